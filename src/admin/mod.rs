@@ -1,0 +1,1 @@
+//! The admin server: metrics, liveness, readiness.

@@ -1,0 +1,88 @@
+//! The memory budget: every batch on the road holds a share of it, and reading waits for a share.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The unit of account in bytes; a semaphore counts at most `u32::MAX` of them at once.
+const UNIT: usize = 1024;
+
+/// The memory that all batches on the road may hold together; clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    free: Arc<Semaphore>,
+    units: u32,
+}
+
+impl Budget {
+    /// A budget of `bytes`, at least one unit of 1 KiB.
+    pub fn new(bytes: usize) -> Budget {
+        let units = (bytes / UNIT).clamp(1, u32::MAX as usize >> 3) as u32;
+        Budget { free: Arc::new(Semaphore::new(units as usize)), units }
+    }
+
+    /// Waits for `bytes` of memory. What exceeds the whole budget waits for all of it, so that a
+    /// single large batch passes alone rather than never.
+    pub async fn acquire(&self, bytes: usize) -> Permit {
+        let free = Arc::clone(&self.free);
+        let share = free.acquire_many_owned(self.units_for(bytes)).await;
+        Permit { _share: Some(share.expect("the semaphore is never closed")) }
+    }
+
+    /// Takes `bytes` of memory if they are free now.
+    pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
+        let free = Arc::clone(&self.free);
+        free.try_acquire_many_owned(self.units_for(bytes)).ok().map(|share| Permit { _share: Some(share) })
+    }
+
+    /// The bytes in use now.
+    pub fn used(&self) -> usize {
+        (self.units as usize - self.free.available_permits()) * UNIT
+    }
+
+    /// The whole budget in bytes.
+    pub fn capacity(&self) -> usize {
+        self.units as usize * UNIT
+    }
+
+    fn units_for(&self, bytes: usize) -> u32 {
+        bytes.div_ceil(UNIT).min(self.units as usize) as u32
+    }
+}
+
+/// A share of a [`Budget`], given back on drop.
+#[derive(Debug, Default)]
+pub struct Permit {
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// A permit for nothing, where no budget applies.
+    pub fn none() -> Permit {
+        Permit { _share: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_given_back_on_drop() {
+        let budget = Budget::new(10 * UNIT);
+        let share = budget.try_acquire(7 * UNIT - 1).unwrap();
+        assert_eq!(budget.used(), 7 * UNIT);
+        assert!(budget.try_acquire(4 * UNIT).is_none());
+        drop(share);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_exceeds_the_budget_passes_alone() {
+        let budget = Budget::new(10 * UNIT);
+        let all = budget.try_acquire(usize::MAX).unwrap();
+        assert_eq!(budget.used(), budget.capacity());
+        assert!(budget.try_acquire(1).is_none());
+        drop(all);
+    }
+}

@@ -1,0 +1,1 @@
+//! What is meant: flags, environment, file and defaults in one, validated before any connection.

@@ -1,0 +1,1 @@
+//! What long work shows: progress on a terminal, plain lines elsewhere; logs.

@@ -1,0 +1,1 @@
+//! A failed record with its origin, as Kafka Connect would write it.

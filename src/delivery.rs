@@ -1,0 +1,1 @@
+//! How a batch becomes final: sent, acknowledged, committed.

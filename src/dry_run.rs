@@ -1,0 +1,1 @@
+//! `dry-run`: the transform from stdin to stdout, without a broker.

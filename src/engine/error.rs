@@ -1,0 +1,55 @@
+//! What can go wrong at the edge, and whether to try again: told apart here and nowhere else.
+
+use crate::batch::TopicPartition;
+
+/// An error of an engine, with what it concerns.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{message}", place(.partition, .offset))]
+pub struct EngineError {
+    /// What may be done about it.
+    pub kind: ErrorKind,
+    /// The partition concerned, if one is.
+    pub partition: Option<TopicPartition>,
+    /// The offset concerned, if one is.
+    pub offset: Option<i64>,
+    /// What happened, for people; names the request and the broker.
+    pub message: String,
+}
+
+/// What may be done about an [`EngineError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No broker could be reached within the connect timeout (exit code 75).
+    Unreachable,
+    /// Something passed its deadline or broke; starting again from the committed offsets may help.
+    Retriable,
+    /// The same would happen again: authentication, authorisation, a missing topic, a setting.
+    Fatal,
+}
+
+impl EngineError {
+    /// An error of `kind` that concerns no partition.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> EngineError {
+        EngineError { kind, partition: None, offset: None, message: message.into() }
+    }
+
+    /// The same error with the partition it concerns.
+    pub fn at(mut self, partition: &TopicPartition) -> EngineError {
+        self.partition = Some(partition.clone());
+        self
+    }
+
+    /// The same error with the offset it concerns.
+    pub fn at_offset(mut self, partition: &TopicPartition, offset: i64) -> EngineError {
+        self.offset = Some(offset);
+        self.at(partition)
+    }
+}
+
+fn place(partition: &Option<TopicPartition>, offset: &Option<i64>) -> String {
+    match (partition, offset) {
+        (Some(partition), Some(offset)) => format!("{partition} at offset {offset}: "),
+        (Some(partition), None) => format!("{partition}: "),
+        (None, _) => String::new(),
+    }
+}

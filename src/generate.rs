@@ -1,0 +1,1 @@
+//! `generate`: mock name events as fast as the broker takes them.

@@ -1,0 +1,1 @@
+//! `lag`: how far a consumer group is behind.

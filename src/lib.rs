@@ -1,0 +1,30 @@
+//! topicmill reads a Kafka topic, transforms every record and writes the result to another topic.
+
+pub mod cli;
+pub mod config;
+pub mod run;
+
+// The road of a batch, in its order.
+pub mod batch;
+pub mod budget;
+pub mod records;
+pub mod transform;
+pub mod dead_letter;
+pub mod strategy;
+pub mod offsets;
+pub mod delivery;
+
+// The edge.
+pub mod engine;
+pub mod broker;
+
+// Around it.
+pub mod admin;
+pub mod check;
+pub mod console;
+pub mod demo;
+pub mod dry_run;
+pub mod generate;
+pub mod lag;
+pub mod metrics;
+pub mod verify;

@@ -1,0 +1,1 @@
+//! Acknowledged to committable, per partition and assignment; pure.

@@ -1,0 +1,192 @@
+//! Reads record batches v2: the header, then one [`Record`] of spans for each record.
+
+use super::{HEADER_LEN, RecordsError, varint};
+use crate::batch::{Record, Span};
+
+/// The header of a record batch v2 (KIP-98), in wire order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// The offset of the first record.
+    pub base_offset: i64,
+    /// The size in bytes of the whole batch, this header included.
+    pub size: usize,
+    /// The epoch of the leader that appended the batch (KIP-101).
+    pub leader_epoch: i32,
+    /// The CRC-32C of everything from `attributes` on.
+    pub crc: u32,
+    /// Compression (bits 0–2), timestamp type (3), transactional (4), control (5).
+    pub attributes: i16,
+    /// `base_offset` plus this is the last offset that the batch covers.
+    pub last_offset_delta: i32,
+    /// The timestamp that the records' deltas count from.
+    pub base_timestamp: i64,
+    /// The greatest timestamp in the batch.
+    pub max_timestamp: i64,
+    /// The producer's id (KIP-98), -1 without idempotence.
+    pub producer_id: i64,
+    /// The producer's epoch.
+    pub producer_epoch: i16,
+    /// The sequence number of the first record.
+    pub base_sequence: i32,
+    /// The number of records.
+    pub count: i32,
+}
+
+impl BatchHeader {
+    /// Reads the header at the front of `bytes` and checks magic and size, not the checksum.
+    ///
+    /// # Errors
+    /// [`RecordsError::Truncated`] when the whole batch is not there, `Magic`, `Malformed`.
+    pub fn read(bytes: &[u8]) -> Result<BatchHeader, RecordsError> {
+        let Some(head) = bytes.first_chunk::<HEADER_LEN>() else {
+            return Err(RecordsError::Truncated { need: HEADER_LEN, have: bytes.len() });
+        };
+        let base_offset = i64_at(head, 0);
+        let magic = head[16] as i8;
+        if magic != 2 {
+            return Err(RecordsError::Magic { base_offset, magic });
+        }
+        let size = usize::try_from(i32_at(head, 8)).map_or(0, |length| length + 12);
+        if size < HEADER_LEN {
+            return Err(RecordsError::Malformed {
+                base_offset,
+                what: "its length is less than its header's",
+            });
+        }
+        if size > bytes.len() {
+            return Err(RecordsError::Truncated { need: size, have: bytes.len() });
+        }
+        let header = BatchHeader {
+            base_offset,
+            size,
+            leader_epoch: i32_at(head, 12),
+            crc: i32_at(head, 17) as u32,
+            attributes: i16_at(head, 21),
+            last_offset_delta: i32_at(head, 23),
+            base_timestamp: i64_at(head, 27),
+            max_timestamp: i64_at(head, 35),
+            producer_id: i64_at(head, 43),
+            producer_epoch: i16_at(head, 51),
+            base_sequence: i32_at(head, 53),
+            count: i32_at(head, 57),
+        };
+        if header.count < 0 || header.last_offset_delta < 0 || base_offset < 0 {
+            return Err(RecordsError::Malformed { base_offset, what: "a count or offset is negative" });
+        }
+        Ok(header)
+    }
+
+    /// The offset after the last one that the batch covers.
+    pub fn next_offset(&self) -> i64 {
+        self.base_offset + i64::from(self.last_offset_delta) + 1
+    }
+
+    /// The number of the compression codec; 0 is none.
+    pub fn codec(&self) -> i16 {
+        self.attributes & 0x07
+    }
+
+    /// Whether the broker stamped the records when it appended them (then `max_timestamp` is
+    /// every record's timestamp).
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes & 0x08 != 0
+    }
+
+    /// Whether the records belong to a transaction (KIP-98).
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & 0x10 != 0
+    }
+
+    /// Whether the batch is a control batch, a transaction's end (KIP-98).
+    pub fn is_control(&self) -> bool {
+        self.attributes & 0x20 != 0
+    }
+}
+
+/// Appends the records of one batch to `out`: `buffer[start..end]` are its (decompressed)
+/// records. Records below `from_offset` are left out.
+///
+/// # Errors
+/// [`RecordsError::Malformed`]; `out` then holds what was read before.
+pub fn walk(
+    header: &BatchHeader,
+    buffer: &[u8],
+    start: usize,
+    end: usize,
+    from_offset: i64,
+    out: &mut Vec<Record>,
+) -> Result<(), RecordsError> {
+    let malformed = |what| RecordsError::Malformed { base_offset: header.base_offset, what };
+    let mut rest = buffer.get(start..end).ok_or_else(|| malformed("the records are out of range"))?;
+    for _ in 0..header.count {
+        let len = varint::read(&mut rest).ok_or_else(|| malformed("a record's length is cut off"))?;
+        let len = usize::try_from(len).map_err(|_| malformed("a record's length is negative"))?;
+        let (mut body, after) = rest.split_at_checked(len).ok_or_else(|| malformed("a record is cut off"))?;
+        rest = after;
+        let body_end = end - rest.len();
+        let record = read_record(header, &mut body, body_end)
+            .ok_or_else(|| malformed("a record's fields do not fit"))?;
+        if record.offset >= from_offset {
+            out.push(record);
+        }
+    }
+    if rest.is_empty() { Ok(()) } else { Err(malformed("bytes follow the last record")) }
+}
+
+/// One record from the body after its length; `end` is where the body ends in the buffer.
+fn read_record(header: &BatchHeader, body: &mut &[u8], end: usize) -> Option<Record> {
+    *body = body.split_first()?.1; // the record's attributes are unused
+    let timestamp_delta = varint::read(body)?;
+    let offset_delta = varint::read(body)?;
+    let key = read_span(body, end)?;
+    let value = read_span(body, end)?;
+    let headers = Span::new(u32::try_from(end - body.len()).ok()?, u32::try_from(body.len()).ok()?);
+    check_headers(body)?;
+    if !(0..=i64::from(header.last_offset_delta)).contains(&offset_delta) {
+        return None;
+    }
+    let timestamp = if header.is_log_append_time() {
+        header.max_timestamp
+    } else {
+        header.base_timestamp.checked_add(timestamp_delta)?
+    };
+    Some(Record { offset: header.base_offset + offset_delta, timestamp, key, value, headers })
+}
+
+fn read_span(body: &mut &[u8], end: usize) -> Option<Span> {
+    let len = varint::read(body)?;
+    if len < 0 {
+        return (len == -1).then_some(Span::NULL);
+    }
+    let start = u32::try_from(end - body.len()).ok()?;
+    let (_, after) = body.split_at_checked(usize::try_from(len).ok()?)?;
+    *body = after;
+    Some(Span::new(start, len as u32))
+}
+
+/// `Some` when exactly well-formed headers fill `bytes`.
+fn check_headers(mut bytes: &[u8]) -> Option<()> {
+    let count = varint::read(&mut bytes)?;
+    for _ in 0..u32::try_from(count).ok()? {
+        for nullable in [false, true] {
+            let len = varint::read(&mut bytes)?;
+            if len < 0 && !(nullable && len == -1) {
+                return None;
+            }
+            bytes = bytes.get(usize::try_from(len.max(0)).ok()?..)?;
+        }
+    }
+    bytes.is_empty().then_some(())
+}
+
+fn i64_at(head: &[u8; HEADER_LEN], at: usize) -> i64 {
+    i64::from_be_bytes(head[at..at + 8].try_into().expect("eight bytes"))
+}
+
+fn i32_at(head: &[u8; HEADER_LEN], at: usize) -> i32 {
+    i32::from_be_bytes(head[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn i16_at(head: &[u8; HEADER_LEN], at: usize) -> i16 {
+    i16::from_be_bytes(head[at..at + 2].try_into().expect("two bytes"))
+}

@@ -1,0 +1,60 @@
+//! Zigzag varints, the numbers inside a record.
+
+/// Reads one signed varint of at most 64 bits from the front of `bytes` and moves past it.
+#[inline]
+pub fn read(bytes: &mut &[u8]) -> Option<i64> {
+    let mut value = 0u64;
+    for (i, &byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            *bytes = &bytes[i + 1..];
+            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
+        }
+    }
+    None
+}
+
+/// Appends `value` as a signed varint.
+#[inline]
+pub fn write(out: &mut Vec<u8>, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+/// The number of bytes that [`write`] appends for `value`.
+#[inline]
+pub fn len(value: i64) -> usize {
+    (zigzag(value) | 1).ilog2() as usize / 7 + 1
+}
+
+#[inline]
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_has_the_length_told() {
+        for value in [0, 1, -1, 63, 64, -64, -65, 8191, 8192, i64::from(i32::MAX), i64::MIN, i64::MAX] {
+            let mut out = Vec::new();
+            write(&mut out, value);
+            assert_eq!(out.len(), len(value), "{value}");
+            let mut rest = &out[..];
+            assert_eq!(read(&mut rest), Some(value));
+            assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_varint_that_does_not_end_is_none() {
+        assert_eq!(read(&mut &[0x80, 0x80][..]), None);
+        assert_eq!(read(&mut &[0xff; 11][..]), None);
+    }
+}

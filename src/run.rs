@@ -1,0 +1,1 @@
+//! Wiring: engine to strategy to engine; start, drain, stop.

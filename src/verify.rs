@@ -1,0 +1,1 @@
+//! `verify`: proves what stands in the destination against the source.
