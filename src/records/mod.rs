@@ -28,3 +28,6 @@ use aborted::Aborted;
 
 /// The size in bytes of the header of a record batch v2; the records follow.
 pub const HEADER_LEN: usize = 61;
+
+#[cfg(test)]
+mod property_tests;

@@ -171,7 +171,7 @@ fn read_record(header: &BatchHeader, body: &mut &[u8], end: usize) -> Option<Rec
     let timestamp = if header.is_log_append_time() {
         header.max_timestamp
     } else {
-        header.base_timestamp.checked_add(timestamp_delta)?
+        header.base_timestamp.wrapping_add(timestamp_delta)
     };
     Some(Record { offset: header.base_offset + offset_delta, timestamp, key, value, headers })
 }
