@@ -1,6 +1,6 @@
 //! What the record codec costs: nanoseconds of CPU time a record, on one thread.
 //!
-//! Run with `cargo bench --bench records`. Each figure is the best of several rounds.
+//! Run with `cargo bench --bench records -- [PART OF A NAME]`. Each figure is the best of several rounds.
 
 use std::{hint::black_box, time::Duration};
 
@@ -78,6 +78,10 @@ fn event(i: usize) -> Vec<u8> {
 }
 
 fn report(name: &str, run: impl Fn(usize) -> f64) {
+    let wanted = std::env::args().skip(1).find(|argument| argument != "--bench");
+    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
     let [a, b, c] = SIZES.map(run);
     println!("{name:<44} {a:>8.1} {b:>8.1} {c:>8.1}");
 }

@@ -7,7 +7,9 @@ mod aborted;
 mod reader;
 // Out: records to wire bytes.
 mod writer;
+mod cursor;
 mod seal;
+mod resplit;
 // Both.
 mod compression;
 mod error;
