@@ -24,6 +24,7 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod dry_run;
+pub mod exit;
 pub mod generate;
 pub mod lag;
 pub mod metrics;
