@@ -40,7 +40,30 @@ pub trait Failure: std::error::Error {
     }
 }
 
-impl Failure for std::io::Error {}
+/// How a command ended early: the exit code, and what to tell about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code; with [`Exit::Done`] there is nothing to tell.
+    pub exit: Exit,
+    /// The message for people.
+    pub message: String,
+}
+
+impl<E: Failure> From<E> for Ended {
+    fn from(failure: E) -> Ended {
+        Ended { exit: failure.exit(), message: failure.to_string() }
+    }
+}
+
+impl Failure for std::io::Error {
+    /// A reader that has seen enough of our output is no failure.
+    fn exit(&self) -> Exit {
+        match self.kind() {
+            std::io::ErrorKind::BrokenPipe => Exit::Done,
+            _ => Exit::Failed,
+        }
+    }
+}
 
 impl Failure for EngineError {
     fn exit(&self) -> Exit {

@@ -2,13 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{ConnectionArgs, TransformArgs};
 use crate::{
+    broker::BrokerSettings,
     config::units::{parse_duration, parse_size},
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
+    generate::Keys,
     strategy::{Order, StrategyKind},
 };
 
@@ -121,8 +123,8 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
     /// How many events to write a second at most [default: as fast as the broker takes them].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub rate: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub rate: Option<f64>,
     /// Where the random names start; the same seed gives the same events.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -132,18 +134,6 @@ pub struct GenerateArgs {
     /// Fail rather than create a missing topic.
     #[arg(long)]
     pub no_create_topics: bool,
-}
-
-/// The keys that `generate` gives to its events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Keys {
-    /// No keys, as in the Go experiment.
-    #[default]
-    None,
-    /// The event's number in decimal.
-    Sequence,
-    /// Few keys often and many keys rarely.
-    Zipf,
 }
 
 /// The flags of `verify`.
@@ -220,6 +210,12 @@ pub struct BrokerArgs {
     pub partitions: i32,
 }
 
+impl From<BrokerArgs> for BrokerSettings {
+    fn from(args: BrokerArgs) -> BrokerSettings {
+        BrokerSettings { listen: args.listen, memory: args.memory, partitions: args.partitions }
+    }
+}
+
 /// The flags of `completions`.
 #[derive(Clone, Debug, Args)]
 pub struct CompletionsArgs {
@@ -229,4 +225,9 @@ pub struct CompletionsArgs {
 
 fn partition_count() -> clap::builder::RangedI64ValueParser<i32> {
     clap::value_parser!(i32).range(1..=10_000)
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "must be a number greater than 0".into())
 }

@@ -9,8 +9,7 @@ use std::io;
 pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs, TransformName};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub use commands::{
-    BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, Keys, LagArgs, RunArgs,
-    VerifyArgs,
+    BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs, VerifyArgs,
 };
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Config, ConfigError, properties, rules, settings::Settings};
 use crate::{
-    cli::{DemoArgs, DryRunArgs, GenerateArgs, Keys, LagArgs, VerifyArgs},
+    cli::{DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
     engine::ClientSettings,
+    generate::GenerateSettings,
     strategy::Order,
     transform::TransformKind,
 };
@@ -15,22 +16,10 @@ use crate::{
 pub struct GenerateConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
-    /// The topic to write.
-    pub topic: Arc<str>,
-    /// How many partitions the topic gets if it is missing.
-    pub partitions: i32,
+    /// What to generate.
+    pub settings: GenerateSettings,
     /// Whether to create the topic if it is missing.
     pub create_topics: bool,
-    /// How many events to write; `None` until stopped.
-    pub count: Option<u64>,
-    /// How many events to write a second at most, at least 1.
-    pub rate: Option<u64>,
-    /// Where the random names start.
-    pub seed: u64,
-    /// The keys of the events.
-    pub keys: Keys,
-    /// The memory in bytes that events may hold on their way.
-    pub memory: usize,
 }
 
 impl GenerateConfig {
@@ -42,14 +31,15 @@ impl GenerateConfig {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
         let config = GenerateConfig {
             client: properties::client(&mut settings),
-            topic: rules::source(&mut settings),
-            partitions: args.partitions,
+            settings: GenerateSettings {
+                topic: rules::source(&mut settings).to_string(),
+                partitions: args.partitions,
+                count: args.count,
+                rate: args.rate,
+                seed: args.seed,
+                keys: args.keys,
+            },
             create_topics: rules::create_topics(&mut settings),
-            count: args.count,
-            rate: args.rate,
-            seed: args.seed,
-            keys: args.keys,
-            memory: rules::memory(&mut settings),
         };
         settings.finish(config)
     }
