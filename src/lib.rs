@@ -22,6 +22,7 @@ pub mod broker;
 pub mod admin;
 pub mod check;
 pub mod console;
+pub mod cpu;
 pub mod demo;
 pub mod dry_run;
 pub mod generate;
