@@ -24,6 +24,7 @@ pub mod admin;
 pub mod backoff;
 pub mod check;
 pub mod console;
+pub mod cpu;
 pub mod demo;
 pub mod dry_run;
 pub mod generate;
