@@ -13,6 +13,7 @@ pub mod dead_letter;
 pub mod strategy;
 pub mod offsets;
 pub mod delivery;
+pub mod mill;
 
 // The edge.
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod broker;
 
 // Around it.
 pub mod admin;
+pub mod backoff;
 pub mod check;
 pub mod console;
 pub mod cpu;

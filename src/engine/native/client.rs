@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    cluster::Cluster, handshake::Dial, properties::NativeSettings, security::Security, transport::Address,
+    cluster::Cluster, handshake::Dial, security::Security, settings::NativeSettings, transport::Address,
 };
 use crate::engine::{ClientSettings, EngineError, ErrorKind};
 

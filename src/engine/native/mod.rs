@@ -14,13 +14,15 @@ mod properties;
 mod reader;
 mod retry;
 mod security;
+mod settings;
 mod sink;
 mod source;
 mod transport;
 mod versions;
 
 pub use client::{Client, GroupInfo, MemberInfo, OffsetAt, TopicInfo};
-pub use properties::{NativeSettings, PropertyError};
+pub use properties::PropertyError;
 pub use reader::{Isolation, Reader};
+pub use settings::NativeSettings;
 pub use sink::NativeSink;
 pub use source::NativeSource;
