@@ -10,6 +10,7 @@ use topicmill::{
     console::logs,
     dry_run,
     exit::{Ended, Exit},
+    run,
 };
 
 fn main() -> ExitCode {
@@ -29,8 +30,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
     match cli.command {
         Command::Demo(_) => todo!(),
         Command::Run(args) => {
-            let _config = Config::for_run(&args)?;
-            todo!()
+            runtime()?.block_on(run::run(Config::for_run(&args)?))?;
         }
         Command::Generate(_) => todo!(),
         Command::Verify(_) => todo!(),
