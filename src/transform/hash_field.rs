@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The digests that [`HashField`] offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Digest {
     /// MD5 (RFC 1321), 32 hexadecimal digits.
     #[default]
