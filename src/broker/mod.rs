@@ -7,6 +7,7 @@
 
 mod admin;
 mod cluster;
+pub mod command;
 mod connection;
 mod core;
 mod dispatch;

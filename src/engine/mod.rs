@@ -4,6 +4,8 @@
 //! `engine/librdkafka` names rdkafka.
 
 mod error;
+#[cfg(feature = "librdkafka")]
+pub mod librdkafka;
 pub mod native;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -113,7 +115,7 @@ pub struct Refusal {
 }
 
 /// Which engine to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineKind {
     /// topicmill's own wire, which never leaves whole record batches.
     #[default]
@@ -160,7 +162,7 @@ pub struct SourceSettings {
 }
 
 /// `auto.offset.reset`: where to read without a committed offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OffsetReset {
     /// At the oldest record.
     #[default]

@@ -3,7 +3,13 @@
 //! Adding one touches one new file and the enum [`TransformKind`].
 
 mod hash_field;
+mod hex;
+mod json;
+mod locate;
+mod md5;
 mod name_event;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc};
 
