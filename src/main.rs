@@ -10,6 +10,7 @@ use topicmill::{
     console::logs,
     dry_run,
     exit::{Ended, Exit},
+    run,
 };
 
 fn main() -> ExitCode {
@@ -32,8 +33,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             todo!()
         }
         Command::Run(args) => {
-            let _config = Config::for_run(&args)?;
-            todo!()
+            runtime()?.block_on(run::run(Config::for_run(&args)?))?;
         }
         Command::Generate(args) => {
             let _config = GenerateConfig::new(&args)?;

@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod handshake;
 mod metadata;
+mod offsets;
 mod properties;
 mod reader;
 mod retry;
@@ -17,6 +18,7 @@ mod security;
 mod settings;
 mod sink;
 mod source;
+mod topics;
 mod transport;
 mod versions;
 
@@ -26,3 +28,6 @@ pub use reader::{Isolation, Reader};
 pub use settings::NativeSettings;
 pub use sink::NativeSink;
 pub use source::NativeSource;
+
+#[cfg(test)]
+mod live_tests;
