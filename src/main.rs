@@ -17,8 +17,10 @@ fn main() -> ExitCode {
     match run(Cli::from_command_line()) {
         Ok(exit) => exit.into(),
         Err(ended) => {
-            if ended.exit != Exit::Done {
-                eprintln!("{}", ended.message);
+            match ended.exit {
+                Exit::Done => {}
+                Exit::Config => eprintln!("{}", ended.message),
+                _ => eprintln!("error: {}", ended.message),
             }
             ended.exit.into()
         }
