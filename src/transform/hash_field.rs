@@ -67,7 +67,8 @@ impl HashField {
         let mut any = false;
         let Top { kind, range } = self.scanner.scan(value, |member| {
             any = true;
-            if chars(&value[member.key]).eq(self.field.chars()) {
+            let key = &value[member.key];
+            if key == self.field.as_bytes() || chars(key).eq(self.field.chars()) {
                 existing = Some(member.value);
             }
         })?;

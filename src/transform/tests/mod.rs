@@ -6,7 +6,7 @@ mod simple;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::prelude::*;
 
-use super::{ErrorClass, TransformKind, locate::locate, name_event::Rewriter};
+use super::{Digest, ErrorClass, TransformKind, locate::locate, name_event::Rewriter};
 use crate::dry_run;
 
 /// The slow path's answer: the output up to the end of `last_name`.
@@ -31,10 +31,10 @@ fn agree(value: &[u8]) {
 }
 
 /// Each value's answer from a whole batch, as `dry-run` gives it.
-fn batch_answers(values: &[Vec<u8>]) -> Vec<String> {
+fn batch_answers(kind: &TransformKind, values: &[Vec<u8>]) -> Vec<String> {
     let input: String = values.iter().map(|value| BASE64_STANDARD.encode(value) + "\n").collect();
     let mut output = Vec::new();
-    dry_run::run(&TransformKind::NameEvent, input.as_bytes(), &mut output, true, true).unwrap();
+    dry_run::run(kind, input.as_bytes(), &mut output, true, true).unwrap();
     String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -71,7 +71,38 @@ proptest! {
     #[test]
     fn a_batch_is_its_values_one_by_one(values in prop::collection::vec(generator::any_value(), 0..40)) {
         let expected: Vec<_> = values.iter().map(|value| simple_answer(value)).collect();
-        prop_assert_eq!(batch_answers(&values), expected);
+        prop_assert_eq!(batch_answers(&TransformKind::NameEvent, &values), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hash_field_changes_one_field_and_no_other_byte(value in generator::json()) {
+        let kind = TransformKind::HashField { field: "first_name".to_owned(), digest: Digest::Xxh3 };
+        let [answer] = &batch_answers(&kind, std::slice::from_ref(&value))[..] else { panic!("one answer") };
+        let Ok(before) = simple::object_members(&value) else {
+            prop_assert_eq!(answer, "{\"error\":\"type\"}");
+            return Ok(());
+        };
+        let encoded = answer.strip_prefix("{\"output_b64\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+        let output = BASE64_STANDARD.decode(encoded.expect("an output")).unwrap();
+
+        let digest = format!("\"{:016x}\"", xxhash_rust::xxh3::xxh3_64(&value));
+        let mut expected = before.clone();
+        let mut replaced = 0;
+        match expected.iter_mut().rfind(|(key, _)| simple::decode(key) == "first_name") {
+            Some((_, old)) => replaced = std::mem::replace(old, digest).len(),
+            None => expected.push(("\"first_name\"".to_owned(), digest)),
+        }
+        prop_assert_eq!(simple::object_members(&output), Ok(expected));
+
+        let same = |(a, b): &(&u8, &u8)| a == b;
+        let front = value.iter().zip(&output).take_while(same).count();
+        let back = value.iter().rev().zip(output.iter().rev()).take_while(same).count();
+        // Bad bytes count three each in the old text.
+        prop_assert!(front + back + replaced >= value.len());
     }
 }
 

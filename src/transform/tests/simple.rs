@@ -15,20 +15,9 @@ pub fn event(value: &[u8]) -> Result<Vec<u8>, ErrorClass> {
 
 /// The output up to the end of `last_name`.
 pub fn prefix(value: &[u8]) -> Result<Vec<u8>, ErrorClass> {
-    let text = characters(value);
-    validate(&text)?;
-    let space = [' ', '\t', '\r', '\n'];
-    let trimmed: String = text.iter().collect();
-    let trimmed = trimmed.trim_matches(space);
-    if trimmed == "null" {
-        return Ok(render("", "").into_bytes());
-    }
-    if !trimmed.starts_with('{') {
-        return Err(ErrorClass::Type);
-    }
     let (mut first, mut last) = (String::new(), String::new());
     let mut mistyped = false;
-    for (key, value) in members(trimmed) {
+    for (key, value) in object_or_null_members(value, true)? {
         // The long s is the only letter beyond ASCII that is one of the names' letters in another case.
         let key = decode(&key).replace('\u{17f}', "s").to_ascii_lowercase();
         let target = match key.as_str() {
@@ -47,6 +36,22 @@ pub fn prefix(value: &[u8]) -> Result<Vec<u8>, ErrorClass> {
         }
     }
     if mistyped { Err(ErrorClass::Type) } else { Ok(render(&first, &last).into_bytes()) }
+}
+
+/// The outermost members of an object: key and value as they are written, bad bytes replaced.
+pub fn object_members(value: &[u8]) -> Result<Vec<(String, String)>, ErrorClass> {
+    object_or_null_members(value, false)
+}
+
+fn object_or_null_members(value: &[u8], null: bool) -> Result<Vec<(String, String)>, ErrorClass> {
+    let text = characters(value);
+    validate(&text)?;
+    let text: String = text.into_iter().collect();
+    match text.trim_matches([' ', '\t', '\r', '\n']) {
+        "null" if null => Ok(Vec::new()),
+        object if object.starts_with('{') => Ok(members(object)),
+        _ => Err(ErrorClass::Type),
+    }
 }
 
 /// The bytes as characters, each bad byte as U+FFFD.
@@ -183,7 +188,6 @@ fn validate(text: &[char]) -> Result<(), ErrorClass> {
     Ok(())
 }
 
-/// The outermost members of a valid object: key and value as they are written.
 fn members(object: &str) -> Vec<(String, String)> {
     let inner = &object[1..object.len() - 1];
     let mut members = Vec::new();
@@ -218,7 +222,7 @@ fn members(object: &str) -> Vec<(String, String)> {
 }
 
 /// What a string in quotes means.
-fn decode(quoted: &str) -> String {
+pub fn decode(quoted: &str) -> String {
     let mut units: Vec<u16> = Vec::new();
     let mut chars = quoted[1..quoted.len() - 1].chars();
     let mut buffer = [0; 2];
