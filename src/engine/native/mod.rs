@@ -1,6 +1,7 @@
 //! The native engine: Kafka's protocol over whole record batches.
 
 mod client;
+mod group;
 mod reader;
 mod sink;
 mod source;
