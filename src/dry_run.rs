@@ -1,1 +1,290 @@
 //! `dry-run`: the transform from stdin to stdout, without a broker.
+
+use std::io::{self, BufRead, Write};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+
+use crate::{
+    batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
+    budget::Permit,
+    records::{BatchHeader, EncodedBatch, HEADER_LEN, NO_HEADERS, walk},
+    transform::{self, Transform, TransformKind, Transformed, ValueError},
+};
+
+/// The longest line that is read, in bytes: far beyond what Kafka takes, and its output still fits
+/// a record batch.
+const MAX_LINE: usize = 256 * 1024 * 1024;
+
+/// Standard alphabet; padding may be missing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What became of the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Lines transformed.
+    pub transformed: u64,
+    /// Lines that failed.
+    pub failed: u64,
+}
+
+/// Transforms `input` to `output`, one value a line. A value is the line without its newline, every
+/// other byte kept; with `base64` it is what the line stands for (an empty line is the empty value).
+///
+/// With `json`, each line becomes one object, `{"output_b64":…}` or `{"error":CLASS}`. Otherwise
+/// the new value is written as it is, and a line that fails goes to stderr instead. Whatever has
+/// been read is answered before more is waited for.
+///
+/// # Errors
+/// What `input` or `output` returns, a closed pipe included; `InvalidData` for a line that is not
+/// base64 or longer than 256 MiB, after the lines above it have been answered.
+pub fn run(
+    kind: &TransformKind,
+    input: impl BufRead,
+    output: impl Write,
+    base64: bool,
+    json: bool,
+) -> io::Result<Summary> {
+    run_with(kind, input, output, io::stderr(), base64, json)
+}
+
+fn run_with(
+    kind: &TransformKind,
+    mut input: impl BufRead,
+    mut output: impl Write,
+    mut complaints: impl Write,
+    base64: bool,
+    json: bool,
+) -> io::Result<Summary> {
+    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary: Summary::default() };
+    let mut pending = Vec::new();
+    loop {
+        let chunk = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            chunk => chunk?,
+        };
+        let len = chunk.len();
+        let complete = chunk.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        pending.extend_from_slice(&chunk[..complete]);
+        if complete > 0 || len == 0 {
+            let answers = dry_run.answer(&pending);
+            complaints.write_all(&answers.complaints)?;
+            output.write_all(&answers.output)?;
+            output.flush()?;
+            if let Some(error) = answers.error {
+                return Err(error);
+            }
+            pending.clear();
+        }
+        if len == 0 {
+            return Ok(dry_run.summary);
+        }
+        pending.extend_from_slice(&chunk[complete..]);
+        if pending.len() > MAX_LINE {
+            return Err(dry_run.refuse(0, format!("longer than {MAX_LINE} bytes")));
+        }
+        input.consume(len);
+    }
+}
+
+struct DryRun {
+    transform: Box<dyn Transform>,
+    base64: bool,
+    json: bool,
+    summary: Summary,
+}
+
+/// What is to be written for some lines.
+#[derive(Default)]
+struct Answers {
+    output: Vec<u8>,
+    complaints: Vec<u8>,
+    /// Why there are no answers for the rest.
+    error: Option<io::Error>,
+}
+
+impl DryRun {
+    /// Transforms the values on `lines`, of which the last may lack its newline.
+    fn answer(&mut self, lines: &[u8]) -> Answers {
+        let mut answers = Answers::default();
+        // Every record's headers are the ones at the front.
+        let mut buffer = NO_HEADERS.to_vec();
+        let mut spans = Vec::new();
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let start = buffer.len();
+            if self.base64 {
+                let text = line.strip_suffix(b"\r").unwrap_or(line);
+                if let Err(error) = BASE64.decode_vec(text, &mut buffer) {
+                    answers.error = Some(self.refuse(spans.len() as u64, format!("not base64: {error}")));
+                    buffer.truncate(start);
+                    break;
+                }
+            } else {
+                buffer.extend_from_slice(line);
+            }
+            spans.push(Span::new(start as u32, (buffer.len() - start) as u32));
+        }
+        let batch = batch(buffer, &spans);
+        let Transformed { chunks, failures } =
+            transform::apply(self.transform.as_mut(), &batch, u32::MAX as usize / 2);
+        let mut failures = failures.into_iter().peekable();
+        let mut values = chunks.iter().flat_map(values);
+        for index in 0..batch.records.len() {
+            match failures.next_if(|failure| failure.index == index) {
+                Some(failure) => self.fail(failure.error, &mut answers),
+                None => self.write(values.next().unwrap_or_default(), &mut answers.output),
+            }
+        }
+        answers
+    }
+
+    fn write(&mut self, value: &[u8], output: &mut Vec<u8>) {
+        self.summary.transformed += 1;
+        if self.json {
+            let text = BASE64.encode(value);
+            output.extend_from_slice(format!("{{\"output_b64\":\"{text}\"}}\n").as_bytes());
+        } else {
+            output.extend_from_slice(value);
+            output.push(b'\n');
+        }
+    }
+
+    fn fail(&mut self, error: ValueError, answers: &mut Answers) {
+        self.summary.failed += 1;
+        if self.json {
+            answers.output.extend_from_slice(format!("{{\"error\":\"{}\"}}\n", error.class).as_bytes());
+        } else {
+            let line = self.lines();
+            answers.complaints.extend_from_slice(format!("line {line}: {error}\n").as_bytes());
+        }
+    }
+
+    /// The lines answered so far.
+    fn lines(&self) -> u64 {
+        self.summary.transformed + self.summary.failed
+    }
+
+    /// The error for the line that `unanswered` other lines precede since the last answer.
+    fn refuse(&self, unanswered: u64, why: String) -> io::Error {
+        let line = self.lines() + unanswered + 1;
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}"))
+    }
+}
+
+/// A batch of the values at `spans`, as if they had been read from a topic.
+fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
+    let headers = Span::new(0, NO_HEADERS.len() as u32);
+    let record = |(offset, &value)| Record { offset, timestamp: 0, key: Span::NULL, value, headers };
+    PartitionBatch {
+        origin: TopicPartition::new("stdin", 0),
+        generation: Generation::default(),
+        next_offset: spans.len() as i64,
+        buffer: Bytes::from(buffer),
+        records: (0..).zip(spans).map(record).collect(),
+        permit: Permit::none(),
+    }
+}
+
+/// The values of a chunk in order.
+fn values(chunk: &EncodedBatch) -> impl Iterator<Item = &[u8]> {
+    let count = i32::try_from(chunk.count).expect("a chunk's records are counted by an i32 in Kafka");
+    let header = BatchHeader {
+        base_offset: 0,
+        size: chunk.bytes.len(),
+        leader_epoch: -1,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: count - 1,
+        base_timestamp: chunk.base_timestamp,
+        max_timestamp: chunk.max_timestamp,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        count,
+    };
+    let mut records = Vec::with_capacity(chunk.count as usize);
+    walk(&header, &chunk.bytes, HEADER_LEN, chunk.bytes.len(), 0, &mut records)
+        .expect("what the record writer wrote can be read");
+    records.into_iter().map(|record| record.value.get(&chunk.bytes).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<Summary>, String, String) {
+        let (mut output, mut complaints) = (Vec::new(), Vec::new());
+        // A buffer of three bytes splits every line.
+        let input = io::BufReader::with_capacity(3, input);
+        let kind = TransformKind::NameEvent;
+        let summary = run_with(&kind, input, &mut output, &mut complaints, base64, json);
+        (summary, String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
+    }
+
+    #[test]
+    fn plain_lines_become_plain_lines_or_complaints() {
+        let (summary, output, complaints) = dry_run(b"null\n\n{} x\n{}\r", false, false);
+        assert_eq!(summary.unwrap(), Summary { transformed: 2, failed: 2 });
+        assert_eq!(
+            output,
+            "{\"first_name\":\"\",\"last_name\":\"\",\"hash\":\"37a6259cc0c1dae299a7866489dff0bd\"}\n\
+             {\"first_name\":\"\",\"last_name\":\"\",\"hash\":\"e499f6ba3eb9a6b0d199ae4f763bcf96\"}\n"
+        );
+        assert_eq!(
+            complaints,
+            "line 2: empty: the value has no bytes\nline 3: trailing: 'x' at byte 3, after the value's end\n"
+        );
+    }
+
+    #[test]
+    fn json_answers_every_line_in_its_place() {
+        let (summary, output, complaints) = dry_run(b"bnVsbA==\n\nWw\r\n", true, true);
+        assert_eq!(summary.unwrap(), Summary { transformed: 1, failed: 2 });
+        let lines: Vec<_> = output.lines().collect();
+        assert!(lines[0].starts_with("{\"output_b64\":\"eyJmaXJzdF9uYW1lI"), "{output}");
+        assert_eq!(lines[1..], ["{\"error\":\"empty\"}", "{\"error\":\"eof\"}"]);
+        assert_eq!(complaints, "");
+    }
+
+    #[test]
+    fn what_is_not_base64_ends_the_run_and_names_its_line() {
+        let (summary, output, _) = dry_run(b"bnVsbA==\n\nbn*sbA==\nbnVsbA==\n", true, true);
+        let error = summary.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().starts_with("line 3: not base64"), "{error}");
+        assert_eq!(output.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_an_error() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = run(&TransformKind::NameEvent, &b"{}\n"[..], Closed, false, false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn values_of_many_megabytes_pass() {
+        let name = "<".repeat(8 << 20);
+        let line = format!("{{\"first_name\":\"{name}\"}}\n{{}}\n");
+        let mut output = Vec::new();
+        let summary = run(&TransformKind::NameEvent, line.as_bytes(), &mut output, false, false).unwrap();
+        assert_eq!(summary, Summary { transformed: 2, failed: 0 });
+        assert!(output.starts_with(b"{\"first_name\":\"\\u003c\\u003c"));
+        assert!(output.len() > 6 * name.len());
+    }
+}

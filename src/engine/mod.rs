@@ -113,7 +113,7 @@ pub struct Refusal {
 }
 
 /// Which engine to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineKind {
     /// topicmill's own wire, which never leaves whole record batches.
     #[default]
@@ -160,7 +160,7 @@ pub struct SourceSettings {
 }
 
 /// `auto.offset.reset`: where to read without a committed offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OffsetReset {
     /// At the oldest record.
     #[default]

@@ -1,15 +1,30 @@
-//! Record batch v2 (KIP-98) as bytes: reading, writing, headers. Pure, no I/O.
+//! Record batch v2 (KIP-98) as bytes: a fetch response into records, records into batches to
+//! produce. Pure, no I/O.
 
+// In: wire bytes to records.
+mod assemble;
+mod aborted;
+mod reader;
+// Out: records to wire bytes.
+mod writer;
+mod seal;
+// Both.
+mod compression;
 mod error;
 mod headers;
-mod reader;
+mod snappy;
 mod varint;
-mod writer;
 
+pub use aborted::AbortedTransaction;
+pub use assemble::{AssembleSettings, Assembled, Assembler};
+pub use compression::{Codec, Compression, UnknownCompression};
 pub use error::RecordsError;
 pub use headers::{Headers, HeadersWriter, NO_HEADERS};
 pub use reader::{BatchHeader, walk};
+pub use seal::ProducerStamp;
 pub use writer::{EncodedBatch, RecordWriter};
+
+use aborted::Aborted;
 
 /// The size in bytes of the header of a record batch v2; the records follow.
 pub const HEADER_LEN: usize = 61;

@@ -70,10 +70,23 @@ impl BatchHeader {
             base_sequence: i32_at(head, 53),
             count: i32_at(head, 57),
         };
-        if header.count < 0 || header.last_offset_delta < 0 || base_offset < 0 {
-            return Err(RecordsError::Malformed { base_offset, what: "a count or offset is negative" });
+        let covered = i64::from(header.last_offset_delta) + 1;
+        if header.count < 0 || covered < 1 || base_offset < 0 || base_offset.checked_add(covered).is_none() {
+            return Err(RecordsError::Malformed { base_offset, what: "a count or offset is out of range" });
         }
         Ok(header)
+    }
+
+    /// Verifies the checksum of `batch`, all bytes of the batch that this is the header of.
+    ///
+    /// # Errors
+    /// [`RecordsError::Crc`] when it does not match.
+    pub fn check_crc(&self, batch: &[u8]) -> Result<(), RecordsError> {
+        let actual = crc32c::crc32c(&batch[21..self.size]);
+        if actual == self.crc {
+            return Ok(());
+        }
+        Err(RecordsError::Crc { base_offset: self.base_offset, expected: self.crc, actual })
     }
 
     /// The offset after the last one that the batch covers.
@@ -117,7 +130,13 @@ pub fn walk(
     out: &mut Vec<Record>,
 ) -> Result<(), RecordsError> {
     let malformed = |what| RecordsError::Malformed { base_offset: header.base_offset, what };
+    if u32::try_from(end).is_err() {
+        return Err(malformed("the records lie beyond what a span can reach"));
+    }
     let mut rest = buffer.get(start..end).ok_or_else(|| malformed("the records are out of range"))?;
+    // A record takes at least 7 bytes, whatever the header says.
+    out.reserve((header.count as usize).min(rest.len() / 7));
+    let mut previous = header.base_offset - 1;
     for _ in 0..header.count {
         let len = varint::read(&mut rest).ok_or_else(|| malformed("a record's length is cut off"))?;
         let len = usize::try_from(len).map_err(|_| malformed("a record's length is negative"))?;
@@ -126,6 +145,10 @@ pub fn walk(
         let body_end = end - rest.len();
         let record = read_record(header, &mut body, body_end)
             .ok_or_else(|| malformed("a record's fields do not fit"))?;
+        if record.offset <= previous {
+            return Err(malformed("offsets do not ascend"));
+        }
+        previous = record.offset;
         if record.offset >= from_offset {
             out.push(record);
         }

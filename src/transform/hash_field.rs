@@ -1,6 +1,15 @@
 //! Any JSON object with one field set to a digest of the raw value.
 
-use super::{ErrorClass, Output, Transform, ValueError, Values};
+use std::ops::Range;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Output, Transform, Values,
+    hex::write_hex,
+    json::{Fault, JsonError, Kind, Scanner, Top, chars},
+    md5::{MD5_LEN, md5_many},
+};
 
 /// The digests that [`HashField`] offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,21 +25,142 @@ pub enum Digest {
     Blake3,
 }
 
-/// Sets one field of a JSON object and leaves every other byte as it was.
+/// Sets one field of a JSON object to a digest of the raw value and leaves every other byte as it
+/// was.
+///
+/// A field of exactly that name in the outermost object gets the digest as its value, whatever
+/// its type was; of several the last one, which is the one that most readers take. Without such a
+/// field, one is inserted before the closing brace.
 #[derive(Debug)]
-pub struct HashField {}
+pub struct HashField {
+    field: String,
+    /// The field's name in quotes, with a colon.
+    label: Vec<u8>,
+    digest: Digest,
+    scanner: Scanner,
+    md5: Vec<[u8; MD5_LEN]>,
+}
+
+/// Where the digest goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Instead of this value.
+    Replace(Range<usize>),
+    /// As a new member before the closing brace at this offset.
+    Insert { at: usize, after_others: bool },
+}
 
 impl HashField {
     /// Sets `field` to `digest` of the raw value.
-    pub fn new(_field: &str, _digest: Digest) -> HashField {
-        HashField {}
+    pub fn new(field: &str, digest: Digest) -> HashField {
+        HashField {
+            field: field.to_owned(),
+            label: format!("{}:", serde_json::Value::from(field)).into_bytes(),
+            digest,
+            scanner: Scanner::default(),
+            md5: Vec::new(),
+        }
+    }
+
+    fn place(&mut self, value: &[u8]) -> Result<Place, JsonError> {
+        let mut existing = None;
+        let mut any = false;
+        let Top { kind, range } = self.scanner.scan(value, |member| {
+            any = true;
+            if chars(&value[member.key]).eq(self.field.chars()) {
+                existing = Some(member.value);
+            }
+        })?;
+        if kind != Kind::Object {
+            let fault = Fault::Type { part: "the value", found: kind, expected: Kind::Object };
+            return Err(JsonError { offset: range.start, fault });
+        }
+        Ok(match existing {
+            Some(old) => Place::Replace(old),
+            None => Place::Insert { at: range.end - 1, after_others: any },
+        })
     }
 }
 
 impl Transform for HashField {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
-        for (index, _value) in values.iter() {
-            out.fail(index, ValueError::new(ErrorClass::Other, "not written yet"));
+        self.md5.clear();
+        if self.digest == Digest::Md5 {
+            md5_many(values.iter().map(|(_, value)| value), &mut self.md5);
+        }
+        for (nth, (index, value)) in values.iter().enumerate() {
+            let place = match self.place(value) {
+                Ok(place) => place,
+                Err(error) => {
+                    out.fail(index, error.into());
+                    continue;
+                }
+            };
+            let quoted = match self.digest {
+                Digest::Md5 => Quoted::new(&self.md5[nth]),
+                Digest::Sha256 => Quoted::new(&Sha256::digest(value)),
+                Digest::Xxh3 => Quoted::new(&xxhash_rust::xxh3::xxh3_64(value).to_be_bytes()),
+                Digest::Blake3 => Quoted::new(blake3::hash(value).as_bytes()),
+            };
+            match place {
+                Place::Replace(old) => {
+                    out.write(index, &[&value[..old.start], quoted.bytes(), &value[old.end..]]);
+                }
+                Place::Insert { at, after_others } => {
+                    let comma: &[u8] = if after_others { b"," } else { b"" };
+                    out.write(index, &[&value[..at], comma, &self.label, quoted.bytes(), &value[at..]]);
+                }
+            }
+        }
+    }
+}
+
+/// A digest of at most 32 bytes as a JSON string.
+struct Quoted {
+    buffer: [u8; 66],
+    len: usize,
+}
+
+impl Quoted {
+    fn new(digest: &[u8]) -> Quoted {
+        let len = 2 * digest.len() + 2;
+        let mut buffer = [b'"'; 66];
+        write_hex(digest, &mut buffer[1..len - 1]);
+        Quoted { buffer, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(value: &str) -> Result<Place, JsonError> {
+        HashField::new("hash", Digest::Md5).place(value.as_bytes())
+    }
+
+    #[test]
+    fn the_last_of_several_fields_is_replaced() {
+        assert_eq!(
+            place(r#"{"hash":1,"h\u0061sh" : [2] ,"x":{"hash":3},"Hash":4}"#),
+            Ok(Place::Replace(23..26))
+        );
+    }
+
+    #[test]
+    fn a_missing_field_is_inserted_before_the_brace() {
+        assert_eq!(place("{ } "), Ok(Place::Insert { at: 2, after_others: false }));
+        assert_eq!(place(r#"{"a":{"hash":1}}"#), Ok(Place::Insert { at: 15, after_others: true }));
+    }
+
+    #[test]
+    fn only_objects_have_fields() {
+        use crate::transform::ErrorClass::{Empty, Eof, Type};
+        for (value, class) in [("null", Type), ("[]", Type), ("\"hash\"", Type), ("", Empty), ("{", Eof)] {
+            assert_eq!(place(value).unwrap_err().class(), class, "{value}");
         }
     }
 }

@@ -3,6 +3,10 @@
 //! Adding one touches one new file and the enum [`TransformKind`].
 
 mod hash_field;
+mod hex;
+mod json;
+mod locate;
+mod md5;
 mod name_event;
 
 use std::{fmt, sync::Arc};

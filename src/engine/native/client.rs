@@ -1,12 +1,19 @@
 //! A cluster: its brokers, topics, groups and offsets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::engine::{ClientSettings, EngineError};
+use tokio::time::Instant;
+
+use super::{
+    cluster::Cluster, handshake::Dial, properties::NativeSettings, security::Security, transport::Address,
+};
+use crate::engine::{ClientSettings, EngineError, ErrorKind};
 
 /// A connection to a cluster; clones share it.
 #[derive(Clone, Debug)]
-pub struct Client {}
+pub struct Client {
+    cluster: Arc<Cluster>,
+}
 
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +66,27 @@ impl Client {
     /// `Unreachable` when no broker answers within the connect timeout; `Fatal` for a property
     /// that is not supported or an authentication that fails.
     pub async fn connect(settings: &ClientSettings) -> Result<Client, EngineError> {
-        let _ = settings;
-        todo!()
+        let fatal = |message: String| EngineError::new(ErrorKind::Fatal, message);
+        let native =
+            NativeSettings::from_properties(&settings.properties).map_err(|e| fatal(e.to_string()))?;
+        let dial = Dial {
+            client_id: native.client_id.clone(),
+            connect_timeout: native.connection_timeout.min(settings.connect_timeout),
+            request_timeout: native.request_timeout,
+            security: Security::default(),
+        };
+        let address = |text: &String| {
+            Address::parse(text).ok_or_else(|| fatal(format!("broker {text:?} is not host:port")))
+        };
+        let bootstrap = settings.brokers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+        let deadline = Instant::now() + settings.connect_timeout;
+        let cluster = Cluster::connect(bootstrap, native, dial, deadline).await?;
+        Ok(Client { cluster: Arc::new(cluster) })
+    }
+
+    /// What the other parts of the engine share of the cluster.
+    pub(super) fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// Describes a topic; `None` when there is none of that name.

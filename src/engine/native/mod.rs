@@ -1,12 +1,27 @@
 //! The native engine: Kafka's protocol over whole record batches.
+//!
+//! From the socket up: `transport` and `security`, `connection`, `handshake` with `versions`,
+//! `cluster` (leaders, coordinators, a connection for each purpose), `client` for everyone, and
+//! on top of them the reader, the source and the sink.
 
 mod client;
+mod cluster;
+mod connection;
+mod error;
 mod group;
+mod handshake;
+mod metadata;
+mod properties;
 mod reader;
+mod retry;
+mod security;
 mod sink;
 mod source;
+mod transport;
+mod versions;
 
 pub use client::{Client, GroupInfo, MemberInfo, OffsetAt, TopicInfo};
+pub use properties::{NativeSettings, PropertyError};
 pub use reader::{Isolation, Reader};
 pub use sink::NativeSink;
 pub use source::NativeSource;

@@ -1,0 +1,232 @@
+//! What can go wrong on the wire, and what Kafka's error codes mean: told apart here only.
+
+use std::{fmt, time::Duration};
+
+use kafka_protocol::{ResponseError, messages::ApiKey, protocol::VersionRange};
+
+use crate::engine::{EngineError, ErrorKind};
+
+/// A Kafka error code other than 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} ({})", Name(.0), .0.code())]
+pub struct KafkaError(pub ResponseError);
+
+/// What may help after a [`KafkaError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Waiting a moment and asking again.
+    Retry,
+    /// Learning the leaders anew and asking again.
+    RefreshMetadata,
+    /// Finding the coordinator anew and asking again.
+    RefreshCoordinator,
+    /// Nothing within this request; starting again from the committed offsets may help.
+    Restart,
+    /// Nothing: the same would happen again.
+    GiveUp,
+}
+
+/// `Ok` for the code 0.
+///
+/// # Errors
+/// The [`KafkaError`] that `code` stands for.
+pub fn check(code: i16) -> Result<(), KafkaError> {
+    ResponseError::try_from_code(code).map_or(Ok(()), |error| Err(KafkaError(error)))
+}
+
+impl KafkaError {
+    /// What may help. Codes that a request has a rule of its own for are handled there, before.
+    pub fn remedy(self) -> Remedy {
+        use ResponseError::*;
+        match self.0 {
+            NotLeaderOrFollower
+            | LeaderNotAvailable
+            | FencedLeaderEpoch
+            | UnknownLeaderEpoch
+            | UnknownTopicOrPartition
+            | UnknownTopicId
+            | InconsistentTopicId
+            | ReplicaNotAvailable
+            | ListenerNotFound
+            | KafkaStorageError
+            | NotController => Remedy::RefreshMetadata,
+            NotCoordinator | CoordinatorNotAvailable => Remedy::RefreshCoordinator,
+            BrokerNotAvailable => Remedy::Retry,
+            UnknownServerError
+            | OutOfOrderSequenceNumber
+            | UnknownProducerId
+            | InvalidProducerEpoch
+            | ProducerFenced
+            | InvalidProducerIdMapping
+            | TransactionAbortable
+            | UnknownMemberId
+            | IllegalGeneration
+            | RebalanceInProgress
+            | FencedMemberEpoch
+            | StaleMemberEpoch
+            | MemberIdRequired
+            | OffsetOutOfRange
+            | OperationNotAttempted => Remedy::Restart,
+            error if error.is_retriable() => Remedy::Retry,
+            _ => Remedy::GiveUp,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retriable(self) -> bool {
+        matches!(self.remedy(), Remedy::Retry | Remedy::RefreshMetadata | Remedy::RefreshCoordinator)
+    }
+
+    /// What its caller may do about it.
+    pub fn kind(self) -> ErrorKind {
+        match self.remedy() {
+            Remedy::GiveUp => ErrorKind::Fatal,
+            _ => ErrorKind::Retriable,
+        }
+    }
+
+    /// The engine's error: `what` says which request failed, `message` what the broker added.
+    pub fn because(self, what: impl fmt::Display, message: Option<&str>) -> EngineError {
+        let text = match message.filter(|text| !text.is_empty()) {
+            Some(message) => format!("{what}: {self}: {message}"),
+            None => format!("{what}: {self}"),
+        };
+        EngineError::new(self.kind(), text)
+    }
+}
+
+/// A variant's name as the protocol's documentation writes it: `NOT_LEADER_OR_FOLLOWER`.
+struct Name<'a>(&'a ResponseError);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let ResponseError::Unknown(_) = self.0 {
+            return f.write_str("an error code that is not known here");
+        }
+        for (i, letter) in self.0.to_string().chars().enumerate() {
+            if i > 0 && letter.is_ascii_uppercase() {
+                f.write_str("_")?;
+            }
+            write!(f, "{}", letter.to_ascii_uppercase())?;
+        }
+        Ok(())
+    }
+}
+
+/// What went wrong between this program and one broker.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WireError {
+    /// No connection could be made.
+    #[error("broker {broker}: cannot connect: {message}")]
+    Connect {
+        /// `host:port`.
+        broker: String,
+        /// What the system or TLS said.
+        message: String,
+    },
+    /// The broker does not let this client in, or cannot prove who it is.
+    #[error("broker {broker}: authentication failed: {message}")]
+    Authentication {
+        /// `host:port`.
+        broker: String,
+        /// What was refused.
+        message: String,
+    },
+    /// A request passed its deadline; the connection is closed.
+    #[error("broker {broker}: no answer to {api:?} within {after:?}")]
+    Timeout {
+        /// `host:port`.
+        broker: String,
+        /// The request.
+        api: ApiKey,
+        /// Its limit.
+        after: Duration,
+    },
+    /// The connection ended; whether the broker acted on the request is not known.
+    #[error("broker {broker}: connection closed: {reason}")]
+    Closed {
+        /// `host:port`.
+        broker: String,
+        /// Why.
+        reason: String,
+    },
+    /// The broker and this program have no version of a request in common (KIP-35).
+    #[error("broker {broker} {}, and this program speaks versions {ours}", Offer(.api, .theirs))]
+    Version {
+        /// `host:port`.
+        broker: String,
+        /// The request.
+        api: ApiKey,
+        /// What the broker offers, if it knows the request at all.
+        theirs: Option<VersionRange>,
+        /// What this program can speak.
+        ours: VersionRange,
+    },
+    /// A message cannot be encoded or decoded.
+    #[error("broker {broker}: {api:?} version {version} is malformed: {message}")]
+    Malformed {
+        /// `host:port`.
+        broker: String,
+        /// The request.
+        api: ApiKey,
+        /// Its version.
+        version: i16,
+        /// What does not fit.
+        message: String,
+    },
+}
+
+struct Offer<'a>(&'a ApiKey, &'a Option<VersionRange>);
+
+impl fmt::Display for Offer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(range) => write!(f, "offers {:?} in versions {range}", self.0),
+            None => write!(f, "does not offer {:?}", self.0),
+        }
+    }
+}
+
+impl WireError {
+    /// What may be done about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            WireError::Connect { .. } | WireError::Timeout { .. } | WireError::Closed { .. } => {
+                ErrorKind::Retriable
+            }
+            WireError::Authentication { .. } | WireError::Version { .. } | WireError::Malformed { .. } => {
+                ErrorKind::Fatal
+            }
+        }
+    }
+}
+
+impl From<WireError> for EngineError {
+    fn from(error: WireError) -> EngineError {
+        EngineError::new(error.kind(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_reads_as_the_protocol_names_it() {
+        let error = check(6).unwrap_err();
+        assert_eq!(error.to_string(), "NOT_LEADER_OR_FOLLOWER (6)");
+        assert_eq!(check(999).unwrap_err().to_string(), "an error code that is not known here (999)");
+        assert_eq!(check(0), Ok(()));
+    }
+
+    #[test]
+    fn remedies_follow_the_code() {
+        let remedy = |error| KafkaError(error).remedy();
+        assert_eq!(remedy(ResponseError::NotLeaderOrFollower), Remedy::RefreshMetadata);
+        assert_eq!(remedy(ResponseError::NotCoordinator), Remedy::RefreshCoordinator);
+        assert_eq!(remedy(ResponseError::NotEnoughReplicas), Remedy::Retry);
+        assert_eq!(remedy(ResponseError::ProducerFenced), Remedy::Restart);
+        assert_eq!(remedy(ResponseError::TopicAuthorizationFailed), Remedy::GiveUp);
+        assert_eq!(KafkaError(ResponseError::SaslAuthenticationFailed).kind(), ErrorKind::Fatal);
+    }
+}

@@ -1,0 +1,92 @@
+//! Which version of each request is spoken (KIP-35, KIP-511).
+
+use std::collections::HashMap;
+
+use kafka_protocol::{
+    messages::{ApiKey, ApiVersionsResponse},
+    protocol::VersionRange,
+};
+
+/// The versions that a broker offers, by request.
+#[derive(Clone, Debug, Default)]
+pub struct Versions {
+    offered: HashMap<i16, VersionRange>,
+}
+
+impl Versions {
+    /// What a broker's answer says.
+    pub fn new(response: &ApiVersionsResponse) -> Versions {
+        let range = |v: &kafka_protocol::messages::api_versions_response::ApiVersion| VersionRange {
+            min: v.min_version,
+            max: v.max_version,
+        };
+        Versions { offered: response.api_keys.iter().map(|v| (v.api_key, range(v))).collect() }
+    }
+
+    /// What the broker offers of a request.
+    pub fn offered(&self, api: ApiKey) -> Option<VersionRange> {
+        self.offered.get(&(api as i16)).copied()
+    }
+
+    /// The greatest version that both sides speak.
+    pub fn common(&self, api: ApiKey, ours: VersionRange) -> Option<i16> {
+        let both = self.offered(api)?.intersect(&ours);
+        (!both.is_empty()).then_some(both.max)
+    }
+}
+
+/// The versions of a request that this program speaks, `implemented` being what its codec can.
+///
+/// The limits keep one shape of each message: above them a request names topics by id, asks for
+/// several keys at once or promises what is not done here, without a gain for this program.
+pub fn ours(api: ApiKey, implemented: VersionRange) -> VersionRange {
+    let max = match api {
+        // 12 promises transactions that enlist partitions by producing (KIP-890).
+        ApiKey::Produce => 11,
+        // 13 names topics by id (KIP-516).
+        ApiKey::Fetch => 12,
+        // 8 asks the local log only (KIP-405).
+        ApiKey::ListOffsets => 7,
+        // 10 to 13 add topic ids (KIP-516), which are kept where offered.
+        ApiKey::Metadata => 12,
+        // 4 asks for several keys (KIP-699).
+        ApiKey::FindCoordinator => 3,
+        // 8 asks for several groups (KIP-709).
+        ApiKey::OffsetFetch => 7,
+        // 6 names topics by id or name.
+        ApiKey::DeleteTopics => 5,
+        // 6 tells a missing group by an error instead of the state `Dead` (KIP-1043).
+        ApiKey::DescribeGroups => 5,
+        // 4 batches transactions, for brokers only (KIP-890).
+        ApiKey::AddPartitionsToTxn => 3,
+        // 5 belongs to transactions of version 2 (KIP-890).
+        ApiKey::EndTxn | ApiKey::TxnOffsetCommit => 4,
+        _ => implemented.max,
+    };
+    VersionRange { min: implemented.min, max: max.min(implemented.max) }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::{messages::api_versions_response::ApiVersion, protocol::Message};
+
+    use super::*;
+
+    fn offering(min: i16, max: i16) -> Versions {
+        let key = ApiVersion::default()
+            .with_api_key(ApiKey::Fetch as i16)
+            .with_min_version(min)
+            .with_max_version(max);
+        Versions::new(&ApiVersionsResponse::default().with_api_keys(vec![key]))
+    }
+
+    #[test]
+    fn the_greatest_common_version_is_chosen() {
+        let ours = ours(ApiKey::Fetch, kafka_protocol::messages::FetchRequest::VERSIONS);
+        assert_eq!(offering(0, 11).common(ApiKey::Fetch, ours), Some(11));
+        assert_eq!(offering(4, 17).common(ApiKey::Fetch, ours), Some(12));
+        assert_eq!(offering(13, 17).common(ApiKey::Fetch, ours), None);
+        assert_eq!(offering(0, 3).common(ApiKey::Fetch, ours), None);
+        assert_eq!(offering(0, 11).common(ApiKey::Produce, ours), None);
+    }
+}

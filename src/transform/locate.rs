@@ -1,0 +1,68 @@
+//! Finds the common name events, whose output begins with the bytes of the input.
+
+use super::json::PLAIN;
+
+/// A name event that needs no rewriting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// How many leading bytes of the value stand in the output as they are: everything up to and
+    /// with the closing quote of `last_name`.
+    pub prefix: usize,
+}
+
+/// Recognizes exactly `{"first_name":"…","last_name":"…"}` and the same with `,"hash":"…"` at the
+/// end, where each string holds only bytes that JSON output leaves alone: visible ASCII, space and
+/// DEL but not `"`, `\`, `<`, `>` or `&`. `None` means "look closer", not "wrong".
+#[inline]
+pub fn locate(value: &[u8]) -> Option<Located> {
+    let rest = plain_text(value.strip_prefix(br#"{"first_name":""#)?)?;
+    let rest = plain_text(rest.strip_prefix(br#","last_name":""#)?)?;
+    let prefix = value.len() - rest.len();
+    let end = match rest.strip_prefix(br#","hash":""#) {
+        Some(hash) => plain_text(hash)?,
+        None => rest,
+    };
+    (end == b"}").then_some(Located { prefix })
+}
+
+/// What follows the closing quote of a string of plain bytes.
+#[inline]
+fn plain_text(bytes: &[u8]) -> Option<&[u8]> {
+    let len = bytes.iter().position(|&byte| !PLAIN[byte as usize])?;
+    bytes[len..].strip_prefix(b"\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_shapes_are_located() {
+        let short = br#"{"first_name":"Ada","last_name":"King \u007f Lovelace"}"#;
+        assert_eq!(locate(short), None);
+        let short = b"{\"first_name\":\"Ada\",\"last_name\":\"Love\x7f lace\"}";
+        assert_eq!(locate(short), Some(Located { prefix: short.len() - 1 }));
+        let long = br#"{"first_name":"","last_name":"","hash":"0f"}"#;
+        assert_eq!(locate(long), Some(Located { prefix: 31 }));
+    }
+
+    #[test]
+    fn anything_else_is_left_to_a_closer_look() {
+        for value in [
+            &br#"{"first_name":"A","last_name":"B"} "#[..],
+            br#"{"first_name":"A","last_name":"B""#,
+            br#"{"first_name":"A","last_name":"B","hash":""#,
+            br#"{"first_name":"A","last_name":"B","hash":null}"#,
+            br#"{"first_name":"A","last_name":"B","hash":"","x":1}"#,
+            br#"{"first_name": "A","last_name":"B"}"#,
+            br#"{"last_name":"B","first_name":"A"}"#,
+            br#"{"first_name":"<","last_name":"B"}"#,
+            br#"{"first_name":"A","last_name":"&"}"#,
+            b"{\"first_name\":\"A\x1f\",\"last_name\":\"B\"}",
+            "{\"first_name\":\"\u{e9}\",\"last_name\":\"B\"}".as_bytes(),
+            b"",
+        ] {
+            assert_eq!(locate(value), None, "{}", value.escape_ascii());
+        }
+    }
+}
