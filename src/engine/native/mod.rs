@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod connection;
 mod error;
+mod fetch;
 mod group;
 mod handshake;
 mod metadata;
