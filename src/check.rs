@@ -1,1 +1,14 @@
 //! `check`: what is wrong with a configuration, without a broker.
+
+use std::io::{self, Write};
+
+use crate::config::Config;
+
+/// Writes the configuration as it is after the merge, secrets as `***`, and `ok`.
+///
+/// # Errors
+/// When `out` does not take it.
+pub fn run(config: &Config, out: &mut impl Write) -> io::Result<()> {
+    write!(out, "{config}\nok\n")?;
+    out.flush()
+}

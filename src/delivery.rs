@@ -1,32 +1,301 @@
-//! How a batch becomes final: sent, acknowledged, committed.
+//! How a batch becomes final: its output sent, the dead letters of what failed sent, all of it
+//! acknowledged. At least once: only then is the batch's offset free to commit.
+//!
+//! Architecture invariant: a record is never skipped. Every record of an acknowledged batch
+//! stands in the destination or in the dead letter topic, or its partition is stopped.
 
-use std::{fmt, str::FromStr};
+mod kind;
 
-use clap::ValueEnum;
+use std::{
+    collections::HashSet,
+    fmt,
+    future::pending,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-/// What is promised about each record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DeliveryKind {
-    /// It is written once, and again after a crash: offsets are committed behind the output.
-    #[default]
-    AtLeastOnce,
-    /// It is seen once by whoever reads committed: outputs and offsets in one transaction.
-    ExactlyOnce,
+use futures_util::{StreamExt, future::join, stream::FuturesUnordered};
+pub use kind::DeliveryKind;
+
+use crate::{
+    backoff::Backoff,
+    batch::{OutputBatch, PartitionBatch, TopicPartition},
+    dead_letter::{self, Letter, Stage},
+    engine::{EngineError, Receipt, Refusal, Sink},
+    offsets::Ticket,
+    records::EncodedBatch,
+    strategy::{Job, Product},
+    transform::{ErrorClass, Failure},
+};
+
+/// Where output goes.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// The topic of the transformed records.
+    pub destination: Arc<str>,
+    /// The topic of the records that failed.
+    pub dead_letter: Arc<str>,
+    /// The greatest size of an output chunk in bytes.
+    pub chunk_limit: usize,
+    /// How often a refused dead letter is tried again before its partition stops.
+    pub retries: u32,
+    /// How long to wait in between.
+    pub backoff: Backoff,
 }
 
-impl fmt::Display for DeliveryKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DeliveryKind::AtLeastOnce => "at-least-once",
-            DeliveryKind::ExactlyOnce => "exactly-once",
-        })
+/// The batches on their way to the brokers.
+pub struct Delivery<K> {
+    sink: K,
+    routes: Routes,
+    flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
+}
+
+/// A batch that came to its end.
+#[derive(Debug)]
+pub enum Delivered {
+    /// Every record is written, or its dead letter is.
+    Acknowledged(Acknowledged),
+    /// A dead letter was refused for good: the partition must stop before this batch.
+    Stopped(Stopped),
+}
+
+/// What was acknowledged for a batch.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// Acknowledges the batch.
+    pub ticket: Ticket,
+    /// The records written to the destination.
+    pub written: u64,
+    /// The bytes written to the destination, before compression.
+    pub bytes: u64,
+    /// The class of each dead letter.
+    pub dead_letters: Vec<ErrorClass>,
+    /// From sending to the acknowledgement.
+    pub time: Duration,
+}
+
+/// A dead letter that its topic does not take.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{partition} at offset {offset}: the dead letter topic {topic} refuses the record: {reason}; the partition stops here"
+)]
+pub struct Stopped {
+    /// Belongs to the batch that cannot be finished.
+    pub ticket: Ticket,
+    /// The record's partition.
+    pub partition: TopicPartition,
+    /// The record's offset.
+    pub offset: i64,
+    /// The dead letter topic.
+    pub topic: Arc<str>,
+    /// Why it was refused.
+    pub reason: String,
+}
+
+/// A batch under way: the input stays, as what fails must be written as it was read.
+struct Flight {
+    job: Job,
+    /// The records that are not in the output, in ascending order: the transform refused them.
+    failed: Vec<usize>,
+    /// The dead letters under way or done.
+    letters: Vec<Letter>,
+    /// Those that the dead letter topic did not take yet.
+    unsent: Vec<Letter>,
+    attempt: u32,
+    started: Instant,
+    output_records: u64,
+    output_bytes: u64,
+}
+
+/// A flight whose requests are answered.
+struct Landing {
+    flight: Flight,
+    answer: Result<Answer, EngineError>,
+}
+
+enum Answer {
+    /// What the destination and the dead letter topic refused.
+    Receipts { output: Receipt, letters: Receipt },
+    /// The backoff is over; the unsent dead letters are to be sent.
+    Resend,
+}
+
+impl<K: Sink> Delivery<K> {
+    /// Delivers through `sink`.
+    pub fn new(sink: K, routes: Routes) -> Delivery<K> {
+        Delivery { sink, routes, flights: FuturesUnordered::new() }
+    }
+
+    /// Sends the output of a batch and its dead letters.
+    pub fn send(&mut self, product: Product) {
+        let Product { job, transformed, .. } = product;
+        let output = self.output(&job.batch, transformed.chunks);
+        let letters: Vec<Letter> = transformed.failures.iter().map(letter).collect();
+        let flight = Flight {
+            failed: letters.iter().map(|letter| letter.index).collect(),
+            unsent: letters.clone(),
+            letters,
+            attempt: 0,
+            started: Instant::now(),
+            output_records: output.record_count() as u64,
+            output_bytes: output.size() as u64,
+            job,
+        };
+        self.launch(flight, output);
+    }
+
+    /// The batches under way.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// The next batch that came to its end; waits as long as there is none. Cancel-safe.
+    ///
+    /// # Errors
+    /// When it is uncertain whether a batch was written: the sink is spent, and what is not
+    /// committed must be read again.
+    pub async fn next(&mut self) -> Result<Delivered, EngineError> {
+        loop {
+            let Some(Landing { flight, answer }) = self.flights.next().await else {
+                return pending().await;
+            };
+            match answer? {
+                Answer::Resend => self.launch(flight, OutputBatch::default()),
+                Answer::Receipts { output, letters } => {
+                    if let Some(delivered) = self.land(flight, output, letters) {
+                        return Ok(delivered);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up what is under way and disconnects.
+    pub async fn close(self) {
+        drop(self.flights);
+        self.sink.close().await;
+    }
+
+    /// Sends output and the unsent dead letters of a flight.
+    fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
+        let letters = OutputBatch {
+            destination: self.partition(&self.routes.dead_letter, &flight.job.batch),
+            chunks: dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit),
+        };
+        flight.attempt += 1;
+        let output = send(&mut self.sink, output);
+        let letters = send(&mut self.sink, letters);
+        self.flights.push(Box::pin(async move {
+            let answer = match join(output, letters).await {
+                (Ok(output), Ok(letters)) => Ok(Answer::Receipts { output, letters }),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+            Landing { flight, answer }
+        }));
+    }
+
+    /// Looks at the answers for a flight: done, stopped, or (`None`) under way again.
+    fn land(&mut self, mut flight: Flight, output: Receipt, letters: Receipt) -> Option<Delivered> {
+        let refused_letter = letters.refused.first().map(|refusal| refusal.error.to_string());
+        if let Some(reason) = &refused_letter
+            && flight.attempt > self.routes.retries
+        {
+            return Some(Delivered::Stopped(self.stopped(flight, &letters.refused[0], reason.clone())));
+        }
+        let mut unsent: Vec<Letter> =
+            letters.refused.iter().filter_map(|refusal| flight.unsent.get(refusal.index).cloned()).collect();
+        let refused = refused_outputs(&flight, &output.refused);
+        flight.output_records -= refused.len() as u64;
+        flight.letters.extend(refused.iter().cloned());
+        unsent.extend(refused);
+        flight.unsent = unsent;
+        if flight.unsent.is_empty() {
+            return Some(Delivered::Acknowledged(acknowledged(flight)));
+        }
+        let delay = match refused_letter {
+            Some(_) => self.routes.backoff.pause(flight.attempt),
+            None => Duration::ZERO,
+        };
+        self.flights.push(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            Landing { flight, answer: Ok(Answer::Resend) }
+        }));
+        None
+    }
+
+    fn stopped(&self, flight: Flight, refusal: &Refusal, reason: String) -> Stopped {
+        let record = flight.unsent.get(refusal.index).map_or(0, |letter| letter.index);
+        Stopped {
+            partition: flight.job.batch.origin.clone(),
+            offset: flight.job.batch.records[record].offset,
+            topic: Arc::clone(&self.routes.dead_letter),
+            reason,
+            ticket: flight.job.ticket,
+        }
+    }
+
+    fn output(&self, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
+        OutputBatch { destination: self.partition(&self.routes.destination, batch), chunks }
+    }
+
+    /// Output keeps the partition number of its input.
+    fn partition(&self, topic: &Arc<str>, batch: &PartitionBatch) -> TopicPartition {
+        TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition }
     }
 }
 
-impl FromStr for DeliveryKind {
-    type Err = String;
+/// Sends a batch, if it holds anything.
+fn send<K: Sink>(
+    sink: &mut K,
+    batch: OutputBatch,
+) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
+    let sent = (!batch.chunks.is_empty()).then(|| sink.send(batch));
+    async {
+        match sent {
+            Some(sent) => sent.await,
+            None => Ok(Receipt::default()),
+        }
+    }
+}
 
-    fn from_str(text: &str) -> Result<DeliveryKind, String> {
-        ValueEnum::from_str(text, false)
+fn letter(failure: &Failure) -> Letter {
+    Letter { index: failure.index, stage: Stage::Transformation, error: failure.error.clone() }
+}
+
+/// The dead letters for what the destination refused: output records count from 0 over the
+/// records that the transform did not refuse.
+fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
+    if refused.is_empty() {
+        return Vec::new();
+    }
+    let failed: HashSet<usize> = flight.failed.iter().copied().collect();
+    let written: Vec<usize> =
+        (0..flight.job.batch.records.len()).filter(|index| !failed.contains(index)).collect();
+    refused
+        .iter()
+        .filter_map(|refusal| {
+            let index = *written.get(refusal.index)?;
+            Some(Letter { index, stage: Stage::Produce, error: refusal.error.clone() })
+        })
+        .collect()
+}
+
+fn acknowledged(flight: Flight) -> Acknowledged {
+    Acknowledged {
+        ticket: flight.job.ticket,
+        written: flight.output_records,
+        bytes: flight.output_bytes,
+        dead_letters: flight.letters.iter().map(|letter| letter.error.class).collect(),
+        time: flight.started.elapsed(),
+    }
+}
+
+impl<K> fmt::Debug for Delivery<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("routes", &self.routes)
+            .field("in_flight", &self.flights.len())
+            .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ pub mod dead_letter;
 pub mod strategy;
 pub mod offsets;
 pub mod delivery;
+pub mod mill;
 
 // The edge.
 pub mod engine;
@@ -20,10 +21,13 @@ pub mod broker;
 
 // Around it.
 pub mod admin;
+pub mod backoff;
 pub mod check;
 pub mod console;
+pub mod cpu;
 pub mod demo;
 pub mod dry_run;
+pub mod exit;
 pub mod generate;
 pub mod lag;
 pub mod metrics;

@@ -1,3 +1,57 @@
 //! The command line program.
 
-fn main() {}
+use std::{io, process::ExitCode};
+
+use tokio::runtime::{self, Runtime};
+use topicmill::{
+    broker, check,
+    cli::{Cli, Command},
+    config::{Config, DryRunConfig},
+    console::logs,
+    dry_run,
+    exit::{Ended, Exit},
+    run,
+};
+
+fn main() -> ExitCode {
+    match run(Cli::from_command_line()) {
+        Ok(exit) => exit.into(),
+        Err(ended) => {
+            if ended.exit != Exit::Done {
+                eprintln!("{}", ended.message);
+            }
+            ended.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Ended> {
+    logs::set_up(cli.log_level, cli.log_format)?;
+    match cli.command {
+        Command::Demo(_) => todo!(),
+        Command::Run(args) => {
+            runtime()?.block_on(run::run(Config::for_run(&args)?))?;
+        }
+        Command::Generate(_) => todo!(),
+        Command::Verify(_) => todo!(),
+        Command::DryRun(args) => {
+            let config = DryRunConfig::new(&args)?;
+            dry_run::run(
+                &config.transform,
+                io::stdin().lock(),
+                io::stdout().lock(),
+                config.base64,
+                config.json,
+            )?;
+        }
+        Command::Lag(_) => todo!(),
+        Command::Broker(args) => runtime()?.block_on(broker::command::run(args.into()))?,
+        Command::Check(args) => check::run(&Config::for_run(&args.run)?, &mut io::stdout().lock())?,
+        Command::Completions(args) => Cli::write_completions(args.shell, &mut io::stdout().lock())?,
+    }
+    Ok(Exit::Done)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,5 +1,7 @@
 //! The embedded broker: enough of Kafka's protocol for demos, development and tests.
 
+pub mod command;
+
 use std::{io, net::SocketAddr};
 
 /// How the embedded broker runs.

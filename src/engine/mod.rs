@@ -4,6 +4,8 @@
 //! `engine/librdkafka` names rdkafka.
 
 mod error;
+#[cfg(feature = "librdkafka")]
+pub mod librdkafka;
 pub mod native;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The digests that [`HashField`] offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Digest {
     /// MD5 (RFC 1321), 32 hexadecimal digits.
     #[default]
@@ -67,7 +67,8 @@ impl HashField {
         let mut any = false;
         let Top { kind, range } = self.scanner.scan(value, |member| {
             any = true;
-            if chars(&value[member.key]).eq(self.field.chars()) {
+            let key = &value[member.key];
+            if key == self.field.as_bytes() || chars(key).eq(self.field.chars()) {
                 existing = Some(member.value);
             }
         })?;
@@ -146,7 +147,7 @@ mod tests {
     fn the_last_of_several_fields_is_replaced() {
         assert_eq!(
             place(r#"{"hash":1,"h\u0061sh" : [2] ,"x":{"hash":3},"Hash":4}"#),
-            Ok(Place::Replace(23..26))
+            Ok(Place::Replace(24..27))
         );
     }
 

@@ -11,8 +11,9 @@ pub struct Located {
 }
 
 /// Recognizes exactly `{"first_name":"…","last_name":"…"}` and the same with `,"hash":"…"` at the
-/// end, where each string holds only bytes that JSON output leaves alone: visible ASCII, space and
-/// DEL but not `"`, `\`, `<`, `>` or `&`. `None` means "look closer", not "wrong".
+/// end, where the strings hold only characters that Go's JSON output leaves alone: no control
+/// characters (DEL is fine), none of `"`, `\`, `<`, `>` and `&`, and in the prefix only valid UTF-8
+/// without U+2028 and U+2029. `None` means "look closer", not "wrong".
 #[inline]
 pub fn locate(value: &[u8]) -> Option<Located> {
     let rest = plain_text(value.strip_prefix(br#"{"first_name":""#)?)?;
@@ -22,14 +23,25 @@ pub fn locate(value: &[u8]) -> Option<Located> {
         Some(hash) => plain_text(hash)?,
         None => rest,
     };
-    (end == b"}").then_some(Located { prefix })
+    (end == b"}" && stays_as_it_is(&value[..prefix])).then_some(Located { prefix })
 }
 
-/// What follows the closing quote of a string of plain bytes.
+/// What follows the closing quote of a string without special ASCII characters.
 #[inline]
 fn plain_text(bytes: &[u8]) -> Option<&[u8]> {
-    let len = bytes.iter().position(|&byte| !PLAIN[byte as usize])?;
+    let len = bytes.iter().position(|&byte| byte.is_ascii() && !PLAIN[byte as usize])?;
     bytes[len..].strip_prefix(b"\"")
+}
+
+/// Whether the characters beyond ASCII are valid and need no escapes.
+#[inline]
+fn stays_as_it_is(text: &[u8]) -> bool {
+    text.is_ascii() || (str::from_utf8(text).is_ok() && !holds_separator(text))
+}
+
+/// Whether U+2028 or U+2029 is in valid UTF-8; both are `E2 80` and one byte more.
+fn holds_separator(text: &[u8]) -> bool {
+    text.windows(3).any(|bytes| matches!(bytes, [0xe2, 0x80, 0xa8 | 0xa9]))
 }
 
 #[cfg(test)]
@@ -44,6 +56,10 @@ mod tests {
         assert_eq!(locate(short), Some(Located { prefix: short.len() - 1 }));
         let long = br#"{"first_name":"","last_name":"","hash":"0f"}"#;
         assert_eq!(locate(long), Some(Located { prefix: 31 }));
+        let accented = "{\"first_name\":\"Ren\u{e9}\u{fffd}\",\"last_name\":\"\u{1f600}\"}".as_bytes();
+        assert_eq!(locate(accented), Some(Located { prefix: accented.len() - 1 }));
+        let bad_hash = b"{\"first_name\":\"\",\"last_name\":\"\",\"hash\":\"\xff\"}";
+        assert_eq!(locate(bad_hash), Some(Located { prefix: 31 }));
     }
 
     #[test]
@@ -59,7 +75,10 @@ mod tests {
             br#"{"first_name":"<","last_name":"B"}"#,
             br#"{"first_name":"A","last_name":"&"}"#,
             b"{\"first_name\":\"A\x1f\",\"last_name\":\"B\"}",
-            "{\"first_name\":\"\u{e9}\",\"last_name\":\"B\"}".as_bytes(),
+            "{\"first_name\":\"\u{2028}\",\"last_name\":\"B\"}".as_bytes(),
+            "{\"first_name\":\"A\",\"last_name\":\"\u{2029}\"}".as_bytes(),
+            b"{\"first_name\":\"A\",\"last_name\":\"\xed\xa0\x80\"}",
+            b"{\"first_name\":\"\xff\",\"last_name\":\"B\"}",
             b"",
         ] {
             assert_eq!(locate(value), None, "{}", value.escape_ascii());

@@ -8,6 +8,8 @@ mod json;
 mod locate;
 mod md5;
 mod name_event;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc};
 

@@ -101,6 +101,11 @@ impl Rewriter {
 impl Field {
     /// The field that a key, escapes still in it, means to Go: letters match in either case.
     fn of(key: &[u8]) -> Option<Field> {
+        match key {
+            b"first_name" => return Some(Field::FirstName),
+            b"last_name" => return Some(Field::LastName),
+            _ => {}
+        }
         let fields = [Field::FirstName, Field::LastName, Field::Hash];
         fields.into_iter().find(|field| chars(key).map(folded).eq(field.name().chars()))
     }

@@ -1,1 +1,25 @@
 //! The engine over librdkafka, record by record; the only place that names rdkafka.
+//!
+//! ```text
+//! poll thread: BaseConsumer → arena → inbox ─ Source::next ─▶ … ─ Sink::send ─▶ produce thread → BaseProducer
+//!    └ rebalance callbacks            ▲                                              poll thread: deliveries
+//! commit thread: BaseConsumer ◀ Source::commit
+//! ```
+//!
+//! Every call of librdkafka that may block has a plain thread of its own, so that no async thread
+//! ever waits for it.
+
+mod settings;
+mod error;
+mod report;
+mod inbox;
+mod arena;
+mod rebalance;
+mod commit;
+mod source;
+mod deliveries;
+mod sink;
+
+pub use settings::{PropertyError, validate};
+pub use sink::LibrdkafkaSink;
+pub use source::LibrdkafkaSource;

@@ -1,11 +1,12 @@
-//! A cluster: its brokers, topics, groups and offsets.
+//! A cluster: its brokers, topics, groups and offsets. The questions are in `topics` and `offsets`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::{
-    cluster::Cluster, handshake::Dial, properties::NativeSettings, security::Security, transport::Address,
+    cluster::Cluster, error::check, handshake::Dial, retry::retry, security::Security,
+    settings::NativeSettings, transport::Address,
 };
 use crate::engine::{ClientSettings, EngineError, ErrorKind};
 
@@ -89,73 +90,19 @@ impl Client {
         &self.cluster
     }
 
-    /// Describes a topic; `None` when there is none of that name.
-    ///
-    /// # Errors
-    /// When the cluster does not answer in time or refuses to.
-    pub async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, EngineError> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Creates a topic and waits until its partitions have leaders. An existing one is left as it
-    /// is. `replication` `None` takes the broker's default.
-    ///
-    /// # Errors
-    /// When the cluster refuses or does not answer in time.
-    pub async fn create_topic(
+    /// Tries again until `default.api.timeout.ms` has passed.
+    pub(super) async fn retry<T, F: Future<Output = Result<T, EngineError>>>(
         &self,
-        name: &str,
-        partitions: i32,
-        replication: Option<i16>,
-        config: &[(&str, &str)],
-    ) -> Result<(), EngineError> {
-        let _ = (name, partitions, replication, config);
-        todo!()
+        what: &str,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, EngineError> {
+        let settings = &self.cluster.settings;
+        retry(what, settings.retry, Instant::now() + settings.api_timeout, attempt).await
     }
 
-    /// Deletes a topic and waits until it is gone; a missing one is no error.
-    ///
-    /// # Errors
-    /// When the cluster refuses or does not answer in time.
-    pub async fn delete_topic(&self, name: &str) -> Result<(), EngineError> {
-        let _ = name;
-        todo!()
-    }
-
-    /// The configuration of a topic, defaults included, such as `max.message.bytes`.
-    ///
-    /// # Errors
-    /// When the cluster refuses or does not answer in time.
-    pub async fn topic_config(&self, name: &str) -> Result<BTreeMap<String, String>, EngineError> {
-        let _ = name;
-        todo!()
-    }
-
-    /// The offset of a place in each partition of a topic.
-    ///
-    /// # Errors
-    /// When the topic is missing or the cluster does not answer in time.
-    pub async fn offsets(&self, topic: &str, at: OffsetAt) -> Result<BTreeMap<i32, i64>, EngineError> {
-        let _ = (topic, at);
-        todo!()
-    }
-
-    /// The offsets that a group has committed for a topic; partitions without one are left out.
-    ///
-    /// # Errors
-    /// When the coordinator refuses or does not answer in time.
-    pub async fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
-        let _ = (group, topic);
-        todo!()
-    }
-
-    /// Describes a consumer group; one that does not exist has the state `Dead` and no members.
-    ///
-    /// # Errors
-    /// When the coordinator refuses or does not answer in time.
-    pub async fn group(&self, group: &str) -> Result<GroupInfo, EngineError> {
-        let _ = group;
-        todo!()
+    /// `Ok` for the error code 0; otherwise the engine's error, after what it says is out of date
+    /// was forgotten.
+    pub(super) fn checked(&self, code: i16, what: &str, message: Option<&str>) -> Result<(), EngineError> {
+        check(code).map_err(|error| self.cluster.failed(error, what, message))
     }
 }

@@ -17,8 +17,8 @@ use super::{
     error::{KafkaError, Remedy, WireError, check},
     handshake::Dial,
     metadata::{Leader, Metadata, Topic},
-    properties::NativeSettings,
     retry::retry,
+    settings::NativeSettings,
     transport::Address,
 };
 use crate::{

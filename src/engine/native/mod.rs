@@ -12,17 +12,24 @@ mod fetch;
 mod group;
 mod handshake;
 mod metadata;
+mod offsets;
 mod properties;
 mod reader;
 mod retry;
 mod security;
+mod settings;
 mod sink;
 mod source;
+mod topics;
 mod transport;
 mod versions;
 
 pub use client::{Client, GroupInfo, MemberInfo, OffsetAt, TopicInfo};
-pub use properties::{NativeSettings, PropertyError};
+pub use properties::PropertyError;
 pub use reader::{Isolation, Reader};
+pub use settings::NativeSettings;
 pub use sink::NativeSink;
 pub use source::NativeSource;
+
+#[cfg(test)]
+mod live_tests;

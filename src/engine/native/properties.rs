@@ -1,45 +1,13 @@
-//! The dotted properties that Kafka users know, as one typed value.
+//! Reads the dotted properties that Kafka users know; pure, so that a config is checked without
+//! a broker.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
-use super::retry::Backoff;
-
-/// What the properties of `[kafka]` and `-X` ask of the native engine.
-#[derive(Clone, Debug)]
-pub struct NativeSettings {
-    /// `client.id`.
-    pub client_id: String,
-    /// `client.rack`: read from replicas in this rack where the brokers allow it (KIP-392).
-    pub client_rack: Option<String>,
-    /// `socket.connection.setup.timeout.ms`: the limit of becoming ready for requests.
-    pub connection_timeout: Duration,
-    /// `request.timeout.ms`: the limit of a request.
-    pub request_timeout: Duration,
-    /// `default.api.timeout.ms`: the limit of an administrative call, retries included.
-    pub api_timeout: Duration,
-    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
-    pub retry: Backoff,
-    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
-    pub reconnect: Backoff,
-    /// `metadata.max.age.ms`: leaders are learned anew after this, whatever happens.
-    pub metadata_max_age: Duration,
-}
-
-impl Default for NativeSettings {
-    fn default() -> NativeSettings {
-        let millis = Duration::from_millis;
-        NativeSettings {
-            client_id: "topicmill".to_owned(),
-            client_rack: None,
-            connection_timeout: millis(10_000),
-            request_timeout: millis(30_000),
-            api_timeout: millis(60_000),
-            retry: Backoff { first: millis(100), most: millis(1000) },
-            reconnect: Backoff { first: millis(50), most: millis(1000) },
-            metadata_max_age: millis(300_000),
-        }
-    }
-}
+use super::{
+    Isolation,
+    settings::{Assignor, GroupProtocol, Mechanism, NativeSettings, Pem, SaslSettings, Secret, TlsSettings},
+};
+use crate::engine::OffsetReset;
 
 /// A property that cannot be as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,13 +19,294 @@ pub struct PropertyError {
     pub message: String,
 }
 
+impl PropertyError {
+    fn new(key: &str, message: impl Into<String>) -> PropertyError {
+        PropertyError { key: key.to_owned(), message: message.into() }
+    }
+}
+
 impl NativeSettings {
-    /// Reads the properties; pure.
+    /// Reads the properties; pure, no file is opened.
     ///
     /// # Errors
     /// For a property that is unknown or not supported, and for a value that cannot hold.
     pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<NativeSettings, PropertyError> {
-        let _ = properties;
-        Ok(NativeSettings::default())
+        let mut settings = NativeSettings::default();
+        let mut security = Security::default();
+        for (key, value) in properties {
+            let value = Value { key, text: value.trim() };
+            if !security.set(&value)? && !settings.set(&value)? {
+                return Err(PropertyError::new(key, unsupported(key)));
+            }
+        }
+        let both = |key: &str, message: &str| Err(PropertyError::new(key, message));
+        if settings.produce.delivery_timeout < settings.request_timeout {
+            return both("delivery.timeout.ms", "must not be less than request.timeout.ms");
+        }
+        if settings.group.heartbeat_interval >= settings.group.session_timeout {
+            return both("heartbeat.interval.ms", "must be less than session.timeout.ms");
+        }
+        let codec = settings.produce.codec;
+        if let (Some(level), Some(levels)) = (codec.level, codec.compression.levels())
+            && !levels.contains(&level)
+        {
+            let (least, most, codec) = (levels.start(), levels.end(), codec.compression);
+            let message = format!("{level} is not in {least} to {most}, the levels of {codec}");
+            return both("compression.level", &message);
+        }
+        security.finish(&mut settings)?;
+        Ok(settings)
+    }
+
+    /// Takes one property; `false` when there is none of that name.
+    fn set(&mut self, value: &Value<'_>) -> Result<bool, PropertyError> {
+        let (produce, fetch, group) = (&mut self.produce, &mut self.fetch, &mut self.group);
+        match value.key {
+            "client.id" => self.client_id = value.some()?,
+            "client.rack" => self.client_rack = Some(value.some()?),
+            "socket.connection.setup.timeout.ms" => self.connection_timeout = value.millis(1)?,
+            "request.timeout.ms" | "socket.timeout.ms" => self.request_timeout = value.millis(1)?,
+            "default.api.timeout.ms" => self.api_timeout = value.millis(1)?,
+            "retry.backoff.ms" => self.retry.first = value.millis(1)?,
+            "retry.backoff.max.ms" => self.retry.most = value.millis(1)?,
+            "reconnect.backoff.ms" => self.reconnect.first = value.millis(1)?,
+            "reconnect.backoff.max.ms" => self.reconnect.most = value.millis(1)?,
+            "metadata.max.age.ms" | "topic.metadata.refresh.interval.ms" => {
+                self.metadata_max_age = value.millis(1000)?;
+            }
+            "socket.nagle.disable" => value.must("true")?,
+            "allow.auto.create.topics" => value.must("false")?,
+
+            "compression.type" | "compression.codec" => produce.codec.compression = value.parse()?,
+            "compression.level" | "compression.gzip.level" | "compression.zstd.level" => {
+                produce.codec.level = Some(value.parse()?);
+            }
+            "linger.ms" | "queue.buffering.max.ms" => produce.linger = value.millis(0)?,
+            "batch.size" => produce.batch_size = value.within(1, 512 << 20)?,
+            "max.request.size" | "message.max.bytes" => {
+                produce.max_request_size = value.within(1024, 512 << 20)?;
+            }
+            "delivery.timeout.ms" | "message.timeout.ms" => produce.delivery_timeout = value.millis(1)?,
+            "max.in.flight.requests.per.connection" | "max.in.flight" => {
+                produce.in_flight = value.within(1, 5)?;
+            }
+            "acks" | "request.required.acks" if matches!(value.text, "all" | "-1") => {}
+            "acks" | "request.required.acks" => value.must("all")?,
+            "enable.idempotence" => value.must("true")?,
+
+            "fetch.min.bytes" => fetch.min_bytes = value.within(1, i32::MAX)?,
+            "fetch.max.bytes" => fetch.max_bytes = value.within(1024, 512 << 20)?,
+            "fetch.max.wait.ms" | "fetch.wait.max.ms" => fetch.max_wait = value.millis(0)?,
+            "max.partition.fetch.bytes" | "fetch.message.max.bytes" => {
+                fetch.max_partition_bytes = value.within(1024, 512 << 20)?;
+            }
+            "isolation.level" => {
+                fetch.isolation = Some(value.one_of(&[
+                    ("read_committed", Isolation::ReadCommitted),
+                    ("read_uncommitted", Isolation::ReadUncommitted),
+                ])?);
+            }
+            "check.crcs" => fetch.check_crcs = value.parse()?,
+
+            "group.protocol" => {
+                group.protocol =
+                    Some(value.one_of(&[
+                        ("classic", GroupProtocol::Classic),
+                        ("consumer", GroupProtocol::Consumer),
+                    ])?);
+            }
+            "partition.assignment.strategy" => group.assignors = value.assignors()?,
+            "group.instance.id" => group.instance_id = Some(value.some()?),
+            "session.timeout.ms" => group.session_timeout = value.millis(1)?,
+            "heartbeat.interval.ms" => group.heartbeat_interval = value.millis(1)?,
+            "max.poll.interval.ms" => group.max_poll_interval = value.millis(1)?,
+            "auto.offset.reset" => {
+                group.offset_reset = Some(value.one_of(&[
+                    ("earliest", OffsetReset::Earliest),
+                    ("latest", OffsetReset::Latest),
+                    ("none", OffsetReset::None),
+                ])?);
+            }
+            "enable.auto.commit" | "enable.auto.offset.store" => value.must("false")?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
+
+/// What is said of a property that is not taken.
+fn unsupported(key: &str) -> String {
+    match key {
+        "bootstrap.servers" | "metadata.broker.list" => "is set by `brokers`".to_owned(),
+        "group.id" => "is set by `group`".to_owned(),
+        "transactional.id" | "transaction.timeout.ms" => "is set by `delivery = \"exactly-once\"`".to_owned(),
+        "sasl.jaas.config" => "is for Java only; set sasl.username and sasl.password".to_owned(),
+        "retries" | "message.send.max.retries" => {
+            "writing is tried until delivery.timeout.ms; set that instead".to_owned()
+        }
+        _ if key.starts_with("ssl.truststore") || key.starts_with("ssl.keystore") => {
+            "is for Java only; set ssl.ca.location, ssl.certificate.location and ssl.key.location".to_owned()
+        }
+        _ => format!(
+            "`{key}` is not supported by the native engine; build with `--features librdkafka` and use \
+             `--engine librdkafka`"
+        ),
+    }
+}
+
+/// The security properties, before it is known how they fit.
+#[derive(Default)]
+struct Security {
+    tls: bool,
+    sasl: bool,
+    ca: Option<Pem>,
+    certificate: Option<Pem>,
+    key: Option<Pem>,
+    skip_verification: bool,
+    skip_host: bool,
+    mechanism: Option<Mechanism>,
+    username: String,
+    password: Secret,
+}
+
+impl Security {
+    fn set(&mut self, value: &Value<'_>) -> Result<bool, PropertyError> {
+        match value.key {
+            "security.protocol" => {
+                (self.tls, self.sasl) = value.one_of(&[
+                    ("PLAINTEXT", (false, false)),
+                    ("SSL", (true, false)),
+                    ("SASL_PLAINTEXT", (false, true)),
+                    ("SASL_SSL", (true, true)),
+                ])?;
+            }
+            "ssl.ca.location" => self.ca = Some(value.file()?),
+            "ssl.ca.pem" => self.ca = Some(Pem::Text(value.some()?)),
+            "ssl.certificate.location" => self.certificate = Some(value.file()?),
+            "ssl.certificate.pem" => self.certificate = Some(Pem::Text(value.some()?)),
+            "ssl.key.location" => self.key = Some(value.file()?),
+            "ssl.key.pem" => self.key = Some(Pem::Text(value.some()?)),
+            "ssl.endpoint.identification.algorithm" => {
+                self.skip_host = value.one_of(&[("https", false), ("none", true), ("", true)])?;
+            }
+            "enable.ssl.certificate.verification" => {
+                self.skip_verification = !value.parse::<bool>()?;
+            }
+            "sasl.mechanism" | "sasl.mechanisms" => {
+                let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
+                self.mechanism = Some(value.one_of(&all.map(|m| (m.as_str(), m)))?);
+            }
+            "sasl.username" => self.username = value.text.to_owned(),
+            "sasl.password" => self.password = Secret(value.text.to_owned()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn finish(self, settings: &mut NativeSettings) -> Result<(), PropertyError> {
+        if self.tls {
+            let identity = match (self.certificate, self.key) {
+                (Some(certificate), Some(key)) => Some((certificate, key)),
+                (None, None) => None,
+                (Some(_), None) => {
+                    return Err(PropertyError::new("ssl.key.location", "the certificate needs its key"));
+                }
+                (None, Some(_)) => {
+                    return Err(PropertyError::new(
+                        "ssl.certificate.location",
+                        "the key needs its certificate",
+                    ));
+                }
+            };
+            settings.security.tls = Some(TlsSettings {
+                ca: self.ca,
+                identity,
+                verify: !self.skip_verification,
+                verify_host: !self.skip_host,
+            });
+        }
+        if self.sasl {
+            let missing = |key| Err(PropertyError::new(key, "is needed by security.protocol SASL_*"));
+            let Some(mechanism) = self.mechanism else { return missing("sasl.mechanism") };
+            if self.username.is_empty() {
+                return missing("sasl.username");
+            }
+            let (username, password) = (self.username, self.password);
+            settings.security.sasl = Some(SaslSettings { mechanism, username, password });
+        }
+        Ok(())
+    }
+}
+
+/// A property's text and how to read it.
+struct Value<'a> {
+    key: &'a str,
+    text: &'a str,
+}
+
+impl Value<'_> {
+    fn error(&self, message: String) -> PropertyError {
+        PropertyError::new(self.key, message)
+    }
+
+    fn some(&self) -> Result<String, PropertyError> {
+        if self.text.is_empty() { Err(self.error("is empty".to_owned())) } else { Ok(self.text.to_owned()) }
+    }
+
+    fn file(&self) -> Result<Pem, PropertyError> {
+        self.some().map(|path| Pem::File(PathBuf::from(path)))
+    }
+
+    fn parse<T: FromStr<Err: std::fmt::Display>>(&self) -> Result<T, PropertyError> {
+        self.text.parse().map_err(|e| self.error(format!("{:?}: {e}", self.text)))
+    }
+
+    fn within<T>(&self, least: T, most: T) -> Result<T, PropertyError>
+    where
+        T: FromStr<Err: std::fmt::Display> + PartialOrd + std::fmt::Display,
+    {
+        let number: T = self.parse()?;
+        if number >= least && number <= most {
+            Ok(number)
+        } else {
+            Err(self.error(format!("{number} is not in {least} to {most}")))
+        }
+    }
+
+    fn millis(&self, least: u64) -> Result<Duration, PropertyError> {
+        self.within(least, i32::MAX as u64).map(Duration::from_millis)
+    }
+
+    fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, PropertyError> {
+        let found = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(self.text));
+        found.map(|(_, choice)| *choice).ok_or_else(|| {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).filter(|n| !n.is_empty()).collect();
+            self.error(format!("{:?} is not one of {}", self.text, names.join(", ")))
+        })
+    }
+
+    /// For what delivery without loss depends on.
+    fn must(&self, only: &str) -> Result<(), PropertyError> {
+        if self.text.eq_ignore_ascii_case(only) {
+            Ok(())
+        } else {
+            Err(self.error(format!("{:?} cannot be; it is always {only}", self.text)))
+        }
+    }
+
+    fn assignors(&self) -> Result<Vec<Assignor>, PropertyError> {
+        let read = |name: &str| {
+            let name = name.trim().trim_start_matches("org.apache.kafka.clients.consumer.");
+            match name {
+                "range" | "RangeAssignor" => Ok(Assignor::Range),
+                "cooperative-sticky" | "CooperativeStickyAssignor" => Ok(Assignor::CooperativeSticky),
+                _ => Err(self.error(format!("{name:?} is not one of range, cooperative-sticky"))),
+            }
+        };
+        self.text.split(',').map(read).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "properties_tests.rs"]
+mod tests;

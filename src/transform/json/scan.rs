@@ -149,10 +149,12 @@ fn expect(value: &[u8], at: usize, byte: u8, expected: &'static str) -> Result<(
 mod tests {
     use super::*;
 
-    fn scan(value: &str) -> (Result<Top, JsonError>, Vec<(String, String, Kind)>) {
+    type Members<'a> = Vec<(&'a str, &'a str, Kind)>;
+
+    fn scan(value: &str) -> (Result<Top, JsonError>, Members<'_>) {
         let mut members = Vec::new();
-        let top = Scanner::default().scan(value.as_bytes(), |member| {
-            members.push((value[member.key].to_owned(), value[member.value].to_owned(), member.kind));
+        let top = Scanner::default().scan(value.as_bytes(), |Member { key, value: range, kind }| {
+            members.push((&value[key], &value[range], kind));
         });
         (top, members)
     }
@@ -166,7 +168,7 @@ mod tests {
             ("d\\n", "\"e\"", Kind::String),
             ("", "[ ]", Kind::Array),
         ];
-        assert_eq!(members, expected.map(|(key, value, kind)| (key.to_owned(), value.to_owned(), kind)));
+        assert_eq!(members, expected);
     }
 
     #[test]

@@ -1,1 +1,3 @@
 //! What long work shows: progress on a terminal, plain lines elsewhere; logs.
+
+pub mod logs;

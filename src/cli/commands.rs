@@ -1,0 +1,233 @@
+//! The flags of each command. What is absent here may stand in the environment or the file.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+
+use super::{ConnectionArgs, TransformArgs};
+use crate::{
+    broker::BrokerSettings,
+    config::units::{parse_duration, parse_size},
+    delivery::DeliveryKind,
+    engine::{EngineKind, OffsetReset},
+    generate::Keys,
+    strategy::{Order, StrategyKind},
+};
+
+/// The flags of `run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
+    /// The topic to read [default: name_stream].
+    #[arg(long, value_name = "TOPIC")]
+    pub source: Option<String>,
+    /// The topic to write [default: SOURCE_serial_transformed for the strategy `serial`,
+    /// SOURCE_concurrent_transformed for the others].
+    #[arg(long, value_name = "TOPIC")]
+    pub destination: Option<String>,
+    /// The topic for records that cannot be transformed [default: SOURCE_dead_letter].
+    #[arg(long, value_name = "TOPIC")]
+    pub dead_letter: Option<String>,
+    /// The consumer group [default: consumer_golang_serial for the strategy `serial`,
+    /// consumer_golang_concurrent for the others].
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Where a partition without a committed offset starts [default: earliest].
+    #[arg(long, value_name = "WHERE")]
+    pub auto_offset_reset: Option<OffsetReset>,
+    /// How the work is spread [default: pipeline].
+    #[arg(long, value_name = "STRATEGY")]
+    pub strategy: Option<StrategyKind>,
+    /// How many threads transform, for the strategy `worker` [default: 4].
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u64>,
+    /// Which records keep their order; `key` and `none` are for the strategy `worker`
+    /// [default: partition].
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<Order>,
+    /// What is promised about each record [default: at-least-once].
+    #[arg(long, value_name = "DELIVERY")]
+    pub delivery: Option<DeliveryKind>,
+    /// The engine that speaks to Kafka [default: native].
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<EngineKind>,
+    /// The memory that records may hold on their way, such as 512MiB [default: 256MiB].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<usize>,
+    /// How often to try again what may succeed later but not for ever [default: 3].
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u64>,
+    /// How often offsets are committed [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub commit_interval: Option<Duration>,
+    /// How long a stop may wait for what is on its way [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub drain_timeout: Option<Duration>,
+    /// Stop once everything up to the end offsets at the start is transformed and committed.
+    #[arg(long)]
+    pub until_caught_up: bool,
+    /// Fail rather than create a missing destination or dead letter topic.
+    #[arg(long)]
+    pub no_create_topics: bool,
+    /// Where to serve metrics and health, or `off` [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDR|off")]
+    pub admin: Option<String>,
+}
+
+/// The flags of `check`: those of `run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    /// What `run` would be given.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The flags of `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// How to reach the cluster; without `--brokers` an embedded broker serves.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// How many events to generate and transform.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub events: u64,
+    /// How many partitions the source topic gets.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    pub partitions: i32,
+    /// How the work is spread [default: pipeline].
+    #[arg(long, value_name = "STRATEGY")]
+    pub strategy: Option<StrategyKind>,
+    /// What is promised about each record [default: at-least-once].
+    #[arg(long, value_name = "DELIVERY")]
+    pub delivery: Option<DeliveryKind>,
+}
+
+/// The flags of `generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The topic to write [default: the configured source, name_stream].
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// How many partitions the topic gets if it is missing.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    pub partitions: i32,
+    /// How many events to write [default: until ctrl+c].
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// How many events to write a second at most [default: as fast as the broker takes them].
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub rate: Option<f64>,
+    /// Where the random names start; the same seed gives the same events.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// The keys of the events.
+    #[arg(long, value_name = "KEYS", default_value = "none")]
+    pub keys: Keys,
+    /// Fail rather than create a missing topic.
+    #[arg(long)]
+    pub no_create_topics: bool,
+}
+
+/// The flags of `verify`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct VerifyArgs {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The transform that the destination was written with.
+    #[command(flatten)]
+    pub transform: TransformArgs,
+    /// The topic that was read [default: name_stream].
+    #[arg(long, value_name = "TOPIC")]
+    pub source: Option<String>,
+    /// The topic that was written [default: as for `run`].
+    #[arg(long, value_name = "TOPIC")]
+    pub destination: Option<String>,
+    /// The topic of records that could not be transformed [default: SOURCE_dead_letter].
+    #[arg(long, value_name = "TOPIC")]
+    pub dead_letter: Option<String>,
+    /// The order that the records must have kept [default: partition].
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<Order>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `dry-run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DryRunArgs {
+    /// The configuration file (TOML); its `[transform]` counts.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
+    /// Each line is the base64 of a value, so that a value may hold any byte.
+    #[arg(long)]
+    pub base64: bool,
+    /// Print one JSON object a line: the output in base64, or the class of the error.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `lag`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LagArgs {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The consumer group [default: as for `run`].
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// The topic that the group reads [default: name_stream].
+    #[arg(long, value_name = "TOPIC")]
+    pub source: Option<String>,
+    /// Print one JSON object a line and partition.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `broker`.
+#[derive(Clone, Debug, Args)]
+pub struct BrokerArgs {
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19092")]
+    pub listen: SocketAddr,
+    /// The memory for records; past it the oldest are dropped, with a warning.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
+    pub memory: usize,
+    /// How many partitions a topic gets that is created by being asked for.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    pub partitions: i32,
+}
+
+impl From<BrokerArgs> for BrokerSettings {
+    fn from(args: BrokerArgs) -> BrokerSettings {
+        BrokerSettings { listen: args.listen, memory: args.memory, partitions: args.partitions }
+    }
+}
+
+/// The flags of `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+fn partition_count() -> clap::builder::RangedI64ValueParser<i32> {
+    clap::value_parser!(i32).range(1..=10_000)
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "must be a number greater than 0".into())
+}

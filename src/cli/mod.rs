@@ -1,0 +1,95 @@
+//! What was typed: the command line. What it means together with the environment and the file is
+//! decided in [`config`](crate::config).
+
+mod args;
+mod commands;
+
+use std::io;
+
+pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs, TransformName};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+pub use commands::{
+    BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs, VerifyArgs,
+};
+
+/// Reads a Kafka topic, transforms every record and writes the result to another topic.
+#[derive(Debug, Parser)]
+#[command(name = "topicmill", version, max_term_width = 100)]
+pub struct Cli {
+    /// How much to log on standard error; also TOPICMILL_LOG [default: info].
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log_level: Option<LogLevel>,
+    /// How to write the log; `auto` is text on a terminal and JSON elsewhere.
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "auto")]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole job on an embedded broker: generate, transform, verify.
+    Demo(DemoArgs),
+    /// Transform a topic into another until stopped.
+    Run(RunArgs),
+    /// Write mock name events as fast as the broker takes them.
+    Generate(GenerateArgs),
+    /// Prove that nothing is lost, doubled, out of order or wrong between two topics.
+    Verify(VerifyArgs),
+    /// Apply the transform to standard input, one value a line; needs no broker.
+    DryRun(DryRunArgs),
+    /// Show how far a consumer group is behind, per partition.
+    Lag(LagArgs),
+    /// Run the embedded broker alone, for development.
+    Broker(BrokerArgs),
+    /// Say what is wrong with a configuration, or what it comes to; needs no broker.
+    Check(CheckArgs),
+    /// Write a completion script for a shell to standard output.
+    Completions(CompletionsArgs),
+}
+
+impl Cli {
+    /// Reads the command line of this process; on `--help`, `--version` and errors the process
+    /// ends here, with exit code 2 for errors.
+    pub fn from_command_line() -> Cli {
+        let cli = Cli::parse();
+        if cli.properties().iter().any(|property| property.key.is_empty()) {
+            // What was typed is not repeated: it may be a secret.
+            Cli::command().error(ErrorKind::ValueValidation, "-X: write it as KEY=VALUE").exit();
+        }
+        cli
+    }
+
+    /// Writes the completion script for `shell`.
+    ///
+    /// # Errors
+    /// When `out` does not take it.
+    pub fn write_completions(shell: clap_complete::Shell, out: &mut impl io::Write) -> io::Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "topicmill", &mut script);
+        out.write_all(&script)
+    }
+
+    fn properties(&self) -> &[Property] {
+        match &self.command {
+            Command::Demo(args) => &args.connection.properties,
+            Command::Run(args) | Command::Check(CheckArgs { run: args }) => &args.connection.properties,
+            Command::Generate(args) => &args.connection.properties,
+            Command::Verify(args) => &args.connection.properties,
+            Command::Lag(args) => &args.connection.properties,
+            Command::DryRun(_) | Command::Broker(_) | Command::Completions(_) => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,0 @@
-//! What is meant: flags, environment, file and defaults in one, validated before any connection.

@@ -1,0 +1,179 @@
+//! What the smaller commands are to do.
+
+use std::sync::Arc;
+
+use super::{Config, ConfigError, properties, rules, settings::Settings};
+use crate::{
+    cli::{DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
+    engine::ClientSettings,
+    generate::GenerateSettings,
+    strategy::Order,
+    transform::TransformKind,
+};
+
+/// What `generate` is to do.
+#[derive(Clone, Debug)]
+pub struct GenerateConfig {
+    /// How to reach the cluster.
+    pub client: ClientSettings,
+    /// What to generate.
+    pub settings: GenerateSettings,
+    /// Whether to create the topic if it is missing.
+    pub create_topics: bool,
+}
+
+impl GenerateConfig {
+    /// What `generate` is to do, from flags, the environment and the file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: &GenerateArgs) -> Result<GenerateConfig, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let config = GenerateConfig {
+            client: properties::client(&mut settings),
+            settings: GenerateSettings {
+                topic: rules::source(&mut settings).to_string(),
+                partitions: args.partitions,
+                count: args.count,
+                rate: args.rate,
+                seed: args.seed,
+                keys: args.keys,
+            },
+            create_topics: rules::create_topics(&mut settings),
+        };
+        settings.finish(config)
+    }
+}
+
+/// What `verify` is to do.
+#[derive(Clone, Debug)]
+pub struct VerifyConfig {
+    /// How to reach the cluster.
+    pub client: ClientSettings,
+    /// The topic that was read.
+    pub source: Arc<str>,
+    /// The topic that was written.
+    pub destination: Arc<str>,
+    /// The topic of what could not be transformed.
+    pub dead_letter: Arc<str>,
+    /// Whether the dead letter topic was asked for: then it must exist.
+    pub dead_letter_given: bool,
+    /// The transform that the destination was written with.
+    pub transform: TransformKind,
+    /// The order that the records must have kept.
+    pub order: Order,
+    /// The memory in bytes that batches may hold while they are read.
+    pub memory: usize,
+    /// Whether to print one JSON object.
+    pub json: bool,
+}
+
+impl VerifyConfig {
+    /// What `verify` is to do, from flags, the environment and the file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: &VerifyArgs) -> Result<VerifyConfig, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let strategy = rules::strategy_kind(&mut settings);
+        let dead_letter_given = rules::dead_letter_given(&settings);
+        let topics = rules::topics(&mut settings, strategy);
+        let config = VerifyConfig {
+            client: properties::client(&mut settings),
+            source: topics.source,
+            destination: topics.destination,
+            dead_letter: topics.dead_letter,
+            dead_letter_given,
+            transform: rules::transform(&mut settings),
+            order: rules::order(&mut settings),
+            memory: rules::memory(&mut settings),
+            json: args.json,
+        };
+        settings.finish(config)
+    }
+}
+
+/// What `lag` is to do.
+#[derive(Clone, Debug)]
+pub struct LagConfig {
+    /// How to reach the cluster.
+    pub client: ClientSettings,
+    /// The topic that the group reads.
+    pub source: Arc<str>,
+    /// The consumer group.
+    pub group: String,
+    /// Whether to print one JSON object a line and partition.
+    pub json: bool,
+}
+
+impl LagConfig {
+    /// What `lag` is to do, from flags, the environment and the file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: &LagArgs) -> Result<LagConfig, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let strategy = rules::strategy_kind(&mut settings);
+        let config = LagConfig {
+            client: properties::client(&mut settings),
+            source: rules::source(&mut settings),
+            group: rules::group(&mut settings, strategy),
+            json: args.json,
+        };
+        settings.finish(config)
+    }
+}
+
+/// What `demo` is to do.
+#[derive(Clone, Debug)]
+pub struct DemoConfig {
+    /// What to run; without brokers and properties when `embedded`.
+    pub run: Config,
+    /// Whether an embedded broker serves; otherwise the brokers of `run.client`.
+    pub embedded: bool,
+    /// How many events to generate.
+    pub events: u64,
+    /// How many partitions the source topic gets.
+    pub partitions: i32,
+}
+
+impl DemoConfig {
+    /// What `demo` is to do. Brokers count only as a flag, so that a demo never writes to a
+    /// cluster that happens to be configured.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: &DemoArgs) -> Result<DemoConfig, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let mut run = Config::read(&mut settings);
+        let embedded = args.connection.brokers.is_none();
+        if embedded {
+            run.client.brokers.clear();
+            run.client.properties.clear();
+        }
+        settings.finish(DemoConfig { run, embedded, events: args.events, partitions: args.partitions })
+    }
+}
+
+/// What `dry-run` is to do.
+#[derive(Clone, Debug)]
+pub struct DryRunConfig {
+    /// The transform.
+    pub transform: TransformKind,
+    /// Whether each line is the base64 of a value.
+    pub base64: bool,
+    /// Whether to print one JSON object a line.
+    pub json: bool,
+}
+
+impl DryRunConfig {
+    /// What `dry-run` is to do, from flags, the environment and the file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: &DryRunArgs) -> Result<DryRunConfig, ConfigError> {
+        let mut settings = Settings::load(args.config.as_deref(), args);
+        let transform = rules::transform(&mut settings);
+        settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json })
+    }
+}

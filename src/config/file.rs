@@ -1,0 +1,107 @@
+//! The layer of the file: TOML, with the line of each value.
+
+use std::path::Path;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    Origin,
+    keys::{self, Section},
+    properties,
+    settings::{Settings, Value},
+};
+
+/// Puts the values of the file at `path`; everything wrong with it becomes a problem.
+pub(super) fn load(path: &Path, settings: &mut Settings) {
+    match std::fs::read_to_string(path) {
+        Ok(text) => File { path, text: &text }.load(settings),
+        Err(error) => {
+            let origin = Origin::Flag("--config".into());
+            settings.problem(path.display().to_string(), format!("cannot be read: {error}"), origin);
+        }
+    }
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn load(&self, settings: &mut Settings) {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            // Only the message: the parser's full text quotes the line, which may hold a secret.
+            let origin = self.origin(error.span().map_or(0, |span| span.start));
+            settings.problem(
+                self.path.display().to_string(),
+                format!("not TOML: {}", error.message()),
+                origin,
+            );
+        }
+        for (name, value) in table.get_ref().iter() {
+            let origin = self.origin(name.span().start);
+            match (Section::find(name.get_ref()), value.get_ref()) {
+                (None, _) => {
+                    let known = Section::ALL.iter().map(|section| section.name());
+                    let message = keys::unknown("section", name.get_ref(), known);
+                    settings.problem(format!("[{}]", name.get_ref()), message, origin);
+                }
+                (Some(Section::Kafka), DeValue::Table(table)) => self.kafka("", table, settings),
+                (Some(section), DeValue::Table(table)) => self.section(section, table, settings),
+                (Some(section), _) => {
+                    settings.problem(format!("[{}]", section.name()), "must be a section", origin);
+                }
+            }
+        }
+    }
+
+    fn section(&self, section: Section, table: &DeTable<'_>, settings: &mut Settings) {
+        for (name, value) in table.iter() {
+            let origin = self.origin(value.span().start);
+            let key = name.get_ref().replace('-', "_");
+            let known = section.keys();
+            if known.contains(&key.as_str()) {
+                settings.put(section, &key, self.value(value), origin);
+            } else {
+                let subject = keys::subject(section, name.get_ref());
+                settings.problem(subject, keys::unknown("key", &key, known), origin);
+            }
+        }
+    }
+
+    /// `bootstrap.servers = …` is a table in a table to TOML: the names are put together again.
+    fn kafka(&self, prefix: &str, table: &DeTable<'_>, settings: &mut Settings) {
+        for (name, value) in table.iter() {
+            let key = format!("{prefix}{}", name.get_ref());
+            match value.get_ref() {
+                DeValue::Table(table) => self.kafka(&format!("{key}."), table, settings),
+                _ => properties::put(&key, self.value(value), self.origin(value.span().start), settings),
+            }
+        }
+    }
+
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Value {
+        match value.get_ref() {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Boolean(flag) => Value::Boolean(*flag),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => Value::Other("an integer beyond 64 bits"),
+            },
+            DeValue::Float(_) => Value::Other("a float"),
+            DeValue::Datetime(_) => Value::Other("a date"),
+            DeValue::Array(_) => Value::Other("an array"),
+            DeValue::Table(_) => Value::Other("a table"),
+        }
+    }
+
+    fn origin(&self, at: usize) -> Origin {
+        let line =
+            self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count() + 1;
+        Origin::File { path: self.path.to_owned(), line }
+    }
+}

@@ -1,0 +1,113 @@
+//! What is meant: flags, environment, file and defaults in one, validated before any connection.
+//!
+//! A flag outweighs the environment, that the file, and that the default. [`Settings`] holds the
+//! merged layers with their origin; each command reads from it what it needs, and whatever cannot
+//! hold becomes a [`Problem`] that names the key and where its value came from.
+
+mod commands;
+mod effective;
+mod environment;
+mod file;
+mod flags;
+mod keys;
+mod problem;
+mod properties;
+mod rules;
+mod settings;
+pub mod units;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+pub use commands::{DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig};
+pub use problem::{ConfigError, Origin, Problem};
+use settings::Settings;
+
+use crate::{
+    cli::RunArgs,
+    delivery::DeliveryKind,
+    engine::{ClientSettings, EngineKind, OffsetReset},
+    strategy::{Order, StrategyKind},
+    transform::TransformKind,
+};
+
+/// What `run` is to do; every value can hold.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach the cluster.
+    pub client: ClientSettings,
+    /// The topic to read.
+    pub source: Arc<str>,
+    /// The topic to write.
+    pub destination: Arc<str>,
+    /// The topic for what cannot be transformed.
+    pub dead_letter: Arc<str>,
+    /// The consumer group.
+    pub group: String,
+    /// Where a partition without a committed offset starts.
+    pub offset_reset: OffsetReset,
+    /// The transform.
+    pub transform: TransformKind,
+    /// How the work is spread.
+    pub strategy: StrategyKind,
+    /// The number of threads that transform, at least 1; 1 unless the strategy is `worker`.
+    pub workers: usize,
+    /// Which records keep their order.
+    pub order: Order,
+    /// What is promised about each record.
+    pub delivery: DeliveryKind,
+    /// The engine that speaks to Kafka.
+    pub engine: EngineKind,
+    /// The memory in bytes that records may hold on their way.
+    pub memory: usize,
+    /// How often to try again what may succeed later but not for ever.
+    pub retries: u32,
+    /// How often offsets are committed.
+    pub commit_interval: Duration,
+    /// How long a stop may wait for what is on its way.
+    pub drain_timeout: Duration,
+    /// Whether to stop at the end offsets of the start.
+    pub until_caught_up: bool,
+    /// Whether to create a missing destination or dead letter topic.
+    pub create_topics: bool,
+    /// Where to serve metrics and health, if anywhere.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Config {
+    /// What `run` is to do, from flags, the environment and the file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let config = Config::read(&mut settings);
+        settings.finish(config)
+    }
+
+    fn read(settings: &mut Settings) -> Config {
+        let (strategy, workers, order) = rules::strategy(settings);
+        let engine = rules::engine(settings);
+        let topics = rules::topics(settings, strategy);
+        Config {
+            client: properties::client(settings),
+            group: rules::group(settings, strategy),
+            source: topics.source,
+            destination: topics.destination,
+            dead_letter: topics.dead_letter,
+            offset_reset: rules::offset_reset(settings),
+            transform: rules::transform(settings),
+            strategy,
+            workers,
+            order,
+            delivery: rules::delivery(settings),
+            engine,
+            memory: rules::memory(settings),
+            retries: rules::retries(settings),
+            commit_interval: rules::commit_interval(settings),
+            drain_timeout: rules::drain_timeout(settings),
+            until_caught_up: rules::until_caught_up(settings),
+            create_topics: rules::create_topics(settings),
+            admin: rules::admin(settings),
+        }
+    }
+}

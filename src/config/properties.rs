@@ -1,0 +1,210 @@
+//! The dotted properties of `[kafka]` that Kafka users know.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::{
+    Origin, environment,
+    keys::{self, Section},
+    rules,
+    settings::{Setting, Settings, Value},
+};
+use crate::engine::ClientSettings;
+
+const KAFKA: Section = Section::Kafka;
+const BROKERS: &str = "bootstrap.servers";
+
+/// What a property takes.
+#[derive(Clone, Copy)]
+enum Takes {
+    Text,
+    Integer,
+    Boolean,
+    /// One of these, whatever the case.
+    OneOf(&'static [&'static str]),
+    /// A text that is never printed, and never comes from an argument or stands in the file.
+    Secret,
+}
+use Takes::{Boolean, Integer, OneOf, Secret, Text};
+
+const KNOWN: &[(&str, Takes)] = &[
+    (BROKERS, Text),
+    ("client.id", Text),
+    ("client.rack", Text),
+    ("broker.address.family", OneOf(&["any", "v4", "v6"])),
+    // Security.
+    ("security.protocol", OneOf(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"])),
+    ("sasl.mechanism", OneOf(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])),
+    ("sasl.username", Text),
+    ("sasl.password", Secret),
+    ("sasl.oauthbearer.token", Secret),
+    ("sasl.oauthbearer.method", OneOf(&["default", "oidc"])),
+    ("sasl.oauthbearer.token.endpoint.url", Text),
+    ("sasl.oauthbearer.client.id", Text),
+    ("sasl.oauthbearer.client.secret", Secret),
+    ("sasl.oauthbearer.scope", Text),
+    ("sasl.oauthbearer.extensions", Text),
+    ("ssl.ca.location", Text),
+    ("ssl.ca.pem", Text),
+    ("ssl.certificate.location", Text),
+    ("ssl.certificate.pem", Text),
+    ("ssl.key.location", Text),
+    ("ssl.key.pem", Secret),
+    ("ssl.key.password", Secret),
+    ("ssl.keystore.location", Text),
+    ("ssl.keystore.password", Secret),
+    ("ssl.endpoint.identification.algorithm", OneOf(&["https", "none"])),
+    ("enable.ssl.certificate.verification", Boolean),
+    // Connections and deadlines.
+    ("connections.max.idle.ms", Integer),
+    ("default.api.timeout.ms", Integer),
+    ("metadata.max.age.ms", Integer),
+    ("reconnect.backoff.ms", Integer),
+    ("reconnect.backoff.max.ms", Integer),
+    ("request.timeout.ms", Integer),
+    ("retry.backoff.ms", Integer),
+    ("retry.backoff.max.ms", Integer),
+    ("socket.connection.setup.timeout.ms", Integer),
+    ("socket.timeout.ms", Integer),
+    ("statistics.interval.ms", Integer),
+    // Reading.
+    ("check.crcs", Boolean),
+    ("fetch.min.bytes", Integer),
+    ("fetch.max.bytes", Integer),
+    ("fetch.wait.max.ms", Integer),
+    ("fetch.queue.backoff.ms", Integer),
+    ("max.partition.fetch.bytes", Integer),
+    ("isolation.level", OneOf(&["read_committed", "read_uncommitted"])),
+    // Groups.
+    ("group.instance.id", Text),
+    ("group.protocol", OneOf(&["classic", "consumer"])),
+    ("heartbeat.interval.ms", Integer),
+    ("max.poll.interval.ms", Integer),
+    ("partition.assignment.strategy", Text),
+    ("session.timeout.ms", Integer),
+    // Writing.
+    ("acks", Text),
+    ("batch.size", Integer),
+    ("compression.type", OneOf(&["none", "gzip", "snappy", "lz4", "zstd"])),
+    ("compression.level", Integer),
+    ("delivery.timeout.ms", Integer),
+    ("enable.idempotence", Boolean),
+    ("linger.ms", Integer),
+    ("max.in.flight.requests.per.connection", Integer),
+    ("max.request.size", Integer),
+    ("transaction.timeout.ms", Integer),
+    ("transactional.id", Text),
+];
+
+/// Other names that librdkafka and older clients have for the same.
+const ALIASES: &[(&str, &str)] = &[
+    ("metadata.broker.list", BROKERS),
+    ("sasl.mechanisms", "sasl.mechanism"),
+    ("request.required.acks", "acks"),
+    ("compression.codec", "compression.type"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("message.max.bytes", "max.request.size"),
+    ("fetch.max.wait.ms", "fetch.wait.max.ms"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+];
+
+/// Properties that have a key of their own in another section.
+const ELSEWHERE: &[(&str, Section, &str)] = &[
+    ("group.id", Section::Source, "group"),
+    ("auto.offset.reset", Section::Source, "auto_offset_reset"),
+    ("retries", Section::Run, "retries"),
+];
+
+/// Every name that may stand in `[kafka]`.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let known = KNOWN.iter().map(|(name, _)| *name);
+    let aliases = ALIASES.iter().map(|(name, _)| *name);
+    known.chain(aliases).chain(ELSEWHERE.iter().map(|(name, ..)| *name))
+}
+
+/// Whether the value of a property is never to be printed; what merely sounds like it counts too.
+pub(super) fn is_secret(name: &str) -> bool {
+    let known = KNOWN.iter().find(|(known, _)| *known == name);
+    let sounds = || ["password", "secret", "jaas", "key.pem"].iter().any(|word| name.contains(word));
+    known.map_or_else(sounds, |(_, takes)| matches!(takes, Secret))
+}
+
+/// Puts a property, under the name and in the section that it has here.
+pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Settings) {
+    let name = name.to_ascii_lowercase();
+    if let Some((_, section, key)) = ELSEWHERE.iter().find(|(known, ..)| *known == name) {
+        return settings.put(*section, key, value, origin);
+    }
+    if let Some(secret) = name.strip_suffix("_file").filter(|secret| is_secret(secret)) {
+        return match value {
+            Value::Raw(path) | Value::Text(path) => {
+                settings.put(KAFKA, secret, Value::ContentOf(PathBuf::from(path)), origin);
+            }
+            _ => settings.problem(keys::subject(KAFKA, &name), "must be the path of a file", origin),
+        };
+    }
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| *name);
+    if is_secret(name) && !matches!(origin, Origin::Environment(_)) {
+        let variable = environment::variable(KAFKA, name);
+        let message = format!("a secret comes from the environment ({variable}) or a file (`{name}_file`)");
+        return settings.problem(keys::subject(KAFKA, name), message, origin);
+    }
+    settings.put(KAFKA, name, value, origin);
+}
+
+/// How to reach the cluster.
+pub(super) fn client(settings: &mut Settings) -> ClientSettings {
+    let brokers = settings.parsed(KAFKA, BROKERS, rules::parse_brokers);
+    let mut properties = BTreeMap::new();
+    for (name, setting) in settings.section(KAFKA) {
+        if name == BROKERS {
+            continue;
+        }
+        match check(&name, &setting) {
+            Ok(value) => drop(properties.insert(name, value)),
+            Err(message) => settings.reject(KAFKA, &name, message),
+        }
+    }
+    ClientSettings {
+        brokers: brokers.unwrap_or_else(|| vec!["localhost:19092".into()]),
+        properties,
+        connect_timeout: rules::timeout(settings, "connect_timeout", Duration::from_secs(10)),
+    }
+}
+
+/// The value of a property as text, or what is wrong with it.
+fn check(name: &str, setting: &Setting) -> Result<String, String> {
+    let Some((_, takes)) = KNOWN.iter().find(|(known, _)| *known == name) else {
+        return Err(keys::unknown("property", name, names()));
+    };
+    let text = match &setting.value {
+        Value::Raw(text) | Value::Text(text) => text.trim().to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Other(kind) => return Err(format!("must be a string, an integer or a boolean, not {kind}")),
+        Value::ContentOf(path) => {
+            let content = std::fs::read_to_string(path);
+            let content = content.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            content.trim_end_matches(['\r', '\n']).to_owned()
+        }
+    };
+    match (name, takes) {
+        (_, _) if text.is_empty() => Err("must not be empty".into()),
+        ("acks", _) if !["all", "-1"].contains(&text.as_str()) => {
+            Err("must be `all`: anything less may lose records".into())
+        }
+        ("acks", _) => Ok("all".into()),
+        ("enable.idempotence", _) if text != "true" => {
+            Err("must be `true`: without it a retry may double or reorder records".into())
+        }
+        ("transactional.id", _) => Err("is not available in this version".into()),
+        (_, Integer) if text.parse::<i64>().is_err() => Err("must be an integer".into()),
+        (_, Boolean) if text.parse::<bool>().is_err() => Err("must be `true` or `false`".into()),
+        (_, OneOf(choices)) => match choices.iter().find(|choice| choice.eq_ignore_ascii_case(&text)) {
+            Some(choice) => Ok((*choice).into()),
+            None => Err(format!("must be one of `{}`", choices.join("`, `"))),
+        },
+        (_, Text | Secret | Integer | Boolean) => Ok(text),
+    }
+}

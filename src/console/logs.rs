@@ -1,0 +1,62 @@
+//! The log on standard error: text on a terminal, JSON elsewhere.
+
+use std::io::{self, IsTerminal};
+
+use clap::ValueEnum;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::{
+    cli::{LogFormat, LogLevel},
+    config::{ConfigError, Origin, Problem},
+};
+
+/// The environment variable that sets the level when no flag does.
+const VARIABLE: &str = "TOPICMILL_LOG";
+
+/// Sets up the log of this process; later calls change nothing.
+///
+/// # Errors
+/// When the environment names no level that there is.
+pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigError> {
+    let level = match level {
+        Some(level) => level,
+        None => from_environment()?.unwrap_or_default(),
+    };
+    let text = match format {
+        LogFormat::Auto => io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(filter(level)).with_writer(io::stderr);
+    let set = if text {
+        builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+    // It fails only when a log is set up already, which then stays.
+    let _ = set;
+    Ok(())
+}
+
+fn from_environment() -> Result<Option<LogLevel>, ConfigError> {
+    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    let level = text.to_str().and_then(|text| LogLevel::from_str(text.trim(), true).ok());
+    level.map(Some).ok_or_else(|| ConfigError {
+        problems: vec![Problem {
+            subject: VARIABLE.into(),
+            message: "must be one of `off`, `error`, `warn`, `info`, `debug`, `trace`".into(),
+            origin: Origin::Environment(VARIABLE.into()),
+        }],
+    })
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}

@@ -1,0 +1,216 @@
+//! What the poll thread has for the reader of a source: events in order, and who holds what.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    batch::{Generation, PartitionBatch, TopicPartition},
+    engine::{Assignment, EngineError, Offset, SourceEvent},
+};
+
+/// The batches that may wait; the budget bounds their bytes.
+const MAX_BATCHES: usize = 64;
+
+/// The queue from the poll thread to `Source::next`, with the assignment that judges what in it
+/// still counts.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    topic: Arc<str>,
+    state: Mutex<State>,
+    wake: Notify,
+    commit_ended: Condvar,
+    version: AtomicU64,
+    closing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: BTreeMap<i32, Held>,
+    last_generation: u64,
+    /// A rebalance adds at most two, and waits for the answer to `Revoked`.
+    changes: VecDeque<SourceEvent>,
+    batches: VecDeque<PartitionBatch>,
+    failure: Option<EngineError>,
+    committing: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    generation: Generation,
+    /// False once it is being revoked: commits still count, batches do not.
+    readable: bool,
+}
+
+impl Inbox {
+    /// An empty inbox for the partitions of `topic`.
+    pub fn new(topic: Arc<str>) -> Inbox {
+        Inbox {
+            topic,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            commit_ended: Condvar::new(),
+            version: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The next event; with `room` false no batch.
+    pub async fn next(&self, room: bool) -> Result<SourceEvent, EngineError> {
+        loop {
+            if let Some(event) = self.pop(room) {
+                return event;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    /// Changes first, so that a batch never comes before the assignment it was read under.
+    fn pop(&self, room: bool) -> Option<Result<SourceEvent, EngineError>> {
+        let mut state = self.lock();
+        if let Some(change) = state.changes.pop_front() {
+            return Some(Ok(change));
+        }
+        if let Some(failure) = &state.failure {
+            return Some(Err(failure.clone()));
+        }
+        if room { state.batches.pop_front().map(|batch| Ok(SourceEvent::Batch(batch))) } else { None }
+    }
+
+    /// The topic read.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Whether another batch may wait.
+    pub fn has_room(&self) -> bool {
+        self.lock().batches.len() < MAX_BATCHES
+    }
+
+    /// Queues a batch, unless its assignment has ended.
+    pub fn push(&self, batch: PartitionBatch) {
+        let mut state = self.lock();
+        let current = state.held.get(&batch.origin.partition);
+        if current.is_some_and(|held| held.readable && held.generation == batch.generation) {
+            state.batches.push_back(batch);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The generation under which `partition` may be read now.
+    pub fn generation(&self, partition: i32) -> Option<Generation> {
+        self.lock().held.get(&partition).filter(|held| held.readable).map(|held| held.generation)
+    }
+
+    /// Ends the source with `failure`; the first one counts.
+    pub fn fail(&self, failure: EngineError) {
+        self.lock().failure.get_or_insert(failure);
+        self.wake.notify_one();
+    }
+
+    /// Asks the poll thread to end.
+    pub fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    /// Whether the poll thread is to end.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// Grows with every change of the assignment.
+    pub fn version(&self) -> u64 {
+        self.version.load(Relaxed)
+    }
+
+    /// Takes note of partitions assigned, each with the offset that reading starts at.
+    pub fn assign(&self, partitions: &[(i32, i64)]) {
+        let mut state = self.lock();
+        state.last_generation += 1;
+        let generation = Generation(state.last_generation);
+        let mut assigned = Vec::with_capacity(partitions.len());
+        for &(partition, position) in partitions {
+            state.held.insert(partition, Held { generation, readable: true });
+            assigned.push(Assignment { partition: self.partition(partition), generation, position });
+        }
+        state.changes.push_back(SourceEvent::Assigned(assigned));
+        self.changed();
+    }
+
+    /// Tells the reader that `partitions` are about to be taken away; resolves when it let go.
+    pub fn begin_revoke(&self, partitions: &[i32]) -> oneshot::Receiver<()> {
+        let (release, released) = oneshot::channel();
+        let mut state = self.lock();
+        for partition in partitions {
+            if let Some(held) = state.held.get_mut(partition) {
+                held.readable = false;
+            }
+        }
+        state.batches.retain(|batch| !partitions.contains(&batch.origin.partition));
+        let partitions = partitions.iter().map(|&partition| self.partition(partition)).collect();
+        state.changes.push_back(SourceEvent::Revoked { partitions, release });
+        self.changed();
+        released
+    }
+
+    /// Gives up revoked partitions, once a commit under way has ended or `deadline` has passed. A
+    /// later commit leaves them out, so that none reaches the coordinator after the next owner's.
+    pub fn end_revoke(&self, partitions: &[i32], deadline: Instant) {
+        let state = self.lock();
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let (mut state, _) = self
+            .commit_ended
+            .wait_timeout_while(state, patience, |state| state.committing)
+            .expect("no panic while held");
+        state.held.retain(|partition, _| !partitions.contains(partition));
+        self.changed();
+    }
+
+    /// Takes note that `partitions` are gone already.
+    pub fn lose(&self, partitions: &[i32]) {
+        let mut state = self.lock();
+        state.held.retain(|partition, _| !partitions.contains(partition));
+        state.batches.retain(|batch| !partitions.contains(&batch.origin.partition));
+        let partitions = partitions.iter().map(|&partition| self.partition(partition)).collect();
+        state.changes.push_back(SourceEvent::Lost(partitions));
+        self.changed();
+    }
+
+    /// The offsets that may be committed now; until [`end_commit`](Inbox::end_commit), revoked
+    /// partitions are held on to.
+    pub fn begin_commit(&self, offsets: Vec<Offset>) -> Vec<Offset> {
+        let mut state = self.lock();
+        state.committing = true;
+        let counts = |offset: &Offset| {
+            let held = state.held.get(&offset.partition.partition);
+            held.is_some_and(|held| held.generation == offset.generation)
+        };
+        offsets.into_iter().filter(counts).collect()
+    }
+
+    /// Ends what `begin_commit` began.
+    pub fn end_commit(&self) {
+        self.lock().committing = false;
+        self.commit_ended.notify_all();
+    }
+
+    fn partition(&self, partition: i32) -> TopicPartition {
+        TopicPartition { topic: Arc::clone(&self.topic), partition }
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Relaxed);
+        self.wake.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while held")
+    }
+}

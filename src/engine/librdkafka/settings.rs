@@ -1,0 +1,271 @@
+//! From Kafka's dotted properties to librdkafka's configuration, with tuned defaults.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
+
+use crate::engine::{ClientSettings, EngineError, ErrorKind, OffsetReset, SourceSettings};
+
+/// A property that this engine does not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct PropertyError {
+    /// The property's name as it was given.
+    pub key: String,
+    /// What is wrong with it; without its value, which may be secret.
+    pub message: String,
+}
+
+impl PropertyError {
+    fn new(key: &str, message: impl Into<String>) -> PropertyError {
+        PropertyError { key: key.to_owned(), message: message.into() }
+    }
+}
+
+impl From<PropertyError> for EngineError {
+    fn from(error: PropertyError) -> EngineError {
+        EngineError::new(ErrorKind::Fatal, error.to_string())
+    }
+}
+
+/// Checks `properties` without any connection.
+///
+/// # Errors
+/// The first property that is unknown, can't have its value, or would break a promise of delivery.
+pub fn validate(properties: &BTreeMap<String, String>) -> Result<(), PropertyError> {
+    let mut config = ClientConfig::new();
+    for (name, value) in properties {
+        let Some((key, value)) = translate(name, value)? else { continue };
+        config.set(key, &value);
+        // One at a time, so that the error is about the name that was typed.
+        let mut single = ClientConfig::new();
+        single.set(key, &value);
+        single.create_native_config().map_err(|error| property_error(name, &error))?;
+    }
+    config.create_native_config().map(drop).map_err(|error| property_error("kafka", &error))
+}
+
+/// The consumer's configuration. Librdkafka's `max.poll.interval.ms` bounds what `revoke_timeout`
+/// may usefully be.
+pub(super) fn consumer(
+    client: &ClientSettings,
+    source: &SourceSettings,
+) -> Result<ClientConfig, PropertyError> {
+    let mut config = base(client)?;
+    // With the default of 1000 ms a fetch that finds the queue full sleeps a second: a third of the rate.
+    default(&mut config, &["fetch.queue.backoff.ms"], "5");
+    // What librdkafka holds ahead of us; with its ~300 bytes of overhead a record about 60 MiB at most.
+    default(&mut config, &["queued.max.messages.kbytes"], "16384");
+    default(&mut config, &["queued.min.messages"], "100000");
+    default(&mut config, &["fetch.message.max.bytes", "max.partition.fetch.bytes"], "1048576");
+    default(&mut config, &["fetch.wait.max.ms"], "100");
+    default(&mut config, &["isolation.level"], "read_committed");
+    default(&mut config, &["check.crcs"], "true");
+    if config.get("group.protocol").is_none_or(|protocol| protocol.eq_ignore_ascii_case("classic")) {
+        default(&mut config, &["partition.assignment.strategy"], "cooperative-sticky");
+    }
+    config
+        .set("group.id", &source.group)
+        // Trap: with the auto offset store, a graceful drop commits what was prefetched and never
+        // read: thousands of records skipped. Offsets are committed by `commit` and nowhere else.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "false")
+        .set("allow.auto.create.topics", "false")
+        .set(
+            "auto.offset.reset",
+            match source.offset_reset {
+                OffsetReset::Earliest => "earliest",
+                OffsetReset::Latest => "latest",
+                OffsetReset::None => "error",
+            },
+        );
+    Ok(config)
+}
+
+/// The producer's configuration; `careful` sends every record in a request of its own, so that a
+/// broker's refusal concerns that record and no other.
+pub(super) fn producer(client: &ClientSettings, careful: bool) -> Result<ClientConfig, PropertyError> {
+    let mut config = base(client)?;
+    default(&mut config, &["linger.ms", "queue.buffering.max.ms"], "5");
+    default(&mut config, &["batch.size"], "1000000");
+    default(&mut config, &["queue.buffering.max.kbytes"], "65536");
+    // The limit above counts payload only; this one bounds librdkafka's own ~200 bytes a record.
+    default(&mut config, &["queue.buffering.max.messages"], "200000");
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        // Trap: a local give-up tells nothing about the log. The sink has its own deadline,
+        // after which it is spent.
+        .set("message.timeout.ms", "0");
+    if careful {
+        config.remove("linger.ms").set("queue.buffering.max.ms", "0").set("batch.num.messages", "1");
+    }
+    Ok(config)
+}
+
+/// How long the sink waits for a batch's acknowledgement: `delivery.timeout.ms`, 2 minutes unless set.
+pub(super) fn delivery_timeout(client: &ClientSettings) -> Result<Duration, PropertyError> {
+    let mut timeout = Duration::from_secs(120);
+    for key in ["delivery.timeout.ms", "message.timeout.ms"] {
+        if let Some(value) = client.properties.get(key) {
+            let millis = value.parse().ok().filter(|&millis| millis > 0);
+            timeout = Duration::from_millis(
+                millis.ok_or_else(|| PropertyError::new(key, "is not a positive number of milliseconds"))?,
+            );
+        }
+    }
+    Ok(timeout)
+}
+
+fn base(client: &ClientSettings) -> Result<ClientConfig, PropertyError> {
+    validate(&client.properties)?;
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Info);
+    config.set("client.id", "topicmill");
+    config.set("bootstrap.servers", client.brokers.join(","));
+    for (name, value) in &client.properties {
+        if let Some((key, value)) = translate(name, value)? {
+            config.set(key, value);
+        }
+    }
+    Ok(config)
+}
+
+/// Sets the first of `names`, aliases of each other, unless one of them is set.
+fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
+    if names.iter().all(|name| config.get(name).is_none()) {
+        config.set(names[0], value);
+    }
+}
+
+/// Librdkafka's name and value for a property of Kafka's clients, `None` for what this engine
+/// sets by other means.
+fn translate<'a>(name: &'a str, value: &str) -> Result<Option<(&'a str, String)>, PropertyError> {
+    let refuse = |message: &str| Err(PropertyError::new(name, message));
+    let same = |key: &'a str| Ok(Some((key, value.to_owned())));
+    match name {
+        "acks" | "request.required.acks" if !matches!(value, "all" | "-1") => {
+            refuse("only `all` keeps what was acknowledged")
+        }
+        "enable.idempotence" if !is_true(value) => refuse("writing is always idempotent; leave it out"),
+        "enable.auto.commit" | "enable.auto.offset.store" | "auto.commit.enable" if is_true(value) => {
+            refuse("offsets are committed after their output is acknowledged; leave it out")
+        }
+        "transactional.id" => refuse("is set by `delivery`, not by hand"),
+        "sasl.jaas.config" => refuse("is for Java; use `sasl.username` and `sasl.password`"),
+        _ if name.starts_with("ssl.truststore.") => refuse("is for Java; use `ssl.ca.location` (PEM)"),
+        "delivery.timeout.ms" | "message.timeout.ms" => match value.parse::<u64>() {
+            Ok(1..) => Ok(None),
+            _ => refuse("is not a positive number of milliseconds"),
+        },
+        "bootstrap.servers" | "metadata.broker.list" | "group.id" | "auto.offset.reset" => Ok(None),
+        "max.request.size" => same("message.max.bytes"),
+        "fetch.max.wait.ms" => same("fetch.wait.max.ms"),
+        "send.buffer.bytes" => same("socket.send.buffer.bytes"),
+        "receive.buffer.bytes" => same("socket.receive.buffer.bytes"),
+        "buffer.memory" => match value.parse::<u64>() {
+            Ok(bytes @ 1..) => Ok(Some(("queue.buffering.max.kbytes", bytes.div_ceil(1024).to_string()))),
+            _ => refuse("is not a positive number of bytes"),
+        },
+        "partition.assignment.strategy" => {
+            let names: Result<Vec<_>, _> = value.split(',').map(|one| assignor(name, one.trim())).collect();
+            Ok(Some((name, names?.join(","))))
+        }
+        _ => same(name),
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "t")
+}
+
+fn assignor<'a>(key: &str, name: &'a str) -> Result<&'a str, PropertyError> {
+    match name.strip_prefix("org.apache.kafka.clients.consumer.").unwrap_or(name) {
+        "RangeAssignor" | "range" => Ok("range"),
+        "RoundRobinAssignor" | "roundrobin" => Ok("roundrobin"),
+        "CooperativeStickyAssignor" | "cooperative-sticky" => Ok("cooperative-sticky"),
+        _ => Err(PropertyError::new(key, "takes range, roundrobin or cooperative-sticky")),
+    }
+}
+
+/// Librdkafka's complaint about `name`. It may quote the value, but only of enumerations and
+/// numbers; the one that takes any text, such as a password, is never complained about.
+pub(super) fn property_error(name: &str, error: &KafkaError) -> PropertyError {
+    match error {
+        KafkaError::ClientConfig(_, description, _, _) => PropertyError::new(name, description),
+        KafkaError::ClientCreation(description) => PropertyError::new(name, description),
+        _ => PropertyError::new(name, "has a value that librdkafka does not take"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pairs: &[(&str, &str)]) -> Result<(), PropertyError> {
+        validate(&pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    fn client(pairs: &[(&str, &str)]) -> ClientSettings {
+        ClientSettings {
+            brokers: vec!["a:1".into(), "b:2".into()],
+            properties: pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn what_kafka_users_write_is_taken() {
+        check(&[
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.username", "u"),
+            ("sasl.password", "p"),
+            ("ssl.ca.location", "ca.pem"),
+            ("compression.type", "zstd"),
+            ("acks", "all"),
+            ("max.request.size", "2000000"),
+            ("delivery.timeout.ms", "30000"),
+            ("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor"),
+        ])
+        .unwrap();
+    }
+
+    #[test]
+    fn what_breaks_a_promise_or_is_unknown_is_refused_by_name() {
+        for (key, value) in [
+            ("acks", "1"),
+            ("enable.idempotence", "false"),
+            ("enable.auto.commit", "true"),
+            ("ssl.truststore.location", "a.jks"),
+            ("sasl.jaas.config", "x"),
+            ("delivery.timeout.ms", "0"),
+            ("compression.type", "brotli"),
+            ("no.such.property", "1"),
+            ("linger.ms", "soon"),
+        ] {
+            assert_eq!(check(&[(key, value)]).unwrap_err().key, key);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_in_the_message() {
+        let error = check(&[("sasl.pasword", "hunter2")]).unwrap_err();
+        assert!(error.to_string().contains("sasl.pasword") && !error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn the_promises_are_in_the_configuration_and_defaults_give_way() {
+        let config = producer(&client(&[("linger.ms", "20"), ("max.request.size", "5000")]), false).unwrap();
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(config.get("message.timeout.ms"), Some("0"));
+        assert_eq!(config.get("linger.ms"), Some("20"));
+        assert_eq!(config.get("message.max.bytes"), Some("5000"));
+        assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
+        assert_eq!(
+            delivery_timeout(&client(&[("delivery.timeout.ms", "9")])).unwrap(),
+            Duration::from_millis(9)
+        );
+    }
+}

@@ -1,0 +1,93 @@
+use super::*;
+use crate::records::Compression;
+
+fn read(pairs: &[(&str, &str)]) -> Result<NativeSettings, PropertyError> {
+    let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    NativeSettings::from_properties(&pairs.collect())
+}
+
+#[test]
+fn properties_are_read_under_either_client_s_name() {
+    for (linger, codec, limit) in [
+        ("linger.ms", "compression.type", "max.request.size"),
+        ("queue.buffering.max.ms", "compression.codec", "message.max.bytes"),
+    ] {
+        let settings =
+            read(&[(linger, "7"), (codec, "zstd"), (limit, "2000000"), ("compression.level", "3")]);
+        let produce = settings.unwrap().produce;
+        assert_eq!(produce.linger, Duration::from_millis(7));
+        assert_eq!((produce.codec.compression, produce.codec.level), (Compression::Zstd, Some(3)));
+        assert_eq!(produce.max_request_size, 2_000_000);
+    }
+}
+
+#[test]
+fn what_is_not_supported_names_the_other_engine() {
+    let error = read(&[("sasl.kerberos.service.name", "kafka")]).unwrap_err();
+    assert_eq!(error.key, "sasl.kerberos.service.name");
+    assert_eq!(
+        error.message,
+        "`sasl.kerberos.service.name` is not supported by the native engine; build with `--features \
+         librdkafka` and use `--engine librdkafka`"
+    );
+    assert_eq!(read(&[("ssl.key.password", "x")]).unwrap_err().key, "ssl.key.password");
+}
+
+#[test]
+fn what_cannot_hold_is_refused_by_name() {
+    for (key, value) in [
+        ("acks", "1"),
+        ("request.required.acks", "0"),
+        ("enable.idempotence", "false"),
+        ("enable.auto.commit", "true"),
+        ("max.in.flight.requests.per.connection", "6"),
+        ("max.in.flight", "0"),
+        ("sasl.mechanism", "GSSAPI"),
+        ("compression.type", "brotli"),
+        ("isolation.level", "dirty"),
+        ("linger.ms", "-1"),
+        ("batch.size", "many"),
+        ("client.id", " "),
+        ("bootstrap.servers", "a:1"),
+        ("group.id", "g"),
+        ("retries", "3"),
+        ("delivery.timeout.ms", "100"),
+        ("heartbeat.interval.ms", "45000"),
+        ("partition.assignment.strategy", "range,sticky"),
+    ] {
+        assert_eq!(read(&[(key, value)]).unwrap_err().key, key, "{value}");
+    }
+    for (key, value) in
+        [("acks", "all"), ("acks", "-1"), ("enable.idempotence", "true"), ("max.in.flight", "5")]
+    {
+        read(&[(key, value)]).unwrap();
+    }
+}
+
+#[test]
+fn a_level_must_suit_its_codec() {
+    let error = read(&[("compression.type", "gzip"), ("compression.level", "12")]).unwrap_err();
+    assert_eq!(error.to_string(), "compression.level: 12 is not in 1 to 9, the levels of gzip");
+    read(&[("compression.type", "zstd"), ("compression.level", "12")]).unwrap();
+}
+
+#[test]
+fn security_is_complete_or_refused() {
+    assert!(read(&[("security.protocol", "SSL")]).unwrap().security.tls.unwrap().verify);
+    assert_eq!(read(&[("security.protocol", "SASL_SSL")]).unwrap_err().key, "sasl.mechanism");
+    let scram = [("security.protocol", "SASL_SSL"), ("sasl.mechanism", "SCRAM-SHA-512")];
+    assert_eq!(read(&scram).unwrap_err().key, "sasl.username");
+    let full = [scram[0], scram[1], ("sasl.username", "mill"), ("sasl.password", "hush-hush")];
+    let settings = read(&full).unwrap();
+    assert_eq!(settings.security.sasl.as_ref().unwrap().mechanism, Mechanism::ScramSha512);
+    assert!(!format!("{settings:?}").contains("hush-hush"));
+    let half = [("security.protocol", "ssl"), ("ssl.certificate.location", "/c.pem")];
+    assert_eq!(read(&half).unwrap_err().key, "ssl.key.location");
+}
+
+#[test]
+fn assignors_go_by_either_name_and_keep_their_order() {
+    let names = "org.apache.kafka.clients.consumer.RangeAssignor, cooperative-sticky";
+    let settings = read(&[("partition.assignment.strategy", names)]).unwrap();
+    assert_eq!(settings.group.assignors, [Assignor::Range, Assignor::CooperativeSticky]);
+}

@@ -1,0 +1,234 @@
+//! What the properties ask for, typed; each field names its property.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use super::Isolation;
+use crate::{
+    backoff::Backoff,
+    engine::OffsetReset,
+    records::{Codec, Compression},
+};
+
+/// What the properties of `[kafka]` and `-X` ask of the native engine.
+#[derive(Clone, Debug)]
+pub struct NativeSettings {
+    /// `client.id`.
+    pub client_id: String,
+    /// `client.rack`: read from replicas in this rack where the brokers allow it (KIP-392).
+    pub client_rack: Option<String>,
+    /// `socket.connection.setup.timeout.ms`: the limit of becoming ready for requests.
+    pub connection_timeout: Duration,
+    /// `request.timeout.ms`: the limit of a request.
+    pub request_timeout: Duration,
+    /// `default.api.timeout.ms`: the limit of an administrative call, retries included.
+    pub api_timeout: Duration,
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub retry: Backoff,
+    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
+    pub reconnect: Backoff,
+    /// `metadata.max.age.ms`: leaders are learned anew after this, whatever happens.
+    pub metadata_max_age: Duration,
+    /// `security.protocol`, `ssl.*` and `sasl.*`.
+    pub security: SecuritySettings,
+    /// How records are written.
+    pub produce: ProduceSettings,
+    /// How records are read.
+    pub fetch: FetchSettings,
+    /// How a consumer group is joined.
+    pub group: GroupSettings,
+}
+
+/// How records are written.
+#[derive(Clone, Debug)]
+pub struct ProduceSettings {
+    /// `compression.type` and `compression.level`.
+    pub codec: Codec,
+    /// `linger.ms`: how long a batch that is not full waits for more.
+    pub linger: Duration,
+    /// `batch.size` in bytes: batches below it are merged.
+    pub batch_size: usize,
+    /// `max.request.size` in bytes: no batch is larger, unless a single record is.
+    pub max_request_size: usize,
+    /// `delivery.timeout.ms`: the limit of writing a batch, retries included.
+    pub delivery_timeout: Duration,
+    /// `max.in.flight.requests.per.connection`: here per partition, 1 to 5 (KIP-98).
+    pub in_flight: usize,
+}
+
+/// How records are read.
+#[derive(Clone, Debug)]
+pub struct FetchSettings {
+    /// `fetch.min.bytes`: a broker waits until it has as many.
+    pub min_bytes: i32,
+    /// `fetch.max.bytes` of a response.
+    pub max_bytes: i32,
+    /// `fetch.max.wait.ms`: a broker waits no longer.
+    pub max_wait: Duration,
+    /// `max.partition.fetch.bytes` of a response.
+    pub max_partition_bytes: i32,
+    /// `isolation.level`; unset leaves it to the command.
+    pub isolation: Option<Isolation>,
+    /// `check.crcs`: whether checksums of what was read are verified.
+    pub check_crcs: bool,
+}
+
+/// How a consumer group is joined.
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    /// `group.protocol`; unset takes what the brokers offer.
+    pub protocol: Option<GroupProtocol>,
+    /// `partition.assignment.strategy` of the classic protocol, preferred first.
+    pub assignors: Vec<Assignor>,
+    /// `group.instance.id`: static membership (KIP-345).
+    pub instance_id: Option<String>,
+    /// `session.timeout.ms` of the classic protocol.
+    pub session_timeout: Duration,
+    /// `heartbeat.interval.ms` of the classic protocol.
+    pub heartbeat_interval: Duration,
+    /// `max.poll.interval.ms`: the limit of a rebalance.
+    pub max_poll_interval: Duration,
+    /// `auto.offset.reset`; unset leaves it to the source's settings.
+    pub offset_reset: Option<OffsetReset>,
+}
+
+/// `group.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members assign; every broker speaks it.
+    Classic,
+    /// The coordinator assigns (KIP-848).
+    Consumer,
+}
+
+/// `partition.assignment.strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignor {
+    /// Consecutive partitions.
+    Range,
+    /// As few moves as possible, without stopping what does not move (KIP-429).
+    CooperativeSticky,
+}
+
+/// How connections are protected.
+#[derive(Clone, Debug, Default)]
+pub struct SecuritySettings {
+    /// `security.protocol` `SSL` or `SASL_SSL`.
+    pub tls: Option<TlsSettings>,
+    /// `security.protocol` `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub sasl: Option<SaslSettings>,
+}
+
+/// `ssl.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// `ssl.ca.location` or `ssl.ca.pem`; unset trusts what the system trusts.
+    pub ca: Option<Pem>,
+    /// `ssl.certificate.location` or `.pem` with `ssl.key.location` or `.pem`: mutual TLS.
+    pub identity: Option<(Pem, Pem)>,
+    /// `enable.ssl.certificate.verification`.
+    pub verify: bool,
+    /// `ssl.endpoint.identification.algorithm` other than `none`.
+    pub verify_host: bool,
+}
+
+/// PEM text and where it is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Pem {
+    /// In a file.
+    File(PathBuf),
+    /// Here.
+    Text(String),
+}
+
+/// `sasl.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaslSettings {
+    /// `sasl.mechanism`.
+    pub mechanism: Mechanism,
+    /// `sasl.username`.
+    pub username: String,
+    /// `sasl.password`.
+    pub password: Secret,
+}
+
+/// `sasl.mechanism`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password as it is (RFC 4616); for use over TLS.
+    Plain,
+    /// RFC 5802 and RFC 7677.
+    ScramSha256,
+    /// RFC 5802 with SHA-512.
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// Text that is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pem::File(path) => path.fmt(f),
+            Pem::Text(_) => f.write_str("(PEM text)"),
+        }
+    }
+}
+
+impl Default for NativeSettings {
+    fn default() -> NativeSettings {
+        NativeSettings {
+            client_id: "topicmill".to_owned(),
+            client_rack: None,
+            connection_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            api_timeout: Duration::from_secs(60),
+            retry: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
+            reconnect: Backoff { first: Duration::from_millis(50), most: Duration::from_secs(1) },
+            metadata_max_age: Duration::from_secs(300),
+            security: SecuritySettings::default(),
+            produce: ProduceSettings {
+                codec: Codec::from(Compression::None),
+                linger: Duration::ZERO,
+                batch_size: 1_000_000,
+                max_request_size: 1 << 20,
+                delivery_timeout: Duration::from_secs(120),
+                in_flight: 5,
+            },
+            fetch: FetchSettings {
+                min_bytes: 1,
+                max_bytes: 50 << 20,
+                max_wait: Duration::from_millis(500),
+                max_partition_bytes: 1 << 20,
+                isolation: None,
+                check_crcs: true,
+            },
+            group: GroupSettings {
+                protocol: None,
+                assignors: vec![Assignor::CooperativeSticky, Assignor::Range],
+                instance_id: None,
+                session_timeout: Duration::from_secs(45),
+                heartbeat_interval: Duration::from_secs(3),
+                max_poll_interval: Duration::from_secs(300),
+                offset_reset: None,
+            },
+        }
+    }
+}

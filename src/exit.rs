@@ -1,0 +1,75 @@
+//! What the process says to whoever started it.
+
+use std::process::ExitCode;
+
+use crate::engine::{EngineError, ErrorKind};
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All that was asked for is done.
+    Done = 0,
+    /// It could not be done.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// `verify` found a record that is missing, doubled, out of order or wrong.
+    Violations = 65,
+    /// No broker could be reached within the connect timeout.
+    Unreachable = 75,
+    /// The configuration cannot hold.
+    Config = 78,
+    /// Stopped at once by a second SIGINT.
+    Interrupted = 130,
+    /// Stopped at once by a second SIGTERM.
+    Terminated = 143,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// An error that ends a command, with the exit code that it means.
+pub trait Failure: std::error::Error {
+    /// The exit code.
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+/// How a command ended early: the exit code, and what to tell about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code; with [`Exit::Done`] there is nothing to tell.
+    pub exit: Exit,
+    /// The message for people.
+    pub message: String,
+}
+
+impl<E: Failure> From<E> for Ended {
+    fn from(failure: E) -> Ended {
+        Ended { exit: failure.exit(), message: failure.to_string() }
+    }
+}
+
+impl Failure for std::io::Error {
+    /// A reader that has seen enough of our output is no failure.
+    fn exit(&self) -> Exit {
+        match self.kind() {
+            std::io::ErrorKind::BrokenPipe => Exit::Done,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl Failure for EngineError {
+    fn exit(&self) -> Exit {
+        match self.kind {
+            ErrorKind::Unreachable => Exit::Unreachable,
+            ErrorKind::Retriable | ErrorKind::Fatal => Exit::Failed,
+        }
+    }
+}

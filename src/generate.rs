@@ -1,1 +1,0 @@
-//! `generate`: mock name events as fast as the broker takes them.

@@ -1,0 +1,44 @@
+//! Why a mill stopped, and whether a new start may help.
+
+use std::time::Duration;
+
+use crate::{
+    delivery::Stopped,
+    engine::{EngineError, ErrorKind},
+    strategy::TransformPanic,
+};
+
+/// What ends a mill other than a drain or its goal.
+#[derive(Debug, thiserror::Error)]
+pub enum MillError {
+    /// The source or the sink failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The transform panicked.
+    #[error(transparent)]
+    Panic(#[from] TransformPanic),
+    /// A dead letter was refused; the other partitions were finished.
+    #[error(transparent)]
+    Stopped(Stopped),
+    /// The drain took too long.
+    #[error(
+        "{batches} batches were not acknowledged within the drain timeout of {timeout:?}; \
+         they will be read again"
+    )]
+    DrainTimeout {
+        /// How long the drain could take.
+        timeout: Duration,
+        /// The batches that were still under way.
+        batches: usize,
+    },
+}
+
+impl MillError {
+    /// Whether to start again from the committed offsets.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            MillError::Engine(error) => error.kind == ErrorKind::Retriable,
+            MillError::Panic(_) | MillError::Stopped(_) | MillError::DrainTimeout { .. } => false,
+        }
+    }
+}

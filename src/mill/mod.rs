@@ -1,0 +1,325 @@
+//! The loop that turns: it takes batches from the source, has them transformed, delivers the
+//! output and commits what is final.
+//!
+//! One task owns all the state, so that there is no lock and every decision has one place. It
+//! never waits for one thing alone: assignments change, stops arrive and acknowledgements land
+//! while anything else is under way.
+
+mod error;
+mod revoke;
+#[cfg(test)]
+mod simulation;
+
+use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
+
+pub use error::MillError;
+use revoke::Revoking;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::Health,
+    batch::{PartitionBatch, TopicPartition},
+    delivery::{Acknowledged, Delivered, Delivery, Routes, Stopped},
+    engine::{EngineError, ErrorKind, Offset, Sink, Source, SourceEvent},
+    metrics::{Metrics, Stage},
+    offsets::Offsets,
+    strategy::{Job, Product, Strategy, StrategySettings},
+};
+
+/// A transformer between one source and one sink.
+pub struct Mill<S, K> {
+    source: S,
+    strategy: Strategy,
+    delivery: Delivery<K>,
+    offsets: Offsets,
+    settings: MillSettings,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    commit: Option<Commit>,
+    failed_commits: u32,
+    revoking: Vec<Revoking>,
+    stopped: Vec<Stopped>,
+    /// Whether anything was committed: then a new start after an error is a fresh one.
+    progressed: bool,
+}
+
+/// How a mill runs.
+#[derive(Clone, Debug)]
+pub struct MillSettings {
+    /// The strategy and the transform.
+    pub strategy: StrategySettings,
+    /// Where output goes.
+    pub routes: Routes,
+    /// How often to commit.
+    pub commit_interval: Duration,
+    /// How long a stop waits for what is under way.
+    pub drain_timeout: Duration,
+    /// How many commits may fail one after the other.
+    pub retries: u32,
+    /// Stop once everything below these offsets is committed.
+    pub until: Option<BTreeMap<TopicPartition, i64>>,
+}
+
+/// Who is told how a mill goes.
+#[derive(Clone, Debug, Default)]
+pub struct Observers {
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Whether it is alive and has work.
+    pub health: Arc<Health>,
+}
+
+/// How a mill ended, whether well or not.
+#[derive(Debug)]
+pub struct Ended {
+    /// What went wrong, if anything did.
+    pub result: Result<(), MillError>,
+    /// Whether anything was committed.
+    pub progressed: bool,
+}
+
+struct Commit {
+    offsets: Vec<Offset>,
+    started: Instant,
+    answer: Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>,
+}
+
+impl<S: Source, K: Sink> Mill<S, K> {
+    /// A mill between `source` and `sink`.
+    pub fn new(source: S, sink: K, settings: MillSettings, observers: Observers) -> Mill<S, K> {
+        Mill {
+            source,
+            strategy: Strategy::new(&settings.strategy),
+            delivery: Delivery::new(sink, settings.routes.clone()),
+            offsets: Offsets::default(),
+            settings,
+            metrics: observers.metrics,
+            health: observers.health,
+            commit: None,
+            failed_commits: 0,
+            revoking: Vec::new(),
+            stopped: Vec::new(),
+            progressed: false,
+        }
+    }
+
+    /// Runs until `drain` turns true, the settings' offsets are reached, or something fails;
+    /// then leaves the group and disconnects.
+    pub async fn run(mut self, drain: watch::Receiver<bool>) -> Ended {
+        let result = self.turn(drain).await;
+        self.health.unassigned();
+        self.metrics.batches_in_flight.set(0);
+        self.metrics.partitions_assigned.set(0);
+        self.delivery.close().await;
+        self.source.close().await;
+        Ended { result, progressed: self.progressed }
+    }
+
+    async fn turn(&mut self, mut drain: watch::Receiver<bool>) -> Result<(), MillError> {
+        let mut ticks = interval(self.settings.commit_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline: Option<Instant> = None;
+        loop {
+            self.advance(deadline.is_some());
+            if deadline.is_none() && self.goal_committed() {
+                deadline = Some(Instant::now() + self.settings.drain_timeout);
+            }
+            if deadline.is_some() && self.is_drained()? {
+                return Ok(());
+            }
+            let room = deadline.is_none() && self.strategy.has_room(self.delivery.in_flight());
+            tokio::select! {
+                biased;
+                _ = drain.wait_for(|drain| *drain), if deadline.is_none() => {
+                    deadline = Some(Instant::now() + self.settings.drain_timeout);
+                }
+                () = until(deadline) => return Err(self.drain_timeout()),
+                answer = answer(&mut self.commit) => self.end_commit(answer)?,
+                delivered = self.delivery.next() => self.settle(delivered?),
+                product = self.strategy.next() => self.deliver(product?),
+                _ = ticks.tick() => {
+                    self.health.beat();
+                    self.start_commit();
+                }
+                event = self.source.next(room) => self.take(event?),
+            }
+        }
+    }
+
+    /// Takes what the source has to say.
+    fn take(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Batch(batch) => self.begin(batch),
+            SourceEvent::Assigned(assignments) => {
+                self.health.assigned();
+                self.metrics.rebalances.inc();
+                self.metrics.partitions_assigned.inc_by(assignments.len() as i64);
+                for assignment in &assignments {
+                    info!(partition = %assignment.partition, position = assignment.position, "assigned");
+                    self.offsets.assign(assignment);
+                }
+            }
+            SourceEvent::Revoked { partitions, release } => {
+                info!(partitions = %list(&partitions), "revoked; what is under way is finished first");
+                self.revoking.push(Revoking { partitions, release });
+            }
+            SourceEvent::Lost(partitions) => {
+                warn!(partitions = %list(&partitions), "lost; what is not committed will be read again");
+                self.forget(&partitions);
+            }
+        }
+    }
+
+    /// Puts a batch on the road.
+    fn begin(&mut self, mut batch: PartitionBatch) {
+        let Some(ticket) = self.offsets.begin(&mut batch) else {
+            self.metrics.stale_batches.inc();
+            return;
+        };
+        self.metrics.records_read.inc_by(batch.records.len() as u64);
+        self.metrics.bytes_read.inc_by(batch.buffer.len() as u64);
+        if batch.records.is_empty() {
+            self.offsets.acknowledge(ticket);
+            return;
+        }
+        let parts = self.strategy.submit(Job { batch, ticket: ticket.clone() });
+        self.offsets.split(&ticket, parts);
+    }
+
+    fn deliver(&mut self, product: Product) {
+        self.metrics.stage(Stage::Transform, product.time);
+        self.delivery.send(product);
+        self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
+    }
+
+    /// Takes the end of a batch's journey.
+    fn settle(&mut self, delivered: Delivered) {
+        self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
+        match delivered {
+            Delivered::Acknowledged(Acknowledged { ticket, written, bytes, dead_letters, time }) => {
+                self.metrics.batches.inc();
+                self.metrics.records_written.inc_by(written);
+                self.metrics.bytes_written.inc_by(bytes);
+                self.metrics.stage(Stage::Deliver, time);
+                for class in dead_letters {
+                    self.metrics.dead_letter(class.as_str());
+                }
+                self.offsets.acknowledge(ticket);
+            }
+            Delivered::Stopped(stopped) => {
+                if self.offsets.freeze(&stopped.ticket) {
+                    error!("{stopped}");
+                    self.health.stopped();
+                    self.metrics.partitions_stopped.inc();
+                    self.stopped.push(stopped);
+                }
+            }
+        }
+    }
+
+    /// Starts a commit when one must not wait for the next tick, and lets revoked partitions go.
+    fn advance(&mut self, draining: bool) {
+        if draining || !self.revoking.is_empty() || self.goal_acknowledged() {
+            self.start_commit();
+        }
+        self.release_settled();
+    }
+
+    fn start_commit(&mut self) {
+        if self.commit.is_some() {
+            return;
+        }
+        let offsets = self.offsets.committable();
+        if !offsets.is_empty() {
+            let answer = Box::pin(self.source.commit(offsets.clone()));
+            self.commit = Some(Commit { offsets, started: Instant::now(), answer });
+        }
+    }
+
+    fn end_commit(&mut self, answer: Result<(), EngineError>) -> Result<(), MillError> {
+        let Some(commit) = self.commit.take() else { return Ok(()) };
+        self.metrics.stage(Stage::Commit, commit.started.elapsed());
+        match answer {
+            Ok(()) => {
+                self.metrics.commits.inc();
+                self.offsets.committed(&commit.offsets);
+                self.failed_commits = 0;
+                self.progressed = true;
+            }
+            Err(error)
+                if error.kind == ErrorKind::Retriable && self.failed_commits < self.settings.retries =>
+            {
+                warn!(%error, "the commit failed and is tried again");
+                self.metrics.commit_failures.inc();
+                self.failed_commits += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Whether a drain is over: nothing is under way and everything acknowledged is committed.
+    fn is_drained(&mut self) -> Result<bool, MillError> {
+        if !self.offsets.all_settled() || self.commit.is_some() {
+            return Ok(false);
+        }
+        match self.stopped.pop() {
+            Some(stopped) => Err(MillError::Stopped(stopped)),
+            None => Ok(true),
+        }
+    }
+
+    fn goal_committed(&self) -> bool {
+        self.goal_reached(|position, end| position.committed >= end)
+    }
+
+    fn goal_acknowledged(&self) -> bool {
+        self.goal_reached(|position, end| position.acknowledged >= end)
+    }
+
+    /// Whether every partition of the goal is assigned here and passes, or is stopped.
+    fn goal_reached(&self, passes: impl Fn(crate::offsets::Position, i64) -> bool) -> bool {
+        self.settings.until.as_ref().is_some_and(|goal| {
+            goal.iter().all(|(partition, end)| {
+                let position = self.offsets.position(partition);
+                position.is_some_and(|position| position.frozen || passes(position, *end))
+            })
+        })
+    }
+
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.metrics.rebalances.inc();
+        self.metrics.partitions_assigned.dec_by(partitions.len() as i64);
+        for partition in partitions {
+            self.offsets.remove(partition);
+        }
+    }
+
+    fn drain_timeout(&self) -> MillError {
+        MillError::DrainTimeout { timeout: self.settings.drain_timeout, batches: self.delivery.in_flight() }
+    }
+}
+
+/// The answer to the commit under way; waits as long as there is none.
+async fn answer(commit: &mut Option<Commit>) -> Result<(), EngineError> {
+    match commit {
+        Some(commit) => commit.answer.as_mut().await,
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+fn list(partitions: &[TopicPartition]) -> String {
+    let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
+    names.join(" ")
+}

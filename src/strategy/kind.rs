@@ -1,0 +1,65 @@
+//! The closed sets that the road is chosen from.
+
+use std::{fmt, str::FromStr};
+
+use clap::ValueEnum;
+
+/// How the work on batches is spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StrategyKind {
+    /// One batch at a time: read, transform, write, wait for the acknowledgement.
+    Serial,
+    /// Reading, transforming and writing each in a stage of its own.
+    #[default]
+    Pipeline,
+    /// As the pipeline, with several threads that transform batches side by side.
+    Worker,
+}
+
+impl fmt::Display for StrategyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StrategyKind::Serial => "serial",
+            StrategyKind::Pipeline => "pipeline",
+            StrategyKind::Worker => "worker",
+        })
+    }
+}
+
+impl FromStr for StrategyKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StrategyKind, String> {
+        ValueEnum::from_str(text, false)
+    }
+}
+
+/// Which records keep their order on the way to the destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// All records of a partition.
+    #[default]
+    Partition,
+    /// The records of a partition that have the same key.
+    Key,
+    /// None: batches are written as they become ready.
+    None,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Order::Partition => "partition",
+            Order::Key => "key",
+            Order::None => "none",
+        })
+    }
+}
+
+impl FromStr for Order {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Order, String> {
+        ValueEnum::from_str(text, false)
+    }
+}

@@ -1,0 +1,79 @@
+//! Threads that transform batches, each with its own transform and a short queue.
+
+use std::{sync::mpsc as queue, thread};
+
+use tokio::sync::mpsc;
+
+use super::{Job, Product, StrategySettings, TransformPanic, produce};
+
+/// The jobs that a thread holds at most: one that it works on, one that is ready.
+const DEPTH: usize = 2;
+
+/// What a thread made of the job with this number.
+pub(super) type Made = (u64, Result<Product, TransformPanic>);
+
+/// A set of threads; they end when it is dropped.
+#[derive(Debug)]
+pub(super) struct Threads {
+    queues: Vec<queue::SyncSender<(u64, Job)>>,
+    /// The jobs that each thread holds now.
+    load: Vec<usize>,
+    made: mpsc::Receiver<(usize, Made)>,
+}
+
+impl Threads {
+    pub(super) fn start(count: usize, settings: &StrategySettings) -> Threads {
+        let (results, made) = mpsc::channel(count * DEPTH);
+        let queues = (0..count).map(|index| start_thread(index, settings, results.clone())).collect();
+        Threads { queues, load: vec![0; count], made }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.queues.len()
+    }
+
+    pub(super) fn has_room(&self, thread: usize) -> bool {
+        self.load[thread] < DEPTH
+    }
+
+    /// The thread with the fewest jobs.
+    pub(super) fn idlest(&self) -> usize {
+        (0..self.count()).min_by_key(|thread| self.load[*thread]).unwrap_or(0)
+    }
+
+    /// Gives a thread a job; call only when it has room, so that this never waits.
+    pub(super) fn submit(&mut self, thread: usize, number: u64, job: Job) {
+        self.load[thread] += 1;
+        self.queues[thread].send((number, job)).expect("the thread ends after its queue");
+    }
+
+    /// What a thread made next; for each thread in the order of its jobs. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Made {
+        let (thread, made) = self.made.recv().await.expect("a thread ends after its queue");
+        self.load[thread] -= 1;
+        made
+    }
+}
+
+fn start_thread(
+    index: usize,
+    settings: &StrategySettings,
+    results: mpsc::Sender<(usize, Made)>,
+) -> queue::SyncSender<(u64, Job)> {
+    let (sender, jobs) = queue::sync_channel::<(u64, Job)>(DEPTH);
+    let (kind, chunk_limit) = (settings.transform.clone(), settings.chunk_limit);
+    let work = move || {
+        let mut transform = kind.build();
+        for (number, job) in jobs {
+            let made = produce(&mut *transform, job, chunk_limit);
+            if results.blocking_send((index, (number, made))).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name(format!("transform-{index}"))
+        .spawn(work)
+        .expect("the system starts a thread");
+    sender
+}

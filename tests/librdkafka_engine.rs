@@ -1,0 +1,354 @@
+//! The seam over librdkafka against a broker: `TOPICMILL_TEST_BROKERS`, whose topics are created by
+//! being asked for and have at least two partitions.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use topicmill::{
+    batch::{OutputBatch, PartitionBatch, TopicPartition},
+    budget::Budget,
+    engine::{
+        Assignment, ClientSettings, ErrorKind, Offset, OffsetReset, Receipt, Sink, Source, SourceEvent,
+        SourceSettings,
+        librdkafka::{LibrdkafkaSink, LibrdkafkaSource},
+    },
+    records::{HeadersWriter, NO_HEADERS, RecordWriter},
+    transform::ErrorClass,
+};
+
+/// Long enough for any step on a busy machine; passing it is a failure.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn client(properties: &[(&str, &str)]) -> ClientSettings {
+    let brokers = std::env::var("TOPICMILL_TEST_BROKERS").expect("TOPICMILL_TEST_BROKERS names a broker");
+    ClientSettings {
+        brokers: brokers.split(',').map(str::to_owned).collect(),
+        properties: properties.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        connect_timeout: Duration::from_secs(10),
+    }
+}
+
+fn unique(name: &str) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    format!("{name}-{}", now.as_nanos())
+}
+
+fn settings(topic: &str, group: &str) -> SourceSettings {
+    SourceSettings {
+        topic: topic.into(),
+        group: group.into(),
+        offset_reset: OffsetReset::Earliest,
+        revoke_timeout: Duration::from_secs(20),
+        budget: Budget::new(64 << 20),
+    }
+}
+
+fn source(topic: &str, group: &str, properties: &[(&str, &str)]) -> LibrdkafkaSource {
+    LibrdkafkaSource::new(&client(properties), settings(topic, group)).unwrap()
+}
+
+fn numbers(topic: &str, partition: i32, range: std::ops::Range<u32>) -> OutputBatch {
+    let mut writer = RecordWriter::new(200_000, 0);
+    for i in range {
+        let value = i.to_string();
+        writer.push(1_700_000_000_000 + i64::from(i), None, Some(&[value.as_bytes()]), NO_HEADERS);
+    }
+    OutputBatch { destination: TopicPartition::new(topic, partition), chunks: writer.finish() }
+}
+
+/// Writes `count` numbers to each of `partitions`.
+async fn fill(topic: &str, partitions: &[i32], count: u32) {
+    let mut sink = LibrdkafkaSink::new(&client(&[])).unwrap();
+    for &partition in partitions {
+        let receipt = within(sink.send(numbers(topic, partition, 0..count))).await.unwrap();
+        assert!(receipt.refused.is_empty());
+    }
+    sink.close().await;
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("within the deadline")
+}
+
+async fn next(source: &mut LibrdkafkaSource) -> SourceEvent {
+    within(source.next(true)).await.unwrap()
+}
+
+async fn assigned(source: &mut LibrdkafkaSource) -> Vec<Assignment> {
+    loop {
+        match next(source).await {
+            SourceEvent::Assigned(assigned) if !assigned.is_empty() => return assigned,
+            SourceEvent::Assigned(_) => {}
+            event => panic!("an assignment comes first, not {event:?}"),
+        }
+    }
+}
+
+async fn batch(source: &mut LibrdkafkaSource) -> PartitionBatch {
+    match next(source).await {
+        SourceEvent::Batch(batch) => batch,
+        event => panic!("a batch, not {event:?}"),
+    }
+}
+
+/// The values of partition 0 from the next `count` records.
+async fn values(source: &mut LibrdkafkaSource, count: usize) -> Vec<u32> {
+    let mut values = Vec::new();
+    while values.len() < count {
+        let batch = batch(source).await;
+        for record in &batch.records {
+            let value = std::str::from_utf8(batch.bytes(record.value).unwrap()).unwrap();
+            assert_eq!(record.timestamp, 1_700_000_000_000 + value.parse::<i64>().unwrap());
+            values.push(value.parse().unwrap());
+        }
+    }
+    values
+}
+
+fn offset(assignment: &Assignment, next: i64) -> Offset {
+    Offset { partition: assignment.partition.clone(), generation: assignment.generation, next }
+}
+
+#[tokio::test]
+async fn every_part_of_a_record_comes_back_as_written() {
+    let topic = unique("parts");
+    let mut headers = HeadersWriter::default();
+    headers.push(b"h", Some(b"1"));
+    headers.push(b"h", Some(b""));
+    headers.push(b"null", None);
+    let headers = headers.finish();
+    let mut writer = RecordWriter::new(1000, 0);
+    writer.push(5, Some(b"key"), Some(&[b"val", b"ue"]), &headers);
+    writer.push(6, Some(b""), Some(&[b""]), NO_HEADERS);
+    writer.push(7, None, None, NO_HEADERS);
+    let destination = TopicPartition::new(topic.as_str(), 1);
+    let mut sink = LibrdkafkaSink::new(&client(&[])).unwrap();
+    within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
+    sink.close().await;
+
+    let mut source = source(&topic, &topic, &[]);
+    assigned(&mut source).await;
+    let batch = batch(&mut source).await;
+    assert_eq!(batch.origin.partition, 1);
+    assert_eq!(batch.next_offset, 3);
+    let part = |i: usize| {
+        let record = &batch.records[i];
+        (record.timestamp, batch.bytes(record.key), batch.bytes(record.value), batch.bytes(record.headers))
+    };
+    assert_eq!(part(0), (5, Some(&b"key"[..]), Some(&b"value"[..]), Some(&headers[..])));
+    assert_eq!(part(1), (6, Some(&b""[..]), Some(&b""[..]), Some(NO_HEADERS)));
+    assert_eq!(part(2), (7, None, None, Some(NO_HEADERS)));
+    source.close().await;
+}
+
+#[tokio::test]
+async fn all_is_read_in_order_and_a_commit_is_resumed_from() {
+    let topic = unique("resume");
+    fill(&topic, &[0], 30_000).await;
+    let mut first = source(&topic, &topic, &[]);
+    let assignment = assigned(&mut first).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
+    assert_eq!(assignment.position, 0);
+    assert_eq!(values(&mut first, 30_000).await, (0..30_000).collect::<Vec<_>>());
+    within(first.commit(vec![offset(&assignment, 12_345)])).await.unwrap();
+    first.close().await;
+
+    let mut second = source(&topic, &topic, &[]);
+    let assignment = assigned(&mut second).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
+    assert_eq!(assignment.position, 12_345);
+    assert_eq!(values(&mut second, 30_000 - 12_345).await, (12_345..30_000).collect::<Vec<_>>());
+    second.close().await;
+}
+
+/// With librdkafka's auto offset store, a graceful end commits what was prefetched but never read.
+#[tokio::test]
+async fn an_end_without_commits_skips_nothing() {
+    let topic = unique("drop");
+    fill(&topic, &[0], 50_000).await;
+    for close in [true, false] {
+        let mut first = source(&topic, &topic, &[]);
+        let assignment = assigned(&mut first).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
+        batch(&mut first).await;
+        within(first.commit(vec![offset(&assignment, 100)])).await.unwrap();
+        if close {
+            first.close().await;
+        } else {
+            drop(first);
+        }
+        let mut second = source(&topic, &topic, &[]);
+        let assignment =
+            assigned(&mut second).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
+        assert_eq!(assignment.position, 100);
+        assert_eq!(values(&mut second, 1).await[0], 100);
+        second.close().await;
+    }
+}
+
+/// Joins a second member and plays the first one's part of the rebalance.
+async fn hand_over(strategy: &str) {
+    let topic = unique("revoke");
+    let properties = [("partition.assignment.strategy", strategy)];
+    fill(&topic, &[0, 1], 1_000).await;
+    let mut first = source(&topic, &topic, &properties);
+    let held = assigned(&mut first).await;
+    assert!(held.len() >= 2, "the topic has two partitions");
+    let mut second = source(&topic, &topic, &properties);
+
+    let (mut revoked, mut moved, mut waited) = (BTreeMap::new(), Vec::new(), false);
+    while moved.is_empty() {
+        tokio::select! {
+            event = within(first.next(false)) => match event.unwrap() {
+                SourceEvent::Revoked { partitions, release } => {
+                    // Until the release, commits count, and nobody else has the partitions.
+                    let mine = held.iter().filter(|a| partitions.contains(&a.partition));
+                    let offsets: Vec<_> = mine.map(|a| offset(a, 321)).collect();
+                    assert!(!offsets.is_empty());
+                    let early = tokio::time::timeout(Duration::from_millis(500), second.next(true)).await;
+                    waited = early.is_err();
+                    within(first.commit(offsets)).await.unwrap();
+                    revoked.extend(partitions.into_iter().map(|p| (p, true)));
+                    release.send(()).unwrap();
+                }
+                SourceEvent::Assigned(_) => {}
+                event => panic!("no {event:?} while a member joins"),
+            },
+            event = within(second.next(true)) => match event.unwrap() {
+                SourceEvent::Assigned(assigned) => moved = assigned,
+                event => panic!("an assignment comes first, not {event:?}"),
+            },
+        }
+    }
+    assert!(waited, "the second member had to wait for the release");
+    for assignment in &moved {
+        assert!(revoked.contains_key(&assignment.partition));
+        assert_eq!(assignment.position, 321);
+    }
+
+    // The first member's commits under the old assignment no longer count.
+    let stale: Vec<_> = held.iter().filter(|a| moved.iter().any(|m| m.partition == a.partition)).collect();
+    within(first.commit(stale.iter().map(|a| offset(a, 999)).collect())).await.unwrap();
+    first.close().await;
+    second.close().await;
+    let mut third = source(&topic, &topic, &properties);
+    for assignment in assigned(&mut third).await {
+        let moved = moved.iter().any(|m| m.partition == assignment.partition);
+        assert!(!moved || assignment.position == 321, "{assignment:?}");
+    }
+    third.close().await;
+}
+
+#[tokio::test]
+async fn a_revoke_waits_for_the_release_and_counts_commits_cooperatively() {
+    hand_over("cooperative-sticky").await;
+}
+
+#[tokio::test]
+async fn a_revoke_waits_for_the_release_and_counts_commits_eagerly() {
+    hand_over("range").await;
+}
+
+#[tokio::test]
+async fn back_pressure_keeps_the_membership_and_every_record() {
+    let topic = unique("pressure");
+    fill(&topic, &[0], 100_000).await;
+    let properties = [("session.timeout.ms", "6000"), ("max.poll.interval.ms", "6000")];
+    let budget = Budget::new(64 << 10);
+    let settings = SourceSettings { budget: budget.clone(), ..settings(&topic, &topic) };
+    let mut source = LibrdkafkaSource::new(&client(&properties), settings).unwrap();
+    assigned(&mut source).await;
+    // Longer than either timeout: a member that did not poll would be thrown out.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(budget.used(), budget.capacity(), "a batch waits and holds the whole budget");
+    // `values` accepts batches only: a lost or new assignment would fail it.
+    assert_eq!(values(&mut source, 100_000).await, (0..100_000).collect::<Vec<_>>());
+    source.close().await;
+}
+
+#[tokio::test]
+async fn batches_are_written_in_the_order_of_the_calls() {
+    let topic = unique("order");
+    let mut sink = LibrdkafkaSink::new(&client(&[("compression.type", "lz4")])).unwrap();
+    let mut sent = Vec::new();
+    for i in 0..100 {
+        sent.push(sink.send(numbers(&topic, 0, i * 1000..(i + 1) * 1000)));
+    }
+    for receipt in sent.into_iter().rev() {
+        assert!(within(receipt).await.unwrap().refused.is_empty());
+    }
+    sink.close().await;
+    let mut source = source(&topic, &topic, &[]);
+    assigned(&mut source).await;
+    assert_eq!(values(&mut source, 100_000).await, (0..100_000).collect::<Vec<_>>());
+    source.close().await;
+}
+
+#[tokio::test]
+async fn an_oversized_record_is_refused_and_its_neighbours_are_written() {
+    let topic = unique("oversized");
+    let mut writer = RecordWriter::new(1_000, 0);
+    let large = vec![b'x'; 20_000];
+    for (i, value) in [&b"0"[..], &large, b"2"].into_iter().enumerate() {
+        writer.push(i as i64 + 1, None, Some(&[value]), NO_HEADERS);
+    }
+    let destination = TopicPartition::new(topic.as_str(), 0);
+    let mut sink = LibrdkafkaSink::new(&client(&[("max.request.size", "10000")])).unwrap();
+    let Receipt { refused } =
+        within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].index, refused[0].error.class), (1, ErrorClass::Oversized));
+    sink.close().await;
+    let mut source = source(&topic, &topic, &[]);
+    assigned(&mut source).await;
+    let batch = batch(&mut source).await;
+    let values: Vec<_> = batch.records.iter().map(|record| batch.bytes(record.value).unwrap()).collect();
+    assert_eq!(values, [b"0", b"2"]);
+    source.close().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_cluster_and_a_missing_topic_are_told_apart() {
+    let nobody = ClientSettings {
+        brokers: vec!["127.0.0.1:1".into()],
+        connect_timeout: Duration::from_millis(300),
+        ..ClientSettings::default()
+    };
+    let mut source = LibrdkafkaSource::new(&nobody, settings("t", "g")).unwrap();
+    assert_eq!(within(source.next(true)).await.unwrap_err().kind, ErrorKind::Unreachable);
+    source.close().await;
+    let mut sink = LibrdkafkaSink::new(&nobody).unwrap();
+    let sent = within(sink.send(numbers("t", 0, 0..1))).await;
+    assert_eq!(sent.unwrap_err().kind, ErrorKind::Unreachable);
+    sink.close().await;
+
+    let topic = unique("missing");
+    let mut source = LibrdkafkaSource::new(&client(&[]), settings(&topic, "g")).unwrap();
+    let error = within(source.next(true)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert!(error.message.contains(&topic), "{error}");
+    source.close().await;
+}
+
+#[tokio::test]
+async fn without_a_committed_offset_the_reset_decides() {
+    let topic = unique("reset");
+    fill(&topic, &[0, 1], 10).await;
+    let with = |reset| SourceSettings { offset_reset: reset, ..settings(&topic, &unique("group")) };
+    let mut latest = LibrdkafkaSource::new(&client(&[]), with(OffsetReset::Latest)).unwrap();
+    let positions: Vec<_> = assigned(&mut latest).await.iter().map(|a| a.position).collect();
+    assert_eq!(positions[..2], [10, 10]);
+    latest.close().await;
+    let mut none = LibrdkafkaSource::new(&client(&[]), with(OffsetReset::None)).unwrap();
+    assert_eq!(within(none.next(true)).await.unwrap_err().kind, ErrorKind::Fatal);
+    none.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
+    let topic: Arc<str> = unique("give-up").into();
+    let mut sink = LibrdkafkaSink::new(&client(&[("linger.ms", "60000")])).unwrap();
+    let sent = sink.send(numbers(&topic, 0, 0..10));
+    sink.close().await;
+    assert_eq!(within(sent).await.unwrap_err().kind, ErrorKind::Retriable);
+}
