@@ -79,7 +79,7 @@ impl Reader {
         isolation: Isolation,
         budget: Budget,
     ) -> Reader {
-        let shape = FetchShape::new(&client.cluster().settings, isolation);
+        let shape = FetchShape::new(&client.cluster().settings.fetch, isolation);
         let max_bytes = shape.max_partition_bytes.min(shape.share_of(&budget, 2) as i32);
         let shape = FetchShape { max_bytes, max_partition_bytes: max_bytes, ..shape };
         let fetcher = Arc::new(Fetcher { client: client.clone(), partition, until, shape });

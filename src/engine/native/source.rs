@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Client,
+    Client, NativeSettings,
     fetch::{Delivered, FetchHandle, FetchShape, Shared},
     group::{Assignments, Committer, MemberSettings, Membership, Task},
 };
@@ -41,13 +41,15 @@ impl NativeSource {
         client_settings: &ClientSettings,
         settings: SourceSettings,
     ) -> Result<NativeSource, EngineError> {
-        let member = MemberSettings::new(client, client_settings, &settings)?;
+        let native = NativeSettings::from_properties(&client_settings.properties)
+            .map_err(|error| EngineError::new(ErrorKind::Fatal, error.to_string()))?;
+        let member = MemberSettings::new(&native.group, &settings)?;
         let assignments = Arc::new(Assignments::default());
         let (events_sender, events) = mpsc::channel(16);
         let (batches_sender, batches) = mpsc::channel(QUEUE);
         let shared = Shared {
             client: client.clone(),
-            shape: FetchShape::new(&client.cluster().settings, Default::default()),
+            shape: FetchShape::new(&native.fetch, native.fetch.isolation.unwrap_or_default()),
             offset_reset: member.offset_reset,
             budget: settings.budget,
             assignments: Arc::clone(&assignments),

@@ -27,9 +27,10 @@ use crate::{
     engine::{
         EngineError,
         native::{
-            Isolation, NativeSettings,
+            Isolation,
             cluster::{Cluster, Lane},
             error::check,
+            settings::FetchSettings,
         },
     },
     records::{AbortedTransaction, RecordsError},
@@ -56,13 +57,12 @@ pub(in crate::engine::native) struct FetchShape {
 
 impl FetchShape {
     /// What the settings ask for.
-    pub fn new(settings: &NativeSettings, isolation: Isolation) -> FetchShape {
-        let _ = settings;
+    pub fn new(settings: &FetchSettings, isolation: Isolation) -> FetchShape {
         FetchShape {
-            min_bytes: 1,
-            max_bytes: 50 << 20,
-            max_partition_bytes: 1 << 20,
-            max_wait: Duration::from_millis(500),
+            min_bytes: settings.min_bytes,
+            max_bytes: settings.max_bytes,
+            max_partition_bytes: settings.max_partition_bytes,
+            max_wait: settings.max_wait,
             isolation,
         }
     }

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::{Start, request::Wanted};
 use crate::{
+    backoff::Backoff,
     batch::{Generation, TopicPartition},
-    engine::native::{metadata::Leader, retry::Backoff},
+    engine::native::metadata::Leader,
 };
 
 /// How often a batch may be read corrupt before that counts as its state.

@@ -9,7 +9,7 @@ use crate::batch::TopicPartition;
 
 /// How partitions are shared out, by its name in `partition.assignment.strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine::native) enum Assignor {
+pub enum Assignor {
     /// Each topic's partitions in contiguous runs.
     Range,
     /// All partitions dealt in turn.

@@ -18,10 +18,11 @@ use super::{
 use crate::{
     batch::TopicPartition,
     engine::{
-        Assignment, ClientSettings, EngineError, OffsetReset, SourceEvent, SourceSettings,
+        Assignment, EngineError, ErrorKind, OffsetReset, SourceEvent, SourceSettings,
         native::{
             Client,
             fetch::{FetchHandle, Start},
+            settings::{GroupProtocol, GroupSettings},
         },
     },
 };
@@ -54,22 +55,22 @@ impl MemberSettings {
     /// What the properties and the source's settings ask for.
     ///
     /// # Errors
-    /// When a property is not supported.
-    pub fn new(
-        client: &Client,
-        client_settings: &ClientSettings,
-        settings: &SourceSettings,
-    ) -> Result<MemberSettings, EngineError> {
-        let _ = (client, client_settings);
+    /// When the protocol is not supported.
+    pub fn new(group: &GroupSettings, settings: &SourceSettings) -> Result<MemberSettings, EngineError> {
+        if group.protocol == Some(GroupProtocol::Consumer) {
+            let text =
+                "group.protocol=consumer (KIP-848) is not supported by the native engine; leave it out";
+            return Err(EngineError::new(ErrorKind::Fatal, text));
+        }
         Ok(MemberSettings {
             topic: Arc::clone(&settings.topic),
-            offset_reset: settings.offset_reset,
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(3),
-            rebalance_timeout: Duration::from_secs(300),
+            offset_reset: group.offset_reset.unwrap_or(settings.offset_reset),
+            session_timeout: group.session_timeout,
+            heartbeat_interval: group.heartbeat_interval,
+            rebalance_timeout: group.max_poll_interval,
             revoke_timeout: settings.revoke_timeout,
-            instance: None,
-            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
+            instance: group.instance_id.clone(),
+            assignors: group.assignors.clone(),
         })
     }
 
@@ -235,7 +236,7 @@ impl Membership {
                 self.assignments.set_identity(self.identity.clone());
                 let mut assigned = decode_assignment(&assignment).ok_or_else(|| {
                     let text = format!("group {}: the assignment is malformed", self.coordinator.group);
-                    EngineError::new(crate::engine::ErrorKind::Fatal, text)
+                    EngineError::new(ErrorKind::Fatal, text)
                 })?;
                 assigned.retain(|partition| partition.topic == self.settings.topic);
                 return Ok(Some(assigned));

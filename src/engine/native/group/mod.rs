@@ -15,7 +15,7 @@ mod protocol;
 mod sticky;
 
 pub(super) use assignments::{Assignments, Identity};
-pub(super) use assignor::Assignor;
+pub use assignor::Assignor;
 pub(super) use commit::Committer;
 pub(super) use membership::{MemberSettings, Membership};
 pub(super) use positions::reset_position;
