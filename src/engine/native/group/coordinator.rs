@@ -154,8 +154,8 @@ impl Coordinator {
             .with_topics(topics);
         let limit = self.cluster.settings.request_timeout;
         let response = self.call(Lane::Control, request, limit).await?;
-        let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
-        answers.map(|partition| self.agreed(partition.error_code, "committing offsets")).collect()
+        let mut answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+        answers.try_for_each(|partition| self.agreed(partition.error_code, "committing offsets"))
     }
 
     /// Leaves the group, so that the others need not wait for the session to end.
