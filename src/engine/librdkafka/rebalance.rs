@@ -54,7 +54,9 @@ impl ConsumerContext for GroupContext {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             let list = self.assigned(consumer, list);
-            if cooperative { consumer.incremental_assign(&list) } else { consumer.assign(&list) }
+            let result =
+                if cooperative { consumer.incremental_assign(&list) } else { consumer.assign(&list) };
+            result.and_then(|()| self.note_positions(consumer))
         } else {
             self.revoked(consumer, list);
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
@@ -84,6 +86,17 @@ impl GroupContext {
             Err(error) => self.inbox.fail(error),
         }
         start
+    }
+
+    /// Positions move only when this thread polls, so one that is set right after the assignment
+    /// is a leftover of an earlier one and would skip records; one that is not set may be trusted.
+    fn note_positions(&self, consumer: &GroupConsumer) -> KafkaResult<()> {
+        for element in consumer.position()?.elements() {
+            if element.offset() == Offset::Invalid {
+                self.inbox.position_counts(element.partition());
+            }
+        }
+        Ok(())
     }
 
     /// Has the reader finish with the partitions, within the bound. Commits go on meanwhile: they

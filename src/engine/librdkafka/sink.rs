@@ -198,6 +198,7 @@ impl Producing {
                 .as_ref()
                 .is_ok_and(|metadata| metadata.topics().first().is_some_and(|found| found.error().is_none()));
             if known {
+                self.deliveries.reporter.connected();
                 self.checked.insert(Arc::clone(topic));
                 return Ok(());
             }
