@@ -1,25 +1,22 @@
-//! How long to wait before the next attempt: exponential, bounded, with jitter.
+//! How long to wait between attempts: exponential, bounded, with jitter.
 
 use std::time::Duration;
 
-use rand::Rng;
-
 /// A bounded exponential backoff.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The greatest delay before the first retry.
+    /// After the first failure.
     pub first: Duration,
-    /// The greatest delay before any retry.
+    /// At most.
     pub most: Duration,
 }
 
 impl Backoff {
-    /// The delay before retry number `attempt`, counted from 0: between half and all of
-    /// `first · 2^attempt`, at most `most`. The jitter keeps many clients from retrying at once.
-    pub fn delay(self, attempt: u32) -> Duration {
-        let factor = 1u32.checked_shl(attempt).unwrap_or(u32::MAX);
-        let bound = self.first.saturating_mul(factor).min(self.most);
-        bound.mul_f64(rand::rng().random_range(0.5..=1.0))
+    /// The pause after `failures` failures in a row (1 or more): doubled each time, give or take
+    /// a fifth so that clients do not come back all at once (KIP-580).
+    pub fn pause(&self, failures: u32) -> Duration {
+        let doubled = self.first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(self.most);
+        doubled.mul_f64(rand::random_range(0.8..1.2))
     }
 }
 
@@ -35,14 +32,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_and_are_bounded() {
+    fn pauses_grow_and_are_bounded() {
         let backoff = Backoff { first: Duration::from_millis(10), most: Duration::from_millis(65) };
-        for (attempt, bound) in [(0, 10), (1, 20), (2, 40), (3, 65), (31, 65), (u32::MAX, 65)] {
-            let delay = backoff.delay(attempt).as_secs_f64() * 1000.0;
-            assert!(
-                (f64::from(bound) * 0.499..=f64::from(bound) * 1.001).contains(&delay),
-                "{attempt}: {delay}"
-            );
+        for (failures, about) in [(0, 10), (1, 10), (2, 20), (3, 40), (4, 65), (u32::MAX, 65)] {
+            let pause = backoff.pause(failures).as_secs_f64() / 0.001;
+            let about = f64::from(about);
+            assert!((about * 0.8..=about * 1.2).contains(&pause), "{failures}: {pause} ms");
         }
     }
 }

@@ -214,7 +214,7 @@ impl<K: Sink> Delivery<K> {
             return Some(Delivered::Acknowledged(acknowledged(flight)));
         }
         let delay = match refused_letter {
-            Some(_) => self.routes.backoff.delay(flight.attempt - 1),
+            Some(_) => self.routes.backoff.pause(flight.attempt),
             None => Duration::ZERO,
         };
         self.flights.push(Box::pin(async move {

@@ -44,7 +44,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "STRATEGY")]
     pub strategy: Option<StrategyKind>,
     /// How many threads transform, for the strategy `worker` [default: 4].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub workers: Option<u64>,
     /// Which records keep their order; `key` and `none` are for the strategy `worker`
     /// [default: partition].
@@ -57,16 +57,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
     /// The memory that records may hold on their way, such as 512MiB [default: 256MiB].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub memory: Option<usize>,
     /// How often to try again what may succeed later but not for ever [default: 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub retries: Option<u64>,
     /// How often offsets are committed [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub commit_interval: Option<Duration>,
     /// How long a stop may wait for what is on its way [default: 30s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub drain_timeout: Option<Duration>,
     /// Stop once everything up to the end offsets at the start is transformed and committed.
     #[arg(long)]
@@ -94,10 +94,10 @@ pub struct DemoArgs {
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// How many events to generate and transform.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, allow_negative_numbers = true)]
     pub events: u64,
     /// How many partitions the source topic gets.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
     /// How the work is spread [default: pipeline].
     #[arg(long, value_name = "STRATEGY")]
@@ -117,16 +117,16 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// How many partitions the topic gets if it is missing.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
     /// How many events to write [default: until ctrl+c].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// How many events to write a second at most [default: as fast as the broker takes them].
-    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    #[arg(long, value_name = "N", value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Where the random names start; the same seed gives the same events.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// The keys of the events.
     #[arg(long, value_name = "KEYS", default_value = "none")]
@@ -203,10 +203,10 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19092")]
     pub listen: SocketAddr,
     /// The memory for records; past it the oldest are dropped, with a warning.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB", allow_hyphen_values = true)]
     pub memory: usize,
     /// How many partitions a topic gets that is created by being asked for.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
 }
 

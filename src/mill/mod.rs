@@ -21,6 +21,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    admin::Health,
     batch::{PartitionBatch, TopicPartition},
     delivery::{Acknowledged, Delivered, Delivery, Routes, Stopped},
     engine::{EngineError, ErrorKind, Offset, Sink, Source, SourceEvent},
@@ -37,6 +38,7 @@ pub struct Mill<S, K> {
     offsets: Offsets,
     settings: MillSettings,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     commit: Option<Commit>,
     failed_commits: u32,
     revoking: Vec<Revoking>,
@@ -62,6 +64,15 @@ pub struct MillSettings {
     pub until: Option<BTreeMap<TopicPartition, i64>>,
 }
 
+/// Who is told how a mill goes.
+#[derive(Clone, Debug, Default)]
+pub struct Observers {
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Whether it is alive and has work.
+    pub health: Arc<Health>,
+}
+
 /// How a mill ended, whether well or not.
 #[derive(Debug)]
 pub struct Ended {
@@ -79,14 +90,15 @@ struct Commit {
 
 impl<S: Source, K: Sink> Mill<S, K> {
     /// A mill between `source` and `sink`.
-    pub fn new(source: S, sink: K, settings: MillSettings, metrics: Arc<Metrics>) -> Mill<S, K> {
+    pub fn new(source: S, sink: K, settings: MillSettings, observers: Observers) -> Mill<S, K> {
         Mill {
             source,
             strategy: Strategy::new(&settings.strategy),
             delivery: Delivery::new(sink, settings.routes.clone()),
             offsets: Offsets::default(),
             settings,
-            metrics,
+            metrics: observers.metrics,
+            health: observers.health,
             commit: None,
             failed_commits: 0,
             revoking: Vec::new(),
@@ -99,6 +111,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// then leaves the group and disconnects.
     pub async fn run(mut self, drain: watch::Receiver<bool>) -> Ended {
         let result = self.turn(drain).await;
+        self.health.unassigned();
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.delivery.close().await;
@@ -128,7 +141,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 answer = answer(&mut self.commit) => self.end_commit(answer)?,
                 delivered = self.delivery.next() => self.settle(delivered?),
                 product = self.strategy.next() => self.deliver(product?),
-                _ = ticks.tick() => self.start_commit(),
+                _ = ticks.tick() => {
+                    self.health.beat();
+                    self.start_commit();
+                }
                 event = self.source.next(room) => self.take(event?),
             }
         }
@@ -139,6 +155,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         match event {
             SourceEvent::Batch(batch) => self.begin(batch),
             SourceEvent::Assigned(assignments) => {
+                self.health.assigned();
                 self.metrics.rebalances.inc();
                 self.metrics.partitions_assigned.inc_by(assignments.len() as i64);
                 for assignment in &assignments {
@@ -196,6 +213,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             Delivered::Stopped(stopped) => {
                 if self.offsets.freeze(&stopped.ticket) {
                     error!("{stopped}");
+                    self.health.stopped();
                     self.metrics.partitions_stopped.inc();
                     self.stopped.push(stopped);
                 }

@@ -364,7 +364,7 @@ fn settings(kind: StrategyKind, order: Order) -> MillSettings {
 
 fn mill(world: &Shared, settings: &MillSettings) -> Mill<SimulatedSource, SimulatedSink> {
     let sink = SimulatedSink { world: Arc::clone(world), spent: false, gaps: HashSet::new() };
-    Mill::new(SimulatedSource::new(world), sink, settings.clone(), Arc::default())
+    Mill::new(SimulatedSource::new(world), sink, settings.clone(), Observers::default())
 }
 
 /// Runs mills until one reaches the goal, killing some on the way; the number of starts.
@@ -447,7 +447,7 @@ fn whatever_happens_nothing_is_lost_and_no_commit_runs_ahead() {
         starts += in_virtual_time(run_until_done(&world, &settings(kind, order)));
         check_complete(&world.lock().unwrap(), order);
     }
-    assert!(starts > 120, "the mishaps made only {starts} starts");
+    assert!(starts > 80, "the mishaps made only {starts} starts");
 }
 
 #[test]

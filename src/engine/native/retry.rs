@@ -1,28 +1,13 @@
-//! Trying again: exponential backoff with jitter, until a deadline.
+//! Trying again until a deadline.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::engine::{EngineError, ErrorKind};
-
-/// How long to wait between attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// After the first failure.
-    pub first: Duration,
-    /// At most.
-    pub most: Duration,
-}
-
-impl Backoff {
-    /// The pause after `failures` failures in a row (1 or more): doubled each time, give or take
-    /// a fifth so that clients do not come back all at once (KIP-580).
-    pub fn pause(&self, failures: u32) -> Duration {
-        let doubled = self.first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(self.most);
-        doubled.mul_f64(rand::random_range(0.8..1.2))
-    }
-}
+use crate::{
+    backoff::Backoff,
+    engine::{EngineError, ErrorKind},
+};
 
 /// Calls `attempt` until it succeeds, fails for good, or `deadline` passes.
 ///
@@ -55,7 +40,7 @@ pub async fn retry<T, F: Future<Output = Result<T, EngineError>>>(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, time::Duration};
 
     use super::*;
 

@@ -2,8 +2,9 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{Isolation, retry::Backoff};
+use super::Isolation;
 use crate::{
+    backoff::Backoff,
     engine::OffsetReset,
     records::{Codec, Compression},
 };

@@ -1,1 +1,0 @@
-//! Wiring: engine to strategy to engine; start, drain, stop.

@@ -1,0 +1,68 @@
+//! Why a run ended before its work was done.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{EngineError, ErrorKind},
+    exit::{Exit, Failure},
+    mill::MillError,
+};
+
+/// What ends a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The cluster failed or cannot be reached.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The work failed for good.
+    #[error(transparent)]
+    Mill(#[from] MillError),
+    /// The source topic is missing.
+    #[error("the source topic {topic} does not exist ([source] topic, --source)")]
+    NoSource {
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// A topic to write is missing and may not be created.
+    #[error("the topic {topic} does not exist, and creating topics is turned off ({key})")]
+    Missing {
+        /// The topic.
+        topic: Arc<str>,
+        /// The key that names it.
+        key: &'static str,
+    },
+    /// A topic to write has fewer partitions than the source.
+    #[error(
+        "the topic {topic} ({key}) has {partitions} partitions, the source topic {source_topic} has \
+         {source_partitions}: a record keeps its partition number, so {source_partitions} are needed"
+    )]
+    TooFewPartitions {
+        /// The topic.
+        topic: Arc<str>,
+        /// The key that names it.
+        key: &'static str,
+        /// Its partitions.
+        partitions: i32,
+        /// The source topic.
+        source_topic: Arc<str>,
+        /// The source's partitions.
+        source_partitions: i32,
+    },
+    /// The engine is not part of this build.
+    #[error("[run] engine: librdkafka is not part of this build; build with `--features librdkafka`")]
+    NotBuilt,
+}
+
+impl Failure for RunError {
+    fn exit(&self) -> Exit {
+        match self {
+            RunError::Engine(error) | RunError::Mill(MillError::Engine(error)) => match error.kind {
+                ErrorKind::Unreachable => Exit::Unreachable,
+                ErrorKind::Retriable | ErrorKind::Fatal => Exit::Failed,
+            },
+            RunError::NotBuilt => Exit::Config,
+            RunError::Mill(_) | RunError::NoSource { .. } => Exit::Failed,
+            RunError::Missing { .. } | RunError::TooFewPartitions { .. } => Exit::Failed,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Wiring: engine to strategy to engine; start, drain, stop.
+
+mod error;
+mod goal;
+mod signals;
+mod topics;
+mod watch;
+
+use std::sync::Arc;
+
+pub use error::RunError;
+use goal::Goal;
+use tokio::sync::watch::{Receiver, channel};
+use tracing::{info, warn};
+
+use crate::{
+    admin::{Admin, Health},
+    backoff::Backoff,
+    budget::Budget,
+    config::Config,
+    delivery::{DeliveryKind, Routes},
+    engine::{
+        EngineError, EngineKind, Sink, Source, SourceSettings,
+        native::{Client, NativeSink, NativeSource},
+    },
+    metrics::Metrics,
+    mill::{Ended, Mill, MillSettings, Observers},
+    strategy::StrategySettings,
+};
+
+/// Runs the transformer as a command: with signals, the admin server and progress.
+///
+/// # Errors
+/// When the cluster cannot be reached, a topic is not as it must be, or the work failed for good.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let observers = Observers::default();
+    let _admin = start_admin(&config, &observers).await;
+    let (stop, drain) = channel(false);
+    signals::drain_on_signal(stop);
+    transform(&config, &observers, drain).await
+}
+
+/// Transforms until `drain` turns true, or until caught up if the configuration says so.
+///
+/// # Errors
+/// As [`run`].
+pub async fn transform(
+    config: &Config,
+    observers: &Observers,
+    drain: Receiver<bool>,
+) -> Result<(), RunError> {
+    let client = Client::connect(&config.client).await?;
+    let chunk_limit = topics::prepare(&client, config).await?;
+    let goal = match config.until_caught_up {
+        true => Some(Goal::now(&client, config).await?),
+        false => None,
+    };
+    let budget = Budget::new(config.memory);
+    let settings = mill_settings(config, chunk_limit, goal.as_ref());
+    let watcher = watch::Watcher::start(&client, config, observers, &budget, goal, drain);
+    let source = || SourceSettings {
+        topic: Arc::clone(&config.source),
+        group: config.group.clone(),
+        offset_reset: config.offset_reset,
+        revoke_timeout: config.drain_timeout,
+        budget: budget.clone(),
+    };
+    let drain = watcher.drain();
+    match config.engine {
+        EngineKind::Native => {
+            let open = async || {
+                let sink = NativeSink::new(&client, &config.client).await?;
+                Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
+            };
+            turn(open, &settings, observers, drain).await
+        }
+        #[cfg(feature = "librdkafka")]
+        EngineKind::Librdkafka => {
+            use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
+            let open = async || {
+                let sink = LibrdkafkaSink::new(&config.client)?;
+                Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
+            };
+            turn(open, &settings, observers, drain).await
+        }
+        #[cfg(not(feature = "librdkafka"))]
+        EngineKind::Librdkafka => Err(RunError::NotBuilt),
+    }
+}
+
+/// Turns mills until one ends well: after an error that may pass, a new one with a new source and
+/// a new sink starts from the committed offsets.
+async fn turn<S: Source, K: Sink>(
+    open: impl AsyncFn() -> Result<(S, K), EngineError>,
+    settings: &MillSettings,
+    observers: &Observers,
+    drain: Receiver<bool>,
+) -> Result<(), RunError> {
+    let mut failures = 0;
+    loop {
+        let ended = match open().await {
+            Ok((source, sink)) => {
+                Mill::new(source, sink, settings.clone(), observers.clone()).run(drain.clone()).await
+            }
+            Err(error) => Ended { result: Err(error.into()), progressed: false },
+        };
+        let Err(error) = ended.result else { return Ok(()) };
+        if ended.progressed {
+            failures = 0;
+        }
+        if !error.is_retriable() || failures >= settings.retries || *drain.borrow() {
+            return Err(error.into());
+        }
+        failures += 1;
+        let pause = Backoff::default().pause(failures);
+        warn!(%error, ?pause, "starting again from the committed offsets");
+        observers.metrics.restarts.inc();
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> MillSettings {
+    match config.delivery {
+        DeliveryKind::AtLeastOnce => {}
+        DeliveryKind::ExactlyOnce => unreachable!("the configuration refuses it"),
+    }
+    MillSettings {
+        strategy: StrategySettings {
+            kind: config.strategy,
+            workers: config.workers,
+            order: config.order,
+            transform: config.transform.clone(),
+            chunk_limit,
+        },
+        routes: Routes {
+            destination: Arc::clone(&config.destination),
+            dead_letter: Arc::clone(&config.dead_letter),
+            chunk_limit,
+            retries: config.retries,
+            backoff: Backoff::default(),
+        },
+        commit_interval: config.commit_interval,
+        drain_timeout: config.drain_timeout,
+        retries: config.retries,
+        until: goal.map(Goal::offsets),
+    }
+}
+
+/// Starts the admin server. That its address is taken, as it is for a second instance on one
+/// machine, is told but no reason not to work.
+async fn start_admin(config: &Config, observers: &Observers) -> Option<Admin> {
+    let address = config.admin?;
+    let (metrics, health): (Arc<Metrics>, Arc<Health>) =
+        (Arc::clone(&observers.metrics), Arc::clone(&observers.health));
+    match Admin::start(address, metrics, health).await {
+        Ok(admin) => {
+            info!(address = %admin.address(), "serving /metrics, /livez and /readyz");
+            Some(admin)
+        }
+        Err(error) => {
+            warn!(%address, %error, "no admin server: choose another address with --admin");
+            None
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! SIGINT and SIGTERM: the first drains, the second stops at once.
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::exit::Exit;
+
+/// Turns `stop` to true at the first signal and ends the process at the second.
+pub(super) fn drain_on_signal(stop: watch::Sender<bool>) {
+    tokio::spawn(async move {
+        let (Ok(mut interrupts), Ok(mut terminations)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            tracing::error!("no signal handler could be installed; a signal stops at once");
+            // Keeping the sender keeps the run going.
+            return std::future::pending().await;
+        };
+        loop {
+            let exit = tokio::select! {
+                _ = interrupts.recv() => Exit::Interrupted,
+                _ = terminations.recv() => Exit::Terminated,
+            };
+            if stop.send_replace(true) {
+                std::process::exit(exit as i32);
+            }
+            tracing::info!(
+                "draining: what is under way is finished and committed; a second signal stops at once"
+            );
+        }
+    });
+}
