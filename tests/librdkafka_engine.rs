@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
 
@@ -22,6 +22,12 @@ use topicmill::{
 
 /// Long enough for any step on a busy machine; passing it is a failure.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The first timestamp: of today, or a broker's retention takes the records away.
+static START: LazyLock<i64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64
+});
 
 /// A cluster to test on.
 struct Cluster {
@@ -97,7 +103,7 @@ fn numbers(topic: &str, partition: i32, range: std::ops::Range<u32>) -> OutputBa
     let mut writer = RecordWriter::new(200_000, 0);
     for i in range {
         let value = i.to_string();
-        writer.push(1_700_000_000_000 + i64::from(i), None, Some(&[value.as_bytes()]), NO_HEADERS);
+        writer.push(*START + i64::from(i), None, Some(&[value.as_bytes()]), NO_HEADERS);
     }
     OutputBatch { destination: TopicPartition::new(topic, partition), chunks: writer.finish() }
 }
@@ -134,7 +140,7 @@ async fn values(source: &mut LibrdkafkaSource, count: usize) -> Vec<u32> {
         let batch = batch(source).await;
         for record in &batch.records {
             let value = std::str::from_utf8(batch.bytes(record.value).unwrap()).unwrap();
-            assert_eq!(record.timestamp, 1_700_000_000_000 + value.parse::<i64>().unwrap());
+            assert_eq!(record.timestamp, *START + value.parse::<i64>().unwrap());
             values.push(value.parse().unwrap());
         }
     }
@@ -155,9 +161,9 @@ async fn every_part_of_a_record_comes_back_as_written() {
     headers.push(b"null", None);
     let headers = headers.finish();
     let mut writer = RecordWriter::new(1000, 0);
-    writer.push(5, Some(b"key"), Some(&[b"val", b"ue"]), &headers);
-    writer.push(6, Some(b""), Some(&[b""]), NO_HEADERS);
-    writer.push(7, None, None, NO_HEADERS);
+    writer.push(*START + 5, Some(b"key"), Some(&[b"val", b"ue"]), &headers);
+    writer.push(*START + 6, Some(b""), Some(&[b""]), NO_HEADERS);
+    writer.push(*START + 7, None, None, NO_HEADERS);
     let destination = TopicPartition::new(topic.as_str(), 1);
     let mut sink = cluster.sink(&[]);
     within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
@@ -172,9 +178,9 @@ async fn every_part_of_a_record_comes_back_as_written() {
         let record = &batch.records[i];
         (record.timestamp, batch.bytes(record.key), batch.bytes(record.value), batch.bytes(record.headers))
     };
-    assert_eq!(part(0), (5, Some(&b"key"[..]), Some(&b"value"[..]), Some(&headers[..])));
-    assert_eq!(part(1), (6, Some(&b""[..]), Some(&b""[..]), Some(NO_HEADERS)));
-    assert_eq!(part(2), (7, None, None, Some(NO_HEADERS)));
+    assert_eq!(part(0), (*START + 5, Some(&b"key"[..]), Some(&b"value"[..]), Some(&headers[..])));
+    assert_eq!(part(1), (*START + 6, Some(&b""[..]), Some(&b""[..]), Some(NO_HEADERS)));
+    assert_eq!(part(2), (*START + 7, None, None, Some(NO_HEADERS)));
     source.close().await;
 }
 
@@ -329,8 +335,8 @@ async fn an_oversized_record_is_refused_and_its_neighbours_are_written() {
     let topic = unique("oversized");
     let mut writer = RecordWriter::new(1_000, 0);
     let large = vec![b'x'; 20_000];
-    for (i, value) in [&b"0"[..], &large, b"2"].into_iter().enumerate() {
-        writer.push(i as i64 + 1, None, Some(&[value]), NO_HEADERS);
+    for value in [&b"0"[..], &large, b"2"] {
+        writer.push(*START, None, Some(&[value]), NO_HEADERS);
     }
     let destination = TopicPartition::new(topic.as_str(), 0);
     let mut sink = cluster.sink(&[("max.request.size", "10000")]);
@@ -406,7 +412,7 @@ async fn what_the_broker_refuses_is_found_by_the_next_sink() {
         let mut writer = RecordWriter::new(100_000, 0);
         let large = vec![b'x'; 6_000];
         for value in [&b"0"[..], b"1", &large, b"3"] {
-            writer.push(1, None, Some(&[value]), NO_HEADERS);
+            writer.push(*START, None, Some(&[value]), NO_HEADERS);
         }
         OutputBatch { destination: TopicPartition::new("small", 0), chunks: writer.finish() }
     };
