@@ -14,6 +14,8 @@ mod offsets;
 mod properties;
 mod reader;
 mod retry;
+mod sasl;
+mod scram;
 mod security;
 mod settings;
 mod sink;
@@ -31,3 +33,5 @@ pub use source::NativeSource;
 
 #[cfg(test)]
 mod live_tests;
+#[cfg(test)]
+mod testing;
