@@ -2,7 +2,6 @@
 
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,7 @@ use rdkafka::{
 };
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{error::engine_error, inbox::Inbox, report::Reporter};
+use super::{error::engine_error, inbox::Inbox, nap, report::Reporter};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind, OffsetReset},
@@ -119,7 +118,7 @@ impl GroupContext {
                 self.reporter.warn("revoke", &message);
                 break;
             }
-            thread::sleep(Duration::from_millis(1));
+            nap(Duration::from_millis(1));
         }
         self.inbox.end_revoke(&partitions, deadline);
     }
@@ -169,7 +168,7 @@ impl GroupContext {
                 return Err(error);
             }
             self.reporter.warn(what, &error.message);
-            thread::sleep(Duration::from_millis(100));
+            nap(Duration::from_millis(100));
         }
     }
 }

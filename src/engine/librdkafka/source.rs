@@ -20,6 +20,7 @@ use super::{
     commit::Commits,
     error::{self, engine_error},
     inbox::Inbox,
+    nap,
     rebalance::{GroupConsumer, GroupContext},
     report::Reporter,
     settings,
@@ -214,7 +215,7 @@ impl Poller {
                     let message = format!("no broker answered within {timeout:?}: {why}");
                     return Err(EngineError::new(ErrorKind::Unreachable, message));
                 }
-                _ => thread::sleep(Duration::from_millis(20)),
+                _ => nap(Duration::from_millis(20)),
             }
         }
     }
@@ -253,7 +254,7 @@ impl Poller {
         } else if since.elapsed() >= PATIENCE {
             self.set_paused(true)?;
         } else {
-            thread::sleep(Duration::from_millis(1));
+            nap(Duration::from_millis(1));
         }
         if let Some(failure) = self.reporter.fatal() {
             return Err(failure);
