@@ -40,7 +40,8 @@ fn sources() -> Vec<(PathBuf, String)> {
 #[test]
 fn only_its_engine_names_rdkafka() {
     for (path, text) in sources() {
-        let may = path.starts_with("src/engine/librdkafka") || path == Path::new("tests/librdkafka_engine.rs");
+        let may =
+            path.starts_with("src/engine/librdkafka") || path == Path::new("tests/librdkafka_engine.rs");
         let names = text.contains(concat!("rdkafka", "::")) && !text.contains(concat!("librdkafka", "::"));
         let names = names || text.contains(concat!("use rd", "kafka"));
         assert!(may || !names, "{} names the crate rdkafka", path.display());
@@ -59,9 +60,9 @@ fn no_file_is_too_long() {
 fn unsafe_stands_only_in_codec_and_kernels() {
     for (path, text) in sources() {
         let may = path.starts_with("src/records") || path.starts_with("src/transform");
-        let stands = text.lines().any(|line| {
-            line.contains(concat!("unsafe", " {")) || line.contains(concat!("unsafe", " fn"))
-        });
+        let stands = text
+            .lines()
+            .any(|line| line.contains(concat!("unsafe", " {")) || line.contains(concat!("unsafe", " fn")));
         assert!(may || !stands, "{} holds unsafe code", path.display());
     }
 }
