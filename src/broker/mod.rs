@@ -1,8 +1,43 @@
 //! The embedded broker: enough of Kafka's protocol for demos, development and tests.
+//!
+//! A request comes in by [`connection`], is told apart in [`dispatch`], and meets either a
+//! partition's [`log`], a consumer group in [`groups`] or the list of [`topics`]. Record batches
+//! stay the bytes they were sent as, in memory of a bounded size. There is one node and one
+//! replica; transactions are refused.
 
+mod admin;
+mod cluster;
 pub mod command;
+mod connection;
+mod core;
+mod dispatch;
+mod faults;
+mod fetch;
+mod frame;
+mod groups;
+mod list_offsets;
+mod log;
+mod partition;
+mod produce;
+mod producers;
+#[cfg(test)]
+mod tests;
+mod topics;
 
-use std::{io, net::SocketAddr};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use self::core::Core;
+
+pub use self::{
+    faults::{Fault, FaultAction},
+    topics::Refusal,
+};
+pub use kafka_protocol::messages::ApiKey;
+
+/// The longest that [`Broker::stop`] waits for connections to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the embedded broker runs.
 #[derive(Clone, Debug)]
@@ -11,13 +46,18 @@ pub struct BrokerSettings {
     pub listen: SocketAddr,
     /// The bytes of records to hold at most; past that the oldest are dropped, with a warning.
     pub memory: usize,
-    /// The number of partitions of a topic that is created by being asked for.
+    /// The number of partitions of a topic that is created by being asked for; 0 creates none.
     pub partitions: i32,
 }
 
-/// A running embedded broker.
+/// A running embedded broker; it stops when this is dropped.
 #[derive(Debug)]
-pub struct Broker {}
+pub struct Broker {
+    address: SocketAddr,
+    core: Arc<Core>,
+    connections: watch::Sender<u64>,
+    server: JoinHandle<()>,
+}
 
 impl Broker {
     /// Listens and serves in the background.
@@ -25,15 +65,75 @@ impl Broker {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn start(settings: BrokerSettings) -> io::Result<Broker> {
-        let _ = settings;
-        todo!()
+        let listener = TcpListener::bind(settings.listen).await?;
+        let address = listener.local_addr()?;
+        let core = Arc::new(Core::new(&settings));
+        let (connections, closed) = watch::channel(0);
+        let server = tokio::spawn(connection::serve(listener, Arc::clone(&core), closed));
+        tracing::info!(%address, memory_bytes = settings.memory, "the embedded broker listens");
+        Ok(Broker { address, core, connections, server })
     }
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        self.address
+    }
+
+    /// Sends clients to this host and port from now on, rather than to the address that they
+    /// came by: for tests with a proxy in between.
+    pub fn advertise(&self, host: &str, port: u16) {
+        self.core.advertise(host, port);
+    }
+
+    /// Creates a topic, with Kafka's configuration keys such as `max.message.bytes`.
+    ///
+    /// # Errors
+    /// When the name, the count or the configuration will not do.
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), Refusal> {
+        let config: BTreeMap<_, _> =
+            config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.core.topics.create(name, partitions, config, false).map(|_| ())
+    }
+
+    /// The first offset that is still there and the offset that the next record gets, if the
+    /// partition exists.
+    pub fn offsets(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
+        let topic = self.core.topics.get(topic)?;
+        let log = topic.partition(partition)?.log();
+        Some((log.start(), log.end()))
+    }
+
+    /// The bytes of memory that records hold.
+    pub fn memory_used(&self) -> usize {
+        self.core.store.used()
+    }
+
+    /// Lets something go wrong.
+    pub fn inject(&self, fault: Fault) {
+        self.core.faults.inject(fault);
+    }
+
+    /// Takes back all faults and the limit of the rate.
+    pub fn clear_faults(&self) {
+        self.core.faults.clear();
+    }
+
+    /// Takes produced bytes at no more than this rate, as a slow disk would; `None` lifts the limit.
+    pub fn limit_produce_rate(&self, bytes_per_s: Option<u64>) {
+        self.core.faults.limit_rate(bytes_per_s);
+    }
+
+    /// Closes every connection there is; new ones are accepted.
+    pub fn close_connections(&self) {
+        self.connections.send_modify(|count| *count += 1);
     }
 
     /// Closes all connections and stops.
-    pub async fn stop(self) {}
+    pub async fn stop(self) {
+        let Broker { connections, server, address, .. } = self;
+        drop(connections);
+        if tokio::time::timeout(STOP_TIMEOUT, server).await.is_err() {
+            tracing::warn!(%address, "the embedded broker did not stop in time");
+        }
+    }
 }

@@ -100,9 +100,7 @@ impl Assembler {
         if header.is_control() || is_aborted || header.next_offset() <= self.next_offset {
             return Ok(true);
         }
-        let base_offset = header.base_offset;
-        let compression = Compression::from_id(header.codec())
-            .ok_or(RecordsError::Malformed { base_offset, what: "its compression is unknown" })?;
+        let compression = Compression::of(header)?;
         let (is_first, is_packed) = (piece.records.is_empty(), compression != Compression::None);
         let before = if is_packed { piece.len } else { self.at - piece.start };
         if !is_first && (is_packed != piece.is_packed || before + header.size > self.max_bytes()) {
@@ -133,16 +131,9 @@ impl Assembler {
         compression: Compression,
         piece: &mut Piece,
     ) -> Result<(), RecordsError> {
-        let input = &self.bytes[self.at + HEADER_LEN..self.at + header.size];
         let start = piece.unpacked.len();
         let limit = self.settings.max_decompressed.min(MAX_PIECE);
-        compression.decompress(input, &mut piece.unpacked, limit).map_err(|error| {
-            RecordsError::Decompress {
-                base_offset: header.base_offset,
-                codec: compression.as_str(),
-                message: error.to_string(),
-            }
-        })?;
+        compression.unpack(header, &self.bytes[self.at..], &mut piece.unpacked, limit)?;
         piece.len = piece.unpacked.len();
         walk(header, &piece.unpacked, start, piece.len, self.next_offset, &mut piece.records)
     }

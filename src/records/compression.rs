@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use super::snappy;
+use super::{BatchHeader, HEADER_LEN, RecordsError, snappy};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,6 +38,30 @@ impl Compression {
     /// The compression of that number.
     pub fn from_id(id: i16) -> Option<Compression> {
         Compression::ALL.get(usize::try_from(id).ok()?).copied()
+    }
+
+    /// The compression of a batch.
+    pub(super) fn of(header: &BatchHeader) -> Result<Compression, RecordsError> {
+        let base_offset = header.base_offset;
+        Compression::from_id(header.codec())
+            .ok_or(RecordsError::Malformed { base_offset, what: "its compression is unknown" })
+    }
+
+    /// Appends the records of `batch`, which `header` heads, decompressed to `out`.
+    pub(super) fn unpack(
+        self,
+        header: &BatchHeader,
+        batch: &[u8],
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), RecordsError> {
+        self.decompress(&batch[HEADER_LEN..header.size], out, limit).map_err(|error| {
+            RecordsError::Decompress {
+                base_offset: header.base_offset,
+                codec: self.as_str(),
+                message: error.to_string(),
+            }
+        })
     }
 
     /// The name as in Kafka's `compression.type`.

@@ -7,7 +7,9 @@ mod aborted;
 mod reader;
 // Out: records to wire bytes.
 mod writer;
+mod cursor;
 mod seal;
+mod resplit;
 // Both.
 mod compression;
 mod error;
@@ -28,3 +30,6 @@ use aborted::Aborted;
 
 /// The size in bytes of the header of a record batch v2; the records follow.
 pub const HEADER_LEN: usize = 61;
+
+#[cfg(test)]
+mod property_tests;

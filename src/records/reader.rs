@@ -1,6 +1,6 @@
 //! Reads record batches v2: the header, then one [`Record`] of spans for each record.
 
-use super::{HEADER_LEN, RecordsError, varint};
+use super::{HEADER_LEN, NO_HEADERS, RecordsError, varint};
 use crate::batch::{Record, Span};
 
 /// The header of a record batch v2 (KIP-98), in wire order.
@@ -164,14 +164,16 @@ fn read_record(header: &BatchHeader, body: &mut &[u8], end: usize) -> Option<Rec
     let key = read_span(body, end)?;
     let value = read_span(body, end)?;
     let headers = Span::new(u32::try_from(end - body.len()).ok()?, u32::try_from(body.len()).ok()?);
-    check_headers(body)?;
+    if *body != NO_HEADERS {
+        check_headers(body)?;
+    }
     if !(0..=i64::from(header.last_offset_delta)).contains(&offset_delta) {
         return None;
     }
     let timestamp = if header.is_log_append_time() {
         header.max_timestamp
     } else {
-        header.base_timestamp.checked_add(timestamp_delta)?
+        header.base_timestamp.wrapping_add(timestamp_delta)
     };
     Some(Record { offset: header.base_offset + offset_delta, timestamp, key, value, headers })
 }

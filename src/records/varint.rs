@@ -3,12 +3,28 @@
 /// Reads one signed varint of at most 64 bits from the front of `bytes` and moves past it.
 #[inline]
 pub fn read(bytes: &mut &[u8]) -> Option<i64> {
+    // Nearly all numbers in a batch are lengths and deltas of one or two bytes.
+    match **bytes {
+        [first @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Some(unzigzag(u64::from(first)))
+        }
+        [first, second @ ..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Some(unzigzag(u64::from(first & 0x7f) | u64::from(second) << 7))
+        }
+        _ => read_long(bytes),
+    }
+}
+
+#[inline(never)]
+fn read_long(bytes: &mut &[u8]) -> Option<i64> {
     let mut value = 0u64;
     for (i, &byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte < 0x80 {
             *bytes = &bytes[i + 1..];
-            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
+            return Some(unzigzag(value));
         }
     }
     None
@@ -32,7 +48,12 @@ pub fn len(value: i64) -> usize {
 }
 
 #[inline]
-fn zigzag(value: i64) -> u64 {
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+#[inline]
+pub(super) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

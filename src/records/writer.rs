@@ -1,6 +1,6 @@
 //! Writes records as record batches v2, starting a new batch when one would grow too large.
 
-use super::{HEADER_LEN, varint};
+use super::{HEADER_LEN, cursor::Cursor, varint};
 
 /// Records encoded as the body of one record batch v2, with room for its header in front.
 ///
@@ -17,6 +17,13 @@ pub struct EncodedBatch {
     pub max_timestamp: i64,
 }
 
+/// The most bytes of a record beside key, value and headers: 1 of attributes, 5 of length, 10 and
+/// 5 of deltas, 5 and 5 of lengths.
+const MAX_FRAME: usize = 31;
+
+/// Memory is filled with zeros this many bytes ahead, few enough to be written while cached.
+const STEP: usize = 1024;
+
 /// Encodes records one after the other into batches of at most `limit` bytes each, unless a
 /// single record is larger.
 #[derive(Debug)]
@@ -25,13 +32,21 @@ pub struct RecordWriter {
     capacity: usize,
     chunks: Vec<EncodedBatch>,
     current: EncodedBatch,
+    /// Where the next record goes; the memory after it is filled with zeros in steps.
+    at: usize,
 }
 
 impl RecordWriter {
     /// A writer of batches of at most `limit` bytes, header included; `capacity` bytes are
     /// expected in all.
     pub fn new(limit: usize, capacity: usize) -> RecordWriter {
-        RecordWriter { limit, capacity, chunks: Vec::new(), current: EncodedBatch::default() }
+        RecordWriter {
+            limit: limit.min(i32::MAX as usize),
+            capacity,
+            chunks: Vec::new(),
+            current: EncodedBatch::default(),
+            at: 0,
+        }
     }
 
     /// Appends a record whose value is the concatenation of `value`, or null. `headers` are in
@@ -41,9 +56,12 @@ impl RecordWriter {
         let key_len = key.map_or(-1, |k| k.len() as i64);
         let value_len = value.map_or(-1, |pieces| pieces.iter().map(|p| p.len() as i64).sum());
         let payload = key_len.max(0) as usize + value_len.max(0) as usize + headers.len();
-        // At most 1 byte of attributes, 5 of length, 10 and 5 of deltas, 5 and 5 of lengths.
-        if self.current.count == 0 || self.current.bytes.len() + payload + 31 > self.limit {
+        if self.current.count == 0 || self.at + payload + MAX_FRAME > self.limit {
             self.start(timestamp);
+        }
+        let needed = self.at + payload + MAX_FRAME;
+        if needed > self.current.bytes.len() {
+            self.grow(needed);
         }
         let batch = &mut self.current;
         let timestamp_delta = timestamp.wrapping_sub(batch.base_timestamp);
@@ -54,18 +72,19 @@ impl RecordWriter {
             + varint::len(key_len)
             + varint::len(value_len)
             + payload;
-        let out = &mut batch.bytes;
-        varint::write(out, body as i64);
-        out.push(0);
-        varint::write(out, timestamp_delta);
-        varint::write(out, offset_delta);
-        varint::write(out, key_len);
-        out.extend_from_slice(key.unwrap_or_default());
-        varint::write(out, value_len);
+        let mut out = Cursor::new(&mut batch.bytes[self.at..needed]);
+        out.varint(body as i64);
+        out.byte(0);
+        out.varint(timestamp_delta);
+        out.varint(offset_delta);
+        out.varint(key_len);
+        out.slice(key.unwrap_or_default());
+        out.varint(value_len);
         for piece in value.unwrap_or_default() {
-            out.extend_from_slice(piece);
+            out.slice(piece);
         }
-        out.extend_from_slice(headers);
+        out.slice(headers);
+        self.at += out.position();
         batch.count += 1;
         batch.max_timestamp = batch.max_timestamp.max(timestamp);
     }
@@ -73,17 +92,28 @@ impl RecordWriter {
     /// The batches written.
     pub fn finish(mut self) -> Vec<EncodedBatch> {
         if self.current.count > 0 {
+            self.current.bytes.truncate(self.at);
             self.chunks.push(self.current);
         }
         self.chunks
     }
 
+    /// Makes the first `needed` bytes of the batch's memory writable, and some more.
+    #[inline(never)]
+    fn grow(&mut self, needed: usize) {
+        let bytes = &mut self.current.bytes;
+        let ahead = bytes.capacity().clamp(needed, needed + STEP);
+        bytes.resize(ahead, 0);
+    }
+
+    #[inline(never)]
     fn start(&mut self, timestamp: i64) {
         let capacity = self.capacity.clamp(HEADER_LEN, self.limit.max(HEADER_LEN));
         let mut bytes = Vec::with_capacity(capacity);
         bytes.resize(HEADER_LEN, 0);
         let next = EncodedBatch { bytes, count: 0, base_timestamp: timestamp, max_timestamp: timestamp };
-        let full = std::mem::replace(&mut self.current, next);
+        let mut full = std::mem::replace(&mut self.current, next);
+        full.bytes.truncate(std::mem::replace(&mut self.at, HEADER_LEN));
         if full.count > 0 {
             self.capacity = self.capacity.saturating_sub(full.bytes.len());
             self.chunks.push(full);

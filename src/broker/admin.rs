@@ -1,0 +1,196 @@
+//! Administration: topics are created, grown, emptied and deleted, and say how they are configured.
+
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+        DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+        DescribeConfigsRequest, DescribeConfigsResponse, TopicName,
+        create_partitions_response::CreatePartitionsTopicResult,
+        create_topics_request::CreatableTopic,
+        create_topics_response::CreatableTopicResult,
+        delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
+        delete_topics_response::DeletableTopicResult,
+        describe_configs_request::DescribeConfigsResource,
+        describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult},
+    },
+    protocol::StrBytes,
+};
+use uuid::Uuid;
+
+use super::{
+    core::{Core, NODE},
+    topics::{DEFAULT_MAX_MESSAGE_BYTES, Refusal, Topic},
+};
+
+/// Creates topics.
+pub fn create_topics(core: &Core, request: &CreateTopicsRequest, forced: i16) -> CreateTopicsResponse {
+    let topics = request.topics.iter().map(|asked| {
+        let result = CreatableTopicResult::default().with_name(asked.name.clone());
+        if forced != 0 {
+            return result.with_error_code(forced).with_num_partitions(-1).with_replication_factor(-1);
+        }
+        match create(core, asked, request.validate_only) {
+            Ok(topic) => result
+                .with_topic_id(topic.id)
+                .with_num_partitions(topic.partitions.len() as i32)
+                .with_replication_factor(1)
+                .with_configs(Some(Vec::new())),
+            Err(Refusal { error, message }) => result
+                .with_error_code(error.code())
+                .with_error_message(Some(StrBytes::from_string(message)))
+                .with_num_partitions(-1)
+                .with_replication_factor(-1),
+        }
+    });
+    CreateTopicsResponse::default().with_topics(topics.collect())
+}
+
+fn create(
+    core: &Core,
+    asked: &CreatableTopic,
+    validate_only: bool,
+) -> Result<std::sync::Arc<Topic>, Refusal> {
+    let assigned = i32::try_from(asked.assignments.len()).unwrap_or(i32::MAX);
+    let count = if assigned > 0 { assigned } else { asked.num_partitions };
+    if assigned == 0 && !matches!(asked.replication_factor, -1 | 1) {
+        let message = format!("replication factor {}: there is one broker", asked.replication_factor);
+        return Err(Refusal { error: ResponseError::InvalidReplicationFactor, message });
+    }
+    let config = asked
+        .configs
+        .iter()
+        .filter_map(|entry| Some((entry.name.to_string(), entry.value.as_ref()?.to_string())));
+    core.topics.create(&asked.name, count, config.collect(), validate_only)
+}
+
+/// Grows topics.
+pub fn create_partitions(core: &Core, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
+    let results = request.topics.iter().map(|asked| {
+        let result = CreatePartitionsTopicResult::default().with_name(asked.name.clone());
+        match core.topics.grow(&asked.name, asked.count, request.validate_only) {
+            Ok(()) => result,
+            Err(Refusal { error, message }) => {
+                result.with_error_code(error.code()).with_error_message(Some(StrBytes::from_string(message)))
+            }
+        }
+    });
+    CreatePartitionsResponse::default().with_results(results.collect())
+}
+
+/// Deletes topics, by name or since version 6 by id, and what groups have committed for them.
+pub fn delete_topics(core: &Core, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::nil()));
+    let by_either = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
+    let responses = by_name.chain(by_either).map(|(name, id)| {
+        let found = core.topics.named(name.as_ref().map_or("", |name| name.as_str()), id);
+        let result = DeletableTopicResult::default();
+        match found.map(|topic| core.topics.delete(&topic.name).unwrap_or(topic)) {
+            Err(error) => result.with_name(name).with_topic_id(id).with_error_code(error.code()),
+            Ok(topic) => {
+                core.groups.forget_topic(&topic.name);
+                let name = TopicName(StrBytes::from_string(topic.name.to_string()));
+                result.with_name(Some(name)).with_topic_id(topic.id)
+            }
+        }
+    });
+    let responses = responses.collect();
+    core.store.forget_deleted();
+    DeleteTopicsResponse::default().with_responses(responses)
+}
+
+/// Moves the starts of logs (KIP-107); offset -1 means the end.
+pub fn delete_records(core: &Core, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
+    let topics = request.topics.iter().map(|asked| {
+        let topic = core.topics.get(&asked.name);
+        let partitions = asked.partitions.iter().map(|part| {
+            let partition = topic.as_ref().and_then(|topic| topic.partition(part.partition_index));
+            let moved = partition.ok_or(ResponseError::UnknownTopicOrPartition).and_then(|partition| {
+                let offset = if part.offset == -1 { partition.log().end() } else { part.offset };
+                partition.drop_below(offset)?;
+                Ok(partition.log().start())
+            });
+            DeleteRecordsPartitionResult::default()
+                .with_partition_index(part.partition_index)
+                .with_low_watermark(moved.unwrap_or(-1))
+                .with_error_code(moved.err().map_or(0, |error| error.code()))
+        });
+        DeleteRecordsTopicResult::default()
+            .with_name(asked.name.clone())
+            .with_partitions(partitions.collect())
+    });
+    DeleteRecordsResponse::default().with_topics(topics.collect())
+}
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+/// Where a value comes from, and how it is written; numbers of the protocol.
+const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+const DEFAULT_CONFIG: i8 = 5;
+const STRING_TYPE: i8 = 2;
+
+/// How topics are configured unless told otherwise.
+const TOPIC_DEFAULTS: [(&str, &str); 6] = [
+    ("cleanup.policy", "delete"),
+    ("compression.type", "producer"),
+    ("message.timestamp.type", "CreateTime"),
+    ("min.insync.replicas", "1"),
+    ("retention.bytes", "-1"),
+    ("retention.ms", "-1"),
+];
+
+/// Answers how topics and the broker are configured.
+pub fn describe_configs(core: &Core, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let results = request.resources.iter().map(|resource| {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        let entries = match resource.resource_type {
+            TOPIC => match core.topics.get(&resource.resource_name) {
+                Some(topic) => topic_config(&topic),
+                None => return result.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
+            },
+            BROKER if resource.resource_name.as_str() == NODE.0.to_string() => broker_config(),
+            BROKER => return result.with_error_code(ResponseError::InvalidRequest.code()),
+            _ => Vec::new(),
+        };
+        result.with_configs(entries.into_iter().filter(|entry| is_wanted(resource, entry)).collect())
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn is_wanted(resource: &DescribeConfigsResource, entry: &DescribeConfigsResourceResult) -> bool {
+    resource.configuration_keys.as_ref().is_none_or(|keys| keys.contains(&entry.name))
+}
+
+fn topic_config(topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
+    let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.to_string();
+    let defaults = TOPIC_DEFAULTS.into_iter().chain([("max.message.bytes", max_message_bytes.as_str())]);
+    let defaults = defaults.filter(|(key, _)| !topic.config.contains_key(*key));
+    let mut entries: Vec<_> = defaults.map(|(key, value)| entry(key, value, DEFAULT_CONFIG)).collect();
+    entries.extend(topic.config.iter().map(|(key, value)| entry(key, value, DYNAMIC_TOPIC_CONFIG)));
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
+fn broker_config() -> Vec<DescribeConfigsResourceResult> {
+    let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.to_string();
+    [
+        ("default.replication.factor", "1"),
+        ("log.message.timestamp.type", "CreateTime"),
+        ("message.max.bytes", &max_message_bytes),
+        ("min.insync.replicas", "1"),
+    ]
+    .into_iter()
+    .map(|(key, value)| entry(key, value, DEFAULT_CONFIG).with_read_only(true))
+    .collect()
+}
+
+fn entry(name: &str, value: &str, source: i8) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult::default()
+        .with_name(StrBytes::from_string(name.to_owned()))
+        .with_value(Some(StrBytes::from_string(value.to_owned())))
+        .with_config_source(source)
+        .with_config_type(STRING_TYPE)
+}

@@ -1,0 +1,172 @@
+//! What the cluster says about itself: versions, metadata, coordinators, producer ids.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        ApiVersionsResponse, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+        InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProducerId,
+        TopicName,
+        api_versions_response::ApiVersion,
+        describe_cluster_response::DescribeClusterBroker,
+        find_coordinator_response::Coordinator,
+        metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
+    },
+    protocol::StrBytes,
+};
+
+use super::{
+    core::{CLUSTER_ID, Core, NODE},
+    dispatch::SUPPORTED,
+    log::LEADER_EPOCH,
+    topics::{Refusal, Topic},
+};
+
+/// The versions that the broker speaks, with an error code or 0.
+pub fn api_versions(error: i16) -> ApiVersionsResponse {
+    let keys = SUPPORTED.iter().map(|api| {
+        ApiVersion::default()
+            .with_api_key(api.key as i16)
+            .with_min_version(api.advertised_min)
+            .with_max_version(api.max)
+    });
+    ApiVersionsResponse::default().with_error_code(error).with_api_keys(keys.collect())
+}
+
+/// Describes topics, creating those that are missing where this is allowed.
+pub fn metadata(
+    core: &Core,
+    request: &MetadataRequest,
+    version: i16,
+    local: SocketAddr,
+    forced: i16,
+) -> MetadataResponse {
+    let may_create = version < 4 || request.allow_auto_topic_creation;
+    let described =
+        |topic: &Arc<Topic>| if forced == 0 { describe(topic) } else { nameless(&topic.name, forced) };
+    let topics = match &request.topics {
+        None => core.topics.list().iter().map(described).collect(),
+        Some(topics) if topics.is_empty() && version == 0 => {
+            core.topics.list().iter().map(described).collect()
+        }
+        Some(topics) => topics
+            .iter()
+            .map(|asked| {
+                let Some(name) = &asked.name else {
+                    return match core.topics.by_id(asked.topic_id) {
+                        Some(topic) => described(&topic),
+                        None => MetadataResponseTopic::default()
+                            .with_name(None)
+                            .with_topic_id(asked.topic_id)
+                            .with_error_code(ResponseError::UnknownTopicId.code()),
+                    };
+                };
+                match find(core, name, may_create) {
+                    Ok(topic) => described(&topic),
+                    Err(error) => nameless(name, error.code()),
+                }
+            })
+            .collect(),
+    };
+    let (host, port) = core.advertised(local);
+    let broker = MetadataResponseBroker::default().with_node_id(NODE).with_host(host).with_port(port);
+    MetadataResponse::default()
+        .with_brokers(vec![broker])
+        .with_cluster_id(Some(StrBytes::from_static_str(CLUSTER_ID)))
+        .with_controller_id(NODE)
+        .with_topics(topics)
+}
+
+fn find(core: &Core, name: &str, may_create: bool) -> Result<Arc<Topic>, ResponseError> {
+    if may_create {
+        return core.topics.get_or_create(name).map_err(|Refusal { error, .. }| error);
+    }
+    core.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)
+}
+
+fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().map(|partition| {
+        MetadataResponsePartition::default()
+            .with_partition_index(partition.number)
+            .with_leader_id(NODE)
+            .with_leader_epoch(LEADER_EPOCH)
+            .with_replica_nodes(vec![NODE])
+            .with_isr_nodes(vec![NODE])
+    });
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
+        .with_topic_id(topic.id)
+        .with_partitions(partitions.collect())
+}
+
+fn nameless(name: &str, error: i16) -> MetadataResponseTopic {
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))))
+        .with_error_code(error)
+}
+
+/// Sends everyone to the one node, several groups at once since version 4 (KIP-699).
+pub fn find_coordinator(
+    core: &Core,
+    request: &FindCoordinatorRequest,
+    version: i16,
+    local: SocketAddr,
+    forced: i16,
+) -> FindCoordinatorResponse {
+    const GROUP: i8 = 0;
+    let error =
+        if forced == 0 && request.key_type != GROUP { ResponseError::InvalidRequest.code() } else { forced };
+    let message = (error != 0).then(|| StrBytes::from_static_str("only groups have a coordinator here"));
+    let (host, port) = core.advertised(local);
+    if version < 4 {
+        return FindCoordinatorResponse::default()
+            .with_error_code(error)
+            .with_error_message(message)
+            .with_node_id(NODE)
+            .with_host(host)
+            .with_port(port);
+    }
+    let coordinators = request.coordinator_keys.iter().map(|key| {
+        Coordinator::default()
+            .with_key(key.clone())
+            .with_error_code(error)
+            .with_error_message(message.clone())
+            .with_node_id(NODE)
+            .with_host(host.clone())
+            .with_port(port)
+    });
+    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+/// Gives an idempotent producer its id (KIP-98), or the next epoch of the one it has (KIP-360).
+pub fn init_producer_id(core: &Core, request: &InitProducerIdRequest, forced: i16) -> InitProducerIdResponse {
+    let error = match &request.transactional_id {
+        _ if forced != 0 => forced,
+        Some(_) => ResponseError::InvalidRequest.code(),
+        None => 0,
+    };
+    if error != 0 {
+        return InitProducerIdResponse::default()
+            .with_error_code(error)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+    }
+    let continues = request.producer_id.0 >= 0 && (0..i16::MAX - 1).contains(&request.producer_epoch);
+    let (id, epoch) = if continues {
+        (request.producer_id.0, request.producer_epoch + 1)
+    } else {
+        (core.next_producer_id(), 0)
+    };
+    InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
+}
+
+/// Describes the one node.
+pub fn describe_cluster(core: &Core, local: SocketAddr) -> DescribeClusterResponse {
+    let (host, port) = core.advertised(local);
+    let broker = DescribeClusterBroker::default().with_broker_id(NODE).with_host(host).with_port(port);
+    DescribeClusterResponse::default()
+        .with_cluster_id(StrBytes::from_static_str(CLUSTER_ID))
+        .with_controller_id(NODE)
+        .with_brokers(vec![broker])
+}

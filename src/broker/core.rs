@@ -1,0 +1,67 @@
+//! What all connections share.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
+
+use super::{BrokerSettings, faults::Faults, groups::Groups, partition::Store, topics::Topics};
+
+/// The id of the one node there is.
+pub const NODE: BrokerId = BrokerId(1);
+
+/// The id of the cluster.
+pub const CLUSTER_ID: &str = "topicmill-embedded-0001";
+
+/// The state of a broker.
+#[derive(Debug)]
+pub struct Core {
+    /// The memory of all partitions.
+    pub store: Arc<Store>,
+    /// The topics.
+    pub topics: Topics,
+    /// The consumer groups.
+    pub groups: Groups,
+    /// What is to go wrong.
+    pub faults: Faults,
+    /// Where clients are sent, unless to where they came.
+    advertised: RwLock<Option<(String, u16)>>,
+    next_producer_id: AtomicI64,
+}
+
+impl Core {
+    /// The state of a broker that has just been started.
+    pub fn new(settings: &BrokerSettings) -> Core {
+        let store = Store::new(settings.memory);
+        Core {
+            topics: Topics::new(Arc::clone(&store), settings.partitions),
+            store,
+            groups: Groups::default(),
+            faults: Faults::default(),
+            advertised: RwLock::default(),
+            next_producer_id: AtomicI64::new(1),
+        }
+    }
+
+    /// A producer id that nobody has.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends clients to this host and port from now on.
+    pub fn advertise(&self, host: &str, port: u16) {
+        *self.advertised.write().unwrap_or_else(PoisonError::into_inner) = Some((host.to_owned(), port));
+    }
+
+    /// The host and port that a client which came by `local` is sent to.
+    pub fn advertised(&self, local: SocketAddr) -> (StrBytes, i32) {
+        let advertised = self.advertised.read().unwrap_or_else(PoisonError::into_inner);
+        let (host, port) = advertised.clone().unwrap_or_else(|| (local.ip().to_string(), local.port()));
+        (StrBytes::from_string(host), i32::from(port))
+    }
+}

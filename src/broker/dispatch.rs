@@ -1,0 +1,267 @@
+//! From a request's bytes to its answer's: the versions spoken, and one match on the api.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{
+        ApiKey, HeartbeatResponse, LeaveGroupResponse, ProduceRequest, RequestHeader, ResponseHeader,
+        SyncGroupResponse,
+    },
+    protocol::{Decodable, Encodable, HeaderVersion},
+};
+
+use super::{
+    admin, cluster,
+    core::Core,
+    faults::FaultAction,
+    fetch::fetch,
+    frame::{Frame, FrameBuilder},
+    list_offsets,
+    produce::produce,
+};
+
+/// An api and the versions of it that the broker speaks.
+#[derive(Clone, Copy, Debug)]
+pub struct Api {
+    /// Which one.
+    pub key: ApiKey,
+    /// The oldest version that is answered.
+    pub min: i16,
+    /// The oldest version that is claimed.
+    pub advertised_min: i16,
+    /// The newest version.
+    pub max: i16,
+}
+
+const fn api(key: ApiKey, min: i16, max: i16) -> Api {
+    Api { key, min, advertised_min: min, max }
+}
+
+/// All that the broker speaks.
+pub const SUPPORTED: &[Api] = &[
+    // librdkafka compresses only for a broker that claims version 0, as Kafka 4 does (KAFKA-18659).
+    Api { key: ApiKey::Produce, min: 3, advertised_min: 0, max: 13 },
+    api(ApiKey::Fetch, 4, 17),
+    api(ApiKey::ListOffsets, 1, 10),
+    api(ApiKey::Metadata, 0, 13),
+    api(ApiKey::OffsetCommit, 2, 9),
+    api(ApiKey::OffsetFetch, 1, 9),
+    api(ApiKey::FindCoordinator, 0, 6),
+    api(ApiKey::JoinGroup, 0, 9),
+    api(ApiKey::Heartbeat, 0, 4),
+    api(ApiKey::LeaveGroup, 0, 5),
+    api(ApiKey::SyncGroup, 0, 5),
+    api(ApiKey::DescribeGroups, 0, 6),
+    api(ApiKey::ListGroups, 0, 5),
+    api(ApiKey::ApiVersions, 0, 4),
+    api(ApiKey::CreateTopics, 2, 7),
+    api(ApiKey::DeleteTopics, 1, 6),
+    api(ApiKey::DeleteRecords, 0, 2),
+    api(ApiKey::InitProducerId, 0, 5),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    api(ApiKey::DescribeConfigs, 1, 4),
+    api(ApiKey::CreatePartitions, 0, 3),
+    api(ApiKey::DeleteGroups, 0, 2),
+    api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeCluster, 0, 1),
+];
+
+/// Why a connection is closed instead of answered.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The api's number is not known.
+    #[error("unknown api {0}")]
+    UnknownApi(i16),
+    /// The api is known but not spoken in this version.
+    #[error("{api:?} version {version} is not supported")]
+    Version {
+        /// Which one.
+        api: ApiKey,
+        /// The version asked for.
+        version: i16,
+    },
+    /// The request does not read as what it says it is.
+    #[error("malformed {api:?} version {version}: {message}")]
+    Malformed {
+        /// Which one.
+        api: ApiKey,
+        /// Its version.
+        version: i16,
+        /// What is wrong.
+        message: String,
+    },
+    /// The answer cannot be written.
+    #[error("no answer to {api:?} version {version}: {message}")]
+    Answer {
+        /// Which one.
+        api: ApiKey,
+        /// Its version.
+        version: i16,
+        /// What is wrong.
+        message: String,
+    },
+    /// Records that nobody waits for were refused: closing is the only way to say so.
+    #[error("a produce request without acknowledgement failed with {0}")]
+    Unacknowledged(ResponseError),
+    /// A fault was injected.
+    #[error("an injected fault")]
+    Fault,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The broker's end.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub remote: SocketAddr,
+}
+
+/// A request whose header was read.
+struct Request {
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    client_id: String,
+    body: Bytes,
+}
+
+/// Answers one request; `None` when no answer is wanted.
+///
+/// # Errors
+/// When the connection is to be closed.
+pub async fn answer(core: &Core, peer: Peer, frame: Bytes) -> Result<Option<Frame>, RequestError> {
+    let (mut request, known) = Request::read(frame)?;
+    if !known {
+        // A client that is newer than the broker tries again with what it learns here (KIP-511).
+        request.version = 0;
+        return request.encode(&cluster::api_versions(ResponseError::UnsupportedVersion.code()));
+    }
+    let mut forced = 0;
+    let mut lost = false;
+    match core.faults.meet(request.api) {
+        None => {}
+        Some(FaultAction::Error(code)) => forced = code,
+        Some(FaultAction::Close) => return Err(RequestError::Fault),
+        Some(FaultAction::LoseResponse) => lost = true,
+        Some(FaultAction::Delay(delay)) => tokio::time::sleep(delay).await,
+    }
+    let answer = dispatch(core, peer, request, forced).await?;
+    if lost { Err(RequestError::Fault) } else { Ok(answer) }
+}
+
+async fn dispatch(
+    core: &Core,
+    peer: Peer,
+    request: Request,
+    forced: i16,
+) -> Result<Option<Frame>, RequestError> {
+    let version = request.version;
+    let q = &request;
+    match request.api {
+        ApiKey::Produce => {
+            let asked: ProduceRequest = q.decode()?;
+            let acks = asked.acks;
+            let response = produce(core, asked, forced).await;
+            if acks != 0 {
+                return q.encode(&response);
+            }
+            let parts = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+            match parts.filter_map(|part| ResponseError::try_from_code(part.error_code)).next() {
+                Some(error) => Err(RequestError::Unacknowledged(error)),
+                None => Ok(None),
+            }
+        }
+        ApiKey::Fetch => {
+            let fetched = fetch(core, &q.decode()?, forced).await;
+            let mut builder = q.begin(if version >= 12 { 1 } else { 0 })?;
+            fetched.encode(&mut builder, version);
+            Ok(Some(builder.finish()))
+        }
+        ApiKey::ListOffsets => q.encode(&list_offsets::list_offsets(core, &q.decode()?, version, forced)),
+        ApiKey::OffsetForLeaderEpoch => q.encode(&list_offsets::epoch_ends(core, &q.decode()?, forced)),
+        ApiKey::Metadata => q.encode(&cluster::metadata(core, &q.decode()?, version, peer.local, forced)),
+        ApiKey::ApiVersions => q.encode(&cluster::api_versions(forced)),
+        ApiKey::FindCoordinator => {
+            q.encode(&cluster::find_coordinator(core, &q.decode()?, version, peer.local, forced))
+        }
+        ApiKey::InitProducerId => q.encode(&cluster::init_producer_id(core, &q.decode()?, forced)),
+        ApiKey::DescribeCluster => q.encode(&cluster::describe_cluster(core, peer.local)),
+        ApiKey::JoinGroup => {
+            let host = peer.remote.ip().to_string();
+            let asked = q.decode()?;
+            q.encode(&core.groups.join(asked, version, &q.client_id, host, forced).await)
+        }
+        ApiKey::SyncGroup if forced != 0 => q.encode(&SyncGroupResponse::default().with_error_code(forced)),
+        ApiKey::SyncGroup => q.encode(&core.groups.sync(&q.decode()?).await),
+        ApiKey::Heartbeat if forced != 0 => q.encode(&HeartbeatResponse::default().with_error_code(forced)),
+        ApiKey::Heartbeat => q.encode(&core.groups.heartbeat(&q.decode()?)),
+        ApiKey::LeaveGroup if forced != 0 => q.encode(&LeaveGroupResponse::default().with_error_code(forced)),
+        ApiKey::LeaveGroup => q.encode(&core.groups.leave(&q.decode()?, version)),
+        ApiKey::OffsetCommit => q.encode(&core.groups.commit(&q.decode()?, &core.topics, forced)),
+        ApiKey::OffsetFetch => q.encode(&core.groups.committed(&q.decode()?, version, forced)),
+        ApiKey::OffsetDelete => q.encode(&core.groups.delete_offsets(&q.decode()?)),
+        ApiKey::ListGroups => q.encode(&core.groups.list(&q.decode()?)),
+        ApiKey::DescribeGroups => q.encode(&core.groups.describe(&q.decode()?, version)),
+        ApiKey::DeleteGroups => q.encode(&core.groups.delete(&q.decode()?)),
+        ApiKey::CreateTopics => q.encode(&admin::create_topics(core, &q.decode()?, forced)),
+        ApiKey::DeleteTopics => q.encode(&admin::delete_topics(core, &q.decode()?)),
+        ApiKey::CreatePartitions => q.encode(&admin::create_partitions(core, &q.decode()?)),
+        ApiKey::DeleteRecords => q.encode(&admin::delete_records(core, &q.decode()?)),
+        ApiKey::DescribeConfigs => q.encode(&admin::describe_configs(core, &q.decode()?)),
+        api => Err(RequestError::Version { api, version }),
+    }
+}
+
+impl Request {
+    /// Reads the header; the second value is false for a version of ApiVersions that is not known.
+    fn read(mut frame: Bytes) -> Result<(Request, bool), RequestError> {
+        let number = |at: usize| frame.get(at..at + 2).map_or(-1, |b| i16::from_be_bytes([b[0], b[1]]));
+        let (key, version) = (number(0), number(2));
+        let api = ApiKey::try_from(key).map_err(|()| RequestError::UnknownApi(key))?;
+        let spoken = SUPPORTED.iter().find(|spoken| spoken.key == api);
+        if !spoken.is_some_and(|spoken| (spoken.min..=spoken.max).contains(&version)) {
+            if api != ApiKey::ApiVersions || frame.len() < 8 {
+                return Err(RequestError::Version { api, version });
+            }
+            let correlation_id = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
+            let request =
+                Request { api, version, correlation_id, client_id: String::new(), body: Bytes::new() };
+            return Ok((request, false));
+        }
+        let header = RequestHeader::decode(&mut frame, api.request_header_version(version));
+        let header =
+            header.map_err(|error| RequestError::Malformed { api, version, message: error.to_string() })?;
+        let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
+        let correlation_id = header.correlation_id;
+        Ok((Request { api, version, correlation_id, client_id, body: frame }, true))
+    }
+
+    /// The body. What follows it is ignored.
+    fn decode<T: Decodable>(&self) -> Result<T, RequestError> {
+        T::decode(&mut self.body.clone(), self.version).map_err(|error| RequestError::Malformed {
+            api: self.api,
+            version: self.version,
+            message: error.to_string(),
+        })
+    }
+
+    fn encode<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Option<Frame>, RequestError> {
+        let mut builder = self.begin(T::header_version(self.version))?;
+        response.encode(&mut builder.tail, self.version).map_err(|error| self.unanswerable(&error))?;
+        Ok(Some(builder.finish()))
+    }
+
+    fn begin(&self, header_version: i16) -> Result<FrameBuilder, RequestError> {
+        let mut builder = FrameBuilder::new();
+        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
+        header.encode(&mut builder.tail, header_version).map_err(|error| self.unanswerable(&error))?;
+        Ok(builder)
+    }
+
+    fn unanswerable(&self, error: &impl ToString) -> RequestError {
+        RequestError::Answer { api: self.api, version: self.version, message: error.to_string() }
+    }
+}

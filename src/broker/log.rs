@@ -1,0 +1,220 @@
+//! The log of one partition: whole record batches as they were sent, in offset order.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes};
+use kafka_protocol::error::ResponseError;
+
+use super::producers::{Admission, Producers};
+use crate::records::{BatchHeader, HEADER_LEN, RecordsError, walk};
+
+/// The epoch of the only leader there ever is.
+pub const LEADER_EPOCH: i32 = 0;
+
+/// The size of what the broker writes at the front of a batch: base offset, length, leader epoch.
+/// None of it is under the checksum (KIP-98).
+const PATCH_LEN: usize = 16;
+
+/// What a stored batch costs in memory besides its bytes.
+const OVERHEAD: usize = 128;
+
+/// A record batch in the log.
+#[derive(Clone, Debug)]
+pub struct StoredBatch {
+    /// The offset of its first record.
+    pub base_offset: i64,
+    /// The offset of its last record.
+    pub last_offset: i64,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    /// As it was sent: what the broker decides is put in front when it is read.
+    sent: Bytes,
+}
+
+impl StoredBatch {
+    /// The bytes that the broker decides.
+    pub fn patch(&self) -> [u8; PATCH_LEN] {
+        let mut patch = [0; PATCH_LEN];
+        let mut out = &mut patch[..];
+        out.put_i64(self.base_offset);
+        out.put_slice(&self.sent[8..12]);
+        out.put_i32(LEADER_EPOCH);
+        patch
+    }
+
+    /// The bytes that follow the patch.
+    pub fn rest(&self) -> Bytes {
+        self.sent.slice(PATCH_LEN..)
+    }
+
+    /// The size in bytes.
+    pub fn size(&self) -> usize {
+        self.sent.len()
+    }
+
+    fn cost(&self) -> usize {
+        self.sent.len() + OVERHEAD
+    }
+
+    /// The offset and timestamp of the first record that is not older than `timestamp`. Of a
+    /// compressed batch nothing but the header is read, so that it answers with its first record.
+    fn locate(&self, timestamp: i64) -> Option<(i64, i64)> {
+        let first = (self.base_offset, self.base_timestamp);
+        let header = BatchHeader::read(&self.sent).ok()?;
+        if header.codec() != 0 {
+            return Some(first);
+        }
+        let mut records = Vec::new();
+        walk(&header, &self.sent, HEADER_LEN, self.sent.len(), 0, &mut records).ok()?;
+        let shift = self.base_offset - header.base_offset;
+        let found = records.iter().find(|record| record.timestamp >= timestamp);
+        found.map(|record| (record.offset + shift, record.timestamp))
+    }
+}
+
+/// The log of one partition.
+#[derive(Debug, Default)]
+pub struct Log {
+    start: i64,
+    end: i64,
+    batches: VecDeque<StoredBatch>,
+    producers: Producers,
+}
+
+/// What an append did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of the batch's first record.
+    pub base_offset: i64,
+    /// The memory that it took in bytes; 0 for a duplicate.
+    pub cost: usize,
+}
+
+impl Log {
+    /// The offset of the first record that is still there.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// The offset that the next record gets: the high watermark, as there is one replica.
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// The offset below which every transaction is decided.
+    pub fn last_stable(&self) -> i64 {
+        self.end
+    }
+
+    /// Appends the one batch that `bytes` hold, unless its producer's sequence says otherwise.
+    ///
+    /// # Errors
+    /// The protocol's error for a batch that is damaged, too large, out of order or fenced.
+    pub fn append(&mut self, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
+        let header = check(&bytes, max_size)?;
+        if let Admission::Duplicate { base_offset } = self.producers.check(&header)? {
+            return Ok(Appended { base_offset, cost: 0 });
+        }
+        let base_offset = self.end;
+        self.end += i64::from(header.last_offset_delta) + 1;
+        self.producers.appended(&header, base_offset);
+        let batch = StoredBatch {
+            base_offset,
+            last_offset: self.end - 1,
+            base_timestamp: header.base_timestamp,
+            max_timestamp: header.max_timestamp,
+            sent: bytes,
+        };
+        let cost = batch.cost();
+        self.batches.push_back(batch);
+        Ok(Appended { base_offset, cost })
+    }
+
+    /// The batches from `offset` on, up to `max_size` bytes. The first is returned whatever its
+    /// size when `at_least_one`, so that a reader always gets on (KIP-74).
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange`.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_size: usize,
+        at_least_one: bool,
+    ) -> Result<Vec<StoredBatch>, ResponseError> {
+        if offset < self.start || offset > self.end {
+            return Err(ResponseError::OffsetOutOfRange);
+        }
+        let from = self.batches.partition_point(|batch| batch.last_offset < offset);
+        let mut size = 0;
+        let fitting = self.batches.range(from..).enumerate().take_while(|(i, batch)| {
+            size += batch.size();
+            size <= max_size || (*i == 0 && at_least_one)
+        });
+        Ok(fitting.map(|(_, batch)| batch.clone()).collect())
+    }
+
+    /// Drops the oldest batch and returns the memory it held in bytes.
+    pub fn drop_oldest(&mut self) -> usize {
+        let Some(batch) = self.batches.pop_front() else { return 0 };
+        self.start = self.start.max(batch.last_offset + 1);
+        batch.cost()
+    }
+
+    /// Moves the start of the log to `offset` and returns the memory that became free in bytes.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` past the end.
+    pub fn drop_below(&mut self, offset: i64) -> Result<usize, ResponseError> {
+        if offset < 0 || offset > self.end {
+            return Err(ResponseError::OffsetOutOfRange);
+        }
+        let mut freed = 0;
+        while self.batches.front().is_some_and(|batch| batch.last_offset < offset) {
+            freed += self.drop_oldest();
+        }
+        self.start = self.start.max(offset);
+        Ok(freed)
+    }
+
+    /// The memory that the batches hold in bytes.
+    pub fn cost(&self) -> usize {
+        self.batches.iter().map(StoredBatch::cost).sum()
+    }
+
+    /// The offset and timestamp of the first record whose timestamp is at least `timestamp`.
+    pub fn at_timestamp(&self, timestamp: i64) -> Option<(i64, i64)> {
+        let mut candidates = self.batches.iter().filter(|batch| batch.max_timestamp >= timestamp);
+        candidates.find_map(|batch| batch.locate(timestamp))
+    }
+
+    /// The offset and timestamp of the record with the greatest timestamp (KIP-734).
+    pub fn at_max_timestamp(&self) -> Option<(i64, i64)> {
+        let max_timestamp = self.batches.iter().map(|batch| batch.max_timestamp).max()?;
+        self.at_timestamp(max_timestamp)
+    }
+}
+
+/// Checks all that can be known of a batch without its records.
+fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
+    let header = BatchHeader::read(bytes).map_err(|error| match error {
+        RecordsError::Magic { .. } => ResponseError::UnsupportedForMessageFormat,
+        _ => ResponseError::CorruptMessage,
+    })?;
+    if header.size > max_size {
+        return Err(ResponseError::MessageTooLarge);
+    }
+    // A request carries one batch for a partition since version 3 of Produce.
+    if header.size != bytes.len() || header.count < 1 || header.is_control() {
+        return Err(ResponseError::InvalidRecord);
+    }
+    if header.last_offset_delta != header.count - 1 {
+        return Err(ResponseError::InvalidRecord);
+    }
+    if crc32c::crc32c(&bytes[21..]) != header.crc {
+        return Err(ResponseError::CorruptMessage);
+    }
+    if header.is_transactional() {
+        return Err(ResponseError::InvalidTxnState);
+    }
+    Ok(header)
+}

@@ -1,0 +1,153 @@
+//! A partition and the memory that all partitions share.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use tokio::sync::watch;
+
+use super::log::{Appended, Log};
+
+/// The least time between two warnings that records were dropped.
+const WARNING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A partition: its log behind a lock that is never held while waiting.
+#[derive(Debug)]
+pub struct Partition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub number: i32,
+    log: Mutex<Log>,
+    store: Arc<Store>,
+}
+
+impl Partition {
+    /// An empty partition.
+    pub fn new(topic: Arc<str>, number: i32, store: Arc<Store>) -> Arc<Partition> {
+        Arc::new(Partition { topic, number, log: Mutex::default(), store })
+    }
+
+    /// The log, to read from.
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        // A panic while the lock was held leaves a log that is valid up to its last batch.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends one batch, wakes the waiting readers and drops what no longer fits into memory.
+    ///
+    /// # Errors
+    /// What [`Log::append`] refuses.
+    pub fn append(self: &Arc<Self>, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
+        let appended = self.log().append(bytes, max_size)?;
+        if appended.cost > 0 {
+            self.store.account(self, appended.cost);
+            self.store.appended.send_modify(|count| *count += 1);
+        }
+        Ok(appended)
+    }
+
+    /// Moves the start of the log to `offset`.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` past the end.
+    pub fn drop_below(&self, offset: i64) -> Result<(), ResponseError> {
+        let freed = self.log().drop_below(offset)?;
+        self.store.used.fetch_sub(freed, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        let cost = self.log().cost();
+        self.store.used.fetch_sub(cost, Ordering::Relaxed);
+    }
+}
+
+/// The memory that all partitions share, and the news that one of them has grown.
+#[derive(Debug)]
+pub struct Store {
+    limit: usize,
+    used: AtomicUsize,
+    /// One entry for every batch, oldest first.
+    order: Mutex<VecDeque<Weak<Partition>>>,
+    warned: Mutex<Option<Instant>>,
+    appended: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Room for `limit` bytes of batches.
+    pub fn new(limit: usize) -> Arc<Store> {
+        Arc::new(Store {
+            limit,
+            used: AtomicUsize::new(0),
+            order: Mutex::default(),
+            warned: Mutex::default(),
+            appended: watch::channel(0).0,
+        })
+    }
+
+    /// Changes whenever a batch is appended anywhere.
+    pub fn appends(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
+    }
+
+    /// The memory that all batches hold in bytes.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the order of batches whose partitions are gone.
+    pub fn forget_deleted(&self) {
+        self.order().retain(|partition| partition.strong_count() > 0);
+    }
+
+    fn order(&self) -> MutexGuard<'_, VecDeque<Weak<Partition>>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn account(&self, partition: &Arc<Partition>, cost: usize) {
+        self.used.fetch_add(cost, Ordering::Relaxed);
+        self.order().push_back(Arc::downgrade(partition));
+        while self.used() > self.limit {
+            let oldest = {
+                let mut order = self.order();
+                // The newest batch stays, however large it is.
+                if order.len() <= 1 {
+                    return;
+                }
+                order.pop_front()
+            };
+            if let Some(partition) = oldest.and_then(|weak| weak.upgrade()) {
+                let (freed, start) = {
+                    let mut log = partition.log();
+                    (log.drop_oldest(), log.start())
+                };
+                self.used.fetch_sub(freed, Ordering::Relaxed);
+                self.warn(&partition, start);
+            }
+        }
+    }
+
+    fn warn(&self, partition: &Partition, start: i64) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                topic = %partition.topic,
+                partition = partition.number,
+                log_start_offset = start,
+                limit_bytes = self.limit,
+                "the embedded broker's memory is full: the oldest records are dropped"
+            );
+        }
+    }
+}
