@@ -188,7 +188,7 @@ impl<'a> Comparison<'a> {
             == Some(head.actual.fingerprint.place);
         if self.frontier < self.expected.len() && (replaced > inserted || replaced == inserted && same_place)
         {
-            self.findings.add_foreign(head.actual, Some(self.frontier));
+            self.findings.add_foreign(head.actual, Some((self.expected[self.frontier], self.frontier)));
             self.seen[self.frontier] = true;
             self.frontier += 1;
         } else {

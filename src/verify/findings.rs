@@ -1,5 +1,7 @@
 //! What a comparison finds.
 
+use std::collections::HashSet;
+
 use super::fingerprint::Fingerprint;
 
 /// How many places of a kind are kept; all are counted.
@@ -27,6 +29,26 @@ pub enum Kind {
     Corrupt,
     /// It is there and nothing that is expected.
     Phantom,
+    /// It is there, but expected in another partition.
+    Misrouted,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 6] =
+        [Kind::Missing, Kind::Duplicate, Kind::Reordered, Kind::Corrupt, Kind::Phantom, Kind::Misrouted];
+
+    /// The name of the count of this kind.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Missing => "missing",
+            Kind::Duplicate => "duplicates",
+            Kind::Reordered => "reordered",
+            Kind::Corrupt => "corrupt",
+            Kind::Phantom => "phantom",
+            Kind::Misrouted => "misrouted",
+        }
+    }
 }
 
 /// Where a finding is: positions count the expected records of the partition from 0.
@@ -45,23 +67,36 @@ pub struct Sample {
 pub struct Foreign {
     /// The record.
     pub actual: Actual,
-    /// The expected position that it stands for if it is counted as corrupt.
-    pub position: Option<usize>,
+    /// What is expected in its place, and at which position, if it is counted as corrupt.
+    pub instead_of: Option<(Fingerprint, usize)>,
+}
+
+/// How many findings there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([u64; Kind::ALL.len()]);
+
+impl Counts {
+    /// How many of a kind.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0[kind as usize]
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Counts `more` of a kind.
+    pub fn add(&mut self, kind: Kind, more: u64) {
+        self.0[kind as usize] += more;
+    }
 }
 
 /// The findings of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Records expected and not there.
-    pub missing: u64,
-    /// Records there once more.
-    pub duplicates: u64,
-    /// Records out of turn.
-    pub reordered: u64,
-    /// Records with wrong bytes.
-    pub corrupt: u64,
-    /// Records that nothing explains.
-    pub phantom: u64,
+    /// How many of each kind.
+    pub counts: Counts,
     /// The first places of each kind.
     pub samples: Vec<Sample>,
     /// The records counted as corrupt or phantom.
@@ -71,25 +106,19 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Whether nothing is wrong.
-    pub fn is_clean(&self) -> bool {
-        self.missing + self.duplicates + self.reordered + self.corrupt + self.phantom == 0
-    }
-
     /// Counts a finding and keeps its place if it is among the first of its kind.
     pub fn add(&mut self, kind: Kind, position: Option<usize>, offset: Option<i64>) {
-        let count = self.count_mut(kind);
-        *count += 1;
-        if *count <= SAMPLES_MAX as u64 {
+        self.counts.add(kind, 1);
+        if self.counts.of(kind) <= SAMPLES_MAX as u64 {
             self.samples.push(Sample { kind, position, offset });
         }
     }
 
-    /// Counts a record that is nowhere expected: corrupt at `position`, or a phantom.
-    pub fn add_foreign(&mut self, actual: Actual, position: Option<usize>) {
-        let kind = if position.is_some() { Kind::Corrupt } else { Kind::Phantom };
-        self.add(kind, position, Some(actual.offset));
-        self.foreign.push(Foreign { actual, position });
+    /// Counts a record that is nowhere expected: corrupt if it stands in the place of another.
+    pub fn add_foreign(&mut self, actual: Actual, instead_of: Option<(Fingerprint, usize)>) {
+        let foreign = Foreign { actual, instead_of };
+        self.add(foreign.kind(), foreign.position(), Some(actual.offset));
+        self.foreign.push(foreign);
     }
 
     /// Counts an expected record that is not there.
@@ -98,20 +127,60 @@ impl Findings {
         self.absent.push((fingerprint, position));
     }
 
+    /// Counts foreign records anew for which `kind` knows better; what one stood for is missing.
+    pub fn reclassify(&mut self, mut kind: impl FnMut(&Foreign) -> Option<Kind>) {
+        for foreign in std::mem::take(&mut self.foreign) {
+            match kind(&foreign) {
+                None => self.foreign.push(foreign),
+                Some(kind) => {
+                    let offset = Some(foreign.actual.offset);
+                    self.take_back(foreign.kind(), foreign.position(), offset);
+                    self.add(kind, None, offset);
+                    if let Some((fingerprint, position)) = foreign.instead_of {
+                        self.add_missing(fingerprint, position);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes back that the expected records at `positions` are missing.
+    pub fn found(&mut self, positions: &HashSet<usize>) {
+        self.absent.retain(|(_, at)| !positions.contains(at));
+        positions.iter().for_each(|&at| self.take_back(Kind::Missing, Some(at), None));
+    }
+
+    /// Adds the findings of a part, whose positions `position` maps to those of the whole.
+    pub fn absorb(&mut self, part: Findings, position: impl Fn(usize) -> usize) {
+        for kind in Kind::ALL {
+            let kept = self.samples.iter().filter(|sample| sample.kind == kind).count();
+            let samples = part.samples.iter().filter(|sample| sample.kind == kind);
+            let more = samples.take(SAMPLES_MAX.saturating_sub(kept));
+            let more: Vec<_> = more.map(|s| Sample { position: s.position.map(&position), ..*s }).collect();
+            self.samples.extend(more);
+        }
+        Kind::ALL.into_iter().for_each(|kind| self.counts.add(kind, part.counts.of(kind)));
+        let foreign = part.foreign.into_iter();
+        let moved = |(fingerprint, at)| (fingerprint, position(at));
+        self.foreign.extend(foreign.map(|f| Foreign { instead_of: f.instead_of.map(moved), ..f }));
+        self.absent.extend(part.absent.into_iter().map(moved));
+    }
+
     /// Takes back what [`add`](Findings::add) counted, with its sample if it was kept.
     pub fn take_back(&mut self, kind: Kind, position: Option<usize>, offset: Option<i64>) {
-        *self.count_mut(kind) -= 1;
+        self.counts.0[kind as usize] -= 1;
         let sample = Sample { kind, position, offset };
         self.samples.retain(|kept| *kept != sample);
     }
+}
 
-    fn count_mut(&mut self, kind: Kind) -> &mut u64 {
-        match kind {
-            Kind::Missing => &mut self.missing,
-            Kind::Duplicate => &mut self.duplicates,
-            Kind::Reordered => &mut self.reordered,
-            Kind::Corrupt => &mut self.corrupt,
-            Kind::Phantom => &mut self.phantom,
-        }
+impl Foreign {
+    /// What it is counted as.
+    pub fn kind(&self) -> Kind {
+        if self.instead_of.is_some() { Kind::Corrupt } else { Kind::Phantom }
+    }
+
+    fn position(&self) -> Option<usize> {
+        self.instead_of.map(|(_, position)| position)
     }
 }

@@ -18,8 +18,8 @@ fn compare(expected: &[u64], actual: &[u64]) -> Findings {
 
 /// Missing, duplicates, reordered, corrupt, phantom.
 fn counts(expected: &[u64], actual: &[u64]) -> [u64; 5] {
-    let found = compare(expected, actual);
-    [found.missing, found.duplicates, found.reordered, found.corrupt, found.phantom]
+    let found = compare(expected, actual).counts;
+    [Kind::Missing, Kind::Duplicate, Kind::Reordered, Kind::Corrupt, Kind::Phantom].map(|kind| found.of(kind))
 }
 
 fn sequence(range: std::ops::Range<u64>) -> Vec<u64> {
@@ -53,8 +53,8 @@ fn gaps_are_missing_wherever_they_are() {
     for (from, to) in [(0, 1), (0, 400), (500, 501), (300, 900), (999, 1000), (600, 1000), (0, 1000)] {
         let actual: Vec<_> = (0..from).chain(to..1000).collect();
         let found = compare(&expected, &actual);
-        assert_eq!(found.missing, to - from, "{from}..{to}");
-        assert_eq!(found.duplicates + found.reordered + found.corrupt + found.phantom, 0);
+        assert_eq!(found.counts.of(Kind::Missing), to - from, "{from}..{to}");
+        assert_eq!(found.counts.total(), to - from);
         assert_eq!(
             found.samples[0],
             Sample { kind: Kind::Missing, position: Some(from as usize), offset: None }
@@ -199,7 +199,7 @@ fn balance(expected: &[u64], actual: &[u64]) -> std::collections::BTreeMap<u64, 
 proptest! {
     #[test]
     fn a_faithful_copy_is_clean(expected in prop_oneof![few_values(), many_values()]) {
-        prop_assert!(compare(&expected, &expected).is_clean());
+        prop_assert!(compare(&expected, &expected).counts.total() == 0);
     }
 
     #[test]
@@ -209,18 +209,19 @@ proptest! {
     ) {
         let mut actual = expected.clone();
         faults.iter().for_each(|fault| inject(&mut actual, fault));
-        let found = compare(&expected, &actual);
-        prop_assert_eq!(found.is_clean(), expected == actual);
+        let [missing, duplicates, reordered, corrupt, phantom] = counts(&expected, &actual);
+        let clean = missing + duplicates + reordered + corrupt + phantom == 0;
+        prop_assert_eq!(clean, expected == actual);
         // Every record is accounted for.
-        let there = expected.len() as i64 - found.missing as i64 + found.duplicates as i64 + found.phantom as i64;
+        let there = expected.len() as i64 - missing as i64 + duplicates as i64 + phantom as i64;
         prop_assert_eq!(there, actual.len() as i64);
         // What is nowhere expected is corrupt or phantom, and nothing else is.
         let known: std::collections::BTreeSet<_> = expected.iter().collect();
         let strangers = actual.iter().filter(|value| !known.contains(value)).count() as u64;
-        prop_assert_eq!(found.corrupt + found.phantom, strangers);
+        prop_assert_eq!(corrupt + phantom, strangers);
         // No value can be lost or repeated unseen.
         let lost: i64 = balance(&expected, &actual).values().filter(|&&left| left > 0).sum();
-        prop_assert!((found.missing + found.corrupt) as i64 >= lost);
+        prop_assert!((missing + corrupt) as i64 >= lost);
     }
 
     #[test]
