@@ -6,7 +6,7 @@ use tokio::runtime::{self, Runtime};
 use topicmill::{
     broker, check,
     cli::{Cli, Command},
-    config::{Config, DryRunConfig},
+    config::{Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
     console::logs,
     dry_run,
     exit::{Ended, Exit},
@@ -17,8 +17,10 @@ fn main() -> ExitCode {
     match run(Cli::from_command_line()) {
         Ok(exit) => exit.into(),
         Err(ended) => {
-            if ended.exit != Exit::Done {
-                eprintln!("{}", ended.message);
+            match ended.exit {
+                Exit::Done => {}
+                Exit::Config => eprintln!("{}", ended.message),
+                _ => eprintln!("error: {}", ended.message),
             }
             ended.exit.into()
         }
@@ -28,12 +30,21 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Exit, Ended> {
     logs::set_up(cli.log_level, cli.log_format)?;
     match cli.command {
-        Command::Demo(_) => todo!(),
+        Command::Demo(args) => {
+            let _config = DemoConfig::new(&args)?;
+            todo!()
+        }
         Command::Run(args) => {
             runtime()?.block_on(run::run(Config::for_run(&args)?))?;
         }
-        Command::Generate(_) => todo!(),
-        Command::Verify(_) => todo!(),
+        Command::Generate(args) => {
+            let _config = GenerateConfig::new(&args)?;
+            todo!()
+        }
+        Command::Verify(args) => {
+            let _config = VerifyConfig::new(&args)?;
+            todo!()
+        }
         Command::DryRun(args) => {
             let config = DryRunConfig::new(&args)?;
             dry_run::run(
@@ -44,7 +55,10 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
                 config.json,
             )?;
         }
-        Command::Lag(_) => todo!(),
+        Command::Lag(args) => {
+            let _config = LagConfig::new(&args)?;
+            todo!()
+        }
         Command::Broker(args) => runtime()?.block_on(broker::command::run(args.into()))?,
         Command::Check(args) => check::run(&Config::for_run(&args.run)?, &mut io::stdout().lock())?,
         Command::Completions(args) => Cli::write_completions(args.shell, &mut io::stdout().lock())?,

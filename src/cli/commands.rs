@@ -17,12 +17,6 @@ use crate::{
 /// The flags of `run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// The transform.
-    #[command(flatten)]
-    pub transform: TransformArgs,
     /// The topic to read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
@@ -44,7 +38,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "STRATEGY")]
     pub strategy: Option<StrategyKind>,
     /// How many threads transform, for the strategy `worker` [default: 4].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub workers: Option<u64>,
     /// Which records keep their order; `key` and `none` are for the strategy `worker`
     /// [default: partition].
@@ -57,16 +51,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
     /// The memory that records may hold on their way, such as 512MiB [default: 256MiB].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub memory: Option<usize>,
     /// How often to try again what may succeed later but not for ever [default: 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub retries: Option<u64>,
     /// How often offsets are committed [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub commit_interval: Option<Duration>,
     /// How long a stop may wait for what is on its way [default: 30s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub drain_timeout: Option<Duration>,
     /// Stop once everything up to the end offsets at the start is transformed and committed.
     #[arg(long)]
@@ -77,6 +71,12 @@ pub struct RunArgs {
     /// Where to serve metrics and health, or `off` [default: 127.0.0.1:9464].
     #[arg(long, value_name = "ADDR|off")]
     pub admin: Option<String>,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
 }
 
 /// The flags of `check`: those of `run`.
@@ -90,14 +90,11 @@ pub struct CheckArgs {
 /// The flags of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// How to reach the cluster; without `--brokers` an embedded broker serves.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// How many events to generate and transform.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, allow_negative_numbers = true)]
     pub events: u64,
     /// How many partitions the source topic gets.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
     /// How the work is spread [default: pipeline].
     #[arg(long, value_name = "STRATEGY")]
@@ -105,28 +102,28 @@ pub struct DemoArgs {
     /// What is promised about each record [default: at-least-once].
     #[arg(long, value_name = "DELIVERY")]
     pub delivery: Option<DeliveryKind>,
+    /// How to reach the cluster; without `--brokers` an embedded broker serves.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// The flags of `generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// The topic to write [default: the configured source, name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// How many partitions the topic gets if it is missing.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
     /// How many events to write [default: until ctrl+c].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// How many events to write a second at most [default: as fast as the broker takes them].
-    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    #[arg(long, value_name = "N", value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Where the random names start; the same seed gives the same events.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// The keys of the events.
     #[arg(long, value_name = "KEYS", default_value = "none")]
@@ -134,17 +131,14 @@ pub struct GenerateArgs {
     /// Fail rather than create a missing topic.
     #[arg(long)]
     pub no_create_topics: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// The flags of `verify`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct VerifyArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// The transform that the destination was written with.
-    #[command(flatten)]
-    pub transform: TransformArgs,
     /// The topic that was read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
@@ -160,6 +154,12 @@ pub struct VerifyArgs {
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The transform that the destination was written with.
+    #[command(flatten)]
+    pub transform: TransformArgs,
 }
 
 /// The flags of `dry-run`.
@@ -168,23 +168,20 @@ pub struct DryRunArgs {
     /// The configuration file (TOML); its `[transform]` counts.
     #[arg(long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
-    /// The transform.
-    #[command(flatten)]
-    pub transform: TransformArgs,
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
     pub base64: bool,
     /// Print one JSON object a line: the output in base64, or the class of the error.
     #[arg(long)]
     pub json: bool,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
 }
 
 /// The flags of `lag`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LagArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// The consumer group [default: as for `run`].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
@@ -194,6 +191,9 @@ pub struct LagArgs {
     /// Print one JSON object a line and partition.
     #[arg(long)]
     pub json: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// The flags of `broker`.
@@ -203,10 +203,10 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19092")]
     pub listen: SocketAddr,
     /// The memory for records; past it the oldest are dropped, with a warning.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB", allow_hyphen_values = true)]
     pub memory: usize,
     /// How many partitions a topic gets that is created by being asked for.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count())]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
 }
 

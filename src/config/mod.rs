@@ -89,7 +89,7 @@ impl Config {
         let engine = rules::engine(settings);
         let topics = rules::topics(settings, strategy);
         Config {
-            client: properties::client(settings),
+            client: properties::client(settings, engine),
             group: rules::group(settings, strategy),
             source: topics.source,
             destination: topics.destination,

@@ -8,7 +8,7 @@ use super::{
     rules,
     settings::{Setting, Settings, Value},
 };
-use crate::engine::ClientSettings;
+use crate::engine::{ClientSettings, EngineKind, native::NativeSettings};
 
 const KAFKA: Section = Section::Kafka;
 const BROKERS: &str = "bootstrap.servers";
@@ -63,6 +63,7 @@ const KNOWN: &[(&str, Takes)] = &[
     ("request.timeout.ms", Integer),
     ("retry.backoff.ms", Integer),
     ("retry.backoff.max.ms", Integer),
+    ("topic.metadata.refresh.interval.ms", Integer),
     ("socket.connection.setup.timeout.ms", Integer),
     ("socket.timeout.ms", Integer),
     ("statistics.interval.ms", Integer),
@@ -86,6 +87,8 @@ const KNOWN: &[(&str, Takes)] = &[
     ("batch.size", Integer),
     ("compression.type", OneOf(&["none", "gzip", "snappy", "lz4", "zstd"])),
     ("compression.level", Integer),
+    ("compression.gzip.level", Integer),
+    ("compression.zstd.level", Integer),
     ("delivery.timeout.ms", Integer),
     ("enable.idempotence", Boolean),
     ("linger.ms", Integer),
@@ -93,6 +96,17 @@ const KNOWN: &[(&str, Takes)] = &[
     ("max.request.size", Integer),
     ("transaction.timeout.ms", Integer),
     ("transactional.id", Text),
+    // What other clients have, so that the engine can say what stands in its place.
+    ("allow.auto.create.topics", Boolean),
+    ("debug", Text),
+    ("enable.auto.commit", Boolean),
+    ("enable.auto.offset.store", Boolean),
+    ("message.send.max.retries", Integer),
+    ("retries", Integer),
+    ("socket.nagle.disable", Boolean),
+    ("sasl.jaas.config", Secret),
+    ("ssl.truststore.location", Text),
+    ("ssl.truststore.password", Secret),
 ];
 
 /// Other names that librdkafka and older clients have for the same.
@@ -110,11 +124,8 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// Properties that have a key of their own in another section.
-const ELSEWHERE: &[(&str, Section, &str)] = &[
-    ("group.id", Section::Source, "group"),
-    ("auto.offset.reset", Section::Source, "auto_offset_reset"),
-    ("retries", Section::Run, "retries"),
-];
+const ELSEWHERE: &[(&str, Section, &str)] =
+    &[("group.id", Section::Source, "group"), ("auto.offset.reset", Section::Source, "auto_offset_reset")];
 
 /// Every name that may stand in `[kafka]`.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -153,17 +164,28 @@ pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Setti
     settings.put(KAFKA, name, value, origin);
 }
 
-/// How to reach the cluster.
-pub(super) fn client(settings: &mut Settings) -> ClientSettings {
+/// How to reach the cluster by `engine`, which must take every property.
+pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSettings {
     let brokers = settings.parsed(KAFKA, BROKERS, rules::parse_brokers);
     let mut properties = BTreeMap::new();
+    let mut sound = true;
     for (name, setting) in settings.section(KAFKA) {
         if name == BROKERS {
             continue;
         }
-        match check(&name, &setting) {
+        match check(&name, &setting, engine) {
             Ok(value) => drop(properties.insert(name, value)),
-            Err(message) => settings.reject(KAFKA, &name, message),
+            Err(message) => {
+                sound = false;
+                settings.reject(KAFKA, &name, message);
+            }
+        }
+    }
+    // What was refused here would otherwise be reported as missing there.
+    if sound {
+        check_password(&properties, settings);
+        if engine == EngineKind::Native {
+            check_native(properties.clone(), settings);
         }
     }
     ClientSettings {
@@ -173,10 +195,37 @@ pub(super) fn client(settings: &mut Settings) -> ClientSettings {
     }
 }
 
+/// A password that is missing would show only when the broker refuses.
+fn check_password(properties: &BTreeMap<String, String>, settings: &mut Settings) {
+    let sasl = properties.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_"));
+    let mechanism = properties.get("sasl.mechanism");
+    let by_password = mechanism.is_some_and(|name| name == "PLAIN" || name.starts_with("SCRAM-"));
+    if sasl && by_password && !properties.contains_key("sasl.password") {
+        let message = format!(
+            "is missing; set {} or `sasl.password_file`",
+            environment::variable(KAFKA, "sasl.password")
+        );
+        settings.reject(KAFKA, "sasl.password", message);
+    }
+}
+
+/// Asks the native engine again and again without what it refused, to find all that it refuses.
+fn check_native(mut properties: BTreeMap<String, String>, settings: &mut Settings) {
+    while let Err(error) = NativeSettings::from_properties(&properties) {
+        settings.reject(KAFKA, &error.key, error.message);
+        if properties.remove(&error.key).is_none() {
+            break;
+        }
+    }
+}
+
 /// The value of a property as text, or what is wrong with it.
-fn check(name: &str, setting: &Setting) -> Result<String, String> {
-    let Some((_, takes)) = KNOWN.iter().find(|(known, _)| *known == name) else {
-        return Err(keys::unknown("property", name, names()));
+fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, String> {
+    let takes = match (KNOWN.iter().find(|(known, _)| *known == name), engine) {
+        (Some((_, takes)), _) => *takes,
+        // librdkafka has more properties than anyone wants to repeat; it refuses what it lacks.
+        (None, EngineKind::Librdkafka) => Text,
+        (None, EngineKind::Native) => return Err(keys::unknown("property", name, names())),
     };
     let text = match &setting.value {
         Value::Raw(text) | Value::Text(text) => text.trim().to_owned(),
@@ -198,7 +247,6 @@ fn check(name: &str, setting: &Setting) -> Result<String, String> {
         ("enable.idempotence", _) if text != "true" => {
             Err("must be `true`: without it a retry may double or reorder records".into())
         }
-        ("transactional.id", _) => Err("is not available in this version".into()),
         (_, Integer) if text.parse::<i64>().is_err() => Err("must be an integer".into()),
         (_, Boolean) if text.parse::<bool>().is_err() => Err("must be `true` or `false`".into()),
         (_, OneOf(choices)) => match choices.iter().find(|choice| choice.eq_ignore_ascii_case(&text)) {

@@ -64,9 +64,17 @@ impl Settings {
         settings
     }
 
-    /// Sets a value; layers are put in ascending order of their weight.
+    /// Sets a value; layers are put in ascending order of their weight. Of flags the last one
+    /// counts, as everywhere; the file and the environment must not say two things at once.
     pub(super) fn put(&mut self, section: Section, key: &str, value: Value, origin: Origin) {
-        self.values.insert((section, key.to_owned()), Setting { value, origin });
+        let setting = Setting { value, origin };
+        let layer = setting.origin.layer();
+        let earlier = self.values.insert((section, key.to_owned()), setting).map(|setting| setting.origin);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.layer() == layer)
+            && !matches!(earlier, Origin::Flag(_))
+        {
+            self.reject(section, key, format!("is given twice, also by {earlier}"));
+        }
     }
 
     /// Notes a problem with a key whose value came from `origin`.

@@ -32,4 +32,6 @@ use aborted::Aborted;
 pub const HEADER_LEN: usize = 61;
 
 #[cfg(test)]
+mod java_tests;
+#[cfg(test)]
 mod property_tests;

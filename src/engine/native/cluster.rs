@@ -61,6 +61,8 @@ struct State {
     generation: u64,
     stale: bool,
     coordinators: HashMap<String, i32>,
+    /// Ids and epochs of producers that are closed.
+    retired: Vec<(i64, i16)>,
     lanes: HashMap<(i32, Lane), Arc<tokio::sync::Mutex<Slot>>>,
 }
 
@@ -96,6 +98,7 @@ impl Cluster {
                 generation: 0,
                 stale: true,
                 coordinators: HashMap::new(),
+                retired: Vec::new(),
                 lanes: HashMap::new(),
             }),
             refreshing: tokio::sync::Mutex::new(None),
@@ -177,6 +180,17 @@ impl Cluster {
     /// Forgets who coordinates a group.
     pub fn forget_coordinator(&self, group: &str) {
         self.state().coordinators.remove(group);
+    }
+
+    /// Keeps the id of a producer that is closed for the next one.
+    pub fn retire_producer(&self, producer: (i64, i16)) {
+        self.state().retired.push(producer);
+    }
+
+    /// The id of a closed producer with the next epoch, if one has such (KIP-360).
+    pub fn revive_producer(&self) -> Option<(i64, i16)> {
+        let (id, epoch) = self.state().retired.pop()?;
+        Some((id, epoch.checked_add(1)?))
     }
 
     /// The broker that coordinates a group.

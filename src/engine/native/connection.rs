@@ -269,10 +269,15 @@ impl<P: Decodable + HeaderVersion> Reply<P> {
     ///
     /// # Errors
     /// [`WireError::Timeout`], `Closed` or `Malformed`.
-    pub async fn response(self) -> Result<P, WireError> {
+    pub async fn response(mut self) -> Result<P, WireError> {
+        self.arrival().await
+    }
+
+    /// [`response`](Reply::response) for use in a `select!`: cancel-safe, once.
+    pub(super) async fn arrival(&mut self) -> Result<P, WireError> {
+        let mut frame = self.frame().await?;
         let (api, version) = (self.api, self.version);
         let broker = self.shared.broker.clone();
-        let mut frame = self.frame().await?;
         let mut decode = || {
             ResponseHeader::decode(&mut frame, P::header_version(version))?;
             P::decode(&mut frame, version)
@@ -281,8 +286,8 @@ impl<P: Decodable + HeaderVersion> Reply<P> {
     }
 
     /// Waits for the whole response as bytes, its header included.
-    pub(super) async fn frame(self) -> Result<Bytes, WireError> {
-        match timeout_at(self.deadline, self.receiver).await {
+    pub(super) async fn frame(&mut self) -> Result<Bytes, WireError> {
+        match timeout_at(self.deadline, &mut self.receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.shared.closed()),
             Err(_) => Err(self.shared.timed_out(self.api, self.after)),

@@ -8,6 +8,8 @@ mod client;
 mod cluster;
 mod connection;
 mod error;
+mod fetch;
+mod group;
 mod handshake;
 mod metadata;
 mod offsets;

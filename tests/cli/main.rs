@@ -1,0 +1,8 @@
+//! The command line as a user meets it: exit codes, messages, precedence, secrets.
+
+mod bad;
+mod broker;
+mod precedence;
+mod program;
+mod secrets;
+mod texts;

@@ -1,0 +1,105 @@
+//! A flag outweighs the environment, that the file, and that the default.
+
+use super::program::Program;
+
+const FILE: &str = "
+    [kafka]
+    bootstrap.servers = 'file:1'
+    'client.id' = 'file'
+    [source]
+    topic = 'file'
+    auto-offset-reset = 'latest'
+    [run]
+    strategy = 'worker'
+    workers = 2
+    memory = 67108864
+    [transform]
+    kind = 'hash-field'
+    field = 'sum'
+    digest = 'xxh3'
+";
+
+#[test]
+fn the_defaults_are_the_experiments() {
+    Program::new(["check"]).run().expect(
+        0,
+        &[
+            "bootstrap.servers = \"localhost:19092\"",
+            "topic = \"name_stream\"",
+            "group = \"consumer_golang_concurrent\"",
+            "auto_offset_reset = \"earliest\"",
+            "topic = \"name_stream_concurrent_transformed\"",
+            "topic = \"name_stream_dead_letter\"",
+            "strategy = \"pipeline\"",
+            "memory = \"256MiB\"",
+            "retries = 3",
+            "connect_timeout = \"10s\"",
+            "drain_timeout = \"30s\"",
+            "listen = \"127.0.0.1:9464\"",
+            "\nok\n",
+        ],
+    );
+    let serial = ["\"consumer_golang_serial\"", "\"name_stream_serial_transformed\"", "workers = 1"];
+    Program::new(["check", "--strategy", "serial"]).run().expect(0, &serial);
+    Program::new(["check", "--strategy", "worker"]).run().expect(0, &["workers = 4"]);
+}
+
+#[test]
+fn the_file_outweighs_the_default() {
+    let expected = [
+        "bootstrap.servers = \"file:1\"",
+        "client.id = \"file\"",
+        "auto_offset_reset = \"latest\"",
+        "strategy = \"worker\"",
+        "workers = 2",
+        "memory = \"64MiB\"",
+        "digest = \"xxh3\"",
+        "topic = \"file_concurrent_transformed\"",
+        "topic = \"file_dead_letter\"",
+    ];
+    Program::new(["check"]).config(FILE).run().expect(0, &expected);
+}
+
+#[test]
+fn the_environment_outweighs_the_file() {
+    let program = Program::new(["check"])
+        .config(FILE)
+        .environment("TOPICMILL_KAFKA_BOOTSTRAP_SERVERS", "environment:2,other:3")
+        .environment("TOPICMILL_KAFKA_CLIENT_ID", "environment")
+        .environment("TOPICMILL_RUN_WORKERS", "3");
+    let expected =
+        ["\"environment:2,other:3\"", "client.id = \"environment\"", "workers = 3", "topic = \"file\""];
+    program.run().expect(0, &expected);
+}
+
+#[test]
+fn a_flag_outweighs_the_environment() {
+    let flags = ["check", "--brokers", "flag:4", "-X", "client.id=flag", "--workers", "5", "--admin", "off"];
+    let program = Program::new(flags)
+        .config(FILE)
+        .environment("TOPICMILL_KAFKA_BOOTSTRAP_SERVERS", "environment:2")
+        .environment("TOPICMILL_KAFKA_CLIENT_ID", "environment")
+        .environment("TOPICMILL_ADMIN_LISTEN", "0.0.0.0:1")
+        .environment("TOPICMILL_RUN_WORKERS", "3");
+    program.run().expect(0, &["\"flag:4\"", "client.id = \"flag\"", "workers = 5", "listen = \"off\""]);
+}
+
+#[test]
+fn what_a_weightier_choice_leaves_behind_is_no_contradiction() {
+    let flags = ["check", "--strategy", "serial", "--transform", "name-event"];
+    Program::new(flags).config(FILE).run().expect(0, &["strategy = \"serial\"", "workers = 1"]);
+}
+
+#[test]
+fn the_last_of_repeated_properties_counts() {
+    let flags = ["check", "-X", "linger.ms=1", "-X", "queue.buffering.max.ms=2", "-X", "group.id=g"];
+    Program::new(flags).run().expect(0, &["linger.ms = \"2\"", "group = \"g\""]);
+}
+
+#[test]
+fn the_effective_configuration_is_a_configuration() {
+    let first = Program::new(["check", "--strategy", "worker"]).run();
+    let toml = first.stdout.strip_suffix("\nok\n").unwrap();
+    let second = Program::new(["check"]).config(toml).run();
+    second.expect(0, &[toml]);
+}

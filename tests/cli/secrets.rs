@@ -1,0 +1,90 @@
+//! A secret is never printed, whatever goes wrong, and wherever it comes from.
+
+use std::io::Write;
+
+use super::program::{Ended, Program};
+
+const SECRET: &str = "hunter2-and-more";
+
+fn assert_silent(ended: &Ended) {
+    assert!(
+        !ended.stdout.contains(SECRET) && !ended.stderr.contains(SECRET),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+}
+
+fn sasl(args: &[&'static str]) -> Program {
+    let protocol =
+        ["-X", "security.protocol=sasl_ssl", "-X", "sasl.mechanism=PLAIN", "-X", "sasl.username=mill"];
+    Program::new(["check"].into_iter().chain(protocol).chain(args.iter().copied()))
+}
+
+#[test]
+fn from_the_environment() {
+    let ended = sasl(&[]).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run();
+    assert_silent(ended.expect(0, &["sasl.password = \"***\""]));
+}
+
+#[test]
+fn from_a_file() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "{SECRET}").unwrap();
+    let toml = format!("[kafka]\nsasl.password_file = '{}'", file.path().display());
+    let ended = sasl(&[]).config(&toml).run();
+    assert_silent(ended.expect(0, &["sasl.password = \"***\""]));
+}
+
+#[test]
+fn an_empty_file_is_no_password() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let toml = format!("[kafka]\nsasl.password_file = '{}'", file.path().display());
+    sasl(&[]).config(&toml).run().expect(78, &["[kafka] sasl.password: must not be empty"]);
+}
+
+#[test]
+fn with_errors_beside_it() {
+    let flags = ["--workers", "0", "-X", "sasl.mechanism=NONE", "--log-level", "trace"];
+    let ended = sasl(&flags).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run();
+    assert_silent(ended.expect(78, &["[run] workers", "sasl.mechanism"]));
+}
+
+#[test]
+fn given_twice() {
+    let program = sasl(&[])
+        .environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET)
+        .environment("TOPICMILL_KAFKA_SASL_PASSWORD_FILE", "/no/such/file");
+    assert_silent(program.run().expect(78, &["[kafka] sasl.password: is given twice"]));
+}
+
+#[test]
+fn from_where_it_must_not_come() {
+    let keys =
+        ["sasl.password", "ssl.key.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "my.password"];
+    for key in keys {
+        let property = format!("{key}={SECRET}");
+        let refused = format!("[kafka] {key}: a secret comes from");
+        assert_silent(Program::new(["check", "-X", &property]).run().expect(78, &[&refused]));
+        assert_silent(Program::new(["run", "-X", &property]).run().expect(78, &[&refused]));
+        let toml = format!("[kafka]\n{key} = '{SECRET}'");
+        assert_silent(Program::new(["check"]).config(&toml).run().expect(78, &[&refused]));
+    }
+}
+
+#[test]
+fn where_the_syntax_is_wrong() {
+    assert_silent(Program::new(["check", "-X", SECRET]).run().expect(2, &["KEY=VALUE"]));
+    let broken = [
+        format!("[kafka]\nsasl.password = {SECRET}\n"),
+        format!("[kafka]\nsasl.password = '{SECRET}\n"),
+        format!("[kafka]\nsasl.password = \"{SECRET}\\q\"\n"),
+        format!("[kafka]\nsasl.password '{SECRET}'\n"),
+        format!("[kafka]\nsasl.password = '{SECRET}' '{SECRET}'\n"),
+        format!("[kafka]\nsasl.password = ['{SECRET}']\n"),
+        format!("[kafka]\nsasl.password: {SECRET}\n"),
+    ];
+    for toml in broken {
+        assert_silent(Program::new(["check"]).config(&toml).run().expect(78, &["config: "]));
+    }
+}

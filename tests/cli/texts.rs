@@ -1,0 +1,107 @@
+//! Help, completions, the examples.
+
+use std::process::{Command, Stdio};
+
+use super::program::Program;
+
+const COMMANDS: [&str; 9] =
+    ["demo", "run", "generate", "verify", "dry-run", "lag", "broker", "check", "completions"];
+
+#[test]
+fn every_command_has_help() {
+    let overview = Program::new(["--help"]).run();
+    overview.expect(0, &COMMANDS);
+    for command in COMMANDS {
+        let usage = format!("Usage: topicmill {command}");
+        Program::new([command, "--help"]).run().expect(0, &[&usage, "--log-level"]);
+    }
+    Program::new(["--version"]).run().expect(0, &[concat!("topicmill ", env!("CARGO_PKG_VERSION"))]);
+}
+
+#[test]
+fn run_offers_what_the_contract_names() {
+    let flags = [
+        "--brokers",
+        "--source",
+        "--destination",
+        "--dead-letter",
+        "--group",
+        "--strategy",
+        "--workers",
+        "--order",
+        "--delivery",
+        "--engine",
+        "--until-caught-up",
+        "--config",
+        "-X",
+        "--admin",
+        "--transform",
+        "--field",
+        "--digest",
+        "--memory",
+        "--connect-timeout",
+        "--drain-timeout",
+        "--commit-interval",
+        "--retries",
+        "--no-create-topics",
+    ];
+    Program::new(["run", "--help"]).run().expect(0, &flags);
+    Program::new(["check", "--help"]).run().expect(0, &flags);
+}
+
+#[test]
+fn completions_name_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = Program::new(["completions", shell]).run();
+        ended.expect(0, &COMMANDS);
+        assert_eq!(ended.stderr, "");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    for line in ["completions zsh", "check", "run --help"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_topicmill"))
+            .args(line.split(' '))
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{line}");
+        assert_eq!(output.status.code(), Some(0), "{line}");
+    }
+}
+
+#[test]
+fn the_examples_hold() {
+    let expected = [
+        ("serial", "consumer_golang_serial", "name_stream_serial_transformed"),
+        ("pipeline", "consumer_golang_concurrent", "name_stream_concurrent_transformed"),
+        ("worker", "consumer_golang_concurrent", "name_stream_concurrent_transformed"),
+    ];
+    for (strategy, group, destination) in expected {
+        let path = format!("{}/examples/{strategy}.toml", env!("CARGO_MANIFEST_DIR"));
+        let strategy = format!("strategy = \"{strategy}\"");
+        let (group, destination) = (format!("group = \"{group}\""), format!("topic = \"{destination}\""));
+        let parts = ["topic = \"name_stream\"", &strategy, &group, &destination, "\nok\n"];
+        Program::new(["check", "--config", &path]).run().expect(0, &parts);
+    }
+}
+
+#[test]
+fn the_reference_names_every_key_and_holds_the_defaults() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/reference.toml");
+    let reference = std::fs::read_to_string(path).unwrap();
+    let check = Program::new(["check", "--config", path]).run();
+    let defaults = Program::new(["check"]).run();
+    let rest = |stdout: &str| stdout.split_once("[source]").unwrap().1.to_owned();
+    assert_eq!(rest(&check.stdout), rest(&defaults.stdout), "{}", check.stderr);
+    for line in defaults.stdout.lines().filter(|line| line.contains(" = ")) {
+        let key = line.split(" = ").next().unwrap();
+        let stands =
+            reference.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+        assert!(stands, "{key}");
+    }
+}
