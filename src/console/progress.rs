@@ -59,10 +59,9 @@ impl Progress {
 
 fn bar(what: &'static str, unit: &'static str, total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{prefix} {wide_bar} {human_pos}/{human_len} {unit}, {per_sec} {msg}",
-        ),
+        Some(total) => {
+            (ProgressBar::new(total), "{prefix} {wide_bar} {human_pos}/{human_len} {unit}, {per_sec} {msg}")
+        }
         None => (ProgressBar::no_length(), "{prefix} {spinner} {human_pos} {unit}, {per_sec} {msg}"),
     };
     let template = template.replace("{unit}", unit);

@@ -19,7 +19,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, ops::Range, time::Instant};
+use std::{collections::BTreeMap, io::Write, ops::Range, time::Instant};
 
 pub use findings::{Counts, Kind};
 pub use logs::{ClusterLogs, Logs};
@@ -34,12 +34,34 @@ use crate::{
     batch::{PartitionBatch, TopicPartition},
     budget::Budget,
     config::VerifyConfig,
+    console::progress::Progress,
     engine::{EngineError, ErrorKind, native::Client},
+    exit::{Ended, Exit},
     strategy::Order,
 };
 
 /// How many places of a kind are told.
 const PLACES_MAX: usize = 10;
+
+/// The command: verifies and prints the report.
+///
+/// # Errors
+/// As [`verify`], and when `out` does not take the output.
+pub async fn command(config: &VerifyConfig, out: &mut impl Write) -> Result<Exit, Ended> {
+    let mut progress = Progress::new("verify", "records", None);
+    let report = verify(config, |done, total| {
+        progress.set_total(total);
+        progress.update(done, "");
+    })
+    .await;
+    progress.finish();
+    let report = report?;
+    match config.json {
+        true => writeln!(out, "{}", report.to_json())?,
+        false => writeln!(out, "{report}")?,
+    }
+    Ok(if report.is_ok() { Exit::Done } else { Exit::Violations })
+}
 
 /// Verifies on a cluster. `progress` gets the records (offsets) read so far and in all.
 ///
