@@ -12,6 +12,7 @@ use kafka_protocol::{
 use super::{
     connection::Connection,
     error::{WireError, check},
+    sasl::authenticate,
     security::Security,
     transport::{self, Address},
     versions::Versions,
@@ -42,6 +43,10 @@ impl Dial {
             let connection =
                 Connection::new(read, write, address.to_string(), &self.client_id, self.request_timeout);
             agree(&connection, self.connect_timeout).await?;
+            if let Some(sasl) = &self.security.sasl {
+                let lifetime = authenticate(&connection, sasl, self.connect_timeout).await?;
+                connection.set_lifetime(lifetime);
+            }
             Ok(connection)
         };
         tokio::time::timeout(self.connect_timeout, opening).await.unwrap_or_else(|_| {

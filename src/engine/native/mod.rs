@@ -16,6 +16,8 @@ mod offsets;
 mod properties;
 mod reader;
 mod retry;
+mod sasl;
+mod scram;
 mod security;
 mod settings;
 mod sink;
@@ -33,3 +35,5 @@ pub use source::NativeSource;
 
 #[cfg(test)]
 mod live_tests;
+#[cfg(test)]
+mod testing;

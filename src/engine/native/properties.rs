@@ -20,7 +20,7 @@ pub struct PropertyError {
 }
 
 impl PropertyError {
-    fn new(key: &str, message: impl Into<String>) -> PropertyError {
+    pub(super) fn new(key: &str, message: impl Into<String>) -> PropertyError {
         PropertyError { key: key.to_owned(), message: message.into() }
     }
 }

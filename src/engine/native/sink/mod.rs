@@ -181,3 +181,6 @@ async fn producer_id(client: &Client) -> Result<(i64, i16), EngineError> {
         })
         .await
 }
+
+#[cfg(test)]
+mod tests;
