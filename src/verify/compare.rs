@@ -184,10 +184,13 @@ impl<'a> Comparison<'a> {
         let replaced = self.run(strangers, self.frontier + strangers);
         let inserted = self.run(strangers, self.frontier);
         let Some(head) = self.ahead.pop_front() else { return };
-        let same_place = self.expected.get(self.frontier).map(|expected| expected.place)
-            == Some(head.actual.fingerprint.place);
-        if self.frontier < self.expected.len() && (replaced > inserted || replaced == inserted && same_place)
-        {
+        let stranger = head.actual.fingerprint;
+        let expected = self.expected.get(self.frontier);
+        // Without a hint from what follows, half of the record must be as expected.
+        let is_like =
+            |expected: &Fingerprint| expected.place == stranger.place || expected.content == stranger.content;
+        let replaces = replaced > inserted || replaced == inserted && expected.is_some_and(is_like);
+        if expected.is_some() && replaces {
             self.findings.add_foreign(head.actual, Some((self.expected[self.frontier], self.frontier)));
             self.seen[self.frontier] = true;
             self.frontier += 1;

@@ -62,12 +62,28 @@ impl Strangers {
         self.expected_in.extend(known);
     }
 
-    /// Counts those that were found as misrouted.
+    /// Counts those that were found as misrouted. What had been taken for wrong bytes leaves a
+    /// gap, which another of them may be the record for.
     pub(super) fn settle(&self, partitions: &mut BTreeMap<i32, Partition>) {
+        let mut moved: HashMap<Fingerprint, usize> = HashMap::new();
         for partition in partitions.values_mut() {
             partition.findings.reclassify(|foreign| {
-                self.expected_in.contains(&foreign.actual.fingerprint).then_some(Kind::Misrouted)
+                let fingerprint = foreign.actual.fingerprint;
+                self.expected_in.contains(&fingerprint).then(|| {
+                    *moved.entry(fingerprint).or_default() += 1;
+                    Kind::Misrouted
+                })
             });
+        }
+        for partition in partitions.values_mut() {
+            let mut found = HashSet::new();
+            for (fingerprint, position) in &partition.findings.absent {
+                if let Some(left) = moved.get_mut(fingerprint).filter(|left| **left > 0) {
+                    *left -= 1;
+                    found.insert(*position);
+                }
+            }
+            partition.findings.found(&found);
         }
     }
 }
