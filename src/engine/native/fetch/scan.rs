@@ -44,3 +44,53 @@ pub(in crate::engine::native) fn scan(bytes: &Bytes, from: i64) -> Scanned {
     scanned.bytes = bytes.slice(..at);
     scanned
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{Compression, NO_HEADERS, ProducerStamp, RecordWriter};
+
+    /// Batches of two records each from offset `from` on, and the size of one.
+    fn batches(from: i64, count: i64) -> (Vec<u8>, usize) {
+        let mut all = Vec::new();
+        for number in 0..count {
+            let mut writer = RecordWriter::new(1000, 100);
+            writer.push(5, None, Some(&[b"one"]), NO_HEADERS);
+            writer.push(6, None, Some(&[b"two"]), NO_HEADERS);
+            let batch = writer.finish().remove(0).seal(ProducerStamp::NONE, Compression::None);
+            let start = all.len();
+            all.extend_from_slice(&batch);
+            // The base offset and the leader's epoch, which the broker assigns.
+            all[start..start + 8].copy_from_slice(&(from + number * 2).to_be_bytes());
+            all[start + 12..start + 16].copy_from_slice(&7i32.to_be_bytes());
+        }
+        let size = all.len() / count as usize;
+        (all, size)
+    }
+
+    #[test]
+    fn whole_batches_move_the_position_on() {
+        let (all, _) = batches(10, 3);
+        let scanned = scan(&Bytes::from(all.clone()), 11);
+        assert_eq!((scanned.next, scanned.epoch, scanned.bytes.len()), (16, 7, all.len()));
+        assert_eq!(scanned.error, None);
+    }
+
+    #[test]
+    fn a_last_batch_that_is_cut_off_is_left_for_the_next_fetch() {
+        let (all, size) = batches(10, 3);
+        for len in 2 * size..3 * size {
+            let scanned = scan(&Bytes::from(all[..len].to_vec()), 10);
+            assert_eq!((scanned.next, scanned.bytes.len(), scanned.error), (14, 2 * size, None));
+        }
+    }
+
+    #[test]
+    fn a_corrupt_batch_ends_what_can_be_taken() {
+        let (mut all, size) = batches(10, 3);
+        all[2 * size - 1] ^= 1;
+        let scanned = scan(&Bytes::from(all), 10);
+        assert_eq!((scanned.next, scanned.bytes.len()), (12, size));
+        assert!(matches!(scanned.error, Some(RecordsError::Crc { base_offset: 12, .. })));
+    }
+}

@@ -193,3 +193,67 @@ impl Slot {
         pause
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEADER: Leader = Leader { broker: 1, epoch: 3 };
+
+    fn table(partitions: i32) -> (Table, Vec<TopicPartition>) {
+        let all: Vec<_> = (0..partitions).map(|number| TopicPartition::new("t", number)).collect();
+        let mut table = Table::default();
+        for partition in &all {
+            table.add(Start { partition: partition.clone(), generation: Generation(1), position: 0 });
+        }
+        assert_eq!(table.without_leader(Instant::now()).count(), all.len());
+        for partition in &all {
+            table.slot(partition, Generation(1)).unwrap().ready(LEADER);
+        }
+        (table, all)
+    }
+
+    #[test]
+    fn a_leader_has_one_request_in_flight() {
+        let (mut table, all) = table(2);
+        assert_eq!(table.ready(Instant::now())[&1].len(), 2);
+        table.slot(&all[0], Generation(1)).unwrap().advance(5, 3);
+        assert!(table.ready(Instant::now()).is_empty());
+        table.answered(1);
+        let wanted = &table.ready(Instant::now())[&1];
+        assert_eq!(wanted.iter().map(|wanted| wanted.position).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn who_was_served_waits_behind_who_was_not() {
+        let (mut table, all) = table(3);
+        table.ready(Instant::now());
+        for (partition, next) in all.iter().zip([9, 0, 0]) {
+            table.slot(partition, Generation(1)).unwrap().advance(next, 3);
+        }
+        table.answered(1);
+        let order: Vec<_> = table.ready(Instant::now())[&1].iter().map(|w| w.partition.partition).collect();
+        assert_eq!(order, [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_failure_asks_for_the_leader_again_later() {
+        let (mut table, all) = table(1);
+        table.ready(Instant::now());
+        let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(1) };
+        table.slot(&all[0], Generation(1)).unwrap().fail(backoff);
+        table.answered(1);
+        let now = Instant::now();
+        assert_eq!(table.without_leader(now).count(), 0);
+        let wake = table.next_wake(now).unwrap();
+        assert_eq!(table.without_leader(wake).count(), 1);
+    }
+
+    #[test]
+    fn what_belongs_to_an_earlier_assignment_finds_nothing() {
+        let (mut table, all) = table(1);
+        assert!(table.slot(&all[0], Generation(0)).is_none());
+        table.remove(&BTreeSet::from([all[0].clone()]));
+        assert!(table.slot(&all[0], Generation(1)).is_none());
+    }
+}
