@@ -11,7 +11,7 @@ mod tests {
     #[test]
     fn it_is_what_another_implementation_computes() {
         assert_eq!(super::crc32c(b"123456789"), 0xe306_9283);
-        let bytes: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
         for start in 0..70 {
             for len in (0..300).chain([1000, 4096, 4900]) {
                 let part = &bytes[start..start + len];

@@ -226,11 +226,6 @@ impl Connection {
         }
     }
 
-    /// Closes the connection; what waits on it fails.
-    pub fn close(&self, reason: &str) {
-        self.shared.shut(reason.to_owned());
-    }
-
     /// The broker's `host:port`.
     pub fn broker(&self) -> &str {
         &self.shared.broker

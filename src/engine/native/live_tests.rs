@@ -124,6 +124,34 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
     }
 }
 
+/// Restart or kill the brokers while this runs: everything is there once and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "waits for brokers to be restarted by hand"]
+async fn restarted_brokers_lose_and_double_nothing() {
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
+    let topic = fresh("restart");
+    client.create_topic(&topic, 1, None, &[]).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+    let to = TopicPartition::new(topic.as_str(), 0);
+    let mut receipts = std::collections::VecDeque::new();
+    let total = 3000;
+    for i in 0..total {
+        receipts.push_back(sink.send(batch(&to, 100, i * 100)));
+        if receipts.len() > 20 {
+            receipts.pop_front().unwrap().await.unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    let ends = client.offsets(&topic, OffsetAt::Latest).await.unwrap();
+    assert_eq!(ends[&0], total as i64 * 100);
+    assert!(read_all(&client, &to, ends[&0]).await == (0..total * 100).map(value).collect::<Vec<_>>());
+    client.delete_topic(&topic).await.unwrap();
+}
+
 /// The ceiling of writing: run it in release mode with `--ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures"]

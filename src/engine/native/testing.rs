@@ -1,6 +1,9 @@
 //! What the tests of this engine share.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use kafka_protocol::{
     messages::{
@@ -18,12 +21,17 @@ use crate::{
     records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, RecordWriter, walk},
 };
 
-/// The brokers that `TOPICMILL_TEST_BROKERS` names; an embedded one when it is unset.
+/// The brokers that `TOPICMILL_TEST_BROKERS` names, with the properties `key=value,…` of
+/// `TOPICMILL_TEST_PROPERTIES`; an embedded one when it is unset.
 pub async fn cluster() -> (Option<Broker>, ClientSettings) {
     match std::env::var("TOPICMILL_TEST_BROKERS") {
         Ok(brokers) => {
             let brokers = brokers.split(',').map(str::to_owned).collect();
-            (None, ClientSettings { brokers, ..settings("") })
+            let mut settings = ClientSettings { brokers, ..settings("") };
+            let more = std::env::var("TOPICMILL_TEST_PROPERTIES").unwrap_or_default();
+            let more = more.split(',').filter_map(|pair| pair.split_once('='));
+            settings.properties.extend(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            (None, settings)
         }
         Err(_) => {
             let (broker, settings) = embedded().await;
@@ -55,11 +63,13 @@ pub fn value(i: usize) -> String {
     format!("{{\"first_name\":\"a{i:010}\",\"last_name\":\"b{i:010}\"}}")
 }
 
-/// Records number `from` and the following, in chunks of at most a megabyte.
+/// Records number `from` and the following, in chunks of at most a megabyte. They are of today,
+/// as a broker that starts again deletes what is past its retention.
 pub fn batch(to: &TopicPartition, records: usize, from: usize) -> OutputBatch {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let mut writer = RecordWriter::new(1_000_000, records * 70);
     for i in from..from + records {
-        writer.push(1_700_000_000_000 + i as i64, None, Some(&[value(i).as_bytes()]), NO_HEADERS);
+        writer.push(now, None, Some(&[value(i).as_bytes()]), NO_HEADERS);
     }
     OutputBatch { destination: to.clone(), chunks: writer.finish() }
 }

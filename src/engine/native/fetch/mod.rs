@@ -210,7 +210,7 @@ impl Fetcher {
                 let error = EngineError::new(ErrorKind::Retriable, error).at_offset(&partition, good);
                 self.retry(&partition, generation, error)?;
             }
-            Answer::Failed(error) => self.retry(&partition, generation, error.at(&partition))?,
+            Answer::Failed(error) => self.retry(&partition, generation, error)?,
         }
         Ok(())
     }
@@ -255,6 +255,7 @@ impl Fetcher {
         error: EngineError,
     ) -> Result<(), EngineError> {
         let Some(slot) = self.table.slot(partition, generation) else { return Ok(()) };
+        let error = if error.partition.is_none() { error.at(partition) } else { error };
         if error.kind == ErrorKind::Fatal {
             return Err(error);
         }
