@@ -151,7 +151,8 @@ async fn an_idempotent_producer_survives_lost_answers_closed_connections_and_err
     broker.inject(Fault::once(ApiKey::Produce, FaultAction::Error(not_leader)).after(6).times(2));
     broker.inject(Fault::always(ApiKey::Produce, FaultAction::LoseResponse).after(9).times(1));
     let sent = lines(2000);
-    let producer = ["-P", "-t", "t", "-X", "enable.idempotence=true", "-X", "batch.num.messages=100"];
+    // With -E it goes on when the only broker is away for a moment.
+    let producer = ["-E", "-P", "-t", "t", "-X", "enable.idempotence=true", "-X", "batch.num.messages=100"];
     kcat_ok(&broker, &producer, &sent).await;
     broker.clear_faults();
     let read = kcat_ok(&broker, &["-C", "-t", "t", "-e", "-q"], "").await;

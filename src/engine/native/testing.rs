@@ -1,6 +1,9 @@
 //! What the tests of this engine share.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use kafka_protocol::{
     messages::{
@@ -60,11 +63,13 @@ pub fn value(i: usize) -> String {
     format!("{{\"first_name\":\"a{i:010}\",\"last_name\":\"b{i:010}\"}}")
 }
 
-/// Records number `from` and the following, in chunks of at most a megabyte.
+/// Records number `from` and the following, in chunks of at most a megabyte. They are of today,
+/// as a broker that starts again deletes what is past its retention.
 pub fn batch(to: &TopicPartition, records: usize, from: usize) -> OutputBatch {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let mut writer = RecordWriter::new(1_000_000, records * 70);
     for i in from..from + records {
-        writer.push(1_700_000_000_000 + i as i64, None, Some(&[value(i).as_bytes()]), NO_HEADERS);
+        writer.push(now, None, Some(&[value(i).as_bytes()]), NO_HEADERS);
     }
     OutputBatch { destination: to.clone(), chunks: writer.finish() }
 }
