@@ -26,13 +26,13 @@ impl Budget {
     pub async fn acquire(&self, bytes: usize) -> Permit {
         let free = Arc::clone(&self.free);
         let share = free.acquire_many_owned(self.units_for(bytes)).await;
-        Permit { _share: Some(share.expect("the semaphore is never closed")) }
+        Permit { share: Some(share.expect("the semaphore is never closed")) }
     }
 
     /// Takes `bytes` of memory if they are free now.
     pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
         let free = Arc::clone(&self.free);
-        free.try_acquire_many_owned(self.units_for(bytes)).ok().map(|share| Permit { _share: Some(share) })
+        free.try_acquire_many_owned(self.units_for(bytes)).ok().map(|share| Permit { share: Some(share) })
     }
 
     /// The bytes in use now.
@@ -53,13 +53,20 @@ impl Budget {
 /// A share of a [`Budget`], given back on drop.
 #[derive(Debug, Default)]
 pub struct Permit {
-    _share: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Permit {
     /// A permit for nothing, where no budget applies.
     pub fn none() -> Permit {
-        Permit { _share: None }
+        Permit { share: None }
+    }
+
+    /// Splits off a permit for `bytes`, or for what is left if that is less.
+    pub fn split(&mut self, bytes: usize) -> Permit {
+        let Some(share) = &mut self.share else { return Permit::none() };
+        let units = bytes.div_ceil(UNIT).min(share.num_permits());
+        Permit { share: share.split(units) }
     }
 }
 
@@ -68,12 +75,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_given_back_on_drop() {
+    fn ashare_is_given_back_on_drop() {
         let budget = Budget::new(10 * UNIT);
         let share = budget.try_acquire(7 * UNIT - 1).unwrap();
         assert_eq!(budget.used(), 7 * UNIT);
         assert!(budget.try_acquire(4 * UNIT).is_none());
         drop(share);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_permit_splits_into_what_it_has() {
+        let budget = Budget::new(10 * UNIT);
+        let mut whole = budget.try_acquire(5 * UNIT).unwrap();
+        let (first, second) = (whole.split(3 * UNIT - 1), whole.split(3 * UNIT));
+        drop(whole);
+        assert_eq!(budget.used(), 5 * UNIT);
+        drop(first);
+        assert_eq!(budget.used(), 2 * UNIT);
+        drop(second);
         assert_eq!(budget.used(), 0);
     }
 

@@ -8,9 +8,9 @@ use topicmill::{
     cli::{Cli, Command},
     config::{Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
     console::logs,
-    dry_run,
+    demo, dry_run,
     exit::{Ended, Exit},
-    run,
+    generate, lag, run, verify,
 };
 
 fn main() -> ExitCode {
@@ -31,19 +31,19 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
     logs::set_up(cli.log_level, cli.log_format)?;
     match cli.command {
         Command::Demo(args) => {
-            let _config = DemoConfig::new(&args)?;
-            todo!()
+            let config = DemoConfig::new(&args)?;
+            return runtime()?.block_on(demo::command(config, &mut io::stdout()));
         }
         Command::Run(args) => {
             runtime()?.block_on(run::run(Config::for_run(&args)?))?;
         }
         Command::Generate(args) => {
-            let _config = GenerateConfig::new(&args)?;
-            todo!()
+            let config = GenerateConfig::new(&args)?;
+            runtime()?.block_on(generate::command(&config, &mut io::stdout()))?;
         }
         Command::Verify(args) => {
-            let _config = VerifyConfig::new(&args)?;
-            todo!()
+            let config = VerifyConfig::new(&args)?;
+            return runtime()?.block_on(verify::command(&config, &mut io::stdout()));
         }
         Command::DryRun(args) => {
             let config = DryRunConfig::new(&args)?;
@@ -56,8 +56,8 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             )?;
         }
         Command::Lag(args) => {
-            let _config = LagConfig::new(&args)?;
-            todo!()
+            let config = LagConfig::new(&args)?;
+            runtime()?.block_on(lag::command(&config, &mut io::stdout()))?;
         }
         Command::Broker(args) => runtime()?.block_on(broker::command::run(args.into()))?,
         Command::Check(args) => check::run(&Config::for_run(&args.run)?, &mut io::stdout().lock())?,

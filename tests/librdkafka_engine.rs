@@ -1,14 +1,15 @@
-//! The seam over librdkafka against a broker: `TOPICMILL_TEST_BROKERS`, whose topics are created by
-//! being asked for and have at least two partitions.
+//! The seam over librdkafka against a broker: the embedded one, or those in
+//! `TOPICMILL_TEST_BROKERS`, whose topics are created by being asked for with two partitions or more.
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
 
 use topicmill::{
     batch::{OutputBatch, PartitionBatch, TopicPartition},
+    broker::{Broker, BrokerSettings},
     budget::Budget,
     engine::{
         Assignment, ClientSettings, ErrorKind, Offset, OffsetReset, Receipt, Sink, Source, SourceEvent,
@@ -22,10 +23,62 @@ use topicmill::{
 /// Long enough for any step on a busy machine; passing it is a failure.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn client(properties: &[(&str, &str)]) -> ClientSettings {
-    let brokers = std::env::var("TOPICMILL_TEST_BROKERS").expect("TOPICMILL_TEST_BROKERS names a broker");
+/// The first timestamp: of today, or a broker's retention takes the records away.
+static START: LazyLock<i64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64
+});
+
+/// A cluster to test on.
+struct Cluster {
+    brokers: Vec<String>,
+    _embedded: Option<Broker>,
+}
+
+impl Cluster {
+    async fn new() -> Cluster {
+        match std::env::var("TOPICMILL_TEST_BROKERS") {
+            Ok(brokers) => {
+                Cluster { brokers: brokers.split(',').map(str::to_owned).collect(), _embedded: None }
+            }
+            Err(_) => {
+                let broker = embedded().await;
+                Cluster { brokers: vec![broker.address().to_string()], _embedded: Some(broker) }
+            }
+        }
+    }
+
+    fn client(&self, properties: &[(&str, &str)]) -> ClientSettings {
+        client(&self.brokers, properties)
+    }
+
+    fn source(&self, topic: &str, group: &str, properties: &[(&str, &str)]) -> LibrdkafkaSource {
+        LibrdkafkaSource::new(&self.client(properties), settings(topic, group)).unwrap()
+    }
+
+    fn sink(&self, properties: &[(&str, &str)]) -> LibrdkafkaSink {
+        LibrdkafkaSink::new(&self.client(properties)).unwrap()
+    }
+
+    /// Writes `count` numbers to each of `partitions`.
+    async fn fill(&self, topic: &str, partitions: &[i32], count: u32) {
+        let mut sink = self.sink(&[]);
+        for &partition in partitions {
+            let receipt = within(sink.send(numbers(topic, partition, 0..count))).await.unwrap();
+            assert!(receipt.refused.is_empty());
+        }
+        sink.close().await;
+    }
+}
+
+async fn embedded() -> Broker {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    Broker::start(BrokerSettings { listen, memory: 256 << 20, partitions: 2 }).await.unwrap()
+}
+
+fn client(brokers: &[String], properties: &[(&str, &str)]) -> ClientSettings {
     ClientSettings {
-        brokers: brokers.split(',').map(str::to_owned).collect(),
+        brokers: brokers.to_vec(),
         properties: properties.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
         connect_timeout: Duration::from_secs(10),
     }
@@ -46,27 +99,13 @@ fn settings(topic: &str, group: &str) -> SourceSettings {
     }
 }
 
-fn source(topic: &str, group: &str, properties: &[(&str, &str)]) -> LibrdkafkaSource {
-    LibrdkafkaSource::new(&client(properties), settings(topic, group)).unwrap()
-}
-
 fn numbers(topic: &str, partition: i32, range: std::ops::Range<u32>) -> OutputBatch {
     let mut writer = RecordWriter::new(200_000, 0);
     for i in range {
         let value = i.to_string();
-        writer.push(1_700_000_000_000 + i64::from(i), None, Some(&[value.as_bytes()]), NO_HEADERS);
+        writer.push(*START + i64::from(i), None, Some(&[value.as_bytes()]), NO_HEADERS);
     }
     OutputBatch { destination: TopicPartition::new(topic, partition), chunks: writer.finish() }
-}
-
-/// Writes `count` numbers to each of `partitions`.
-async fn fill(topic: &str, partitions: &[i32], count: u32) {
-    let mut sink = LibrdkafkaSink::new(&client(&[])).unwrap();
-    for &partition in partitions {
-        let receipt = within(sink.send(numbers(topic, partition, 0..count))).await.unwrap();
-        assert!(receipt.refused.is_empty());
-    }
-    sink.close().await;
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -101,7 +140,7 @@ async fn values(source: &mut LibrdkafkaSource, count: usize) -> Vec<u32> {
         let batch = batch(source).await;
         for record in &batch.records {
             let value = std::str::from_utf8(batch.bytes(record.value).unwrap()).unwrap();
-            assert_eq!(record.timestamp, 1_700_000_000_000 + value.parse::<i64>().unwrap());
+            assert_eq!(record.timestamp, *START + value.parse::<i64>().unwrap());
             values.push(value.parse().unwrap());
         }
     }
@@ -114,6 +153,7 @@ fn offset(assignment: &Assignment, next: i64) -> Offset {
 
 #[tokio::test]
 async fn every_part_of_a_record_comes_back_as_written() {
+    let cluster = Cluster::new().await;
     let topic = unique("parts");
     let mut headers = HeadersWriter::default();
     headers.push(b"h", Some(b"1"));
@@ -121,15 +161,15 @@ async fn every_part_of_a_record_comes_back_as_written() {
     headers.push(b"null", None);
     let headers = headers.finish();
     let mut writer = RecordWriter::new(1000, 0);
-    writer.push(5, Some(b"key"), Some(&[b"val", b"ue"]), &headers);
-    writer.push(6, Some(b""), Some(&[b""]), NO_HEADERS);
-    writer.push(7, None, None, NO_HEADERS);
+    writer.push(*START + 5, Some(b"key"), Some(&[b"val", b"ue"]), &headers);
+    writer.push(*START + 6, Some(b""), Some(&[b""]), NO_HEADERS);
+    writer.push(*START + 7, None, None, NO_HEADERS);
     let destination = TopicPartition::new(topic.as_str(), 1);
-    let mut sink = LibrdkafkaSink::new(&client(&[])).unwrap();
+    let mut sink = cluster.sink(&[]);
     within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
     sink.close().await;
 
-    let mut source = source(&topic, &topic, &[]);
+    let mut source = cluster.source(&topic, &topic, &[]);
     assigned(&mut source).await;
     let batch = batch(&mut source).await;
     assert_eq!(batch.origin.partition, 1);
@@ -138,24 +178,25 @@ async fn every_part_of_a_record_comes_back_as_written() {
         let record = &batch.records[i];
         (record.timestamp, batch.bytes(record.key), batch.bytes(record.value), batch.bytes(record.headers))
     };
-    assert_eq!(part(0), (5, Some(&b"key"[..]), Some(&b"value"[..]), Some(&headers[..])));
-    assert_eq!(part(1), (6, Some(&b""[..]), Some(&b""[..]), Some(NO_HEADERS)));
-    assert_eq!(part(2), (7, None, None, Some(NO_HEADERS)));
+    assert_eq!(part(0), (*START + 5, Some(&b"key"[..]), Some(&b"value"[..]), Some(&headers[..])));
+    assert_eq!(part(1), (*START + 6, Some(&b""[..]), Some(&b""[..]), Some(NO_HEADERS)));
+    assert_eq!(part(2), (*START + 7, None, None, Some(NO_HEADERS)));
     source.close().await;
 }
 
 #[tokio::test]
 async fn all_is_read_in_order_and_a_commit_is_resumed_from() {
+    let cluster = Cluster::new().await;
     let topic = unique("resume");
-    fill(&topic, &[0], 30_000).await;
-    let mut first = source(&topic, &topic, &[]);
+    cluster.fill(&topic, &[0], 30_000).await;
+    let mut first = cluster.source(&topic, &topic, &[]);
     let assignment = assigned(&mut first).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
     assert_eq!(assignment.position, 0);
     assert_eq!(values(&mut first, 30_000).await, (0..30_000).collect::<Vec<_>>());
     within(first.commit(vec![offset(&assignment, 12_345)])).await.unwrap();
     first.close().await;
 
-    let mut second = source(&topic, &topic, &[]);
+    let mut second = cluster.source(&topic, &topic, &[]);
     let assignment = assigned(&mut second).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
     assert_eq!(assignment.position, 12_345);
     assert_eq!(values(&mut second, 30_000 - 12_345).await, (12_345..30_000).collect::<Vec<_>>());
@@ -165,10 +206,11 @@ async fn all_is_read_in_order_and_a_commit_is_resumed_from() {
 /// With librdkafka's auto offset store, a graceful end commits what was prefetched but never read.
 #[tokio::test]
 async fn an_end_without_commits_skips_nothing() {
+    let cluster = Cluster::new().await;
     let topic = unique("drop");
-    fill(&topic, &[0], 50_000).await;
+    cluster.fill(&topic, &[0], 50_000).await;
     for close in [true, false] {
-        let mut first = source(&topic, &topic, &[]);
+        let mut first = cluster.source(&topic, &topic, &[]);
         let assignment = assigned(&mut first).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
         batch(&mut first).await;
         within(first.commit(vec![offset(&assignment, 100)])).await.unwrap();
@@ -177,7 +219,7 @@ async fn an_end_without_commits_skips_nothing() {
         } else {
             drop(first);
         }
-        let mut second = source(&topic, &topic, &[]);
+        let mut second = cluster.source(&topic, &topic, &[]);
         let assignment =
             assigned(&mut second).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
         assert_eq!(assignment.position, 100);
@@ -188,13 +230,14 @@ async fn an_end_without_commits_skips_nothing() {
 
 /// Joins a second member and plays the first one's part of the rebalance.
 async fn hand_over(strategy: &str) {
+    let cluster = Cluster::new().await;
     let topic = unique("revoke");
     let properties = [("partition.assignment.strategy", strategy)];
-    fill(&topic, &[0, 1], 1_000).await;
-    let mut first = source(&topic, &topic, &properties);
+    cluster.fill(&topic, &[0, 1], 1_000).await;
+    let mut first = cluster.source(&topic, &topic, &properties);
     let held = assigned(&mut first).await;
     assert!(held.len() >= 2, "the topic has two partitions");
-    let mut second = source(&topic, &topic, &properties);
+    let mut second = cluster.source(&topic, &topic, &properties);
 
     let (mut revoked, mut moved, mut waited) = (BTreeMap::new(), Vec::new(), false);
     while moved.is_empty() {
@@ -231,7 +274,7 @@ async fn hand_over(strategy: &str) {
     within(first.commit(stale.iter().map(|a| offset(a, 999)).collect())).await.unwrap();
     first.close().await;
     second.close().await;
-    let mut third = source(&topic, &topic, &properties);
+    let mut third = cluster.source(&topic, &topic, &properties);
     for assignment in assigned(&mut third).await {
         let moved = moved.iter().any(|m| m.partition == assignment.partition);
         assert!(!moved || assignment.position == 321, "{assignment:?}");
@@ -251,12 +294,13 @@ async fn a_revoke_waits_for_the_release_and_counts_commits_eagerly() {
 
 #[tokio::test]
 async fn back_pressure_keeps_the_membership_and_every_record() {
+    let cluster = Cluster::new().await;
     let topic = unique("pressure");
-    fill(&topic, &[0], 100_000).await;
+    cluster.fill(&topic, &[0], 100_000).await;
     let properties = [("session.timeout.ms", "6000"), ("max.poll.interval.ms", "6000")];
     let budget = Budget::new(64 << 10);
     let settings = SourceSettings { budget: budget.clone(), ..settings(&topic, &topic) };
-    let mut source = LibrdkafkaSource::new(&client(&properties), settings).unwrap();
+    let mut source = LibrdkafkaSource::new(&cluster.client(&properties), settings).unwrap();
     assigned(&mut source).await;
     // Longer than either timeout: a member that did not poll would be thrown out.
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -268,8 +312,9 @@ async fn back_pressure_keeps_the_membership_and_every_record() {
 
 #[tokio::test]
 async fn batches_are_written_in_the_order_of_the_calls() {
+    let cluster = Cluster::new().await;
     let topic = unique("order");
-    let mut sink = LibrdkafkaSink::new(&client(&[("compression.type", "lz4")])).unwrap();
+    let mut sink = cluster.sink(&[("compression.type", "lz4")]);
     let mut sent = Vec::new();
     for i in 0..100 {
         sent.push(sink.send(numbers(&topic, 0, i * 1000..(i + 1) * 1000)));
@@ -278,7 +323,7 @@ async fn batches_are_written_in_the_order_of_the_calls() {
         assert!(within(receipt).await.unwrap().refused.is_empty());
     }
     sink.close().await;
-    let mut source = source(&topic, &topic, &[]);
+    let mut source = cluster.source(&topic, &topic, &[]);
     assigned(&mut source).await;
     assert_eq!(values(&mut source, 100_000).await, (0..100_000).collect::<Vec<_>>());
     source.close().await;
@@ -286,20 +331,21 @@ async fn batches_are_written_in_the_order_of_the_calls() {
 
 #[tokio::test]
 async fn an_oversized_record_is_refused_and_its_neighbours_are_written() {
+    let cluster = Cluster::new().await;
     let topic = unique("oversized");
     let mut writer = RecordWriter::new(1_000, 0);
     let large = vec![b'x'; 20_000];
-    for (i, value) in [&b"0"[..], &large, b"2"].into_iter().enumerate() {
-        writer.push(i as i64 + 1, None, Some(&[value]), NO_HEADERS);
+    for value in [&b"0"[..], &large, b"2"] {
+        writer.push(*START, None, Some(&[value]), NO_HEADERS);
     }
     let destination = TopicPartition::new(topic.as_str(), 0);
-    let mut sink = LibrdkafkaSink::new(&client(&[("max.request.size", "10000")])).unwrap();
+    let mut sink = cluster.sink(&[("max.request.size", "10000")]);
     let Receipt { refused } =
         within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
     assert_eq!(refused.len(), 1);
     assert_eq!((refused[0].index, refused[0].error.class), (1, ErrorClass::Oversized));
     sink.close().await;
-    let mut source = source(&topic, &topic, &[]);
+    let mut source = cluster.source(&topic, &topic, &[]);
     assigned(&mut source).await;
     let batch = batch(&mut source).await;
     let values: Vec<_> = batch.records.iter().map(|record| batch.bytes(record.value).unwrap()).collect();
@@ -322,8 +368,9 @@ async fn an_unreachable_cluster_and_a_missing_topic_are_told_apart() {
     assert_eq!(sent.unwrap_err().kind, ErrorKind::Unreachable);
     sink.close().await;
 
+    let cluster = Cluster::new().await;
     let topic = unique("missing");
-    let mut source = LibrdkafkaSource::new(&client(&[]), settings(&topic, "g")).unwrap();
+    let mut source = LibrdkafkaSource::new(&cluster.client(&[]), settings(&topic, "g")).unwrap();
     let error = within(source.next(true)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
     assert!(error.message.contains(&topic), "{error}");
@@ -332,23 +379,71 @@ async fn an_unreachable_cluster_and_a_missing_topic_are_told_apart() {
 
 #[tokio::test]
 async fn without_a_committed_offset_the_reset_decides() {
+    let cluster = Cluster::new().await;
     let topic = unique("reset");
-    fill(&topic, &[0, 1], 10).await;
+    cluster.fill(&topic, &[0, 1], 10).await;
     let with = |reset| SourceSettings { offset_reset: reset, ..settings(&topic, &unique("group")) };
-    let mut latest = LibrdkafkaSource::new(&client(&[]), with(OffsetReset::Latest)).unwrap();
+    let mut latest = LibrdkafkaSource::new(&cluster.client(&[]), with(OffsetReset::Latest)).unwrap();
     let positions: Vec<_> = assigned(&mut latest).await.iter().map(|a| a.position).collect();
     assert_eq!(positions[..2], [10, 10]);
     latest.close().await;
-    let mut none = LibrdkafkaSource::new(&client(&[]), with(OffsetReset::None)).unwrap();
+    let mut none = LibrdkafkaSource::new(&cluster.client(&[]), with(OffsetReset::None)).unwrap();
     assert_eq!(within(none.next(true)).await.unwrap_err().kind, ErrorKind::Fatal);
     none.close().await;
 }
 
 #[tokio::test]
 async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
+    let cluster = Cluster::new().await;
     let topic: Arc<str> = unique("give-up").into();
-    let mut sink = LibrdkafkaSink::new(&client(&[("linger.ms", "60000")])).unwrap();
+    let mut sink = cluster.sink(&[("linger.ms", "60000")]);
     let sent = sink.send(numbers(&topic, 0, 0..10));
     sink.close().await;
     assert_eq!(within(sent).await.unwrap_err().kind, ErrorKind::Retriable);
+}
+
+/// A broker refuses the whole request that holds an oversized record and does not say which it is.
+#[tokio::test]
+async fn what_the_broker_refuses_is_found_by_the_next_sink() {
+    let broker = embedded().await;
+    broker.create_topic("small", 1, &[("max.message.bytes", "5000")]).unwrap();
+    let client = client(&[broker.address().to_string()], &[]);
+    let batch = || {
+        let mut writer = RecordWriter::new(100_000, 0);
+        let large = vec![b'x'; 6_000];
+        for value in [&b"0"[..], b"1", &large, b"3"] {
+            writer.push(*START, None, Some(&[value]), NO_HEADERS);
+        }
+        OutputBatch { destination: TopicPartition::new("small", 0), chunks: writer.finish() }
+    };
+    let mut sink = LibrdkafkaSink::new(&client).unwrap();
+    let error = within(sink.send(batch())).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Retriable, "{error}");
+    sink.close().await;
+    assert_eq!(broker.offsets("small", 0), Some((0, 0)));
+
+    let mut sink = LibrdkafkaSink::new(&client).unwrap();
+    let Receipt { refused } = within(sink.send(batch())).await.unwrap();
+    sink.close().await;
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].index, refused[0].error.class), (2, ErrorClass::Oversized));
+    assert_eq!(broker.offsets("small", 0), Some((0, 3)));
+}
+
+#[tokio::test]
+async fn lost_connections_lose_and_duplicate_nothing() {
+    let broker = embedded().await;
+    let client = client(&[broker.address().to_string()], &[]);
+    let mut sink = LibrdkafkaSink::new(&client).unwrap();
+    for i in 0..5 {
+        let sent = sink.send(numbers("t", 0, i * 1000..(i + 1) * 1000));
+        broker.close_connections();
+        assert!(within(sent).await.unwrap().refused.is_empty());
+    }
+    sink.close().await;
+    let mut source = LibrdkafkaSource::new(&client, settings("t", "g")).unwrap();
+    assigned(&mut source).await;
+    broker.close_connections();
+    assert_eq!(values(&mut source, 5_000).await, (0..5_000).collect::<Vec<_>>());
+    source.close().await;
 }

@@ -103,6 +103,11 @@ impl Broker {
         Some((log.start(), log.end()))
     }
 
+    /// The number of members of a group in that state, such as `Stable`; `None` when it is not in it.
+    pub fn group_members(&self, group: &str, state: &str) -> Option<usize> {
+        self.core.groups.members_in(group, state)
+    }
+
     /// The bytes of memory that records hold.
     pub fn memory_used(&self) -> usize {
         self.core.store.used()

@@ -17,12 +17,6 @@ use crate::{
 /// The flags of `run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// The transform.
-    #[command(flatten)]
-    pub transform: TransformArgs,
     /// The topic to read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
@@ -77,6 +71,12 @@ pub struct RunArgs {
     /// Where to serve metrics and health, or `off` [default: 127.0.0.1:9464].
     #[arg(long, value_name = "ADDR|off")]
     pub admin: Option<String>,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
 }
 
 /// The flags of `check`: those of `run`.
@@ -90,9 +90,6 @@ pub struct CheckArgs {
 /// The flags of `demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// How to reach the cluster; without `--brokers` an embedded broker serves.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// How many events to generate and transform.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, allow_negative_numbers = true)]
     pub events: u64,
@@ -105,14 +102,14 @@ pub struct DemoArgs {
     /// What is promised about each record [default: at-least-once].
     #[arg(long, value_name = "DELIVERY")]
     pub delivery: Option<DeliveryKind>,
+    /// How to reach the cluster; without `--brokers` an embedded broker serves.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// The flags of `generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// The topic to write [default: the configured source, name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
@@ -134,17 +131,14 @@ pub struct GenerateArgs {
     /// Fail rather than create a missing topic.
     #[arg(long)]
     pub no_create_topics: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// The flags of `verify`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct VerifyArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// The transform that the destination was written with.
-    #[command(flatten)]
-    pub transform: TransformArgs,
     /// The topic that was read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
@@ -160,6 +154,12 @@ pub struct VerifyArgs {
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The transform that the destination was written with.
+    #[command(flatten)]
+    pub transform: TransformArgs,
 }
 
 /// The flags of `dry-run`.
@@ -168,23 +168,20 @@ pub struct DryRunArgs {
     /// The configuration file (TOML); its `[transform]` counts.
     #[arg(long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
-    /// The transform.
-    #[command(flatten)]
-    pub transform: TransformArgs,
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
     pub base64: bool,
     /// Print one JSON object a line: the output in base64, or the class of the error.
     #[arg(long)]
     pub json: bool,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
 }
 
 /// The flags of `lag`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LagArgs {
-    /// How to reach the cluster.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
     /// The consumer group [default: as for `run`].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
@@ -194,6 +191,9 @@ pub struct LagArgs {
     /// Print one JSON object a line and partition.
     #[arg(long)]
     pub json: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// The flags of `broker`.

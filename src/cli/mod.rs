@@ -17,10 +17,10 @@ pub use commands::{
 #[command(name = "topicmill", version, max_term_width = 100)]
 pub struct Cli {
     /// How much to log on standard error; also TOPICMILL_LOG [default: info].
-    #[arg(long, value_name = "LEVEL", global = true)]
+    #[arg(long, value_name = "LEVEL", global = true, help_heading = "Log")]
     pub log_level: Option<LogLevel>,
     /// How to write the log; `auto` is text on a terminal and JSON elsewhere.
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "auto")]
+    #[arg(long, value_name = "FORMAT", global = true, help_heading = "Log", default_value = "auto")]
     pub log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]

@@ -63,6 +63,7 @@ const KNOWN: &[(&str, Takes)] = &[
     ("request.timeout.ms", Integer),
     ("retry.backoff.ms", Integer),
     ("retry.backoff.max.ms", Integer),
+    ("topic.metadata.refresh.interval.ms", Integer),
     ("socket.connection.setup.timeout.ms", Integer),
     ("socket.timeout.ms", Integer),
     ("statistics.interval.ms", Integer),
@@ -86,6 +87,8 @@ const KNOWN: &[(&str, Takes)] = &[
     ("batch.size", Integer),
     ("compression.type", OneOf(&["none", "gzip", "snappy", "lz4", "zstd"])),
     ("compression.level", Integer),
+    ("compression.gzip.level", Integer),
+    ("compression.zstd.level", Integer),
     ("delivery.timeout.ms", Integer),
     ("enable.idempotence", Boolean),
     ("linger.ms", Integer),
@@ -94,9 +97,13 @@ const KNOWN: &[(&str, Takes)] = &[
     ("transaction.timeout.ms", Integer),
     ("transactional.id", Text),
     // What other clients have, so that the engine can say what stands in its place.
+    ("allow.auto.create.topics", Boolean),
     ("debug", Text),
+    ("enable.auto.commit", Boolean),
+    ("enable.auto.offset.store", Boolean),
     ("message.send.max.retries", Integer),
     ("retries", Integer),
+    ("socket.nagle.disable", Boolean),
     ("sasl.jaas.config", Secret),
     ("ssl.truststore.location", Text),
     ("ssl.truststore.password", Secret),
@@ -174,14 +181,31 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
             }
         }
     }
-    // What is missing here would otherwise be reported as missing there.
-    if sound && engine == EngineKind::Native {
-        check_native(properties.clone(), settings);
+    // What was refused here would otherwise be reported as missing there.
+    if sound {
+        check_password(&properties, settings);
+        if engine == EngineKind::Native {
+            check_native(properties.clone(), settings);
+        }
     }
     ClientSettings {
         brokers: brokers.unwrap_or_else(|| vec!["localhost:19092".into()]),
         properties,
         connect_timeout: rules::timeout(settings, "connect_timeout", Duration::from_secs(10)),
+    }
+}
+
+/// A password that is missing would show only when the broker refuses.
+fn check_password(properties: &BTreeMap<String, String>, settings: &mut Settings) {
+    let sasl = properties.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_"));
+    let mechanism = properties.get("sasl.mechanism");
+    let by_password = mechanism.is_some_and(|name| name == "PLAIN" || name.starts_with("SCRAM-"));
+    if sasl && by_password && !properties.contains_key("sasl.password") {
+        let message = format!(
+            "is missing; set {} or `sasl.password_file`",
+            environment::variable(KAFKA, "sasl.password")
+        );
+        settings.reject(KAFKA, "sasl.password", message);
     }
 }
 

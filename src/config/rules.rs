@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    keys::Section::{Admin, DeadLetter, Destination, Run, Source, Transform},
+    keys::Section::{self, Admin, DeadLetter, Destination, Run, Source, Transform},
     settings::Settings,
 };
 use crate::{
@@ -33,10 +33,8 @@ pub(super) struct Topics {
 pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics {
     let source = source(settings);
     let suffix = if strategy == StrategyKind::Serial { "serial" } else { "concurrent" };
-    let destination = settings.parsed(Destination, "topic", parse_topic);
-    let destination = destination.unwrap_or_else(|| format!("{source}_{suffix}_transformed").into());
-    let dead_letter = settings.parsed(DeadLetter, "topic", parse_topic);
-    let dead_letter = dead_letter.unwrap_or_else(|| format!("{source}_dead_letter").into());
+    let destination = topic(settings, Destination, || format!("{source}_{suffix}_transformed"));
+    let dead_letter = topic(settings, DeadLetter, || format!("{source}_dead_letter"));
     if source == destination {
         settings.reject(Destination, "topic", format!("must differ from the source, `{source}`"));
     }
@@ -48,7 +46,23 @@ pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics 
 }
 
 pub(super) fn source(settings: &mut Settings) -> Arc<str> {
-    settings.parsed(Source, "topic", parse_topic).unwrap_or_else(|| "name_stream".into())
+    topic(settings, Source, || "name_stream".into())
+}
+
+/// The topic of a section. A default that is made of a long source may itself be too long.
+fn topic(settings: &mut Settings, section: Section, default: impl FnOnce() -> String) -> Arc<str> {
+    if let Some(topic) = settings.parsed(section, "topic", parse_topic) {
+        return topic;
+    }
+    let default = default();
+    if let Err(message) = parse_topic(&default) {
+        settings.reject(
+            section,
+            "topic",
+            format!("the default, made of the source's name, {message}; set another"),
+        );
+    }
+    default.into()
 }
 
 pub(super) fn dead_letter_given(settings: &Settings) -> bool {
@@ -199,13 +213,13 @@ pub(super) fn admin(settings: &mut Settings) -> Option<SocketAddr> {
     settings.parsed(Admin, "listen", parse_listen).unwrap_or(default)
 }
 
-const STRATEGY: (super::keys::Section, &str) = (Run, "strategy");
+const STRATEGY: (Section, &str) = (Run, "strategy");
 
 /// Whether the first key was given, by a layer at least as weighty as that of the second.
 fn at_least(
     settings: &Settings,
-    (section, key): (super::keys::Section, &str),
-    (other_section, other): (super::keys::Section, &str),
+    (section, key): (Section, &str),
+    (other_section, other): (Section, &str),
 ) -> bool {
     let other = settings.origin(other_section, other).layer();
     settings.get(section, key).is_some_and(|setting| setting.origin.layer() >= other)

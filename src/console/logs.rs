@@ -3,7 +3,13 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     cli::{LogFormat, LogLevel},
@@ -27,15 +33,19 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(filter(level)).with_writer(io::stderr);
-    let set = if text {
-        builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
+    let layer = fmt::layer().with_writer(io::stderr);
+    let layer = match text {
+        true => layer.with_ansi(io::stderr().is_terminal()).with_target(false).boxed(),
+        false => layer.json().flatten_event(true).boxed(),
     };
     // It fails only when a log is set up already, which then stays.
-    let _ = set;
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();
     Ok(())
+}
+
+/// Of other crates only warnings: what they have to say in detail may hold payload or secrets.
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new().with_target("topicmill", level).with_default(level.min(LevelFilter::WARN))
 }
 
 fn from_environment() -> Result<Option<LogLevel>, ConfigError> {

@@ -11,6 +11,7 @@ mod producer;
 use std::{
     fmt,
     future::Future,
+    io::Write,
     pin::pin,
     sync::{
         Arc,
@@ -20,14 +21,18 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use events::EventMaker;
 pub use keys::{KeySource, Keys, partition_of};
 
 use crate::{
+    config::GenerateConfig,
+    console::progress::Progress,
     cpu,
     engine::{ClientSettings, EngineError, Sink, native},
+    exit::{Ended, Exit, Failure},
+    run,
 };
 
 /// The bytes that may be on their way and unacknowledged at most.
@@ -92,6 +97,12 @@ pub enum GenerateError {
     /// The cluster did not answer or refused.
     #[error("{0}")]
     Engine(#[from] EngineError),
+    /// The topic is missing and may not be created.
+    #[error("the topic {topic} does not exist")]
+    NoTopic {
+        /// The topic.
+        topic: String,
+    },
     /// The destination refused events for what they are.
     #[error("{topic} refused {refused} events: {first}")]
     Refused {
@@ -105,6 +116,40 @@ pub enum GenerateError {
     /// The thread that makes events could not be started.
     #[error("cannot start the generator's thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+impl Failure for GenerateError {
+    fn exit(&self) -> Exit {
+        match self {
+            GenerateError::Engine(error) => error.exit(),
+            GenerateError::NoTopic { .. } | GenerateError::Refused { .. } | GenerateError::Thread(_) => {
+                Exit::Failed
+            }
+        }
+    }
+}
+
+/// The command: generates until done or a signal, and prints the summary.
+///
+/// # Errors
+/// As [`generate`], and when `out` does not take the output.
+pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<(), Ended> {
+    let (stop, mut stopped) = watch::channel(false);
+    run::signals::drain_on_signal(stop);
+    let client = native::Client::connect(&config.client).await?;
+    let settings = &config.settings;
+    if !config.create_topics && client.topic(&settings.topic).await?.is_none() {
+        return Err(GenerateError::NoTopic { topic: settings.topic.clone() }.into());
+    }
+    let mut progress = Progress::new("generate", "events", settings.count);
+    let stop = async {
+        // The sender outlives this: it is the signal handler's.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let summary =
+        generate(&client, &config.client, settings, stop, |events| progress.update(events, "")).await;
+    progress.finish();
+    Ok(writeln!(out, "{}", summary?)?)
 }
 
 /// Creates the topic if it is missing, and generates until the count is reached or `stop`

@@ -11,6 +11,7 @@ mod cursor;
 mod seal;
 mod resplit;
 // Both.
+mod checksum;
 mod compression;
 mod error;
 mod headers;
@@ -19,6 +20,7 @@ mod varint;
 
 pub use aborted::AbortedTransaction;
 pub use assemble::{AssembleSettings, Assembled, Assembler};
+pub use checksum::crc32c;
 pub use compression::{Codec, Compression, UnknownCompression};
 pub use error::RecordsError;
 pub use headers::{Headers, HeadersWriter, NO_HEADERS};
@@ -31,5 +33,7 @@ use aborted::Aborted;
 /// The size in bytes of the header of a record batch v2; the records follow.
 pub const HEADER_LEN: usize = 61;
 
+#[cfg(test)]
+mod java_tests;
 #[cfg(test)]
 mod property_tests;

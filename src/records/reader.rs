@@ -1,6 +1,6 @@
 //! Reads record batches v2: the header, then one [`Record`] of spans for each record.
 
-use super::{HEADER_LEN, NO_HEADERS, RecordsError, varint};
+use super::{HEADER_LEN, NO_HEADERS, RecordsError, checksum, varint};
 use crate::batch::{Record, Span};
 
 /// The header of a record batch v2 (KIP-98), in wire order.
@@ -82,7 +82,7 @@ impl BatchHeader {
     /// # Errors
     /// [`RecordsError::Crc`] when it does not match.
     pub fn check_crc(&self, batch: &[u8]) -> Result<(), RecordsError> {
-        let actual = crc32c::crc32c(&batch[21..self.size]);
+        let actual = checksum::crc32c(&batch[21..self.size]);
         if actual == self.crc {
             return Ok(());
         }
@@ -133,18 +133,14 @@ pub fn walk(
     if u32::try_from(end).is_err() {
         return Err(malformed("the records lie beyond what a span can reach"));
     }
-    let mut rest = buffer.get(start..end).ok_or_else(|| malformed("the records are out of range"))?;
+    let bytes = buffer.get(..end).filter(|bytes| start <= bytes.len());
+    let bytes = bytes.ok_or_else(|| malformed("the records are out of range"))?;
     // A record takes at least 7 bytes, whatever the header says.
-    out.reserve((header.count as usize).min(rest.len() / 7));
+    out.reserve((header.count as usize).min((end - start) / 7));
+    let mut at = start;
     let mut previous = header.base_offset - 1;
     for _ in 0..header.count {
-        let len = varint::read(&mut rest).ok_or_else(|| malformed("a record's length is cut off"))?;
-        let len = usize::try_from(len).map_err(|_| malformed("a record's length is negative"))?;
-        let (mut body, after) = rest.split_at_checked(len).ok_or_else(|| malformed("a record is cut off"))?;
-        rest = after;
-        let body_end = end - rest.len();
-        let record = read_record(header, &mut body, body_end)
-            .ok_or_else(|| malformed("a record's fields do not fit"))?;
+        let record = read_record(header, bytes, &mut at).map_err(malformed)?;
         if record.offset <= previous {
             return Err(malformed("offsets do not ascend"));
         }
@@ -153,40 +149,53 @@ pub fn walk(
             out.push(record);
         }
     }
-    if rest.is_empty() { Ok(()) } else { Err(malformed("bytes follow the last record")) }
+    if at == end { Ok(()) } else { Err(malformed("bytes follow the last record")) }
 }
 
-/// One record from the body after its length; `end` is where the body ends in the buffer.
-fn read_record(header: &BatchHeader, body: &mut &[u8], end: usize) -> Option<Record> {
-    *body = body.split_first()?.1; // the record's attributes are unused
-    let timestamp_delta = varint::read(body)?;
-    let offset_delta = varint::read(body)?;
-    let key = read_span(body, end)?;
-    let value = read_span(body, end)?;
-    let headers = Span::new(u32::try_from(end - body.len()).ok()?, u32::try_from(body.len()).ok()?);
-    if *body != NO_HEADERS {
-        check_headers(body)?;
+/// The record at `bytes[*at..]`, past which it moves `at`, or what is wrong with it.
+///
+/// In between `at` only grows, never wraps and is checked against the buffer wherever it is read;
+/// so once it is found to be within the record, all spans are.
+#[inline]
+fn read_record(header: &BatchHeader, bytes: &[u8], at: &mut usize) -> Result<Record, &'static str> {
+    const FIELDS: &str = "a record's fields do not fit";
+    let len = varint::read_at(bytes, at).ok_or("a record's length is cut off")?;
+    let len = usize::try_from(len).map_err(|_| "a record's length is negative")?;
+    let end = at.saturating_add(len);
+    if end > bytes.len() {
+        return Err("a record is cut off");
     }
+    *at += 1; // the record's attributes are unused
+    let timestamp_delta = varint::read_at(bytes, at).ok_or(FIELDS)?;
+    let offset_delta = varint::read_at(bytes, at).ok_or(FIELDS)?;
+    let key = read_span(bytes, at).ok_or(FIELDS)?;
+    let value = read_span(bytes, at).ok_or(FIELDS)?;
+    let headers = bytes.get(*at..end).ok_or(FIELDS)?;
+    if headers != NO_HEADERS {
+        check_headers(headers).ok_or("a record's headers do not fit")?;
+    }
+    let headers = Span::new(*at as u32, headers.len() as u32);
+    *at = end;
     if !(0..=i64::from(header.last_offset_delta)).contains(&offset_delta) {
-        return None;
+        return Err("a record's offset is not the batch's");
     }
     let timestamp = if header.is_log_append_time() {
         header.max_timestamp
     } else {
         header.base_timestamp.wrapping_add(timestamp_delta)
     };
-    Some(Record { offset: header.base_offset + offset_delta, timestamp, key, value, headers })
+    Ok(Record { offset: header.base_offset + offset_delta, timestamp, key, value, headers })
 }
 
-fn read_span(body: &mut &[u8], end: usize) -> Option<Span> {
-    let len = varint::read(body)?;
+#[inline(always)]
+fn read_span(bytes: &[u8], at: &mut usize) -> Option<Span> {
+    let len = varint::read_at(bytes, at)?;
     if len < 0 {
         return (len == -1).then_some(Span::NULL);
     }
-    let start = u32::try_from(end - body.len()).ok()?;
-    let (_, after) = body.split_at_checked(usize::try_from(len).ok()?)?;
-    *body = after;
-    Some(Span::new(start, len as u32))
+    let span = Span::new(*at as u32, len as u32);
+    *at = at.saturating_add(len as usize);
+    Some(span)
 }
 
 /// `Some` when exactly well-formed headers fill `bytes`.

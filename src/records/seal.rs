@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Codec, Compression, EncodedBatch, HEADER_LEN};
+use super::{Codec, Compression, EncodedBatch, HEADER_LEN, checksum};
 
 /// The header's fields that idempotence and transactions need (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl EncodedBatch {
         head.put(stamp.epoch.to_be_bytes());
         head.put(stamp.base_sequence.to_be_bytes());
         head.put(count.to_be_bytes());
-        let crc = crc32c::crc32c(&self.bytes[21..]);
+        let crc = checksum::crc32c(&self.bytes[21..]);
         self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
         Bytes::from(self.bytes)
     }

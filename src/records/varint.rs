@@ -3,28 +3,39 @@
 /// Reads one signed varint of at most 64 bits from the front of `bytes` and moves past it.
 #[inline]
 pub fn read(bytes: &mut &[u8]) -> Option<i64> {
-    // Nearly all numbers in a batch are lengths and deltas of one or two bytes.
-    match **bytes {
-        [first @ ..0x80, ref rest @ ..] => {
-            *bytes = rest;
-            Some(unzigzag(u64::from(first)))
-        }
-        [first, second @ ..0x80, ref rest @ ..] => {
-            *bytes = rest;
-            Some(unzigzag(u64::from(first & 0x7f) | u64::from(second) << 7))
-        }
-        _ => read_long(bytes),
-    }
+    let mut at = 0;
+    let value = read_at(bytes, &mut at)?;
+    *bytes = &bytes[at..];
+    Some(value)
 }
 
-#[inline(never)]
-fn read_long(bytes: &mut &[u8]) -> Option<i64> {
+/// Reads one signed varint of at most 64 bits from `bytes[*at..]` and moves `at` past it.
+#[inline(always)]
+pub fn read_at(bytes: &[u8], at: &mut usize) -> Option<i64> {
+    // Nearly all numbers in a batch are lengths and deltas of one or two bytes.
+    let first = *bytes.get(*at)?;
+    if first < 0x80 {
+        *at += 1;
+        return Some(unzigzag(u64::from(first)));
+    }
+    let second = *bytes.get(*at + 1)?;
+    if second < 0x80 {
+        *at += 2;
+        return Some(unzigzag(u64::from(first & 0x7f) | u64::from(second) << 7));
+    }
+    let (value, len) = read_long(&bytes[*at..])?;
+    *at += len;
+    Some(value)
+}
+
+/// The number and its length in bytes.
+#[cold]
+fn read_long(bytes: &[u8]) -> Option<(i64, usize)> {
     let mut value = 0u64;
     for (i, &byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * i);
         if byte < 0x80 {
-            *bytes = &bytes[i + 1..];
-            return Some(unzigzag(value));
+            return Some((unzigzag(value), i + 1));
         }
     }
     None

@@ -2,7 +2,7 @@
 
 mod error;
 mod goal;
-mod signals;
+pub(crate) mod signals;
 mod topics;
 mod watch;
 

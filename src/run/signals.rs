@@ -8,7 +8,7 @@ use tokio::{
 use crate::exit::Exit;
 
 /// Turns `stop` to true at the first signal and ends the process at the second.
-pub(super) fn drain_on_signal(stop: watch::Sender<bool>) {
+pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
     tokio::spawn(async move {
         let (Ok(mut interrupts), Ok(mut terminations)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

@@ -59,6 +59,14 @@ const FLAGS: &[(&str, i32, &str)] = &[
     ("-X security.protocol=tls", CONFIG, "[kafka] security.protocol: must be one of"),
     ("-X compression.type=brotli", CONFIG, "[kafka] compression.type: must be one of"),
     ("-X auto.offset.reset=middle", CONFIG, "[source] auto_offset_reset: must be one of"),
+    (
+        "-X security.protocol=sasl_ssl -X sasl.mechanism=PLAIN -X sasl.username=mill",
+        CONFIG,
+        "[kafka] sasl.password: is missing; set TOPICMILL_KAFKA_SASL_PASSWORD",
+    ),
+    ("-X retries=5", CONFIG, "[kafka] retries: "),
+    ("-X enable.auto.commit=true", CONFIG, "[kafka] enable.auto.commit: "),
+    ("-X max.in.flight=9", CONFIG, "[kafka] max.in.flight.requests.per.connection: "),
     ("-X sasl.password=x", CONFIG, "[kafka] sasl.password: a secret comes from the environment"),
     ("-X ssl.key.password=x", CONFIG, "TOPICMILL_KAFKA_SSL_KEY_PASSWORD"),
     ("-X sasl.password_file=/no/such/file", CONFIG, "[kafka] sasl.password: /no/such/file cannot be read"),
@@ -187,6 +195,17 @@ fn all_problems_are_told_at_once() {
     );
     assert_eq!(ended.stderr.lines().count(), 6, "{}", ended.stderr);
     assert!(ended.stderr.lines().all(|line| line.starts_with("config: ")), "{}", ended.stderr);
+}
+
+#[test]
+fn the_names_of_topics_have_a_length() {
+    let (longest, longer) = ("s".repeat(249), "s".repeat(250));
+    let topics = ["check", "--destination", "d", "--dead-letter", "l", "--source"];
+    Program::new(topics.into_iter().chain([longest.as_str()])).run().expect(0, &["ok"]);
+    let refused = ["[source] topic: must have at most 249 characters (from flag --source)"];
+    Program::new(topics.into_iter().chain([longer.as_str()])).run().expect(CONFIG, &refused);
+    let refused = ["[destination] topic: the default, made of", "[dead_letter] topic: the default, made of"];
+    Program::new(["check", "--source", &longest]).run().expect(CONFIG, &refused);
 }
 
 #[cfg(not(feature = "librdkafka"))]

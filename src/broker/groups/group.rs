@@ -253,7 +253,8 @@ impl Group {
             self.members_changed(now);
         }
         if self.state == State::PreparingRebalance {
-            self.complete_join(now, late);
+            // Not the deadline of before: the round may have begun just now.
+            self.complete_join(now, now >= self.rebalance_deadline);
         }
     }
 

@@ -142,6 +142,12 @@ impl Groups {
         }
     }
 
+    /// The number of members of a group in the state of that name.
+    pub fn members_in(&self, id: &str, state: &str) -> Option<usize> {
+        let count = |group: &mut Group| (group.state.name() == state).then_some(group.members.len());
+        self.with(id, |group| group.and_then(count))
+    }
+
     fn with<T>(&self, id: &str, then: impl FnOnce(Option<&mut Group>) -> T) -> T {
         then(self.lock().get_mut(id))
     }

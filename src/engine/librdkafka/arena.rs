@@ -36,12 +36,12 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// An empty arena.
-    pub fn new(origin: TopicPartition, generation: Generation) -> Arena {
+    /// An empty arena that starts at offset `start`.
+    pub fn new(origin: TopicPartition, generation: Generation, start: i64) -> Arena {
         Arena {
             origin,
             generation,
-            next_offset: 0,
+            next_offset: start,
             opened: Instant::now(),
             buffer: Vec::new(),
             records: Vec::new(),

@@ -14,6 +14,7 @@ use rdkafka::{
     error::KafkaError,
     message::DeliveryResult,
     producer::{NoCustomPartitioner, ProducerContext},
+    types::RDKafkaErrorCode,
 };
 use tokio::sync::oneshot;
 
@@ -188,6 +189,9 @@ impl ClientContext for SinkContext {
         self.0.reporter.error(&error, reason);
         if let Some(failure) = self.0.reporter.fatal() {
             self.0.fail(failure);
+        } else if error::code(&error) == RDKafkaErrorCode::Fatal {
+            // The idempotent producer has lost its place (KIP-360); a new one starts afresh.
+            self.0.fail(EngineError::new(ErrorKind::Retriable, format!("writing: {reason}")));
         }
     }
 }

@@ -42,9 +42,15 @@ struct State {
     committing: bool,
 }
 
-#[derive(Debug)]
-struct Held {
-    generation: Generation,
+/// A partition that is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// The number of the assignment.
+    pub generation: Generation,
+    /// The offset that reading started at.
+    pub start: i64,
+    /// Whether librdkafka's position is known to be of this assignment, not a leftover.
+    pub position_counts: bool,
     /// False once it is being revoked: commits still count, batches do not.
     readable: bool,
 }
@@ -104,9 +110,16 @@ impl Inbox {
         }
     }
 
-    /// The generation under which `partition` may be read now.
-    pub fn generation(&self, partition: i32) -> Option<Generation> {
-        self.lock().held.get(&partition).filter(|held| held.readable).map(|held| held.generation)
+    /// How `partition` is held, if it may be read now.
+    pub fn held(&self, partition: i32) -> Option<Held> {
+        self.lock().held.get(&partition).filter(|held| held.readable).copied()
+    }
+
+    /// From now on librdkafka's position of `partition` is one of its present assignment.
+    pub fn position_counts(&self, partition: i32) {
+        if let Some(held) = self.lock().held.get_mut(&partition) {
+            held.position_counts = true;
+        }
     }
 
     /// Ends the source with `failure`; the first one counts.
@@ -137,7 +150,8 @@ impl Inbox {
         let generation = Generation(state.last_generation);
         let mut assigned = Vec::with_capacity(partitions.len());
         for &(partition, position) in partitions {
-            state.held.insert(partition, Held { generation, readable: true });
+            let held = Held { generation, start: position, position_counts: false, readable: true };
+            state.held.insert(partition, held);
             assigned.push(Assignment { partition: self.partition(partition), generation, position });
         }
         state.changes.push_back(SourceEvent::Assigned(assigned));

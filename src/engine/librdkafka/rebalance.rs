@@ -2,7 +2,6 @@
 
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,7 @@ use rdkafka::{
 };
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{error::engine_error, inbox::Inbox, report::Reporter};
+use super::{error::engine_error, inbox::Inbox, nap, report::Reporter};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind, OffsetReset},
@@ -54,7 +53,9 @@ impl ConsumerContext for GroupContext {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let result = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             let list = self.assigned(consumer, list);
-            if cooperative { consumer.incremental_assign(&list) } else { consumer.assign(&list) }
+            let result =
+                if cooperative { consumer.incremental_assign(&list) } else { consumer.assign(&list) };
+            result.and_then(|()| self.note_positions(consumer))
         } else {
             self.revoked(consumer, list);
             if cooperative { consumer.incremental_unassign(list) } else { consumer.unassign() }
@@ -86,6 +87,17 @@ impl GroupContext {
         start
     }
 
+    /// Positions move only when this thread polls, so one that is set right after the assignment
+    /// is a leftover of an earlier one and would skip records; one that is not set may be trusted.
+    fn note_positions(&self, consumer: &GroupConsumer) -> KafkaResult<()> {
+        for element in consumer.position()?.elements() {
+            if element.offset() == Offset::Invalid {
+                self.inbox.position_counts(element.partition());
+            }
+        }
+        Ok(())
+    }
+
     /// Has the reader finish with the partitions, within the bound. Commits go on meanwhile: they
     /// are on the commit thread, and the coordinator still counts this member.
     fn revoked(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
@@ -106,7 +118,7 @@ impl GroupContext {
                 self.reporter.warn("revoke", &message);
                 break;
             }
-            thread::sleep(Duration::from_millis(1));
+            nap(Duration::from_millis(1));
         }
         self.inbox.end_revoke(&partitions, deadline);
     }
@@ -156,7 +168,7 @@ impl GroupContext {
                 return Err(error);
             }
             self.reporter.warn(what, &error.message);
-            thread::sleep(Duration::from_millis(100));
+            nap(Duration::from_millis(100));
         }
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
+use rdkafka::{config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode};
 
 use super::error;
 use crate::engine::{EngineError, ErrorKind};
@@ -19,6 +22,7 @@ const QUIET: Duration = Duration::from_secs(10);
 pub(super) struct Reporter {
     last: Mutex<HashMap<String, (Instant, u64)>>,
     fatal: Mutex<Option<EngineError>>,
+    connected: AtomicBool,
 }
 
 impl Reporter {
@@ -41,11 +45,18 @@ impl Reporter {
     /// again for ever is kept.
     pub fn error(&self, error: &KafkaError, reason: &str) {
         let code = error::code(error);
-        if error::kind(code) == ErrorKind::Fatal {
+        // A broker that stops in the middle of a TLS handshake looks like a wrong certificate.
+        let passing = code == RDKafkaErrorCode::SSL && self.connected.load(Relaxed);
+        if error::kind(code) == ErrorKind::Fatal && !passing {
             self.fail(EngineError::new(ErrorKind::Fatal, format!("{code}: {reason}")));
         } else {
             self.warn(&format!("{code:?}"), reason);
         }
+    }
+
+    /// A broker has answered: the settings are right.
+    pub fn connected(&self) {
+        self.connected.store(true, Relaxed);
     }
 
     /// Keeps `error` unless there is one already.
@@ -87,8 +98,6 @@ impl Reporter {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::types::RDKafkaErrorCode;
-
     use super::*;
 
     #[test]

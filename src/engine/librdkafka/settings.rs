@@ -123,6 +123,8 @@ fn base(client: &ClientSettings) -> Result<ClientConfig, PropertyError> {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Info);
     config.set("client.id", "topicmill");
+    // Ten seconds unless set: too long after a broker's restart.
+    config.set("reconnect.backoff.max.ms", "1000");
     config.set("bootstrap.servers", client.brokers.join(","));
     for (name, value) in &client.properties {
         if let Some((key, value)) = translate(name, value)? {

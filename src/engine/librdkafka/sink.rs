@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     deliveries::{Deliveries, Reply, SinkContext, Ticket},
     error::{self, engine_error},
-    settings,
+    nap, settings,
 };
 use crate::{
     batch::{OutputBatch, Record, TopicPartition},
@@ -198,6 +198,7 @@ impl Producing {
                 .as_ref()
                 .is_ok_and(|metadata| metadata.topics().first().is_some_and(|found| found.error().is_none()));
             if known {
+                self.deliveries.reporter.connected();
                 self.checked.insert(Arc::clone(topic));
                 return Ok(());
             }
@@ -214,7 +215,7 @@ impl Producing {
                     },
                 });
             }
-            thread::sleep(Duration::from_millis(20));
+            nap(Duration::from_millis(20));
         }
     }
 
@@ -253,7 +254,7 @@ impl Producing {
                         return Err(EngineError::new(ErrorKind::Retriable, "the sink is spent"));
                     }
                     message = back;
-                    thread::sleep(Duration::from_millis(1));
+                    nap(Duration::from_millis(1));
                 }
                 KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge) => {
                     let what = format!("the record has {} bytes, more than max.request.size", size(record));

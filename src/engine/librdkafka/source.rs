@@ -20,6 +20,7 @@ use super::{
     commit::Commits,
     error::{self, engine_error},
     inbox::Inbox,
+    nap,
     rebalance::{GroupConsumer, GroupContext},
     report::Reporter,
     settings,
@@ -200,7 +201,10 @@ impl Poller {
                 Err(_) => None,
             };
             match (metadata, missing) {
-                (Ok(_), None) => return Ok(()),
+                (Ok(_), None) => {
+                    self.reporter.connected();
+                    return Ok(());
+                }
                 (Ok(_), Some(code)) if error::kind(code) == ErrorKind::Fatal => {
                     return Err(EngineError::new(ErrorKind::Fatal, format!("topic {topic}: {code}")));
                 }
@@ -211,7 +215,7 @@ impl Poller {
                     let message = format!("no broker answered within {timeout:?}: {why}");
                     return Err(EngineError::new(ErrorKind::Unreachable, message));
                 }
-                _ => thread::sleep(Duration::from_millis(20)),
+                _ => nap(Duration::from_millis(20)),
             }
         }
     }
@@ -250,7 +254,7 @@ impl Poller {
         } else if since.elapsed() >= PATIENCE {
             self.set_paused(true)?;
         } else {
-            thread::sleep(Duration::from_millis(1));
+            nap(Duration::from_millis(1));
         }
         if let Some(failure) = self.reporter.fatal() {
             return Err(failure);
@@ -279,9 +283,11 @@ impl Poller {
             return Ok(());
         }
         self.version = version;
-        let inbox = &self.inbox;
-        self.arenas.retain(|arena| inbox.generation(arena.origin.partition) == Some(arena.generation));
-        self.waiting.retain(|batch| inbox.generation(batch.origin.partition) == Some(batch.generation));
+        let counts = |origin: &TopicPartition, generation| {
+            self.inbox.held(origin.partition).is_some_and(|held| held.generation == generation)
+        };
+        self.arenas.retain(|arena| counts(&arena.origin, arena.generation));
+        self.waiting.retain(|batch| counts(&batch.origin, batch.generation));
         if self.paused { self.set_paused(true) } else { Ok(()) }
     }
 
@@ -304,9 +310,9 @@ impl Poller {
     fn arena_of(&mut self, partition: i32) -> Option<usize> {
         let known = self.arenas.iter().position(|arena| arena.origin.partition == partition);
         known.or_else(|| {
-            let generation = self.inbox.generation(partition)?;
+            let held = self.inbox.held(partition)?;
             let origin = TopicPartition::new(Arc::clone(self.inbox.topic()), partition);
-            self.arenas.push(Arena::new(origin, generation));
+            self.arenas.push(Arena::new(origin, held.generation, held.start));
             Some(self.arenas.len() - 1)
         })
     }
@@ -326,6 +332,10 @@ impl Poller {
             self.consumer.position().map_err(|error| engine_error("asking for positions", &error))?;
         for element in positions.elements() {
             let At::Offset(position) = element.offset() else { continue };
+            let held = self.inbox.held(element.partition());
+            if held.is_none_or(|held| !held.position_counts) {
+                continue;
+            }
             let Some(index) = self.arena_of(element.partition()) else { continue };
             let arena = &mut self.arenas[index];
             if arena.next_offset < position {

@@ -70,11 +70,12 @@ impl Client {
         let fatal = |message: String| EngineError::new(ErrorKind::Fatal, message);
         let native =
             NativeSettings::from_properties(&settings.properties).map_err(|e| fatal(e.to_string()))?;
+        let security = Security::load(&native.security).map_err(|e| fatal(e.to_string()))?;
         let dial = Dial {
             client_id: native.client_id.clone(),
             connect_timeout: native.connection_timeout.min(settings.connect_timeout),
             request_timeout: native.request_timeout,
-            security: Security::default(),
+            security,
         };
         let address = |text: &String| {
             Address::parse(text).ok_or_else(|| fatal(format!("broker {text:?} is not host:port")))

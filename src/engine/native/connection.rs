@@ -53,6 +53,8 @@ struct Shared {
     throttled_until: Mutex<Option<Instant>>,
     close: Notify,
     closed: OnceLock<String>,
+    /// When to replace the connection.
+    expires: OnceLock<Instant>,
 }
 
 /// A request as it goes out, in three pieces so that records are never copied.
@@ -91,6 +93,7 @@ impl Connection {
             throttled_until: Mutex::new(None),
             close: Notify::new(),
             closed: OnceLock::new(),
+            expires: OnceLock::new(),
         });
         tokio::spawn(serve(Arc::clone(&shared), read, write, requests));
         Connection { shared, outgoing }
@@ -208,14 +211,19 @@ impl Connection {
         }
     }
 
-    /// Whether the connection has ended; a new one is needed then.
+    /// Whether the connection has ended, or its authentication soon will (KIP-368); a new one is
+    /// needed then.
     pub fn is_closed(&self) -> bool {
-        self.outgoing.is_closed() || self.shared.closed.get().is_some()
+        self.outgoing.is_closed()
+            || self.shared.closed.get().is_some()
+            || self.shared.expires.get().is_some_and(|expires| *expires <= Instant::now())
     }
 
-    /// Closes the connection; what waits on it fails.
-    pub fn close(&self, reason: &str) {
-        self.shared.shut(reason.to_owned());
+    /// Lets the connection be replaced in time before its authentication ends.
+    pub(super) fn set_lifetime(&self, lifetime: Option<Duration>) {
+        if let Some(lifetime) = lifetime {
+            self.shared.expires.get_or_init(|| Instant::now() + lifetime.mul_f64(0.8));
+        }
     }
 
     /// The broker's `host:port`.
@@ -418,3 +426,7 @@ async fn read_frame(read: &mut BufReader<ReadHalf>, correlation: i32) -> std::io
 fn key_of<R: Request>() -> ApiKey {
     ApiKey::try_from(R::KEY).expect("every request type has a known key")
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -72,11 +72,6 @@ impl KafkaError {
         }
     }
 
-    /// Whether the same request may succeed later.
-    pub fn is_retriable(self) -> bool {
-        matches!(self.remedy(), Remedy::Retry | Remedy::RefreshMetadata | Remedy::RefreshCoordinator)
-    }
-
     /// What its caller may do about it.
     pub fn kind(self) -> ErrorKind {
         match self.remedy() {

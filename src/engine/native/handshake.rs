@@ -12,6 +12,7 @@ use kafka_protocol::{
 use super::{
     connection::Connection,
     error::{WireError, check},
+    sasl::authenticate,
     security::Security,
     transport::{self, Address},
     versions::Versions,
@@ -41,13 +42,33 @@ impl Dial {
                 transport::open(address, self.security.tls.as_ref(), self.connect_timeout).await?;
             let connection =
                 Connection::new(read, write, address.to_string(), &self.client_id, self.request_timeout);
-            agree(&connection, self.connect_timeout).await?;
+            let agreed = agree(&connection, self.connect_timeout).await;
+            agreed.map_err(|error| self.refused(error))?;
+            if let Some(sasl) = &self.security.sasl {
+                let lifetime = authenticate(&connection, sasl, self.connect_timeout).await?;
+                connection.set_lifetime(lifetime);
+            }
             Ok(connection)
         };
         tokio::time::timeout(self.connect_timeout, opening).await.unwrap_or_else(|_| {
             let message = format!("the broker is not ready within {:?}", self.connect_timeout);
             Err(WireError::Connect { broker: address.to_string(), message })
         })
+    }
+}
+
+impl Dial {
+    /// With TLS 1.3, a broker that wants another client certificate, or one at all, says so only
+    /// after the handshake, by an alert in place of its first answer.
+    fn refused(&self, error: WireError) -> WireError {
+        match error {
+            WireError::Closed { broker, reason }
+                if self.security.tls.is_some() && reason.contains("fatal alert") =>
+            {
+                WireError::Authentication { broker, message: format!("TLS: {reason}") }
+            }
+            error => error,
+        }
     }
 }
 

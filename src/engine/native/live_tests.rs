@@ -1,32 +1,23 @@
-//! Against a broker: those named by `TOPICMILL_TEST_BROKERS`.
+//! The client and the sink on a cluster where nothing goes wrong: the embedded broker, or those
+//! that `TOPICMILL_TEST_BROKERS` names.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use super::*;
+use super::{
+    testing::{batch, cluster, fresh, read_all, value},
+    *,
+};
 use crate::{
     batch::{OutputBatch, TopicPartition},
-    engine::{ClientSettings, ErrorKind, Sink},
+    engine::{ErrorKind, Sink},
     records::{NO_HEADERS, RecordWriter},
     transform::ErrorClass,
 };
 
-fn settings() -> ClientSettings {
-    let brokers = std::env::var("TOPICMILL_TEST_BROKERS").expect("TOPICMILL_TEST_BROKERS names brokers");
-    ClientSettings {
-        brokers: brokers.split(',').map(str::to_owned).collect(),
-        properties: BTreeMap::new(),
-        connect_timeout: Duration::from_secs(10),
-    }
-}
-
-fn fresh(name: &str) -> String {
-    format!("{name}_{:016x}", rand::random::<u64>())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs brokers"]
 async fn topics_are_created_described_and_deleted() {
-    let client = Client::connect(&settings()).await.unwrap();
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
     let topic = fresh("admin");
     assert_eq!(client.topic(&topic).await.unwrap(), None);
     client.create_topic(&topic, 3, None, &[("max.message.bytes", "123456")]).await.unwrap();
@@ -45,28 +36,28 @@ async fn topics_are_created_described_and_deleted() {
 }
 
 #[tokio::test]
-#[ignore = "needs brokers"]
 async fn a_group_that_is_not_there_is_dead_and_has_committed_nothing() {
-    let client = Client::connect(&settings()).await.unwrap();
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
     let group = client.group(&fresh("group")).await.unwrap();
     assert_eq!((group.state.as_str(), group.members.len()), ("Dead", 0));
     assert_eq!(client.committed(&fresh("group"), "t").await.unwrap(), BTreeMap::new());
 }
 
-fn batch(to: &TopicPartition, records: usize, from: usize) -> OutputBatch {
-    let mut writer = RecordWriter::new(1_000_000, records * 70);
-    for i in from..from + records {
-        let value = format!("{{\"first_name\":\"a{i:010}\",\"last_name\":\"b{i:010}\"}}");
-        writer.push(1_700_000_000_000 + i as i64, None, Some(&[value.as_bytes()]), NO_HEADERS);
-    }
-    OutputBatch { destination: to.clone(), chunks: writer.finish() }
+#[tokio::test]
+async fn no_broker_is_unreachable() {
+    let (_broker, mut settings) = cluster().await;
+    settings.brokers = vec!["127.0.0.1:1".to_owned()];
+    settings.connect_timeout = std::time::Duration::from_millis(300);
+    let error = Client::connect(&settings).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unreachable);
+    assert!(error.message.contains("127.0.0.1:1"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs brokers"]
-async fn what_is_produced_is_there() {
+async fn what_is_produced_is_there_with_every_compression() {
+    let (_broker, mut settings) = cluster().await;
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
-        let mut settings = settings();
         settings.properties.insert("compression.type".into(), codec.into());
         let client = Client::connect(&settings).await.unwrap();
         let topic = fresh("produce");
@@ -75,22 +66,27 @@ async fn what_is_produced_is_there() {
         let mut receipts = Vec::new();
         for i in 0..40 {
             let to = TopicPartition::new(topic.as_str(), i % 2);
-            receipts.push(sink.send(batch(&to, 1000, i as usize * 1000)));
+            receipts.push(sink.send(batch(&to, 1000, i as usize / 2 * 1000)));
         }
         for receipt in receipts {
             assert!(receipt.await.unwrap().refused.is_empty());
         }
         let ends = client.offsets(&topic, OffsetAt::Latest).await.unwrap();
         assert_eq!(ends, BTreeMap::from([(0, 20_000), (1, 20_000)]), "{codec}");
+        let expected: Vec<_> = (0..20_000).map(value).collect();
+        for partition in 0..2 {
+            let from = TopicPartition::new(topic.as_str(), partition);
+            assert!(read_all(&client, &from, 20_000).await == expected, "{codec}: {from}");
+        }
         sink.close().await;
+        client.delete_topic(&topic).await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs brokers"]
 async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
+    let (_broker, mut settings) = cluster().await;
     for codec in ["none", "lz4"] {
-        let mut settings = settings();
         settings.properties.insert("compression.type".into(), codec.into());
         let client = Client::connect(&settings).await.unwrap();
         let topic = fresh("large");
@@ -99,10 +95,10 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
         let to = TopicPartition::new(topic.as_str(), 0);
         let mut receipts = vec![sink.send(batch(&to, 10, 0))];
         let mut writer = RecordWriter::new(usize::MAX, 0);
-        let noise: Vec<u8> = (0..30_000).map(|_| rand::random()).collect();
+        let noise: String = (0..30_000).map(|_| char::from(rand::random_range(33..127u8))).collect();
+        let of = |i: usize| if i == 77 { &noise[..] } else { &noise[i * 20..i * 20 + 300] };
         for i in 0..200 {
-            let value = if i == 77 { &noise[..] } else { &noise[i * 20..i * 20 + 300] };
-            writer.push(i as i64, None, Some(&[value]), NO_HEADERS);
+            writer.push(i as i64, None, Some(&[of(i).as_bytes()]), NO_HEADERS);
         }
         receipts.push(sink.send(OutputBatch { destination: to.clone(), chunks: writer.finish() }));
         for i in 0..20 {
@@ -115,16 +111,52 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
         assert_eq!(refused[1].len(), 1);
         assert_eq!((refused[1][0].index, refused[1][0].error.class), (77, ErrorClass::Oversized));
         assert_eq!(refused.iter().flatten().count(), 1);
+        let expected: Vec<_> = (0..10)
+            .map(value)
+            .chain((0..200).filter(|i| *i != 77).map(|i| of(i).to_owned()))
+            .chain((0..2000).map(value))
+            .collect();
         let ends = client.offsets(&topic, OffsetAt::Latest).await.unwrap();
-        assert_eq!(ends, BTreeMap::from([(0, 10 + 199 + 2000)]), "{codec}");
+        assert_eq!(ends, BTreeMap::from([(0, expected.len() as i64)]), "{codec}");
+        assert!(read_all(&client, &to, ends[&0]).await == expected, "{codec}");
         sink.close().await;
+        client.delete_topic(&topic).await.unwrap();
     }
 }
 
+/// Restart or kill the brokers while this runs: everything is there once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs brokers; prints a rate"]
+#[ignore = "waits for brokers to be restarted by hand"]
+async fn restarted_brokers_lose_and_double_nothing() {
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
+    let topic = fresh("restart");
+    client.create_topic(&topic, 1, None, &[]).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+    let to = TopicPartition::new(topic.as_str(), 0);
+    let mut receipts = std::collections::VecDeque::new();
+    let total = 3000;
+    for i in 0..total {
+        receipts.push_back(sink.send(batch(&to, 100, i * 100)));
+        if receipts.len() > 20 {
+            receipts.pop_front().unwrap().await.unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    let ends = client.offsets(&topic, OffsetAt::Latest).await.unwrap();
+    assert_eq!(ends[&0], total as i64 * 100);
+    assert!(read_all(&client, &to, ends[&0]).await == (0..total * 100).map(value).collect::<Vec<_>>());
+    client.delete_topic(&topic).await.unwrap();
+}
+
+/// The ceiling of writing: run it in release mode with `--ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures"]
 async fn produce_rate() {
-    let settings = settings();
+    let (_broker, settings) = cluster().await;
     let client = Client::connect(&settings).await.unwrap();
     let topic = fresh("rate");
     client.create_topic(&topic, 1, None, &[]).await.unwrap();

@@ -7,7 +7,6 @@ use std::{
 
 use kafka_protocol::messages::{MetadataResponse, metadata_response::MetadataResponseTopic};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::{
     error::{KafkaError, check},
@@ -30,8 +29,6 @@ pub struct Metadata {
 /// A topic's partitions.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    /// The topic's id (KIP-516); nil where the broker has none.
-    pub id: Uuid,
     /// Who leads each partition.
     pub partitions: BTreeMap<i32, Leader>,
     /// The replicas of a partition.
@@ -74,7 +71,6 @@ fn topic_of(topic: &MetadataResponseTopic) -> Result<Topic, KafkaError> {
         epoch: p.leader_epoch,
     };
     Ok(Topic {
-        id: topic.topic_id,
         partitions: topic.partitions.iter().map(|p| (p.partition_index, leader(p))).collect(),
         replication: topic.partitions.first().map_or(0, |p| p.replica_nodes.len()),
     })

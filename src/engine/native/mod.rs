@@ -8,12 +8,16 @@ mod client;
 mod cluster;
 mod connection;
 mod error;
+mod fetch;
+mod group;
 mod handshake;
 mod metadata;
 mod offsets;
 mod properties;
 mod reader;
 mod retry;
+mod sasl;
+mod scram;
 mod security;
 mod settings;
 mod sink;
@@ -31,3 +35,5 @@ pub use source::NativeSource;
 
 #[cfg(test)]
 mod live_tests;
+#[cfg(test)]
+mod testing;

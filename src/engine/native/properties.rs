@@ -20,7 +20,7 @@ pub struct PropertyError {
 }
 
 impl PropertyError {
-    fn new(key: &str, message: impl Into<String>) -> PropertyError {
+    pub(super) fn new(key: &str, message: impl Into<String>) -> PropertyError {
         PropertyError { key: key.to_owned(), message: message.into() }
     }
 }
@@ -297,11 +297,15 @@ impl Value<'_> {
     fn assignors(&self) -> Result<Vec<Assignor>, PropertyError> {
         let read = |name: &str| {
             let name = name.trim().trim_start_matches("org.apache.kafka.clients.consumer.");
-            match name {
-                "range" | "RangeAssignor" => Ok(Assignor::Range),
-                "cooperative-sticky" | "CooperativeStickyAssignor" => Ok(Assignor::CooperativeSticky),
-                _ => Err(self.error(format!("{name:?} is not one of range, cooperative-sticky"))),
-            }
+            let name = match name {
+                "RangeAssignor" => "range",
+                "RoundRobinAssignor" => "roundrobin",
+                "CooperativeStickyAssignor" => "cooperative-sticky",
+                _ => name,
+            };
+            Assignor::named(name).ok_or_else(|| {
+                self.error(format!("{name:?} is not one of range, roundrobin, cooperative-sticky"))
+            })
         };
         self.text.split(',').map(read).collect()
     }

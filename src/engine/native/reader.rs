@@ -1,11 +1,32 @@
 //! Reads one partition from an offset to another without a consumer group.
 
-use super::Client;
-use crate::{
-    batch::{PartitionBatch, TopicPartition},
-    budget::Budget,
-    engine::EngineError,
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
 };
+
+use super::{
+    Client,
+    error::check,
+    fetch::{COST_PERCENT, FetchShape, Scanned, Wanted, aborted, ask, assemble_settings, cost, scan},
+};
+use crate::{
+    batch::{Generation, PartitionBatch, TopicPartition},
+    budget::{Budget, Permit},
+    engine::{EngineError, ErrorKind},
+    records::{AbortedTransaction, Assembler},
+};
+
+/// How long to wait for a share of the budget before going on without: readers that are merged
+/// must not wait for each other for ever.
+const BUDGET_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a batch may be read corrupt before that counts as its state.
+const CORRUPTIONS: u32 = 4;
 
 /// Which records of transactions are read (KIP-98).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +40,34 @@ pub enum Isolation {
 
 /// Reads a partition from one offset up to, not including, another.
 #[derive(Debug)]
-pub struct Reader {}
+pub struct Reader {
+    fetcher: Arc<Fetcher>,
+    budget: Budget,
+    /// The offset after the last one handed out.
+    position: i64,
+    until: i64,
+    current: Option<(Assembler, Permit)>,
+    /// The request that was sent ahead, if one was.
+    ahead: JoinSet<Result<Option<Chunk>, EngineError>>,
+}
+
+#[derive(Debug)]
+struct Fetcher {
+    client: Client,
+    partition: TopicPartition,
+    until: i64,
+    shape: FetchShape,
+}
+
+/// What a request brought.
+#[derive(Debug)]
+struct Chunk {
+    from: i64,
+    next: i64,
+    bytes: Bytes,
+    aborted: Vec<AbortedTransaction>,
+    permit: Permit,
+}
 
 impl Reader {
     /// A reader of the offsets `from..until` of `partition`.
@@ -31,15 +79,162 @@ impl Reader {
         isolation: Isolation,
         budget: Budget,
     ) -> Reader {
-        let _ = (client, partition, from, until, isolation, budget);
-        todo!()
+        let shape = FetchShape::new(&client.cluster().settings.fetch, isolation);
+        let max_bytes = shape.max_partition_bytes.min(shape.share_of(&budget, 2) as i32);
+        let shape = FetchShape { max_bytes, max_partition_bytes: max_bytes, ..shape };
+        let fetcher = Arc::new(Fetcher { client: client.clone(), partition, until, shape });
+        Reader { fetcher, budget, position: from, until, current: None, ahead: JoinSet::new() }
     }
 
-    /// The next batch, or `None` once `until` is reached.
+    /// The next batch, or `None` once `until` is reached. Cancel-safe.
     ///
     /// # Errors
     /// When the partition cannot be read: gone, corrupt, out of range, no answer in time.
     pub async fn next(&mut self) -> Result<Option<PartitionBatch>, EngineError> {
-        todo!()
+        loop {
+            if let Some(batch) = self.next_of_current()? {
+                return Ok(Some(batch));
+            }
+            if self.position >= self.until {
+                return Ok(None);
+            }
+            if self.ahead.is_empty() {
+                let share = timeout(BUDGET_WAIT, self.budget.acquire(self.fetcher.cost())).await;
+                self.ask(self.position, share.unwrap_or_else(|_| Permit::none()));
+            }
+            let Some(asked) = self.ahead.join_next().await else { continue };
+            let text = |error| format!("reading: {error}");
+            let asked = asked.map_err(|error| EngineError::new(ErrorKind::Fatal, text(error)))?;
+            let Some(Chunk { from, next, bytes, aborted, permit }) = asked? else {
+                self.position = self.until;
+                return Ok(None);
+            };
+            if next < self.until
+                && let Some(share) = self.budget.try_acquire(self.fetcher.cost())
+            {
+                self.ask(next, share);
+            }
+            let settings = assemble_settings(self.fetcher.shape.isolation);
+            self.current = Some((Assembler::new(bytes, from, aborted, settings), permit));
+        }
     }
+
+    /// The next batch of the response at hand, cut off at `until`.
+    fn next_of_current(&mut self) -> Result<Option<PartitionBatch>, EngineError> {
+        let partition = &self.fetcher.partition;
+        while let Some((assembler, permit)) = self.current.as_mut().filter(|_| self.position < self.until) {
+            let Some(piece) = assembler.next() else { break };
+            let mut piece = piece.map_err(|error| {
+                let at = assembler.next_offset();
+                EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(partition, at)
+            })?;
+            self.position = piece.next_offset.min(self.until);
+            piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));
+            if !piece.records.is_empty() {
+                return Ok(Some(PartitionBatch {
+                    origin: partition.clone(),
+                    generation: Generation::default(),
+                    next_offset: self.position,
+                    permit: permit.split(cost(&piece)),
+                    buffer: piece.buffer,
+                    records: piece.records,
+                }));
+            }
+        }
+        self.current = None;
+        Ok(None)
+    }
+
+    fn ask(&mut self, from: i64, permit: Permit) {
+        let fetcher = Arc::clone(&self.fetcher);
+        self.ahead.spawn(async move { fetcher.fetch(from, permit).await });
+    }
+}
+
+impl Fetcher {
+    /// The records from `from` on, or `None` when there are none left below `until`.
+    async fn fetch(&self, from: i64, permit: Permit) -> Result<Option<Chunk>, EngineError> {
+        let settings = &self.client.cluster().settings;
+        let deadline = Instant::now() + settings.api_timeout;
+        let (mut failures, mut corruptions, mut empty) = (0, 0, 0);
+        loop {
+            let error = match self.attempt(from).await {
+                Ok(Attempt::Records(Scanned { bytes, next, error: None, .. }, aborted)) => {
+                    return Ok(Some(Chunk { from, next, bytes, aborted, permit }));
+                }
+                Ok(Attempt::Records(Scanned { bytes, next, .. }, aborted)) if !bytes.is_empty() => {
+                    return Ok(Some(Chunk { from, next, bytes, aborted, permit }));
+                }
+                Ok(Attempt::Records(Scanned { error, .. }, _)) => {
+                    corruptions += 1;
+                    let kind =
+                        if corruptions < CORRUPTIONS { ErrorKind::Retriable } else { ErrorKind::Fatal };
+                    let text = error.map_or_else(String::new, |error| error.to_string());
+                    EngineError::new(kind, text).at_offset(&self.partition, from)
+                }
+                // Twice: the end that the broker tells and what it sends are not one snapshot.
+                Ok(Attempt::Nothing { is_end: true }) if empty > 0 => return Ok(None),
+                Ok(Attempt::Nothing { is_end }) => {
+                    empty += u32::from(is_end);
+                    if Instant::now() < deadline {
+                        continue;
+                    }
+                    let text = format!("no records up to offset {} in time", self.until);
+                    EngineError::new(ErrorKind::Retriable, text).at_offset(&self.partition, from)
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            let pause = settings.retry.pause(failures);
+            if error.kind == ErrorKind::Fatal || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, ?pause, "reading again");
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, from: i64) -> Result<Attempt, EngineError> {
+        let cluster = self.client.cluster();
+        let leader = cluster.leader(&self.partition).await?;
+        let wanted = [Wanted::new(self.partition.clone(), from, leader.epoch)];
+        let asked = ask(cluster, leader.broker, &wanted, self.shape).await;
+        let response = asked.inspect_err(|_| cluster.invalidate())?;
+        let Some(data) = response.partition(&self.partition) else {
+            return Ok(Attempt::Nothing { is_end: false });
+        };
+        check(data.error_code).map_err(|error| match error.0 {
+            ResponseError::OffsetOutOfRange => {
+                let (first, end) = (data.log_start_offset, data.high_watermark);
+                let text =
+                    format!("the log does not have this offset (it starts at {first} and ends at {end})");
+                EngineError::new(ErrorKind::Fatal, text).at_offset(&self.partition, from)
+            }
+            _ => cluster.failed(error, "fetching", None).at_offset(&self.partition, from),
+        })?;
+        match data.records.as_ref().filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => Ok(Attempt::Records(scan(bytes, from), aborted(data))),
+            None => {
+                let end = match self.shape.isolation {
+                    Isolation::ReadUncommitted => data.high_watermark,
+                    Isolation::ReadCommitted => data.last_stable_offset,
+                };
+                Ok(Attempt::Nothing { is_end: end >= self.until && !response.is_throttled() })
+            }
+        }
+    }
+
+    fn cost(&self) -> usize {
+        self.shape.max_bytes as usize * COST_PERCENT / 100
+    }
+}
+
+/// What one request brought.
+enum Attempt {
+    Records(Scanned, Vec<AbortedTransaction>),
+    /// No records; `is_end` when the log says it has all below `until`, so that those that were
+    /// there were compacted away.
+    Nothing {
+        is_end: bool,
+    },
 }

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::Isolation;
+pub use super::group::Assignor;
 use crate::{
     backoff::Backoff,
     engine::OffsetReset,
@@ -98,15 +99,6 @@ pub enum GroupProtocol {
     Classic,
     /// The coordinator assigns (KIP-848).
     Consumer,
-}
-
-/// `partition.assignment.strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assignor {
-    /// Consecutive partitions.
-    Range,
-    /// As few moves as possible, without stopping what does not move (KIP-429).
-    CooperativeSticky,
 }
 
 /// How connections are protected.
@@ -222,7 +214,7 @@ impl Default for NativeSettings {
             },
             group: GroupSettings {
                 protocol: None,
-                assignors: vec![Assignor::CooperativeSticky, Assignor::Range],
+                assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
                 instance_id: None,
                 session_timeout: Duration::from_secs(45),
                 heartbeat_interval: Duration::from_secs(3),

@@ -70,12 +70,22 @@ pub(super) async fn open(
             }
         }
     };
+    let broker = address.to_string();
     let message = match timeout(limit, connecting).await {
         Ok(Ok(halves)) => return Ok(halves),
+        Ok(Err(error)) if is_refusal(&error) => {
+            return Err(WireError::Authentication { broker, message: format!("TLS: {error}") });
+        }
         Ok(Err(error)) => message_of(&error),
         Err(_) => format!("no connection within {limit:?}"),
     };
-    Err(WireError::Connect { broker: address.to_string(), message })
+    Err(WireError::Connect { broker, message })
+}
+
+/// Whether one side does not accept the other's certificate, which no second attempt changes.
+fn is_refusal(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)))
 }
 
 fn message_of(error: &io::Error) -> String {

@@ -1,0 +1,60 @@
+//! A transform of one's own: upper case, run over one batch without a broker.
+//!
+//! `cargo run --example transform`
+
+use std::sync::Arc;
+
+use topicmill::{
+    batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
+    budget::Permit,
+    records::NO_HEADERS,
+    transform::{self, ErrorClass, Output, Transform, TransformKind, ValueError, Values},
+};
+
+/// Writes each value in upper case and refuses what is not text.
+struct UpperCase;
+
+impl Transform for UpperCase {
+    fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+        for (index, value) in values.iter() {
+            match std::str::from_utf8(value) {
+                Ok(text) => out.write(index, &[text.to_uppercase().as_bytes()]),
+                Err(error) => out.fail(index, ValueError::new(ErrorClass::Other, error.to_string())),
+            }
+        }
+    }
+}
+
+fn main() {
+    // `run::transform` takes this in its configuration; here one batch is enough.
+    let kind = TransformKind::Custom(Arc::new(|| Box::new(UpperCase)));
+    let batch = one_record(b"a stream to be milled");
+    let transformed = transform::apply(&mut *kind.build(), &batch, 1 << 20);
+    let written = &transformed.chunks[0];
+    println!(
+        "{} record, {} bytes encoded, {} failed",
+        written.count,
+        written.bytes.len(),
+        transformed.failures.len()
+    );
+    assert!(written.bytes.windows(6).any(|bytes| bytes == b"STREAM"));
+}
+
+fn one_record(value: &[u8]) -> PartitionBatch {
+    let buffer = [NO_HEADERS, value].concat();
+    let record = Record {
+        offset: 0,
+        timestamp: 0,
+        key: Span::NULL,
+        value: Span::new(1, value.len() as u32),
+        headers: Span::new(0, 1),
+    };
+    PartitionBatch {
+        origin: TopicPartition::new("words", 0),
+        generation: Generation(1),
+        next_offset: 1,
+        buffer: buffer.into(),
+        records: vec![record],
+        permit: Permit::none(),
+    }
+}

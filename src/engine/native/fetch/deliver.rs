@@ -1,0 +1,95 @@
+//! Takes fetch responses apart into partition batches, in the order that they came.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Shared,
+    request::{Fetched, Part},
+};
+use crate::{
+    batch::{PartitionBatch, Record},
+    budget::{Budget, Permit},
+    engine::{EngineError, ErrorKind, native::Isolation},
+    records::{AssembleSettings, Assembled, Assembler},
+};
+
+/// The size in bytes at which a batch ends.
+const BATCH: usize = 1 << 20;
+
+/// A batch in the queue to the consumer of events, with its share of the queue.
+#[derive(Debug)]
+pub(in crate::engine::native) struct Delivered {
+    pub batch: PartitionBatch,
+    _room: Permit,
+}
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut fetched: mpsc::Receiver<Fetched>,
+    batches: mpsc::Sender<Delivered>,
+) {
+    let queue = Budget::new((shared.budget.capacity() / 8).clamp(BATCH, 16 * BATCH));
+    while let Some(Fetched { mut permit, parts }) = fetched.recv().await {
+        for part in parts {
+            if let Err(error) = deliver(&shared, part, &mut permit, &queue, &batches).await {
+                let _ = shared.events.send(Err(error)).await;
+            }
+        }
+    }
+}
+
+async fn deliver(
+    shared: &Shared,
+    part: Part,
+    permit: &mut Permit,
+    queue: &Budget,
+    batches: &mpsc::Sender<Delivered>,
+) -> Result<(), EngineError> {
+    let Part { wanted, bytes, aborted } = part;
+    let size = bytes.len();
+    let mut assembled_size = 0;
+    let mut assembler = Assembler::new(bytes, wanted.position, aborted, settings(shared.shape.isolation));
+    loop {
+        if !shared.assignments.is_reading(&wanted.partition, wanted.generation) {
+            return Ok(());
+        }
+        let Some(piece) = assembler.next() else { break };
+        // The checksum was right: what cannot be read now will not be later.
+        let piece = piece.map_err(|error| {
+            let at = assembler.next_offset();
+            EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(&wanted.partition, at)
+        })?;
+        assembled_size += piece.buffer.len();
+        let batch = PartitionBatch {
+            origin: wanted.partition.clone(),
+            generation: wanted.generation,
+            next_offset: piece.next_offset,
+            permit: permit.split(cost(&piece)),
+            buffer: piece.buffer,
+            records: piece.records,
+        };
+        let room = queue.acquire(batch.buffer.len()).await;
+        if batches.send(Delivered { batch, _room: room }).await.is_err() {
+            return Ok(());
+        }
+    }
+    let expansion = (assembled_size * 100 / size.max(1)).clamp(100, 10_000);
+    wanted.expansion.store(expansion, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(in crate::engine::native) fn settings(isolation: Isolation) -> AssembleSettings {
+    AssembleSettings {
+        read_committed: isolation == Isolation::ReadCommitted,
+        check_crc: false,
+        max_bytes: BATCH,
+        ..AssembleSettings::default()
+    }
+}
+
+/// What a piece holds in memory until its output, half as large again, is acknowledged.
+pub(in crate::engine::native) fn cost(piece: &Assembled) -> usize {
+    piece.buffer.len() * 5 / 2 + piece.records.len() * size_of::<Record>()
+}

@@ -1,0 +1,259 @@
+//! One fetch request to one leader, and what its answer means for each partition.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        BrokerId, FetchRequest, FetchResponse,
+        fetch_request::{FetchPartition, FetchTopic},
+        fetch_response::PartitionData,
+    },
+    protocol::StrBytes,
+};
+use tokio::sync::mpsc;
+
+use super::{Shared, scan};
+use crate::{
+    batch::{Generation, TopicPartition},
+    budget::{Budget, Permit},
+    engine::{
+        EngineError,
+        native::{
+            Isolation,
+            cluster::{Cluster, Lane},
+            error::check,
+            settings::FetchSettings,
+        },
+    },
+    records::{AbortedTransaction, RecordsError},
+};
+
+/// What a byte on the wire costs in memory until its output is acknowledged, in percent: the
+/// byte itself, the record's spans, and an output half as large again.
+pub(in crate::engine::native) const COST_PERCENT: usize = 320;
+
+/// How requests ask; each field names its property.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine::native) struct FetchShape {
+    /// `fetch.min.bytes`.
+    pub min_bytes: i32,
+    /// `fetch.max.bytes`.
+    pub max_bytes: i32,
+    /// `max.partition.fetch.bytes`.
+    pub max_partition_bytes: i32,
+    /// `fetch.max.wait.ms`.
+    pub max_wait: Duration,
+    /// `isolation.level`.
+    pub isolation: Isolation,
+}
+
+impl FetchShape {
+    /// What the settings ask for.
+    pub fn new(settings: &FetchSettings, isolation: Isolation) -> FetchShape {
+        FetchShape {
+            min_bytes: settings.min_bytes,
+            max_bytes: settings.max_bytes,
+            max_partition_bytes: settings.max_partition_bytes,
+            max_wait: settings.max_wait,
+            isolation,
+        }
+    }
+
+    /// The bytes that a response of one of `leaders` may have, so that two of each fit into the
+    /// budget.
+    pub fn share_of(&self, budget: &Budget, leaders: usize) -> usize {
+        let share = budget.capacity() / 2 / leaders.max(2) * 100 / COST_PERCENT;
+        share.clamp(16 << 10, self.max_bytes as usize)
+    }
+}
+
+/// A partition to fetch.
+#[derive(Clone, Debug)]
+pub(in crate::engine::native) struct Wanted {
+    pub partition: TopicPartition,
+    pub generation: Generation,
+    pub position: i64,
+    /// The epoch of the leader that is asked (KIP-320).
+    pub leader_epoch: i32,
+    /// How much larger its records are in memory than on the wire, in percent, as last seen.
+    pub expansion: Arc<AtomicUsize>,
+}
+
+impl Wanted {
+    /// The partition from `position` on, outside a group.
+    pub fn new(partition: TopicPartition, position: i64, leader_epoch: i32) -> Wanted {
+        let expansion = Arc::new(AtomicUsize::new(100));
+        Wanted { partition, generation: Generation::default(), position, leader_epoch, expansion }
+    }
+}
+
+/// What came back for a partition.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Records, or none; read on at `next`.
+    Data { next: i64, epoch: i32 },
+    /// There is no such offset.
+    OutOfRange,
+    /// A broken batch at `good`; what stands before it was taken.
+    Corrupt { good: i64, epoch: i32, error: RecordsError },
+    /// Anything else.
+    Failed(EngineError),
+}
+
+/// A response on its way to be taken apart.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub permit: Permit,
+    pub parts: Vec<Part>,
+}
+
+/// The records of one partition in a response.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub wanted: Wanted,
+    pub bytes: Bytes,
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+/// Fetches up to `max` bytes; hands the records to `parts` and says how it went.
+pub(super) async fn fetch(
+    shared: &Shared,
+    broker: i32,
+    wanted: Vec<Wanted>,
+    max: usize,
+    parts: &mpsc::Sender<Fetched>,
+) -> Vec<(Wanted, Answer)> {
+    let shape = plan(shared.shape, &wanted, max);
+    let expansion = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max();
+    let cost = shape.max_bytes as usize * COST_PERCENT / 100 * expansion.unwrap_or(100) / 100;
+    let permit = shared.budget.acquire(cost).await;
+    let response = match ask(shared.client.cluster(), broker, &wanted, shape).await {
+        Ok(response) => response,
+        Err(error) => {
+            shared.client.cluster().invalidate();
+            return wanted.into_iter().map(|wanted| (wanted, Answer::Failed(error.clone()))).collect();
+        }
+    };
+    let mut found = Vec::new();
+    let mut answers = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let answer = match response.partition(&wanted.partition) {
+            Some(data) => read(shared.client.cluster(), &wanted, data, &mut found),
+            // A response that is full may leave partitions out.
+            None => Answer::Data { next: wanted.position, epoch: -1 },
+        };
+        answers.push((wanted, answer));
+    }
+    if !found.is_empty() {
+        // The deliverer only ends with the fetcher.
+        let _ = parts.send(Fetched { permit, parts: found }).await;
+    }
+    answers
+}
+
+/// Asks for no more than the permit covers: fewer bytes where records decompress to many.
+fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
+    let largest = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max().unwrap_or(100);
+    let max = max * 100 / largest.max(100);
+    let all = (shape.max_partition_bytes as usize).saturating_mul(wanted.len());
+    let max = all.min(max).max(16 << 10) as i32;
+    FetchShape { max_bytes: max, max_partition_bytes: shape.max_partition_bytes.min(max), ..shape }
+}
+
+fn read(cluster: &Cluster, wanted: &Wanted, data: &PartitionData, found: &mut Vec<Part>) -> Answer {
+    match check(data.error_code) {
+        Ok(()) => {}
+        Err(error) if error.0 == ResponseError::OffsetOutOfRange => return Answer::OutOfRange,
+        Err(error) => return Answer::Failed(cluster.failed(error, "fetching", None)),
+    }
+    let Some(bytes) = data.records.as_ref().filter(|bytes| !bytes.is_empty()) else {
+        return Answer::Data { next: wanted.position, epoch: -1 };
+    };
+    let scanned = scan(bytes, wanted.position);
+    if !scanned.bytes.is_empty() {
+        let aborted = aborted(data);
+        found.push(Part { wanted: wanted.clone(), bytes: scanned.bytes, aborted });
+    }
+    match scanned.error {
+        None => Answer::Data { next: scanned.next, epoch: scanned.epoch },
+        Some(error) => Answer::Corrupt { good: scanned.next, epoch: scanned.epoch, error },
+    }
+}
+
+/// The aborted transactions that a response lists for a partition (KIP-98).
+pub(in crate::engine::native) fn aborted(data: &PartitionData) -> Vec<AbortedTransaction> {
+    let aborted = data.aborted_transactions.iter().flatten().map(|aborted| AbortedTransaction {
+        producer_id: aborted.producer_id.0,
+        first_offset: aborted.first_offset,
+    });
+    aborted.collect()
+}
+
+/// A fetch response.
+#[derive(Debug)]
+pub(in crate::engine::native) struct Asked(FetchResponse);
+
+impl Asked {
+    /// What it says of a partition.
+    pub fn partition(&self, partition: &TopicPartition) -> Option<&PartitionData> {
+        let topic = self.0.responses.iter().find(|topic| topic.topic.as_str() == &*partition.topic)?;
+        topic.partitions.iter().find(|data| data.partition_index == partition.partition)
+    }
+
+    /// Whether the broker sent less than there is because of a quota (KIP-219).
+    pub fn is_throttled(&self) -> bool {
+        self.0.throttle_time_ms > 0
+    }
+}
+
+/// Sends the request and waits for the response, without a fetch session (KIP-227).
+pub(in crate::engine::native) async fn ask(
+    cluster: &Cluster,
+    broker: i32,
+    wanted: &[Wanted],
+    shape: FetchShape,
+) -> Result<Asked, EngineError> {
+    let connection = cluster.connection(broker, Lane::Fetch).await?;
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for wanted in wanted {
+        let partition = FetchPartition::default()
+            .with_partition(wanted.partition.partition)
+            .with_current_leader_epoch(wanted.leader_epoch)
+            .with_fetch_offset(wanted.position)
+            .with_partition_max_bytes(shape.max_partition_bytes);
+        let name = &*wanted.partition.topic;
+        match topics.last_mut().filter(|topic| topic.topic.as_str() == name) {
+            Some(topic) => topic.partitions.push(partition),
+            None => {
+                let topic = StrBytes::from_string(name.to_owned()).into();
+                topics.push(FetchTopic::default().with_topic(topic).with_partitions(vec![partition]));
+            }
+        }
+    }
+    let isolation_level = match shape.isolation {
+        Isolation::ReadUncommitted => 0,
+        Isolation::ReadCommitted => 1,
+    };
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(shape.max_wait.as_millis() as i32)
+        .with_min_bytes(shape.min_bytes)
+        .with_max_bytes(shape.max_bytes)
+        .with_isolation_level(isolation_level)
+        .with_session_id(0)
+        .with_session_epoch(-1)
+        .with_topics(topics);
+    let limit = cluster.settings.request_timeout + shape.max_wait;
+    let response = connection.call_within(request, limit).await?;
+    connection.throttle(response.throttle_time_ms);
+    check(response.error_code).map_err(|error| cluster.failed(error, "fetching", None))?;
+    Ok(Asked(response))
+}

@@ -1,0 +1,162 @@
+//! What this member holds right now: shared by the group, the fetcher and every commit.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard},
+};
+
+use crate::{
+    batch::{Generation, TopicPartition},
+    engine::Offset,
+};
+
+/// Who this member is to the coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine::native) struct Identity {
+    /// The member id that the coordinator gave; empty before.
+    pub member: String,
+    /// The group's generation of the last rebalance that completed; -1 before.
+    pub generation: i32,
+}
+
+impl Default for Identity {
+    fn default() -> Identity {
+        Identity { member: String::new(), generation: -1 }
+    }
+}
+
+/// The partitions assigned to this member, with the number of each assignment.
+#[derive(Debug, Default)]
+pub(in crate::engine::native) struct Assignments {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    identity: Identity,
+    held: HashMap<TopicPartition, Held>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    generation: Generation,
+    /// Whether batches still go to the consumer of events; no more once a revoke has begun.
+    is_reading: bool,
+    /// The greatest offset that the coordinator agreed to, -1 before any.
+    committed: i64,
+}
+
+impl Assignments {
+    /// Holds a partition under a new number, greater than all before.
+    pub fn add(&self, partition: &TopicPartition) -> Generation {
+        let mut inner = self.lock();
+        inner.last += 1;
+        let generation = Generation(inner.last);
+        let held = Held { generation, is_reading: true, committed: -1 };
+        inner.held.insert(partition.clone(), held);
+        generation
+    }
+
+    /// Gives a partition a new number, unless `generation` is not being read any more.
+    pub fn renew(&self, partition: &TopicPartition, generation: Generation) -> Option<Generation> {
+        self.is_reading(partition, generation).then(|| self.add(partition))
+    }
+
+    /// Stops the intake of partitions; commits for them still count.
+    pub fn stop_reading(&self, partitions: &BTreeSet<TopicPartition>) {
+        let mut inner = self.lock();
+        for partition in partitions {
+            if let Some(held) = inner.held.get_mut(partition) {
+                held.is_reading = false;
+            }
+        }
+    }
+
+    /// Gives partitions up: nothing of them can be committed any more.
+    pub fn remove(&self, partitions: &BTreeSet<TopicPartition>) {
+        let mut inner = self.lock();
+        for partition in partitions {
+            inner.held.remove(partition);
+        }
+    }
+
+    /// Whether batches of this assignment still go to the consumer of events.
+    pub fn is_reading(&self, partition: &TopicPartition, generation: Generation) -> bool {
+        let inner = self.lock();
+        inner.held.get(partition).is_some_and(|held| held.is_reading && held.generation == generation)
+    }
+
+    /// Sets who this member is from now on.
+    pub fn set_identity(&self, identity: Identity) {
+        self.lock().identity = identity;
+    }
+
+    /// Who this member is, and those of `offsets` that it may commit: of an assignment that it
+    /// still has, and not behind what is committed already.
+    pub fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Offset>) {
+        let inner = self.lock();
+        let counts = |offset: &&Offset| {
+            inner
+                .held
+                .get(&offset.partition)
+                .is_some_and(|held| held.generation == offset.generation && held.committed < offset.next)
+        };
+        (inner.identity.clone(), offsets.iter().filter(counts).cloned().collect())
+    }
+
+    /// Remembers what the coordinator agreed to.
+    pub fn committed(&self, offsets: &[Offset]) {
+        let mut inner = self.lock();
+        for offset in offsets {
+            if let Some(held) = inner.held.get_mut(&offset.partition)
+                && held.generation == offset.generation
+            {
+                held.committed = held.committed.max(offset.next);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no panic while locked")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offset(partition: &TopicPartition, generation: Generation, next: i64) -> Offset {
+        Offset { partition: partition.clone(), generation, next }
+    }
+
+    #[test]
+    fn only_the_current_assignment_commits_and_only_forwards() {
+        let assignments = Assignments::default();
+        let partition = TopicPartition::new("t", 0);
+        let first = assignments.add(&partition);
+        assignments.committed(&[offset(&partition, first, 10)]);
+        let asked = [offset(&partition, first, 10), offset(&partition, first, 11)];
+        assert_eq!(assignments.committable(&asked).1, asked[1..]);
+
+        let second = assignments.add(&partition);
+        assert!(second > first);
+        assert_eq!(assignments.committable(&asked).1, []);
+        assert_eq!(assignments.committable(&[offset(&partition, second, 5)]).1.len(), 1);
+    }
+
+    #[test]
+    fn a_revoked_partition_commits_until_it_is_given_up() {
+        let assignments = Assignments::default();
+        let partition = TopicPartition::new("t", 0);
+        let all = BTreeSet::from([partition.clone()]);
+        let generation = assignments.add(&partition);
+        assert!(assignments.is_reading(&partition, generation));
+        assignments.stop_reading(&all);
+        assert!(!assignments.is_reading(&partition, generation));
+        assert_eq!(assignments.renew(&partition, generation), None);
+        assert_eq!(assignments.committable(&[offset(&partition, generation, 1)]).1.len(), 1);
+        assignments.remove(&all);
+        assert_eq!(assignments.committable(&[offset(&partition, generation, 1)]).1, []);
+    }
+}

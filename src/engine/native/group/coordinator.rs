@@ -1,0 +1,226 @@
+//! The requests of a group's member to the group's coordinator, and what its refusals mean.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        ApiKey, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+        OffsetCommitRequest, SyncGroupRequest,
+        join_group_request::JoinGroupRequestProtocol,
+        leave_group_request::MemberIdentity,
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        sync_group_request::SyncGroupRequestAssignment,
+    },
+    protocol::{Request, StrBytes},
+};
+
+use super::{Assignor, Identity};
+use crate::engine::{
+    EngineError, ErrorKind, Offset,
+    native::{
+        cluster::{Cluster, Lane},
+        error::check,
+    },
+};
+
+/// What a group protocol is called for consumers.
+const PROTOCOL_TYPE: &str = "consumer";
+
+/// The coordinator of one group, wherever it is.
+#[derive(Clone, Debug)]
+pub(super) struct Coordinator {
+    pub cluster: Arc<Cluster>,
+    pub group: String,
+    /// The `group.instance.id` of a static member (KIP-345).
+    pub instance: Option<String>,
+}
+
+/// Why the coordinator does not agree.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// To join with this id (KIP-394).
+    JoinAs(String),
+    /// The group is rebalancing; the membership holds.
+    Rebalance,
+    /// The membership, or its generation, is over.
+    Over(EngineError),
+    /// Asking again may help.
+    Again(EngineError),
+    /// Nothing helps.
+    Fatal(EngineError),
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        match error.kind {
+            ErrorKind::Fatal => Refusal::Fatal(error),
+            ErrorKind::Retriable | ErrorKind::Unreachable => Refusal::Again(error),
+        }
+    }
+}
+
+impl Coordinator {
+    /// Joins; resolves when every member has, or `limit` passes.
+    pub async fn join(
+        &self,
+        identity: &Identity,
+        protocols: &[(Assignor, Bytes)],
+        session_timeout: Duration,
+        rebalance_timeout: Duration,
+    ) -> Result<JoinGroupResponse, Refusal> {
+        let protocols = protocols.iter().map(|(assignor, subscription)| {
+            JoinGroupRequestProtocol::default()
+                .with_name(StrBytes::from_static_str(assignor.name()))
+                .with_metadata(subscription.clone())
+        });
+        let request = JoinGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_session_timeout_ms(millis(session_timeout))
+            .with_rebalance_timeout_ms(millis(rebalance_timeout))
+            .with_member_id(text(&identity.member))
+            .with_group_instance_id(self.instance.as_deref().map(text))
+            .with_protocol_type(StrBytes::from_static_str(PROTOCOL_TYPE))
+            .with_protocols(protocols.collect());
+        let response = self.call(Lane::Group, request, self.patience(rebalance_timeout)).await?;
+        if check(response.error_code).is_err_and(|error| error.0 == ResponseError::MemberIdRequired) {
+            return Err(Refusal::JoinAs(response.member_id.to_string()));
+        }
+        self.agreed(response.error_code, "joining")?;
+        Ok(response)
+    }
+
+    /// Hands in the assignment, for the leader, and asks for this member's.
+    pub async fn sync(
+        &self,
+        identity: &Identity,
+        assignor: &str,
+        assignments: Vec<(String, Bytes)>,
+        rebalance_timeout: Duration,
+    ) -> Result<Bytes, Refusal> {
+        let assignments = assignments.into_iter().map(|(member, assignment)| {
+            SyncGroupRequestAssignment::default()
+                .with_member_id(StrBytes::from_string(member))
+                .with_assignment(assignment)
+        });
+        let request = SyncGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(identity.generation)
+            .with_member_id(text(&identity.member))
+            .with_group_instance_id(self.instance.as_deref().map(text))
+            .with_protocol_type(Some(StrBytes::from_static_str(PROTOCOL_TYPE)))
+            .with_protocol_name(Some(text(assignor)))
+            .with_assignments(assignments.collect());
+        let response = self.call(Lane::Group, request, self.patience(rebalance_timeout)).await?;
+        self.agreed(response.error_code, "synchronising")?;
+        Ok(response.assignment)
+    }
+
+    /// Says that this member is alive.
+    pub async fn heartbeat(&self, identity: &Identity, limit: Duration) -> Result<(), Refusal> {
+        let request = HeartbeatRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(identity.generation)
+            .with_member_id(text(&identity.member))
+            .with_group_instance_id(self.instance.as_deref().map(text));
+        let response = self.call(Lane::Control, request, limit).await?;
+        self.agreed(response.error_code, "heartbeat")
+    }
+
+    /// Commits offsets, all or, with an error, perhaps some.
+    pub async fn commit(&self, identity: &Identity, offsets: &[Offset]) -> Result<(), Refusal> {
+        let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
+        for offset in offsets {
+            let partition = OffsetCommitRequestPartition::default()
+                .with_partition_index(offset.partition.partition)
+                .with_committed_offset(offset.next)
+                .with_committed_metadata(Some(StrBytes::default()));
+            let name = &*offset.partition.topic;
+            match topics.iter_mut().find(|topic| topic.name.as_str() == name) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(
+                    OffsetCommitRequestTopic::default()
+                        .with_name(text(name).into())
+                        .with_partitions(vec![partition]),
+                ),
+            }
+        }
+        let request = OffsetCommitRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id_or_member_epoch(identity.generation)
+            .with_member_id(text(&identity.member))
+            .with_group_instance_id(self.instance.as_deref().map(text))
+            .with_topics(topics);
+        let limit = self.cluster.settings.request_timeout;
+        let response = self.call(Lane::Control, request, limit).await?;
+        let mut answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+        answers.try_for_each(|partition| self.agreed(partition.error_code, "committing offsets"))
+    }
+
+    /// Leaves the group, so that the others need not wait for the session to end.
+    pub async fn leave(&self, identity: &Identity, limit: Duration) -> Result<(), Refusal> {
+        let broker = self.cluster.coordinator(&self.group).await?;
+        let connection = self.cluster.connection(broker, Lane::Control).await?;
+        let request = LeaveGroupRequest::default().with_group_id(self.group_id());
+        // Version 3 names several members (KIP-345).
+        let request = match connection.version(ApiKey::LeaveGroup).map_err(EngineError::from)? {
+            ..3 => request.with_member_id(text(&identity.member)),
+            _ => {
+                let member = MemberIdentity::default().with_member_id(text(&identity.member));
+                request.with_members(vec![member])
+            }
+        };
+        let response = connection.call_within(request, limit).await.map_err(EngineError::from)?;
+        self.agreed(response.error_code, "leaving")
+    }
+
+    /// Sends a request to the coordinator; one that cannot be reached is looked up anew.
+    pub async fn call<R: Request>(
+        &self,
+        lane: Lane,
+        request: R,
+        limit: Duration,
+    ) -> Result<R::Response, EngineError> {
+        let answer = async {
+            let broker = self.cluster.coordinator(&self.group).await?;
+            let connection = self.cluster.connection(broker, lane).await?;
+            Ok(connection.call_within(request, limit).await?)
+        };
+        let answer = answer.await;
+        if answer.is_err() {
+            self.cluster.forget_coordinator(&self.group);
+        }
+        answer
+    }
+
+    /// What an error code in an answer means.
+    pub fn agreed(&self, code: i16, what: &str) -> Result<(), Refusal> {
+        let Err(error) = check(code) else { return Ok(()) };
+        let what = format!("group {}: {what}", self.group);
+        match error.0 {
+            ResponseError::RebalanceInProgress => Err(Refusal::Rebalance),
+            ResponseError::UnknownMemberId | ResponseError::IllegalGeneration => {
+                Err(Refusal::Over(error.because(what, None)))
+            }
+            _ => Err(self.cluster.failed(error, &what, None).into()),
+        }
+    }
+
+    pub fn group_id(&self) -> GroupId {
+        GroupId(text(&self.group))
+    }
+
+    /// The limit of a request that waits for all other members.
+    fn patience(&self, rebalance_timeout: Duration) -> Duration {
+        self.cluster.settings.request_timeout.max(rebalance_timeout + Duration::from_secs(5))
+    }
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

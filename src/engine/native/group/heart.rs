@@ -1,0 +1,112 @@
+//! Heartbeats: sent in the background for as long as a generation lasts, whatever else happens.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Identity, Task,
+    coordinator::{Coordinator, Refusal},
+};
+use crate::engine::EngineError;
+
+/// How the membership stands.
+#[derive(Clone, Debug)]
+pub(super) enum Pulse {
+    /// As it was.
+    Steady,
+    /// The group rebalances: join again. The membership holds.
+    Rebalance,
+    /// The membership is over: the session ended or the coordinator does not know it.
+    Lost(String),
+    /// Nothing helps.
+    Fatal(EngineError),
+}
+
+/// The heartbeats of one generation; dropped, they end.
+#[derive(Debug)]
+pub(super) struct Heart {
+    pulse: watch::Receiver<Pulse>,
+    _task: Task,
+}
+
+impl Heart {
+    /// Starts to send heartbeats.
+    pub fn start(
+        coordinator: Coordinator,
+        identity: Identity,
+        interval: Duration,
+        session_timeout: Duration,
+    ) -> Heart {
+        let (sender, pulse) = watch::channel(Pulse::Steady);
+        let task = tokio::spawn(beat(coordinator, identity, interval, session_timeout, sender));
+        Heart { pulse, _task: Task(task) }
+    }
+
+    /// Waits until the group rebalances or the membership is over.
+    pub async fn disturbed(&mut self) -> Pulse {
+        self.wait(|pulse| !matches!(pulse, Pulse::Steady)).await
+    }
+
+    /// Waits until the membership is over.
+    pub async fn stopped(&mut self) -> Pulse {
+        self.wait(|pulse| matches!(pulse, Pulse::Lost(_) | Pulse::Fatal(_))).await
+    }
+
+    async fn wait(&mut self, until: impl FnMut(&Pulse) -> bool) -> Pulse {
+        match self.pulse.wait_for(until).await {
+            Ok(pulse) => pulse.clone(),
+            Err(_) => Pulse::Lost("the heartbeats ended".to_owned()),
+        }
+    }
+}
+
+async fn beat(
+    coordinator: Coordinator,
+    identity: Identity,
+    interval: Duration,
+    session_timeout: Duration,
+    pulse: watch::Sender<Pulse>,
+) {
+    let mut alive = Instant::now();
+    let mut failures = 0;
+    loop {
+        let pause = match failures {
+            0 => interval,
+            failures => coordinator.cluster.settings.retry.pause(failures).min(interval),
+        };
+        sleep(pause.min((alive + session_timeout).saturating_duration_since(Instant::now()))).await;
+        let left = (alive + session_timeout).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let text = format!("no heartbeat reached the coordinator within {session_timeout:?}");
+            pulse.send_replace(Pulse::Lost(text));
+            return;
+        }
+        // A third of the session leaves time to find the coordinator elsewhere.
+        let limit = (session_timeout / 3).min(left);
+        let sent = Instant::now();
+        match tokio::time::timeout(left, coordinator.heartbeat(&identity, limit)).await {
+            Ok(Ok(())) => (alive, failures) = (sent, 0),
+            Ok(Err(Refusal::Rebalance)) => {
+                (alive, failures) = (sent, 0);
+                pulse.send_replace(Pulse::Rebalance);
+            }
+            Ok(Err(Refusal::Over(error))) => {
+                pulse.send_replace(Pulse::Lost(error.to_string()));
+                return;
+            }
+            Ok(Err(Refusal::Fatal(error))) => {
+                pulse.send_replace(Pulse::Fatal(error));
+                return;
+            }
+            Ok(Err(Refusal::Again(error))) => {
+                failures += 1;
+                tracing::debug!(%error, group = coordinator.group, "heartbeat failed");
+            }
+            Ok(Err(Refusal::JoinAs(_))) | Err(_) => failures += 1,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Says who this client is: SaslHandshake, then SaslAuthenticate as often as the mechanism needs
+//! (KIP-43, KIP-152).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::{SaslAuthenticateRequest, SaslHandshakeRequest},
+    protocol::StrBytes,
+};
+
+use super::{
+    connection::Connection,
+    error::{WireError, check},
+    scram::Scram,
+    settings::{Mechanism, SaslSettings},
+};
+
+/// Authenticates a connection; returns how long that holds, if it ends (KIP-368).
+///
+/// # Errors
+/// [`WireError::Authentication`] when either side refuses the other.
+pub async fn authenticate(
+    connection: &Connection,
+    settings: &SaslSettings,
+    limit: Duration,
+) -> Result<Option<Duration>, WireError> {
+    let conversation = Conversation { connection, limit };
+    conversation.choose(settings.mechanism).await?;
+    match Scram::start(settings.mechanism, &settings.username, &nonce()) {
+        None => {
+            let (username, password) = (&settings.username, &settings.password.0);
+            let (_, lifetime) = conversation.say(format!("\0{username}\0{password}")).await?;
+            Ok(lifetime)
+        }
+        Some(scram) => {
+            let (challenge, _) = conversation.say(scram.first()).await?;
+            let answer = scram.answer(&challenge, &settings.password.0);
+            let (last, expected) = answer.map_err(|message| conversation.failed(message))?;
+            let (proof, lifetime) = conversation.say(last).await?;
+            expected.check(&proof).map_err(|message| conversation.failed(message))?;
+            Ok(lifetime)
+        }
+    }
+}
+
+struct Conversation<'a> {
+    connection: &'a Connection,
+    limit: Duration,
+}
+
+impl Conversation<'_> {
+    async fn choose(&self, mechanism: Mechanism) -> Result<(), WireError> {
+        let request =
+            SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.as_str()));
+        let response = self.connection.call_within(request, self.limit).await?;
+        check(response.error_code).map_err(|error| {
+            let offered: Vec<_> = response.mechanisms.iter().map(StrBytes::as_str).collect();
+            let (name, offered) = (mechanism.as_str(), offered.join(", "));
+            self.failed(format!("{error}: sasl.mechanism {name} is not among the broker's: {offered}"))
+        })
+    }
+
+    /// Sends one message and returns the broker's, with how long the authentication holds.
+    async fn say(&self, message: String) -> Result<(String, Option<Duration>), WireError> {
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
+        let response = self.connection.call_within(request, self.limit).await?;
+        check(response.error_code).map_err(|error| match response.error_message.as_deref() {
+            Some(message) => self.failed(format!("{error}: {message}")),
+            None => self.failed(error.to_string()),
+        })?;
+        let lifetime = u64::try_from(response.session_lifetime_ms).ok().filter(|millis| *millis > 0);
+        let answer = String::from_utf8_lossy(&response.auth_bytes).into_owned();
+        Ok((answer, lifetime.map(Duration::from_millis)))
+    }
+
+    fn failed(&self, message: String) -> WireError {
+        WireError::Authentication { broker: self.connection.broker().to_owned(), message }
+    }
+}
+
+/// Random text of 128 bits.
+fn nonce() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

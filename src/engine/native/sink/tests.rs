@@ -1,0 +1,176 @@
+//! The sink on a broker that fails: nothing missing, nothing twice, order kept, or a clear error.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+
+use super::*;
+use crate::{
+    broker::{ApiKey, Broker, Fault, FaultAction},
+    engine::native::testing::{batch, embedded, fresh, read_all, value},
+};
+
+const BATCHES: usize = 60;
+const RECORDS: usize = 50;
+
+struct Setup {
+    broker: Broker,
+    client: Client,
+    settings: ClientSettings,
+    to: TopicPartition,
+}
+
+async fn setup(properties: &[(&str, &str)]) -> Setup {
+    let (broker, mut settings) = embedded().await;
+    let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    settings.properties.extend(properties);
+    let client = Client::connect(&settings).await.unwrap();
+    let topic = fresh("faults");
+    client.create_topic(&topic, 1, None, &[]).await.unwrap();
+    Setup { broker, client, settings, to: TopicPartition::new(topic, 0) }
+}
+
+/// Writes all batches at once and returns the receipts.
+async fn write(sink: &mut NativeSink, to: &TopicPartition) -> Vec<Result<Receipt, EngineError>> {
+    let mut receipts = Vec::new();
+    for i in 0..BATCHES {
+        receipts.push(sink.send(batch(to, RECORDS, i * RECORDS)));
+    }
+    let mut results = Vec::new();
+    for receipt in receipts {
+        results.push(receipt.await);
+    }
+    results
+}
+
+async fn assert_exactly_once_in_order(setup: &Setup, what: &str) {
+    let (start, end) = setup.broker.offsets(&setup.to.topic, 0).unwrap();
+    assert_eq!((start, end), (0, (BATCHES * RECORDS) as i64), "{what}");
+    let expected: Vec<_> = (0..BATCHES * RECORDS).map(value).collect();
+    assert!(read_all(&setup.client, &setup.to, end).await == expected, "{what}: not in order");
+}
+
+fn produce(action: FaultAction, after: u64, times: u64) -> Fault {
+    Fault::once(ApiKey::Produce, action).after(after).times(times)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_retried_is_written_once_and_in_order() {
+    use ResponseError::*;
+    let errors =
+        [NotLeaderOrFollower, RequestTimedOut, NotEnoughReplicas, UnknownTopicOrPartition, MessageTooLarge];
+    let actions =
+        [FaultAction::Close, FaultAction::LoseResponse, FaultAction::Delay(Duration::from_millis(50))]
+            .into_iter()
+            .chain(errors.map(|error| FaultAction::Error(error.code())));
+    for action in actions {
+        for (after, times) in [(0, 1), (1, 3), (7, 4), (20, 1)] {
+            let setup = setup(&[]).await;
+            let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+            setup.broker.inject(produce(action, after, times));
+            let what = format!("{action:?} after {after}, {times} times");
+            for result in write(&mut sink, &setup.to).await {
+                assert!(result.expect(&what).refused.is_empty());
+            }
+            assert_exactly_once_in_order(&setup, &what).await;
+            sink.close().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_faults_loses_and_doubles_nothing() {
+    for seed in 0..5u64 {
+        let setup = setup(&[]).await;
+        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        for i in 0..12 {
+            let action = match (seed + i) % 3 {
+                0 => FaultAction::Close,
+                1 => FaultAction::LoseResponse,
+                _ => FaultAction::Error(ResponseError::NotLeaderOrFollower.code()),
+            };
+            setup.broker.inject(produce(action, i * (5 + seed), 1));
+        }
+        for result in write(&mut sink, &setup.to).await {
+            result.unwrap();
+        }
+        assert_exactly_once_in_order(&setup, &format!("seed {seed}")).await;
+        sink.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uncertain_delivery_spends_the_sink_and_a_new_one_goes_on() {
+    use ResponseError::*;
+    for error in [OutOfOrderSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced] {
+        let setup = setup(&[]).await;
+        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        setup.broker.inject(produce(FaultAction::Error(error.code()), 10, 1));
+        let results = write(&mut sink, &setup.to).await;
+        let written = results.iter().take_while(|result| result.is_ok()).count();
+        assert_eq!(written, 10, "{error}");
+        for failed in &results[written..] {
+            let failed = failed.as_ref().unwrap_err();
+            assert_eq!(failed.kind, ErrorKind::Retriable);
+            assert_eq!(failed.partition.as_ref(), Some(&setup.to));
+        }
+        let later = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
+        assert_eq!(later.kind, ErrorKind::Retriable);
+        sink.close().await;
+        // The owner reads again from what was acknowledged.
+        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        let mut receipts = Vec::new();
+        for i in written..BATCHES {
+            receipts.push(sink.send(batch(&setup.to, RECORDS, i * RECORDS)));
+        }
+        for receipt in receipts {
+            receipt.await.unwrap();
+        }
+        assert_exactly_once_in_order(&setup, &error.to_string()).await;
+        sink.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_authorised_is_fatal() {
+    let setup = setup(&[]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let error = ResponseError::TopicAuthorizationFailed.code();
+    setup.broker.inject(produce(FaultAction::Error(error), 0, u64::MAX));
+    let failed = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
+    assert_eq!(failed.kind, ErrorKind::Fatal);
+    assert!(failed.message.contains("TOPIC_AUTHORIZATION_FAILED"), "{failed}");
+    sink.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_delivery_timeout_ends_the_attempts() {
+    let setup = setup(&[("request.timeout.ms", "400"), ("delivery.timeout.ms", "600")]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let error = ResponseError::NotEnoughReplicas.code();
+    setup.broker.inject(produce(FaultAction::Error(error), 0, u64::MAX));
+    let failed = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
+    assert_eq!(failed.kind, ErrorKind::Retriable);
+    assert!(failed.message.contains("delivery.timeout.ms"), "{failed}");
+    assert!(failed.message.contains("NOT_ENOUGH_REPLICAS"), "{failed}");
+    sink.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
+    let setup = setup(&[]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    setup.broker.inject(produce(FaultAction::Delay(Duration::from_secs(20)), 0, u64::MAX));
+    let receipt = sink.send(batch(&setup.to, 1, 0));
+    sink.close().await;
+    assert_eq!(receipt.await.unwrap_err().kind, ErrorKind::Retriable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_batch_is_acknowledged_at_once() {
+    let setup = setup(&[]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let empty = OutputBatch { destination: setup.to.clone(), chunks: Vec::new() };
+    assert!(sink.send(empty).await.unwrap().refused.is_empty());
+    sink.close().await;
+}

@@ -1,1 +1,0 @@
-//! `verify`: proves what stands in the destination against the source.

@@ -1,0 +1,288 @@
+//! Compares the records that a partition should hold, in their order, with those it holds.
+//!
+//! The usual case costs one comparison a record: the next one is the expected one. At the first
+//! that is not, the comparison looks ahead and takes the explanation under which most of what
+//! follows is as expected: a gap, a chunk written again, records early or late, wrong bytes.
+//! Identical records may occur any number of times, so a record alone never tells its position.
+
+use std::collections::VecDeque;
+
+use super::{
+    findings::{Actual, Findings, Kind},
+    fingerprint::Fingerprint,
+    index::Index,
+};
+
+/// How many records are looked at to explain a mismatch.
+const LOOKAHEAD: usize = 128;
+
+/// How many findings weigh against an explanation at most.
+const COST_MAX: usize = 8;
+
+/// How many records behind an early one tell whether the others come back.
+const FOLLOWERS: usize = 16;
+
+/// A comparison that takes the actual records one by one.
+#[derive(Debug)]
+pub struct Comparison<'a> {
+    expected: &'a [Fingerprint],
+    /// Built at the first mismatch.
+    index: Option<Index>,
+    seen: Vec<bool>,
+    /// Every position below is seen or passed over.
+    frontier: usize,
+    /// The position expected next while away from the frontier: in a chunk written again or
+    /// among records that are early.
+    away: Option<usize>,
+    ahead: VecDeque<Ahead>,
+    /// Position and offset of each record that counts as a duplicate.
+    repeated: Vec<(usize, i64)>,
+    findings: Findings,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    actual: Actual,
+    /// Whether it is expected anywhere; `None` until someone asks.
+    known: Option<bool>,
+}
+
+/// An explanation of a mismatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Explanation {
+    /// The position that the record has.
+    position: usize,
+    /// How many records from this one on are as expected under it.
+    explained: usize,
+    /// How many findings it brings about.
+    cost: usize,
+    /// Whether the records between the frontier and the position are given up.
+    gap: bool,
+}
+
+impl<'a> Comparison<'a> {
+    /// A comparison with `expected`.
+    pub fn new(expected: &'a [Fingerprint]) -> Comparison<'a> {
+        Comparison {
+            expected,
+            index: None,
+            seen: vec![false; expected.len()],
+            frontier: 0,
+            away: None,
+            ahead: VecDeque::new(),
+            repeated: Vec::new(),
+            findings: Findings::default(),
+        }
+    }
+
+    /// Takes the next actual record.
+    #[inline]
+    pub fn push(&mut self, actual: Actual) {
+        if self.ahead.is_empty() && self.away.is_none() && self.is_next(&actual.fingerprint) {
+            self.seen[self.frontier] = true;
+            self.frontier += 1;
+        } else {
+            self.ahead.push_back(Ahead { actual, known: None });
+            self.settle(false);
+        }
+    }
+
+    /// The findings, after the last actual record.
+    pub fn finish(mut self) -> Findings {
+        self.settle(true);
+        let unseen = (0..self.expected.len()).filter(|&position| !self.seen[position]);
+        self.repeated.sort_unstable_by_key(|&(position, offset)| (self.expected[position], offset));
+        let mut used = vec![false; self.repeated.len()];
+        for position in unseen {
+            let fingerprint = self.expected[position];
+            let of = |&(position, _): &(usize, i64)| self.expected[position];
+            let first = self.repeated.partition_point(|repeated| of(repeated) < fingerprint);
+            let same = self.repeated[first..].iter().take_while(|repeated| of(repeated) == fingerprint);
+            match same.zip(first..).find(|&(_, at)| !used[at]) {
+                // Identical to one that was there once too often: then it is that one, elsewhere.
+                Some((&(as_position, offset), at)) => {
+                    used[at] = true;
+                    self.findings.take_back(Kind::Duplicate, Some(as_position), Some(offset));
+                    self.findings.add(Kind::Reordered, Some(position), Some(offset));
+                }
+                None => self.findings.add_missing(fingerprint, position),
+            }
+        }
+        self.findings
+    }
+
+    /// Whether the frontier's record, which must not have been seen early, is this one.
+    #[inline]
+    fn is_next(&self, fingerprint: &Fingerprint) -> bool {
+        self.expected.get(self.frontier) == Some(fingerprint) && !self.seen[self.frontier]
+    }
+
+    /// Handles the records ahead; unless `ended`, those that need a longer look wait for it.
+    fn settle(&mut self, ended: bool) {
+        while let Some(head) = self.ahead.front() {
+            let fingerprint = head.actual.fingerprint;
+            while self.seen.get(self.frontier) == Some(&true) {
+                self.frontier += 1;
+            }
+            self.away = self.away.filter(|&position| position != self.frontier);
+            if self.away.is_none() && self.is_next(&fingerprint) {
+                self.take(self.frontier);
+            } else if !ended && self.ahead.len() <= LOOKAHEAD {
+                return;
+            } else {
+                self.resolve(fingerprint, ended);
+            }
+        }
+    }
+
+    /// Handles the head, which is not the frontier's record or comes while away from it.
+    fn resolve(&mut self, head: Fingerprint, ended: bool) {
+        self.ahead.make_contiguous();
+        if let Some(position) = self.away {
+            let back = if self.is_next(&head) { self.run(0, self.frontier) } else { 0 };
+            let on = self.run(0, position);
+            match on > back {
+                true => self.take(position),
+                false => self.away = None,
+            }
+            return;
+        }
+        if self.is_known(0) {
+            let best = self.explain(&head, ended);
+            if best.gap {
+                self.frontier = best.position;
+            } else {
+                self.away = Some(best.position);
+            }
+            self.take(best.position);
+        } else {
+            self.take_foreign();
+        }
+    }
+
+    /// The head is the record at `position`.
+    fn take(&mut self, position: usize) {
+        let Some(head) = self.ahead.pop_front() else { return };
+        let offset = Some(head.actual.offset);
+        if std::mem::replace(&mut self.seen[position], true) {
+            self.repeated.push((position, head.actual.offset));
+            self.findings.add(Kind::Duplicate, Some(position), offset);
+        } else if position == self.frontier {
+            self.frontier += 1;
+        } else {
+            self.findings.add(Kind::Reordered, Some(position), offset);
+        }
+        if self.away.is_some() {
+            self.away = Some(position + 1);
+        }
+    }
+
+    /// The head is expected nowhere. It has wrong bytes if what follows goes on as if it had
+    /// taken a place, and is a phantom if what follows goes on as if it were not there.
+    fn take_foreign(&mut self) {
+        let strangers = (0..self.ahead.len()).take_while(|&at| !self.is_known(at)).count();
+        let replaced = self.run(strangers, self.frontier + strangers);
+        let inserted = self.run(strangers, self.frontier);
+        let Some(head) = self.ahead.pop_front() else { return };
+        let stranger = head.actual.fingerprint;
+        let expected = self.expected.get(self.frontier);
+        // Without a hint from what follows, half of the record must be as expected.
+        let is_like =
+            |expected: &Fingerprint| expected.place == stranger.place || expected.content == stranger.content;
+        let replaces = replaced > inserted || replaced == inserted && expected.is_some_and(is_like);
+        if expected.is_some() && replaces {
+            self.findings.add_foreign(head.actual, Some((self.expected[self.frontier], self.frontier)));
+            self.seen[self.frontier] = true;
+            self.frontier += 1;
+        } else {
+            self.findings.add_foreign(head.actual, None);
+        }
+    }
+
+    /// The best explanation of the head, which is expected somewhere.
+    fn explain(&mut self, head: &Fingerprint, ended: bool) -> Explanation {
+        let len = self.ahead.len();
+        // How many records match from the frontier on if those before them are set aside.
+        let home: Vec<usize> = (0..=len).map(|at| self.run(at, self.frontier)).collect();
+        let index = self.index.take().unwrap_or_else(|| Index::new(self.expected));
+        let mut best: Option<Explanation> = None;
+        for position in index.near(self.expected, head, self.frontier) {
+            let run = self.run(0, position);
+            let mut consider = |explained, end: usize, cost, gap| {
+                // At the end of the partition, what is left over is missing.
+                let rest = if ended && explained == len { self.expected.len() - end } else { 0 };
+                let explanation = Explanation { position, explained, cost: cost + rest, gap };
+                if best.is_none_or(|best| explanation.beats(&best)) {
+                    best = Some(explanation);
+                }
+            };
+            // Away for a while, and back to the frontier.
+            let back = (1..=run).filter(|&length| home[length] > 0);
+            if let Some(length) = back.max_by_key(|&length| (length + home[length], len - length)) {
+                let end = self.frontier + home[length];
+                consider(length + home[length], end, self.cost_away(position, length), false);
+            }
+            if position < self.frontier {
+                // Once more from there, or late, perhaps up to the frontier and on.
+                let end = self.frontier.max(position + run);
+                consider(run, end, self.cost_away(position, run), false);
+                continue;
+            }
+            // The records in between are given up, unless what comes after these is among them.
+            let gap = position - self.frontier;
+            consider(run, position + run, gap, true);
+            let between = |follower: &&Ahead| {
+                index.occurs(self.expected, &follower.actual.fingerprint, self.frontier..position)
+            };
+            let followers = self.ahead.range(run..len.min(run + FOLLOWERS));
+            let back = followers.clone().filter(between).count();
+            let at_once = followers.clone().next().is_some_and(|follower| between(&follower));
+            if run < gap && (at_once || 2 * back > followers.len()) {
+                consider(run, self.frontier, run, false);
+            }
+        }
+        self.index = Some(index);
+        best.expect("the head is expected somewhere")
+    }
+
+    /// The findings that taking `length` records from `position` on brings about: one for each
+    /// that was seen before or is early. Those that are late make up for one missing.
+    fn cost_away(&self, position: usize, length: usize) -> usize {
+        if position >= self.frontier {
+            return length;
+        }
+        let end = self.frontier.min(position + length);
+        self.seen[position..end].iter().filter(|&&seen| seen).count()
+    }
+
+    /// How many records ahead, from the `at`-th on, are those expected from `position` on.
+    fn run(&self, at: usize, position: usize) -> usize {
+        let expected = self.expected.get(position..).unwrap_or_default();
+        let ahead = self.ahead.as_slices().0.get(at..).unwrap_or_default();
+        ahead
+            .iter()
+            .zip(expected)
+            .take_while(|(ahead, expected)| ahead.actual.fingerprint == **expected)
+            .count()
+    }
+
+    fn is_known(&mut self, at: usize) -> bool {
+        let ahead = &mut self.ahead[at];
+        *ahead.known.get_or_insert_with(|| {
+            let index = self.index.get_or_insert_with(|| Index::new(self.expected));
+            index.contains(self.expected, &ahead.actual.fingerprint)
+        })
+    }
+}
+
+impl Explanation {
+    /// More explained wins, less what it costs; then fewer findings; then the earlier candidate.
+    /// From some number on, findings cost no more: a long chunk has one cause.
+    fn beats(&self, other: &Explanation) -> bool {
+        let rank = |of: &Explanation| (of.explained + COST_MAX - of.cost.min(COST_MAX), usize::MAX - of.cost);
+        rank(self) > rank(other)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What a partition of the destination should hold, computed from the source.
+
+use super::fingerprint::{Fingerprint, key_hash};
+use crate::{
+    batch::{PartitionBatch, Span},
+    records::{self, BatchHeader, EncodedBatch, HEADER_LEN},
+    transform::{self, Transform},
+};
+
+/// Large enough that the expected output of a batch is nearly always one chunk.
+const CHUNK_LIMIT: usize = 64 << 20;
+
+/// What should stand in a partition of the destination, and what in the dead letter topic.
+#[derive(Debug, Default)]
+pub struct Expected {
+    /// The output records in order.
+    pub sequence: Vec<Fingerprint>,
+    /// The hashes of their keys, when asked for.
+    pub keys: Vec<u64>,
+    /// The source records that cannot be transformed.
+    pub failed: Vec<Original>,
+    /// The source records whose output the destination did not take, as their letters say.
+    pub excused: Vec<(Original, Fingerprint)>,
+    /// The source records read.
+    pub read: u64,
+    offsets: OffsetRuns,
+}
+
+/// A source record as it should stand in the dead letter topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Its offset in the source.
+    pub offset: i64,
+    /// What it is.
+    pub fingerprint: Fingerprint,
+}
+
+/// How records are told apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity {
+    /// Timestamps do not count: the brokers stamp the records themselves.
+    pub without_timestamps: bool,
+    /// Keys are remembered, to follow the records of each.
+    pub with_keys: bool,
+}
+
+impl Identity {
+    /// The fingerprint of a record.
+    #[inline]
+    pub fn of(self, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) -> Fingerprint {
+        Fingerprint::of((!self.without_timestamps).then_some(timestamp), key, value, headers)
+    }
+}
+
+impl Expected {
+    /// Adds what becomes of the records of `batch`, the next one of the partition. `is_excused`
+    /// tells the offsets whose output the destination did not take.
+    pub fn add(
+        &mut self,
+        batch: &PartitionBatch,
+        transform: &mut dyn Transform,
+        outputs: Identity,
+        letters: Identity,
+        is_excused: impl Fn(i64) -> bool,
+    ) {
+        self.read += batch.records.len() as u64;
+        let transformed = transform::apply(transform, batch, CHUNK_LIMIT);
+        let mut failures = transformed.failures.iter().map(|failure| failure.index).peekable();
+        let mut inputs = batch.records.iter().enumerate();
+        for chunk in &transformed.chunks {
+            each_record(chunk, |timestamp, key, value, headers| {
+                let fingerprint = outputs.of(timestamp, key, value, headers);
+                // The output's source record is the next one that did not fail.
+                for (index, record) in inputs.by_ref() {
+                    if failures.next_if_eq(&index).is_some() {
+                        self.failed.push(original(batch, index, letters));
+                    } else if is_excused(record.offset) {
+                        self.excused.push((original(batch, index, letters), fingerprint));
+                        return;
+                    } else {
+                        self.offsets.push(self.sequence.len(), record.offset);
+                        self.sequence.push(fingerprint);
+                        if outputs.with_keys {
+                            self.keys.push(key_hash(key));
+                        }
+                        return;
+                    }
+                }
+            });
+        }
+        self.failed.extend(failures.map(|index| original(batch, index, letters)));
+    }
+
+    /// The source offset of the expected record at `position`.
+    pub fn offset(&self, position: usize) -> i64 {
+        self.offsets.get(position)
+    }
+}
+
+fn original(batch: &PartitionBatch, index: usize, identity: Identity) -> Original {
+    let record = &batch.records[index];
+    let bytes = |span: Span| span.get(&batch.buffer);
+    let fingerprint = super::letters::fingerprint(
+        identity,
+        record.timestamp,
+        bytes(record.key),
+        bytes(record.value),
+        bytes(record.headers).unwrap_or_default(),
+    );
+    Original { offset: record.offset, fingerprint }
+}
+
+/// Calls `each` with timestamp, key, value and headers of every record of `chunk`.
+fn each_record(chunk: &EncodedBatch, mut each: impl FnMut(i64, Option<&[u8]>, Option<&[u8]>, &[u8])) {
+    let header = BatchHeader {
+        base_offset: 0,
+        size: chunk.bytes.len(),
+        leader_epoch: 0,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: chunk.count as i32 - 1,
+        base_timestamp: chunk.base_timestamp,
+        max_timestamp: chunk.max_timestamp,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        count: chunk.count as i32,
+    };
+    let mut read = Vec::with_capacity(chunk.count as usize);
+    let bytes = &chunk.bytes;
+    records::walk(&header, bytes, HEADER_LEN, bytes.len(), 0, &mut read)
+        .expect("what was just encoded is read");
+    for record in read {
+        let headers = record.headers.get(bytes).unwrap_or_default();
+        each(record.timestamp, record.key.get(bytes), record.value.get(bytes), headers);
+    }
+}
+
+/// The offsets of consecutive positions, which mostly ascend by one: a pair for each exception.
+#[derive(Debug, Default)]
+struct OffsetRuns {
+    runs: Vec<(usize, i64)>,
+}
+
+impl OffsetRuns {
+    #[inline]
+    fn push(&mut self, position: usize, offset: i64) {
+        let follows =
+            self.runs.last().is_some_and(|&(start, first)| first + (position - start) as i64 == offset);
+        if !follows {
+            self.runs.push((position, offset));
+        }
+    }
+
+    fn get(&self, position: usize) -> i64 {
+        let run = self.runs.partition_point(|&(start, _)| start <= position).checked_sub(1);
+        run.map_or(-1, |run| self.runs[run].1 + (position - self.runs[run].0) as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_found_across_gaps() {
+        let offsets = [5, 6, 7, 10, 11, 20];
+        let mut runs = OffsetRuns::default();
+        offsets.iter().enumerate().for_each(|(position, &offset)| runs.push(position, offset));
+        assert_eq!(runs.runs.len(), 3);
+        assert!(offsets.iter().enumerate().all(|(position, &offset)| runs.get(position) == offset));
+    }
+}

@@ -1,0 +1,149 @@
+//! Comparisons that ask for less than the order of a whole partition.
+
+use super::{
+    compare::Comparison,
+    findings::{Actual, Findings, Kind},
+    fingerprint::{Fingerprint, key_hash},
+};
+
+/// Compares without any order: each expected record must be there once.
+pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>) -> Findings {
+    let mut findings = Findings::default();
+    let mut order: Vec<usize> = (0..expected.len()).collect();
+    order.sort_unstable_by_key(|&position| (expected[position], position));
+    actual.sort_unstable_by_key(|actual| (actual.fingerprint, actual.offset));
+    let mut absent = Vec::new();
+    let mut foreign = Vec::new();
+    let mut actual = actual.into_iter().peekable();
+    let mut last = None;
+    for position in order {
+        let wanted = expected[position];
+        while let Some(extra) = actual.next_if(|next| next.fingerprint < wanted) {
+            match last {
+                Some((of, position)) if of == extra.fingerprint => {
+                    findings.add(Kind::Duplicate, Some(position), Some(extra.offset));
+                }
+                _ => foreign.push(extra),
+            }
+        }
+        match actual.next_if(|next| next.fingerprint == wanted) {
+            Some(_) => last = Some((wanted, position)),
+            None => absent.push((wanted, position)),
+        }
+    }
+    for extra in actual {
+        match last {
+            Some((of, position)) if of == extra.fingerprint => {
+                findings.add(Kind::Duplicate, Some(position), Some(extra.offset));
+            }
+            _ => foreign.push(extra),
+        }
+    }
+    pair(&mut findings, absent, foreign);
+    findings
+}
+
+/// A record that is nowhere expected stands for a missing one with its key and timestamp.
+fn pair(findings: &mut Findings, mut absent: Vec<(Fingerprint, usize)>, mut foreign: Vec<Actual>) {
+    absent.sort_unstable();
+    foreign.sort_unstable_by_key(|actual| (actual.fingerprint.place, actual.offset));
+    let mut foreign = foreign.into_iter().peekable();
+    for (wanted, position) in absent {
+        while let Some(stranger) = foreign.next_if(|next| next.fingerprint.place < wanted.place) {
+            findings.add_foreign(stranger, None);
+        }
+        match foreign.next_if(|next| next.fingerprint.place == wanted.place) {
+            Some(stranger) => findings.add_foreign(stranger, Some((wanted, position))),
+            None => findings.add_missing(wanted, position),
+        }
+    }
+    foreign.for_each(|stranger| findings.add_foreign(stranger, None));
+}
+
+/// Compares the records of each key in their order; `keys` are the hashes of the expected keys,
+/// and each actual record comes with its own. Records without a key have no order.
+pub fn compare_by_key(expected: &[Fingerprint], keys: &[u64], actual: Vec<(u64, Actual)>) -> Findings {
+    let mut order: Vec<usize> = (0..expected.len()).collect();
+    order.sort_by_key(|&position| keys[position]);
+    let sequence: Vec<_> = order.iter().map(|&position| expected[position]).collect();
+    let mut actual = actual;
+    actual.sort_by_key(|&(key, _)| key);
+    let mut findings = Findings::default();
+    let (mut start, mut rest) = (0, &actual[..]);
+    while start < order.len() || !rest.is_empty() {
+        let wanted = order.get(start).map(|&position| keys[position]);
+        let there = rest.first().map(|&(key, _)| key);
+        let key = wanted.into_iter().chain(there).min().expect("one of them has records left");
+        let end = start + order[start..].iter().take_while(|&&position| keys[position] == key).count();
+        let (group, after) = rest.split_at(rest.partition_point(|&(of, _)| of <= key));
+        let group = group.iter().map(|&(_, actual)| actual);
+        let found = if key == key_hash(None) {
+            compare_unordered(&sequence[start..end], group.collect())
+        } else {
+            let mut comparison = Comparison::new(&sequence[start..end]);
+            group.for_each(|actual| comparison.push(actual));
+            comparison.finish()
+        };
+        findings.absorb(found, |position| order[start + position]);
+        (start, rest) = (end, after);
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprints(contents: &[u64]) -> Vec<Fingerprint> {
+        contents.iter().map(|&content| Fingerprint { place: content / 100, content }).collect()
+    }
+
+    fn actual(contents: &[u64]) -> Vec<Actual> {
+        let all = fingerprints(contents).into_iter().enumerate();
+        all.map(|(offset, fingerprint)| Actual { fingerprint, offset: offset as i64 }).collect()
+    }
+
+    fn counts(found: &Findings) -> [u64; 5] {
+        let all = Kind::ALL.map(|kind| found.counts.of(kind));
+        [all[0], all[1], all[2], all[3], all[4]]
+    }
+
+    #[test]
+    fn without_order_only_the_number_of_each_counts() {
+        let compare = |expected: &[u64], there: &[u64]| {
+            counts(&compare_unordered(&fingerprints(expected), actual(there)))
+        };
+        assert_eq!(compare(&[3, 1, 2, 1], &[1, 1, 2, 3]), [0; 5]);
+        assert_eq!(compare(&[3, 1, 2, 1], &[1, 2, 3]), [1, 0, 0, 0, 0]);
+        assert_eq!(compare(&[3, 1, 2], &[1, 1, 1, 2, 3, 3]), [0, 3, 0, 0, 0]);
+        assert_eq!(compare(&[3, 1, 2], &[1, 50, 3]), [0, 0, 0, 1, 0]);
+        assert_eq!(compare(&[3, 1, 2], &[1, 500, 3]), [1, 0, 0, 0, 1]);
+        assert_eq!(compare(&[], &[7]), [0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn each_key_has_its_own_order() {
+        // The key is the ten's digit.
+        let key = |content: &u64| key_hash(Some(&(content / 10).to_le_bytes()));
+        let compare = |expected: &[u64], there: &[u64]| {
+            let keys: Vec<_> = expected.iter().map(key).collect();
+            let there = there.iter().map(key).zip(actual(there)).collect();
+            compare_by_key(&fingerprints(expected), &keys, there)
+        };
+        let expected = [10, 20, 11, 21, 12, 22];
+        assert!(compare(&expected, &expected).counts.total() == 0);
+        assert!(compare(&expected, &[20, 10, 11, 12, 21, 22]).counts.total() == 0);
+        let found = compare(&expected, &[10, 20, 22, 11, 21, 12]);
+        assert_eq!(counts(&found), [0, 0, 1, 0, 0]);
+        let found = compare(&expected, &[10, 20, 21, 12, 22]);
+        assert_eq!((counts(&found), found.samples[0].position), ([1, 0, 0, 0, 0], Some(2)));
+        assert_eq!(counts(&compare(&expected, &[10, 20, 11, 21, 12, 22, 30])), [0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn records_without_a_key_have_no_order() {
+        let keys = [key_hash(None); 3];
+        let there = actual(&[3, 1, 2]).into_iter().map(|actual| (key_hash(None), actual)).collect();
+        assert!(compare_by_key(&fingerprints(&[1, 2, 3]), &keys, there).counts.total() == 0);
+    }
+}

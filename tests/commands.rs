@@ -1,0 +1,121 @@
+//! The commands one after the other, as a user types them, on an embedded broker.
+
+use std::{
+    net::Ipv4Addr,
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+use topicmill::broker::{Broker, BrokerSettings};
+
+async fn broker() -> Broker {
+    let settings =
+        BrokerSettings { listen: (Ipv4Addr::LOCALHOST, 0).into(), memory: 256 << 20, partitions: 1 };
+    Broker::start(settings).await.expect("a free port")
+}
+
+/// Runs the program away from the runtime that serves the broker.
+async fn topicmill(broker: Option<&Broker>, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_topicmill"));
+    command.args(["--log-level", "warn"]).args(arguments.split(' '));
+    if let Some(broker) = broker {
+        command.args(["--brokers", &broker.address().to_string()]);
+    }
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    output.expect("it does not panic").expect("the program starts")
+}
+
+/// As [`topicmill`], and what it printed; it has to exit with `code`.
+async fn printed(broker: &Broker, code: i32, arguments: &str) -> String {
+    let output = topicmill(Some(broker), arguments).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_generated_and_transformed_verifies() {
+    let broker = broker().await;
+    let summary = printed(&broker, 0, "generate --topic s --partitions 2 --count 40000 --keys zipf").await;
+    assert!(summary.starts_with("40000 events in "), "{summary}");
+
+    let lag = objects(&printed(&broker, 0, "lag --source s --group g --json").await);
+    let behind: i64 = lag.iter().map(|of| of["lag"].as_i64().unwrap()).sum();
+    assert_eq!((lag.len(), behind), (2, 40000));
+    assert!(lag.iter().all(|of| of["committed"].is_null() && of["lag_seconds"].is_number()));
+
+    let run = "run --source s --destination d --group g --until-caught-up --admin off";
+    printed(&broker, 0, run).await;
+    let verify = "verify --source s --destination d --json";
+    let clean = json!({
+        "source": "s", "destination": "d", "dead_letter": "s_dead_letter", "missing": 0, "duplicates": 0,
+        "reordered": 0, "corrupt": 0, "phantom": 0, "misrouted": 0, "ok": true,
+    });
+    for order in ["partition", "key", "none"] {
+        assert_eq!(
+            objects(&printed(&broker, 0, &format!("{verify} --order {order}")).await),
+            [clean.clone()]
+        );
+    }
+    let lag = objects(&printed(&broker, 0, "lag --source s --group g --json").await);
+    assert!(lag.iter().all(|of| of["lag"] == 0 && of["lag_seconds"].is_null()), "{lag:?}");
+
+    // Events that nobody transformed, in the destination.
+    printed(&broker, 0, "generate --topic d --count 3 --seed 9").await;
+    let report = objects(&printed(&broker, 65, verify).await).remove(0);
+    assert_eq!((&report["phantom"], &report["ok"]), (&json!(3), &json!(false)));
+    let text = printed(&broker, 65, "verify --source s --destination d").await;
+    assert!(text.contains("phantom: d[") && text.contains("3 phantom"), "{text}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_is_exact_whatever_the_rate() {
+    let broker = broker().await;
+    printed(&broker, 0, "generate --topic s --count 50001").await;
+    printed(&broker, 0, "generate --topic t --count 1001 --rate 10000").await;
+    assert_eq!(broker.offsets("s", 0), Some((0, 50001)));
+    assert_eq!(broker.offsets("t", 0), Some((0, 1001)));
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_named_and_no_broker_is_75() {
+    let broker = broker().await;
+    let output = topicmill(Some(&broker), "verify --source nowhere --destination nowhere_else").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere_else"), "{output:?}");
+    let output = topicmill(Some(&broker), "generate --topic nowhere --count 1 --no-create-topics").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere"), "{output:?}");
+    let address = broker.address();
+    broker.stop().await;
+    for command in ["generate --count 1", "verify", "lag", "demo --events 1"] {
+        let arguments = format!("{command} --brokers {address} --connect-timeout 300ms");
+        assert_eq!(topicmill(None, &arguments).await.status.code(), Some(75), "{command}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_ends_with_a_clean_proof() {
+    for strategy in ["serial", "pipeline", "worker"] {
+        let output = topicmill(None, &format!("demo --events 30000 --strategy {strategy}")).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{strategy}: {output:?}");
+        assert!(text.contains("30000 events generated and transformed in "), "{text}");
+        assert!(text.contains(": ok"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_on_a_foreign_broker_leaves_nothing_behind() {
+    let broker = broker().await;
+    let text = printed(&broker, 0, "demo --events 20000 --partitions 3").await;
+    assert!(text.contains(": ok"), "{text}");
+    assert_eq!(broker.memory_used(), 0);
+    broker.stop().await;
+}
