@@ -69,8 +69,10 @@ fn killed_at_random_moments_nothing_is_lost_and_no_commit_was_ahead() {
             let mut generator = generate(&cluster, &names, "1", rounds());
             let mut explained = 0;
             for _ in 0..rounds() {
-                let mut mill =
-                    start(&names.run(&cluster, &["--engine", engine, "--commit-interval", "100ms"]));
+                // A static member takes its partitions back at once (KIP-345).
+                let member =
+                    ["-X", "group.instance.id=one", "--engine", engine, "--commit-interval", "100ms"];
+                let mut mill = start(&names.run(&cluster, &member));
                 pause(Duration::from_millis(rand::random_range(300..1500)));
                 mill.kill().unwrap();
                 mill.wait().unwrap();
@@ -88,7 +90,7 @@ fn killed_at_random_moments_nothing_is_lost_and_no_commit_was_ahead() {
                 explained += there.iter().filter(|there| **there).count() as i64 - committed;
             }
             assert_eq!(wait(&mut generator, Duration::from_secs(120)), 0);
-            names.catch_up(&cluster, &["--engine", engine]);
+            names.catch_up(&cluster, &["-X", "group.instance.id=one", "--engine", engine]);
             let (found, _) = names.verify(&cluster, "partition");
             for kind in ["missing", "reordered", "corrupt", "phantom", "misrouted"] {
                 assert_eq!(found[kind], 0, "{kind} in {found}");

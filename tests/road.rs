@@ -207,7 +207,8 @@ fn lag_tells_what_is_left() {
     generate(&cluster, &names, "3000", "5");
     names.catch_up(&cluster, &[]);
     generate(&cluster, &names, "600", "6");
-    let arguments = ["lag", "--brokers", &cluster.brokers, "--group", &names.group, "--topic", &names.source];
+    let arguments =
+        ["lag", "--brokers", &cluster.brokers, "--group", &names.group, "--source", &names.source];
     let output = topicmill(&[&arguments[..], &["--json"]].concat());
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<serde_json::Value> =
