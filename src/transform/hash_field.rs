@@ -8,7 +8,8 @@ use super::{
     Output, Transform, Values,
     hex::write_hex,
     json::{Fault, JsonError, Kind, Scanner, Top, chars},
-    md5::{MD5_LEN, md5_many},
+    kernel::Kernel,
+    md5::{Md5Digest, md5_many},
 };
 
 /// The digests that [`HashField`] offers.
@@ -38,7 +39,7 @@ pub struct HashField {
     label: Vec<u8>,
     digest: Digest,
     scanner: Scanner,
-    md5: Vec<[u8; MD5_LEN]>,
+    md5: Vec<Md5Digest>,
 }
 
 /// Where the digest goes.
@@ -87,7 +88,7 @@ impl Transform for HashField {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
         self.md5.clear();
         if self.digest == Digest::Md5 {
-            md5_many(values.iter().map(|(_, value)| value), &mut self.md5);
+            md5_many(Kernel::best(), values.iter().map(|(_, value)| value), &mut self.md5);
         }
         for (nth, (index, value)) in values.iter().enumerate() {
             let place = match self.place(value) {

@@ -2,18 +2,21 @@
 //!
 //! Adding one touches one new file and the enum [`TransformKind`].
 
-mod hash_field;
-mod hex;
-mod json;
-mod locate;
-mod md5;
 mod name_event;
+mod hash_field;
+mod json;
+// The kernels: each with a form for every instruction set, chosen at run time.
+mod kernel;
+pub mod locate;
+pub mod md5;
+mod hex;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc};
 
 pub use hash_field::{Digest, HashField};
+pub use kernel::Kernel;
 pub use name_event::NameEvent;
 
 use crate::{

@@ -4,18 +4,23 @@ use std::ops::Range;
 
 use super::{
     Output, Transform, Values,
-    hex::write_hex,
+    hex::hex_digits,
     json::{Fault, JsonError, Kind, Member, Scanner, chars, write_escaped},
-    locate::locate,
-    md5::{MD5_LEN, md5_many},
+    kernel::Kernel,
+    locate::{Located, locate_portable},
+    md5::{Md5Digest, md5_many},
 };
+#[cfg(target_arch = "x86_64")]
+use super::{kernel::Isa, locate::locate_avx2};
+use crate::batch::Span;
 
 /// Sets `hash` of a name event to the MD5 of the raw value, exactly as a Go program does that
 /// unmarshals it with `encoding/json` into a struct of the strings `first_name`, `last_name` and
 /// `hash`, sets the last and marshals it.
 #[derive(Debug, Default)]
 pub struct NameEvent {
-    digests: Vec<[u8; MD5_LEN]>,
+    kernel: Kernel,
+    digests: Vec<Md5Digest>,
     rewriter: Rewriter,
     rewritten: Vec<u8>,
 }
@@ -25,30 +30,61 @@ const KEPT_SCRATCH: usize = 64 * 1024;
 
 impl Transform for NameEvent {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
-        md5_many(values.iter().map(|(_, value)| value), &mut self.digests);
-        for ((index, value), digest) in values.iter().zip(&self.digests) {
-            if let Some(located) = locate(value) {
-                out.write(index, &[&value[..located.prefix], &ending(digest)]);
-                continue;
-            }
-            self.rewritten.clear();
-            match self.rewriter.rewrite(value, &mut self.rewritten) {
-                Ok(()) => out.write(index, &[&self.rewritten, &ending(digest)]),
-                Err(error) => out.fail(index, error.into()),
-            }
+        md5_many(self.kernel, values.iter().map(|(_, value)| value), &mut self.digests);
+        match self.kernel.isa() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the kernel proves that this machine has these instructions.
+            Isa::Avx2 | Isa::Avx512 => unsafe { self.write_avx2(values, out) },
+            #[cfg_attr(not(target_arch = "x86_64"), allow(unreachable_patterns))]
+            _ => self.write(values, out, |buffer, value| locate_portable(value.get(buffer)?)),
         }
         self.rewritten.clear();
         self.rewritten.shrink_to(KEPT_SCRATCH);
     }
 }
 
-const ENDING: &[u8; 43] = br#","hash":"00000000000000000000000000000000"}"#;
+impl NameEvent {
+    /// A transform that uses `kernel`, to compare with the default one.
+    pub fn with_kernel(kernel: Kernel) -> NameEvent {
+        NameEvent { kernel, ..NameEvent::default() }
+    }
+
+    /// The whole loop, so that all that is inlined into it has the wide registers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn write_avx2(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+        self.write(values, out, |buffer, value| locate_avx2(buffer, value));
+    }
+
+    #[inline(always)]
+    fn write(
+        &mut self,
+        values: &Values<'_>,
+        out: &mut Output<'_>,
+        locate: impl Fn(&[u8], Span) -> Option<Located>,
+    ) {
+        let buffer = values.buffer();
+        for ((index, value), digest) in values.iter().zip(&self.digests) {
+            let ending = ending(digest);
+            match locate(buffer, values.records()[index].value) {
+                Some(Located::Prefix(len)) => out.write(index, &[&value[..len], &ending]),
+                Some(Located::Members { first, last }) => {
+                    out.write(index, &[b"{", &value[first], b",", &value[last], &ending]);
+                }
+                None => match self.rewriter.rewrite_over(value, &mut self.rewritten) {
+                    Ok(()) => out.write(index, &[&self.rewritten, &ending]),
+                    Err(error) => out.fail(index, error.into()),
+                },
+            }
+        }
+    }
+}
 
 /// What follows `last_name` in the output.
-#[inline]
-fn ending(digest: &[u8; MD5_LEN]) -> [u8; ENDING.len()] {
-    let mut ending = *ENDING;
-    write_hex(digest, &mut ending[9..41]);
+#[inline(always)]
+fn ending(digest: &Md5Digest) -> [u8; 43] {
+    let mut ending = *br#","hash":"00000000000000000000000000000000"}"#;
+    ending[9..41].copy_from_slice(&hex_digits(digest));
     ending
 }
 
@@ -67,6 +103,13 @@ enum Field {
 }
 
 impl Rewriter {
+    /// As [`rewrite`](Rewriter::rewrite), with the output in place of what `out` holds.
+    #[inline(never)]
+    fn rewrite_over(&mut self, value: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
+        out.clear();
+        self.rewrite(value, out)
+    }
+
     /// Appends to `out` what [`locate`] finds as prefix in the common values.
     pub(super) fn rewrite(&mut self, value: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
         let (mut first, mut last) = (0..0, 0..0);

@@ -6,8 +6,12 @@ mod simple;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::prelude::*;
 
-use super::{Digest, ErrorClass, TransformKind, locate::locate, name_event::Rewriter};
-use crate::dry_run;
+use super::{
+    Digest, ErrorClass, Kernel, TransformKind,
+    locate::{Located, locate},
+    name_event::Rewriter,
+};
+use crate::{batch::Span, dry_run};
 
 /// The slow path's answer: the output up to the end of `last_name`.
 fn slow(value: &[u8]) -> Result<Vec<u8>, ErrorClass> {
@@ -21,13 +25,30 @@ fn slow(value: &[u8]) -> Result<Vec<u8>, ErrorClass> {
     }
 }
 
-/// Panics unless all three agree about `value`.
+/// Panics unless all three, and all kernels, agree about `value`.
 fn agree(value: &[u8]) {
     let slow = slow(value);
     assert_eq!(slow, simple::prefix(value), "slow and simple path: {}", value.escape_ascii());
-    if let Some(located) = locate(value) {
-        assert_eq!(slow.as_deref(), Ok(&value[..located.prefix]), "fast path: {}", value.escape_ascii());
+    if let Some(located) = locate_everywhere(value) {
+        let fast = match located {
+            Located::Prefix(len) => value[..len].to_vec(),
+            Located::Members { first, last } => [b"{", &value[first], b",", &value[last]].concat(),
+        };
+        assert_eq!(slow, Ok(fast), "fast path: {}", value.escape_ascii());
     }
+}
+
+/// The answer of all kernels, wherever the value is in a buffer.
+pub(super) fn locate_everywhere(value: &[u8]) -> Option<Located> {
+    let twin = locate(Kernel::PORTABLE, value, Span::new(0, value.len() as u32));
+    for after in [&b""[..], b"\"}", &b"\"}, \x00\xff".repeat(10)] {
+        let buffer = [b"\"{", value, after].concat().into_boxed_slice();
+        for kernel in Kernel::available() {
+            let located = locate(kernel, &buffer, Span::new(2, value.len() as u32));
+            assert_eq!(located, twin, "{kernel:?} before {} bytes: {}", after.len(), value.escape_ascii());
+        }
+    }
+    twin
 }
 
 /// Each value's answer from a whole batch, as `dry-run` gives it.

@@ -83,7 +83,10 @@ impl NativeSink {
 
     fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<Job> {
         if !self.writers.contains_key(to) {
-            // Unbounded, as the memory of every batch is bounded by its owner's budget.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "every batch holds its owner's share of the budget"
+            )]
             let (jobs, receiver) = mpsc::unbounded_channel();
             let writer = PartitionWriter::new(Arc::clone(&self.shared), to.clone(), receiver);
             self.tasks.spawn(writer.run());

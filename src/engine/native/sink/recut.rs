@@ -110,7 +110,7 @@ mod tests {
     fn runs_leave_out_what_is_refused() {
         assert_eq!(runs(5, [1, 3].into_iter()), [0..1, 2..3, 4..5]);
         assert!(runs(3, [0, 1, 2].into_iter()).is_empty());
-        assert_eq!(runs(2, [7].into_iter()), [0..2]);
+        assert_eq!(runs(2, [7].into_iter()), runs(2, std::iter::empty()));
     }
 
     #[test]
