@@ -33,7 +33,10 @@ const MEMORY_PER_EVENT: usize = 256;
 const MEMORY_MIN: usize = 64 << 20;
 
 /// How often the transformer is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the transformer commits at least, so that the summary times the work and not the wait.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the transformer may go on without committing anything.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -155,6 +158,7 @@ fn name_topics(run: &mut Config) {
     run.group = name(&run.group);
     run.create_topics = true;
     run.until_caught_up = false;
+    run.commit_interval = run.commit_interval.min(COMMIT_INTERVAL);
 }
 
 async fn whole_job(
