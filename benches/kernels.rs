@@ -35,9 +35,7 @@ fn main() {
         ("escaped", events(|f, l| format!(r#"{{"first_name":"{f}","last_name":"\u00c9{}"}}"#, &l[6..]))),
         (
             "1 KB",
-            events(|f, l| {
-                format!(r#"{{"first_name":"{f}","last_name":"{l}","x":"{}"}}"#, "x".repeat(1024 - 60))
-            }),
+            events(|f, l| format!(r#"{{"first_name":"{f}","last_name":"{l}{}"}}"#, " de Saint".repeat(108))),
         ),
     ];
     for (shape, values) in &values {

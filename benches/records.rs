@@ -1,20 +1,21 @@
 //! What the record codec costs: nanoseconds of CPU time a record, on one thread.
 //!
-//! Run with `cargo bench --bench records -- [PART OF A NAME]`. Each figure is the best of several rounds.
+//! Run with `cargo bench --bench records -- [PART OF A NAME]`.
 
-use std::{hint::black_box, time::Duration};
+mod harness;
+
+use std::hint::black_box;
 
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
+use harness::{measure, report};
 use topicmill::records::{
     AssembleSettings, Assembler, Compression, NO_HEADERS, ProducerStamp, RecordWriter, crc32c,
 };
 
-const SIZES: [usize; 3] = [10, 1000, 10_000];
 const HASH: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 
 fn main() {
-    println!("{:<44} {:>8} {:>8} {:>8}", "ns a record, by records a batch", SIZES[0], SIZES[1], SIZES[2]);
+    harness::header();
     let events: Vec<Vec<u8>> = (0..10_000).map(event).collect();
     let encode_with = |key: Option<&[u8]>, count: usize| {
         let mut writer = RecordWriter::new(16 << 20, 100 * count + 200);
@@ -77,30 +78,4 @@ fn event(i: usize) -> Vec<u8> {
     const FIRST: [&str; 6] = ["Ada", "Grace", "Edsger", "Barbara", "Donald", "Margaret"];
     const LAST: [&str; 5] = ["Lovelace", "Hopper", "Dijkstra", "Liskov", "Knuth"];
     format!(r#"{{"first_name":"{}","last_name":"{}","hash":""}}"#, FIRST[i * 7 % 6], LAST[i * 3 % 5]).into()
-}
-
-fn report(name: &str, run: impl Fn(usize) -> f64) {
-    let wanted = std::env::args().skip(1).find(|argument| argument != "--bench");
-    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
-        return;
-    }
-    let [a, b, c] = SIZES.map(run);
-    println!("{name:<44} {a:>8.1} {b:>8.1} {c:>8.1}");
-}
-
-/// The nanoseconds of CPU time that `work`, which handles `count` records, takes for each.
-fn measure(count: usize, mut work: impl FnMut()) -> f64 {
-    let repeats = (200_000 / count).max(1);
-    (0..=10)
-        .map(|_| {
-            let start = cpu_time();
-            (0..repeats).for_each(|_| work());
-            (cpu_time() - start).as_nanos() as f64 / (repeats * count) as f64
-        })
-        .fold(f64::INFINITY, f64::min)
-}
-
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

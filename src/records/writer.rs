@@ -51,7 +51,7 @@ impl RecordWriter {
 
     /// Appends a record whose value is the concatenation of `value`, or null. `headers` are in
     /// wire encoding ([`NO_HEADERS`](super::NO_HEADERS) for none).
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, timestamp: i64, key: Option<&[u8]>, value: Option<&[&[u8]]>, headers: &[u8]) {
         let key_len = key.map_or(-1, |k| k.len() as i64);
         let value_len = value.map_or(-1, |pieces| pieces.iter().map(|p| p.len() as i64).sum());

@@ -12,14 +12,37 @@ pub fn write_hex(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The digits of a digest of 16 bytes; made of operations that compilers turn into vector ones.
+/// The digits of a digest of 16 bytes.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn hex_digits(digest: &[u8; 16]) -> [u8; 32] {
-    let mut digits = [0; 32];
-    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
-        *pair = [byte >> 4, byte & 0xf];
+    use std::arch::x86_64::*;
+    // SAFETY: SSE2 is part of x86-64; 16 bytes are read, and 32 are written in two halves.
+    unsafe {
+        let bytes = _mm_loadu_si128(digest.as_ptr().cast());
+        let low_bits = _mm_set1_epi8(0xf);
+        let high = _mm_and_si128(_mm_srli_epi16::<4>(bytes), low_bits);
+        let low = _mm_and_si128(bytes, low_bits);
+        let mut digits = [0; 32];
+        for (half, nibbles) in
+            [_mm_unpacklo_epi8(high, low), _mm_unpackhi_epi8(high, low)].into_iter().enumerate()
+        {
+            let letters = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
+            let gap = _mm_and_si128(letters, _mm_set1_epi8((b'a' - b'0' - 10) as i8));
+            let characters = _mm_add_epi8(_mm_add_epi8(nibbles, _mm_set1_epi8(b'0' as i8)), gap);
+            _mm_storeu_si128(digits[16 * half..][..16].as_mut_ptr().cast(), characters);
+        }
+        digits
     }
-    digits.map(|digit| digit + if digit > 9 { b'a' - 10 } else { b'0' })
+}
+
+/// The digits of a digest of 16 bytes.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+pub fn hex_digits(digest: &[u8; 16]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    write_hex(digest, &mut digits);
+    digits
 }
 
 static PAIRS: [[u8; 2]; 256] = {

@@ -65,27 +65,22 @@ impl NameEvent {
     ) {
         let buffer = values.buffer();
         for ((index, value), digest) in values.iter().zip(&self.digests) {
-            let ending = ending(digest);
+            // Pieces of known sizes go from registers to the output.
+            let (label, digits, end) = (br#","hash":""#, &hex_digits(digest), br#""}"#);
             match locate(buffer, values.records()[index].value) {
-                Some(Located::Prefix(len)) => out.write(index, &[&value[..len], &ending]),
+                Some(Located::Prefix(len)) => {
+                    out.write_inline(index, &[&value[..len], label, digits, end]);
+                }
                 Some(Located::Members { first, last }) => {
-                    out.write(index, &[b"{", &value[first], b",", &value[last], &ending]);
+                    out.write(index, &[b"{", &value[first], b",", &value[last], label, digits, end]);
                 }
                 None => match self.rewriter.rewrite_over(value, &mut self.rewritten) {
-                    Ok(()) => out.write(index, &[&self.rewritten, &ending]),
+                    Ok(()) => out.write(index, &[&self.rewritten, label, digits, end]),
                     Err(error) => out.fail(index, error.into()),
                 },
             }
         }
     }
-}
-
-/// What follows `last_name` in the output.
-#[inline(always)]
-fn ending(digest: &Md5Digest) -> [u8; 43] {
-    let mut ending = *br#","hash":"00000000000000000000000000000000"}"#;
-    ending[9..41].copy_from_slice(&hex_digits(digest));
-    ending
 }
 
 /// Reads any value as Go does and writes the output up to the end of `last_name`.

@@ -26,25 +26,41 @@ pub(super) fn digest(values: &[[&[u8]; LANES]], out: &mut [[Md5Digest; LANES]]) 
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
 fn rows<const N: usize>(values: [&[&[u8]; LANES]; N]) -> [[Md5Digest; LANES]; N] {
-    let counts = values.map(|row| row.map(|value| block_count(value.len())));
-    let longest = counts.as_flattened().iter().copied().max().unwrap_or(0);
+    let mut counts = [_mm256_setzero_si256(); N];
+    let mut longest = 0;
+    for n in 0..N {
+        let mut row = [0; LANES];
+        for lane in 0..LANES {
+            row[lane] = block_count(values[n][lane].len()) as u32;
+            longest = longest.max(row[lane]);
+        }
+        counts[n] = load(&row);
+    }
     let mut states = [START.map(|word| _mm256_set1_epi32(word as i32)); N];
     let mut blocks = [[[0; 64]; LANES]; N];
     for block in 0..longest {
+        let mut words = [[_mm256_setzero_si256(); 16]; N];
         for n in 0..N {
             for lane in 0..LANES {
-                fill_block(values[n][lane], block, &mut blocks[n][lane]);
+                fill_block(values[n][lane], block as usize, &mut blocks[n][lane]);
             }
         }
-        let mixed = compress(states, &blocks.each_ref().map(|row| transpose(row)));
         for n in 0..N {
-            let active = load(counts[n].map(|count| if block < count { u32::MAX } else { 0 }));
+            words[n] = transpose(&blocks[n]);
+        }
+        let mixed = compress(states, &words);
+        for n in 0..N {
+            let active = _mm256_cmpgt_epi32(counts[n], _mm256_set1_epi32(block as i32));
             for i in 0..4 {
                 states[n][i] = _mm256_add_epi32(states[n][i], _mm256_and_si256(active, mixed[n][i]));
             }
         }
     }
-    states.map(|state| digests(state))
+    let mut out = [[Md5Digest::default(); LANES]; N];
+    for n in 0..N {
+        out[n] = digests(states[n]);
+    }
+    out
 }
 
 /// Writes the 64 bytes of `value` that make up `block` to `out`, with padding.
@@ -87,10 +103,11 @@ fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8; 64]) {
 fn transpose(blocks: &[[u8; 64]; LANES]) -> [Word; 16] {
     let mut columns = [_mm256_setzero_si256(); 16];
     for half in 0..2 {
-        let rows = blocks.each_ref().map(|block| {
+        let mut rows = [_mm256_setzero_si256(); LANES];
+        for (row, block) in rows.iter_mut().zip(blocks) {
             // SAFETY: both halves of `block` are 32 bytes.
-            unsafe { _mm256_loadu_si256(block[32 * half..][..32].as_ptr().cast()) }
-        });
+            *row = unsafe { _mm256_loadu_si256(block[32 * half..][..32].as_ptr().cast()) };
+        }
         let mut pairs = rows;
         for i in 0..4 {
             pairs[2 * i] = _mm256_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
@@ -205,7 +222,7 @@ fn digests(state: [Word; 4]) -> [Md5Digest; LANES] {
 
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
-fn load(words: [u32; LANES]) -> Word {
+fn load(words: &[u32; LANES]) -> Word {
     // SAFETY: `words` is 32 bytes.
     unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
 }

@@ -5,7 +5,6 @@ use std::arch::x86_64::*;
 use super::{
     Md5Digest,
     constants::{SINES, START, WORDS},
-    lanes::block_count,
 };
 
 const LANES: usize = 16;
@@ -26,36 +25,46 @@ pub(super) fn digest(values: &[[&[u8]; LANES]], out: &mut [[Md5Digest; LANES]]) 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 fn rows<const N: usize>(values: [&[&[u8]; LANES]; N]) -> [[Md5Digest; LANES]; N] {
-    let counts = values.map(|row| row.map(|value| block_count(value.len()) as u64));
-    let longest = counts.as_flattened().iter().copied().max().unwrap_or(0);
-    let bits = values.map(|row| row.map(|value| value.len() as u64 * 8));
-    let bits_low = bits.map(|row| load(row.map(|bits| bits as u32)));
-    let bits_high = bits.map(|row| load(row.map(|bits| (bits >> 32) as u32)));
-
+    let mut lens = [_mm512_setzero_si512(); N];
+    let mut counts = lens;
+    let mut longest = 0;
+    for n in 0..N {
+        let mut row = [0; LANES];
+        for lane in 0..LANES {
+            row[lane] = values[n][lane].len() as u32;
+        }
+        lens[n] = load(&row);
+        let padded = _mm512_add_epi32(lens[n], _mm512_set1_epi32(8 + 64));
+        counts[n] = _mm512_srli_epi32::<6>(padded);
+        longest = longest.max(_mm512_reduce_max_epu32(counts[n]));
+    }
     let mut states = [START.map(|word| _mm512_set1_epi32(word as i32)); N];
     for block in 0..longest {
         let mut words = [[_mm512_setzero_si512(); 16]; N];
-        let (mut active, mut ends) = ([0; N], [0; N]);
         for n in 0..N {
             for lane in 0..LANES {
-                active[n] |= u16::from(block < counts[n][lane]) << lane;
-                ends[n] |= u16::from(block + 1 == counts[n][lane]) << lane;
                 words[n][lane] = load_block(values[n][lane], block as usize);
             }
             words[n] = transpose(words[n]);
-            // The padding ends with the length; until here these words are 0.
-            words[n][14] = _mm512_mask_mov_epi32(words[n][14], ends[n], bits_low[n]);
-            words[n][15] = _mm512_mask_mov_epi32(words[n][15], ends[n], bits_high[n]);
+            // The padding ends with the length in bits; until here these words are 0.
+            let ends = _mm512_cmpeq_epi32_mask(counts[n], _mm512_set1_epi32(block as i32 + 1));
+            words[n][14] = _mm512_mask_slli_epi32::<3>(words[n][14], ends, lens[n]);
+            words[n][15] = _mm512_mask_srli_epi32::<29>(words[n][15], ends, lens[n]);
         }
         let mixed = compress(states, &words);
         for n in 0..N {
+            let active = _mm512_cmpgt_epi32_mask(counts[n], _mm512_set1_epi32(block as i32));
             for i in 0..4 {
                 let state = states[n][i];
-                states[n][i] = _mm512_mask_add_epi32(state, active[n], state, mixed[n][i]);
+                states[n][i] = _mm512_mask_add_epi32(state, active, state, mixed[n][i]);
             }
         }
     }
-    states.map(|state| digests(state))
+    let mut out = [[Md5Digest::default(); LANES]; N];
+    for n in 0..N {
+        out[n] = digests(states[n]);
+    }
+    out
 }
 
 /// The 64 bytes of `value` that make up `block`, its first byte of padding included.
@@ -63,11 +72,16 @@ fn rows<const N: usize>(values: [&[&[u8]; LANES]; N]) -> [[Md5Digest; LANES]; N]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
 fn load_block(value: &[u8], block: usize) -> __m512i {
     let Some(rest) = value.get(block * 64..) else { return _mm512_setzero_si512() };
-    let len = rest.len().min(64);
-    let mask = _bzhi_u64(u64::MAX, len as u32);
-    // SAFETY: only the bytes that the mask names are read, and they are the first ones of `rest`.
-    let bytes = unsafe { _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast()) };
-    let after = if len < 64 { 1 << len } else { 0 };
+    let mask = if rest.len() < 64 { (1 << rest.len()) - 1 } else { u64::MAX };
+    let bytes = if rest.is_empty() {
+        // Processors are slow to ignore an address where nothing is.
+        _mm512_setzero_si512()
+    } else {
+        // SAFETY: only the bytes that the mask names are read, and they are the first ones of `rest`.
+        unsafe { _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast()) }
+    };
+    // The lowest bit that the mask lacks, if it lacks one.
+    let after = mask.wrapping_add(1);
     _mm512_mask_mov_epi8(bytes, after, _mm512_set1_epi8(0x80u8 as i8))
 }
 
@@ -181,7 +195,7 @@ fn digests([a, b, c, d]: [Word; 4]) -> [Md5Digest; LANES] {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn load(words: [u32; LANES]) -> Word {
+fn load(words: &[u32; LANES]) -> Word {
     // SAFETY: `words` is 64 bytes.
     unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }

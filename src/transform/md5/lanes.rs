@@ -8,6 +8,9 @@ const SHORT: usize = 2;
 /// Fewer values than this are digested one by one.
 const MIN_GROUP: usize = 3;
 
+/// Longer values than this are digested one by one, too: lanes gain little from a few of them.
+const MAX_LEN: usize = 1 << 20;
+
 /// The number of 64-byte blocks that `len` bytes and their padding take.
 #[inline]
 pub(super) fn block_count(len: usize) -> usize {
@@ -15,7 +18,7 @@ pub(super) fn block_count(len: usize) -> usize {
 }
 
 /// Appends the digests of `values` to `out` in their order. `digest` gets full rows of `W` lanes,
-/// one row or two, and is correct for values of any lengths, but fast when they take the same
+/// one row or two, and is correct for values of all lengths to [`MAX_LEN`], but fast when they take the same
 /// number of blocks.
 #[inline]
 pub(super) fn fill<'a, const W: usize>(
@@ -25,17 +28,20 @@ pub(super) fn fill<'a, const W: usize>(
 ) {
     let mut groups = [const { Group::<W>::new() }; SHORT];
     let mut long = Vec::new();
+    out.reserve(values.size_hint().1.unwrap_or(0));
     for (index, value) in values.enumerate() {
         out.push(Md5Digest::default());
-        let Some(group) = groups.get_mut(block_count(value.len()) - 1) else {
+        if let Some(group) = groups.get_mut(block_count(value.len()) - 1) {
+            if group.push(index, value) {
+                group.flush(out, &digest);
+            }
+        } else if value.len() <= MAX_LEN {
             long.push((index, value));
-            continue;
-        };
-        if group.push(index, value) {
-            group.flush(out, &digest);
+        } else {
+            out[index] = md5(value);
         }
     }
-    long.sort_unstable_by_key(|(_, value)| block_count(value.len()));
+    long.sort_by_key(|(_, value)| block_count(value.len()));
     let [mut rest, two_blocks] = groups;
     let left_over = two_blocks.members().chain(long.iter().copied());
     for (index, value) in left_over {
@@ -49,6 +55,7 @@ pub(super) fn fill<'a, const W: usize>(
 /// Values that wait until two rows of lanes are full.
 struct Group<'a, const W: usize> {
     values: [[&'a [u8]; W]; 2],
+    /// Where their digests go.
     indexes: [[usize; W]; 2],
     len: usize,
 }

@@ -1,3 +1,5 @@
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
 use super::*;
 
 /// The digests by every kernel, which must agree.
@@ -43,6 +45,31 @@ fn all_lengths_and_counts_have_their_digests() {
     }
     let long: Vec<&[u8]> = (0..100).map(|i| &bytes[i..i + i * 37 % 4800]).collect();
     digests(&long);
+}
+
+/// Seeded batches of values of all lengths; `TOPICMILL_EVENTS` is about how many values in all.
+#[test]
+fn many_batches_have_their_digests() {
+    let count = std::env::var("TOPICMILL_EVENTS").map_or(200_000, |count| count.parse().expect("a number"));
+    let mut random = StdRng::seed_from_u64(5);
+    let bytes: Vec<u8> = (0..8192).map(|_| random.random()).collect();
+    let mut left = count;
+    while left > 0 {
+        let size = random.random_range(1..=left.min(500));
+        let longest = [60, 130, 300, 2000][random.random_range(0..4)];
+        let value = |_| {
+            let start = random.random_range(0..4096);
+            &bytes[start..start + random.random_range(0..=longest)]
+        };
+        digests(&(0..size).map(value).collect::<Vec<_>>());
+        left -= size;
+    }
+}
+
+#[test]
+fn values_too_long_for_lanes_have_their_digests() {
+    let long = vec![b'x'; (1 << 20) + 1];
+    digests(&[b"short", &long, &long[1..], &long[2..], &long[3..], b""]);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Values: JSON that is likely to be a name event, whole and damaged.
 
 use proptest::prelude::*;
+use rand::{
+    Rng as _,
+    rngs::StdRng,
+    seq::{IndexedRandom as _, SliceRandom as _},
+};
 
 /// Parts that JSON, and trouble, is made of.
 const FRAGMENTS: [&[u8]; 64] = [
@@ -73,6 +78,40 @@ const FRAGMENTS: [&[u8]; 64] = [
 /// The value that `choices` spell in fragments.
 pub fn from_choices(choices: &[u8]) -> Vec<u8> {
     choices.iter().flat_map(|&choice| FRAGMENTS[choice as usize % FRAGMENTS.len()]).copied().collect()
+}
+
+/// A name event with members in any order, now and then with too many or too few, or damaged.
+pub fn close_to_fast(random: &mut StdRng) -> Vec<u8> {
+    let mut members = vec!["first_name", "last_name"];
+    if random.random_bool(0.5) {
+        members.push("hash");
+    }
+    if random.random_bool(0.5) {
+        members.shuffle(random);
+    }
+    match random.random_range(0..32) {
+        0 => drop(members.pop()),
+        1 => members.push("first_name"),
+        _ => {}
+    }
+    let mut value = b"{".to_vec();
+    for (nth, member) in members.iter().enumerate() {
+        let comma = if nth == 0 { "" } else { "," };
+        value.extend_from_slice(format!("{comma}\"{member}\":\"").as_bytes());
+        let longest = if random.random_bool(0.1) { 150 } else { 20 };
+        let len = random.random_range(0..=longest);
+        value.extend((0..len).map(|_| *b"abcdefghijklmnopqrstuvwxyz ABC'.-\x7f!~".choose(random).unwrap()));
+        if random.random_bool(0.05) {
+            value.extend_from_slice(FRAGMENTS.choose(random).unwrap());
+        }
+        value.push(b'"');
+    }
+    value.push(b'}');
+    if random.random_bool(0.1) {
+        let at = random.random_range(0..value.len());
+        value[at] = random.random();
+    }
+    value
 }
 
 /// Name events as they mostly are.

@@ -3,13 +3,16 @@
 mod generator;
 mod simple;
 
+use std::sync::Arc;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::prelude::*;
+use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
     Digest, ErrorClass, Kernel, TransformKind,
     locate::{Located, locate},
-    name_event::Rewriter,
+    name_event::{NameEvent, Rewriter},
 };
 use crate::{batch::Span, dry_run};
 
@@ -92,7 +95,10 @@ proptest! {
     #[test]
     fn a_batch_is_its_values_one_by_one(values in prop::collection::vec(generator::any_value(), 0..40)) {
         let expected: Vec<_> = values.iter().map(|value| simple_answer(value)).collect();
-        prop_assert_eq!(batch_answers(&TransformKind::NameEvent, &values), expected);
+        for kernel in Kernel::available() {
+            let kind = TransformKind::Custom(Arc::new(move || Box::new(NameEvent::with_kernel(kernel))));
+            prop_assert_eq!(batch_answers(&kind, &values), &expected[..], "{:?}", kernel);
+        }
     }
 }
 
@@ -125,6 +131,21 @@ proptest! {
         // Bad bytes count three each in the old text.
         prop_assert!(front + back + replaced >= value.len());
     }
+}
+
+/// A seeded run over many events that are close to what the fast path takes. Set
+/// `TOPICMILL_EVENTS` to another number of them for a longer one.
+#[test]
+fn the_paths_agree_about_many_events() {
+    let count = std::env::var("TOPICMILL_EVENTS").map_or(100_000, |count| count.parse().expect("a number"));
+    let mut random = StdRng::seed_from_u64(4);
+    let mut fast = 0;
+    for _ in 0..count {
+        let value = generator::close_to_fast(&mut random);
+        agree(&value);
+        fast += usize::from(locate_everywhere(&value).is_some());
+    }
+    assert!((count / 4..count).contains(&fast), "{fast} of {count} on the fast path");
 }
 
 #[test]
