@@ -7,6 +7,7 @@ pub mod run;
 // The road of a batch, in its order.
 pub mod batch;
 pub mod budget;
+pub mod buffers;
 pub mod records;
 pub mod transform;
 pub mod dead_letter;
