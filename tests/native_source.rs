@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     net::SocketAddr,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
@@ -75,8 +75,10 @@ impl Stage {
         let settings = client_settings(&self.brokers, &[("batch.size", "1")]);
         let mut sink = NativeSink::new(&self.client, &settings).await.unwrap();
         let mut writer = RecordWriter::new(700, 0);
+        // Of today, as a broker deletes what is past its retention.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
         for number in numbers {
-            writer.push(number as i64, None, Some(&[number.to_string().as_bytes()]), NO_HEADERS);
+            writer.push(now, None, Some(&[number.to_string().as_bytes()]), NO_HEADERS);
         }
         let batch = OutputBatch { destination: self.partition(partition), chunks: writer.finish() };
         let receipt = sink.send(batch).await.unwrap();

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn rubbish_and_ranges_beyond_the_end_are_errors() {
-        assert!(matches!(batch(&values(1..4)).cut(&[1..4]), Err(RecordsError::Malformed { .. })));
+        assert!(matches!(batch(&values(1..4)).cut(&[0..1, 1..4]), Err(RecordsError::Malformed { .. })));
         let rubbish = EncodedBatch { bytes: vec![7; 100], count: 3, ..EncodedBatch::default() };
         assert!(matches!(rubbish.cut(&[0..1, 1..3]), Err(RecordsError::Malformed { .. })));
         let joined = EncodedBatch::join(vec![batch(&values(1..4)), rubbish]);
