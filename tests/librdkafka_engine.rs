@@ -1,5 +1,5 @@
 //! The seam over librdkafka against a broker: the embedded one, or those in
-//! `TOPICMILL_TEST_BROKERS`, whose topics are created by being asked for with two partitions or more.
+//! `TEST_KAFKA`, whose topics are created by being asked for with two partitions or more.
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +37,7 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Cluster {
-        match std::env::var("TOPICMILL_TEST_BROKERS") {
+        match std::env::var("TEST_KAFKA") {
             Ok(brokers) => {
                 Cluster { brokers: brokers.split(',').map(str::to_owned).collect(), _embedded: None }
             }
@@ -248,7 +248,7 @@ async fn hand_over(strategy: &str) {
                     let mine = held.iter().filter(|a| partitions.contains(&a.partition));
                     let offsets: Vec<_> = mine.map(|a| offset(a, 321)).collect();
                     assert!(!offsets.is_empty());
-                    let early = tokio::time::timeout(Duration::from_millis(500), second.next(true)).await;
+                    let early = tokio::time::timeout(Duration::from_millis(500), assigned(&mut second)).await;
                     waited = early.is_err();
                     within(first.commit(offsets)).await.unwrap();
                     revoked.extend(partitions.into_iter().map(|p| (p, true)));

@@ -96,7 +96,7 @@ impl Contender {
 fn done_line(line: &str) -> Option<(u64, f64)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     (line["message"] == "done").then_some(())?;
-    Some((line["written"].as_u64()?, line["seconds"].as_f64()?))
+    Some((line["written"].as_u64()?, line["work_seconds"].as_f64()?))
 }
 
 impl fmt::Display for Contender {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_last_line_of_the_log_is_understood() {
-        let line = r#"{"timestamp":"…","level":"INFO","message":"done","read":9,"written":8,"seconds":0.5,"target":"topicmill::run"}"#;
+        let line = r#"{"timestamp":"…","level":"INFO","message":"done","read":9,"written":8,"seconds":0.9,"work_seconds":0.5,"target":"topicmill::run"}"#;
         assert_eq!(done_line(line), Some((8, 0.5)));
         assert_eq!(done_line(r#"{"message":"assigned"}"#), None);
         assert_eq!(done_line("text"), None);

@@ -2,6 +2,7 @@
 
 mod error;
 mod goal;
+mod report;
 pub(crate) mod signals;
 mod topics;
 mod watch;
@@ -37,20 +38,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let _admin = start_admin(&config, &observers).await;
     let (stop, drain) = channel(false);
     signals::drain_on_signal(stop);
-    transform(&config, &observers, drain).await?;
-    tell_done(&observers);
-    Ok(())
-}
-
-/// The last line of the log: what was done in which time. `bench` reads it.
-fn tell_done(observers: &Observers) {
-    let metrics = &observers.metrics;
-    info!(
-        read = metrics.records_read.get(),
-        written = metrics.records_written.get(),
-        seconds = observers.work.elapsed().unwrap_or_default().as_secs_f64(),
-        "done"
-    );
+    report::while_running(&observers, transform(&config, &observers, drain)).await
 }
 
 /// Transforms until `drain` turns true, or until caught up if the configuration says so.
