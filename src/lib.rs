@@ -22,6 +22,7 @@ pub mod broker;
 // Around it.
 pub mod admin;
 pub mod backoff;
+pub mod bench;
 pub mod check;
 pub mod console;
 pub mod cpu;
