@@ -1,6 +1,9 @@
 //! Every metric in one place. They are updated per batch, never per record.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -28,6 +31,7 @@ pub struct Metrics {
     /// Batches that are final: written and acknowledged.
     pub batches: Counter,
     dead_letters: Family<ClassLabel, Counter>,
+    dead_letters_total: AtomicU64,
     /// Batches dropped unread because their assignment had ended.
     pub stale_batches: Counter,
     /// Commits that the coordinator agreed to.
@@ -48,6 +52,7 @@ pub struct Metrics {
     pub memory_used: Gauge,
     stages: Family<StageLabel, Histogram>,
     lag: Family<PartitionLabel, Gauge<f64, AtomicU64>>,
+    lag_total: AtomicI64,
 }
 
 /// The stages that batches are timed in.
@@ -133,6 +138,7 @@ impl Metrics {
             bytes_written,
             batches,
             dead_letters,
+            dead_letters_total: AtomicU64::new(0),
             stale_batches,
             commits,
             commit_failures,
@@ -144,17 +150,19 @@ impl Metrics {
             memory_used,
             stages,
             lag,
+            lag_total: AtomicI64::new(0),
         }
     }
 
     /// Counts one dead letter of a class.
     pub fn dead_letter(&self, class: &'static str) {
         self.dead_letters.get_or_create(&ClassLabel { class }).inc();
+        self.dead_letters_total.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The dead letters of a class so far.
-    pub fn dead_letter_count(&self, class: &'static str) -> u64 {
-        self.dead_letters.get(&ClassLabel { class }).map_or(0, |counter| counter.get())
+    /// The dead letters of all classes so far.
+    pub fn dead_letter_total(&self) -> u64 {
+        self.dead_letters_total.load(Ordering::Relaxed)
     }
 
     /// Notes the time that a batch spent in a stage.
@@ -167,10 +175,20 @@ impl Metrics {
         self.stages.get_or_create(&StageLabel { stage }).observe(time.as_secs_f64());
     }
 
-    /// Sets the lag of a partition in records.
-    pub fn set_lag(&self, group: &str, topic: &str, partition: i32, lag: i64) {
-        let label = PartitionLabel { group: group.to_owned(), topic: topic.to_owned(), partition };
-        self.lag.get_or_create(&label).set(lag as f64);
+    /// Sets the lag in records of each partition of a topic.
+    pub fn set_lag(&self, group: &str, topic: &str, partitions: impl IntoIterator<Item = (i32, i64)>) {
+        let mut total = 0;
+        for (partition, lag) in partitions {
+            let label = PartitionLabel { group: group.to_owned(), topic: topic.to_owned(), partition };
+            self.lag.get_or_create(&label).set(lag as f64);
+            total += lag;
+        }
+        self.lag_total.store(total, Ordering::Relaxed);
+    }
+
+    /// The lag in records of all partitions, as it was last measured.
+    pub fn lag_total(&self) -> i64 {
+        self.lag_total.load(Ordering::Relaxed)
     }
 
     /// The metrics in the Prometheus text format (OpenMetrics 1.0).
@@ -197,7 +215,8 @@ mod tests {
         metrics.records_read.inc_by(7);
         metrics.dead_letter("syntax");
         metrics.stage(Stage::Commit, Duration::from_millis(3));
-        metrics.set_lag("g", "t", 2, 41);
+        metrics.set_lag("g", "t", [(1, 1), (2, 41)]);
+        assert_eq!(metrics.lag_total(), 42);
         let text = metrics.render();
         for line in [
             "topicmill_records_read_total 7",

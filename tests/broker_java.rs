@@ -1,6 +1,6 @@
 //! The embedded broker as the Java clients and tools of Apache Kafka meet it.
 //!
-//! `TOPICMILL_KAFKA_LIBS` names the folder with Kafka's jars; `java` has to be installed.
+//! `TEST_KAFKA_LIBS` names the folder with Kafka's jars; `java` has to be installed.
 
 use std::{
     io::Write,
@@ -28,8 +28,8 @@ async fn broker() -> Broker {
 
 /// Runs a tool, which has to succeed, and returns its standard output without its log.
 async fn tool(broker: &Broker, class: &str, arguments: &[&str], input: &str) -> String {
-    let libs = std::env::var("TOPICMILL_KAFKA_LIBS")
-        .expect("set TOPICMILL_KAFKA_LIBS to the folder with the jars of Apache Kafka");
+    let libs = std::env::var("TEST_KAFKA_LIBS")
+        .expect("set TEST_KAFKA_LIBS to the folder with the jars of Apache Kafka");
     let mut command = Command::new("timeout");
     command.args([
         TIMEOUT_S,

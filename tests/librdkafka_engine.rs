@@ -1,5 +1,5 @@
 //! The seam over librdkafka against a broker: the embedded one, or those in
-//! `TOPICMILL_TEST_BROKERS`, whose topics are created by being asked for with two partitions or more.
+//! `TEST_KAFKA`, whose topics are created by being asked for with two partitions or more.
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +37,7 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Cluster {
-        match std::env::var("TOPICMILL_TEST_BROKERS") {
+        match std::env::var("TEST_KAFKA") {
             Ok(brokers) => {
                 Cluster { brokers: brokers.split(',').map(str::to_owned).collect(), _embedded: None }
             }

@@ -1,5 +1,5 @@
 //! The native source and reader against the embedded broker, or against the brokers that
-//! `TOPICMILL_TEST_BROKERS` names where a test needs no fault injected.
+//! `TEST_KAFKA` names where a test needs no fault injected.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -39,7 +39,7 @@ struct Stage {
 
 impl Stage {
     async fn new(partitions: i32) -> Stage {
-        match std::env::var("TOPICMILL_TEST_BROKERS") {
+        match std::env::var("TEST_KAFKA") {
             Ok(brokers) => {
                 Stage::with(None, brokers.split(',').map(str::to_owned).collect(), partitions).await
             }

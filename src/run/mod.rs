@@ -2,6 +2,7 @@
 
 mod error;
 mod goal;
+mod report;
 pub(crate) mod signals;
 mod topics;
 mod watch;
@@ -37,7 +38,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let _admin = start_admin(&config, &observers).await;
     let (stop, drain) = channel(false);
     signals::drain_on_signal(stop);
-    transform(&config, &observers, drain).await
+    report::while_running(&observers, transform(&config, &observers, drain)).await
 }
 
 /// Transforms until `drain` turns true, or until caught up if the configuration says so.

@@ -14,10 +14,8 @@ use super::goal::Goal;
 use crate::{
     budget::Budget,
     config::Config,
-    engine::{
-        EngineError,
-        native::{Client, OffsetAt},
-    },
+    engine::{EngineError, native::Client},
+    lag,
     mill::Observers,
 };
 
@@ -106,11 +104,9 @@ impl Watch {
     async fn look(&self) -> Result<bool, EngineError> {
         let metrics = &self.observers.metrics;
         metrics.memory_used.set(self.budget.used() as i64);
-        let committed = self.client.committed(&self.group, &self.topic).await?;
-        for (partition, end) in self.client.offsets(&self.topic, OffsetAt::Latest).await? {
-            let lag = end - committed.get(&partition).copied().unwrap_or(0);
-            metrics.set_lag(&self.group, &self.topic, partition, lag.max(0));
-        }
+        let lags = lag::measure_records(&self.client, &self.group, &self.topic).await?;
+        metrics.set_lag(&self.group, &self.topic, lags.iter().map(|of| (of.partition, of.lag)));
+        let committed = lags.iter().filter_map(|of| Some((of.partition, of.committed?))).collect();
         Ok(self.goal.as_ref().is_some_and(|goal| goal.is_reached(&committed)))
     }
 }

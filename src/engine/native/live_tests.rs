@@ -1,5 +1,5 @@
 //! The client and the sink on a cluster where nothing goes wrong: the embedded broker, or those
-//! that `TOPICMILL_TEST_BROKERS` names.
+//! that `TEST_KAFKA` names.
 
 use std::collections::BTreeMap;
 

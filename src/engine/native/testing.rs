@@ -21,14 +21,14 @@ use crate::{
     records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, RecordWriter, walk},
 };
 
-/// The brokers that `TOPICMILL_TEST_BROKERS` names, with the properties `key=value,…` of
-/// `TOPICMILL_TEST_PROPERTIES`; an embedded one when it is unset.
+/// The brokers that `TEST_KAFKA` names, with the properties `key=value,…` of
+/// `TEST_KAFKA_PROPERTIES`; an embedded one when it is unset.
 pub async fn cluster() -> (Option<Broker>, ClientSettings) {
-    match std::env::var("TOPICMILL_TEST_BROKERS") {
+    match std::env::var("TEST_KAFKA") {
         Ok(brokers) => {
             let brokers = brokers.split(',').map(str::to_owned).collect();
             let mut settings = ClientSettings { brokers, ..settings("") };
-            let more = std::env::var("TOPICMILL_TEST_PROPERTIES").unwrap_or_default();
+            let more = std::env::var("TEST_KAFKA_PROPERTIES").unwrap_or_default();
             let more = more.split(',').filter_map(|pair| pair.split_once('='));
             settings.properties.extend(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
             (None, settings)
