@@ -58,7 +58,7 @@ async fn what_is_generated_and_transformed_verifies() {
     for order in ["partition", "key", "none"] {
         assert_eq!(
             objects(&printed(&broker, 0, &format!("{verify} --order {order}")).await),
-            [clean.clone()]
+            std::slice::from_ref(&clean)
         );
     }
     let lag = objects(&printed(&broker, 0, "lag --source s --group g --json").await);

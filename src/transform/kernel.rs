@@ -31,7 +31,7 @@ impl Kernel {
     /// All that this machine can run, the slowest first.
     pub fn available() -> impl Iterator<Item = Kernel> {
         #[cfg(not(target_arch = "x86_64"))]
-        let vector = [];
+        let vector: [Option<Kernel>; 0] = [];
         #[cfg(target_arch = "x86_64")]
         let vector = {
             let avx2 = is_x86_feature_detected!("avx2")

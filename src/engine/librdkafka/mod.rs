@@ -26,7 +26,6 @@ pub use source::LibrdkafkaSource;
 
 /// Waits a moment on a thread of this engine. Librdkafka has nothing to wait on here, and every
 /// loop that naps looks each time whether it is to end.
-#[expect(clippy::disallowed_methods, reason = "a plain thread, never an async one; naps are short")]
 fn nap(moment: std::time::Duration) {
     std::thread::sleep(moment);
 }
