@@ -248,7 +248,7 @@ async fn hand_over(strategy: &str) {
                     let mine = held.iter().filter(|a| partitions.contains(&a.partition));
                     let offsets: Vec<_> = mine.map(|a| offset(a, 321)).collect();
                     assert!(!offsets.is_empty());
-                    let early = tokio::time::timeout(Duration::from_millis(500), second.next(true)).await;
+                    let early = tokio::time::timeout(Duration::from_millis(500), assigned(&mut second)).await;
                     waited = early.is_err();
                     within(first.commit(offsets)).await.unwrap();
                     revoked.extend(partitions.into_iter().map(|p| (p, true)));

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     net::SocketAddr,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::oneshot;
@@ -72,10 +72,13 @@ impl Stage {
 
     /// Writes the numbers from `from` on to a partition, a few to a batch.
     async fn produce(&self, partition: i32, numbers: std::ops::Range<u64>) {
-        let mut sink = NativeSink::new(&self.client, &client_settings(&self.brokers, &[])).await.unwrap();
+        let settings = client_settings(&self.brokers, &[("batch.size", "1")]);
+        let mut sink = NativeSink::new(&self.client, &settings).await.unwrap();
         let mut writer = RecordWriter::new(700, 0);
+        // Of today, as a broker deletes what is past its retention.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
         for number in numbers {
-            writer.push(number as i64, None, Some(&[number.to_string().as_bytes()]), NO_HEADERS);
+            writer.push(now, None, Some(&[number.to_string().as_bytes()]), NO_HEADERS);
         }
         let batch = OutputBatch { destination: self.partition(partition), chunks: writer.finish() };
         let receipt = sink.send(batch).await.unwrap();
@@ -258,6 +261,31 @@ async fn members_come_and_go_and_each_record_is_read_once_in_order() {
         }
         second.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_a_partition_hears_that_it_has_none() {
+    let stage = Stage::new(1).await;
+    stage.produce(0, 0..10).await;
+    let (mut first, mut of_first) = (stage.source(&[]).await, Seen::default());
+    read(&mut first, &mut of_first, 10).await;
+    let (mut second, mut of_second) = (stage.source(&[]).await, Seen::default());
+    // Whoever is first by id gets the only partition.
+    let mut without = false;
+    while !without || of_first.held.len() + of_second.held.len() != 1 {
+        tokio::select! {
+            event = next(&mut first) => {
+                without |= matches!(&event, SourceEvent::Assigned(all) if all.is_empty());
+                of_first.take(&first, event).await;
+            }
+            event = next(&mut second) => {
+                without |= matches!(&event, SourceEvent::Assigned(all) if all.is_empty());
+                of_second.take(&second, event).await;
+            }
+        }
+    }
+    first.close().await;
+    second.close().await;
 }
 
 /// Reads until a revoke and returns its release.

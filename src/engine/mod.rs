@@ -43,7 +43,8 @@ pub trait Source: Send {
 pub enum SourceEvent {
     /// Records of an assigned partition, in offset order per partition and generation.
     Batch(PartitionBatch),
-    /// Partitions were assigned; batches of this generation follow.
+    /// Partitions were assigned; batches of this generation follow. It is empty when this member
+    /// has joined the group and there is no partition for it.
     Assigned(Vec<Assignment>),
     /// Partitions are about to be taken away. The source waits, within its own bound, until
     /// `release` is sent or dropped; until then commits for them count.

@@ -9,7 +9,7 @@ mod reader;
 mod writer;
 mod cursor;
 mod seal;
-mod resplit;
+mod recut;
 // Both.
 mod checksum;
 mod compression;

@@ -49,6 +49,12 @@ impl RecordWriter {
         }
     }
 
+    /// A writer that goes on where `batch` ends.
+    pub(super) fn resume(batch: EncodedBatch) -> RecordWriter {
+        let at = batch.bytes.len();
+        RecordWriter { limit: i32::MAX as usize, capacity: 0, chunks: Vec::new(), current: batch, at }
+    }
+
     /// Appends a record whose value is the concatenation of `value`, or null. `headers` are in
     /// wire encoding ([`NO_HEADERS`](super::NO_HEADERS) for none).
     #[inline(always)]

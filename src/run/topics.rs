@@ -29,7 +29,7 @@ pub(super) async fn prepare(client: &Client, config: &Config) -> Result<usize, R
     ensure(client, config, &source, &config.destination, "[destination] topic", limit).await?;
     let letter_limit = limit + LETTER_HEADROOM;
     ensure(client, config, &source, &config.dead_letter, "[dead_letter] topic", letter_limit).await?;
-    let limit = max_message_bytes(client, &config.destination).await;
+    let limit = max_message_bytes(client, &config.destination).await.min(client.max_request_size());
     Ok(limit.min(DEFAULT_MAX_MESSAGE_BYTES))
 }
 

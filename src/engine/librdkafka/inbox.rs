@@ -158,6 +158,13 @@ impl Inbox {
         self.changed();
     }
 
+    /// Takes note that the group has no partition to add; the reader is told if it has none.
+    pub fn assign_nothing(&self) {
+        if self.lock().held.is_empty() {
+            self.assign(&[]);
+        }
+    }
+
     /// Tells the reader that `partitions` are about to be taken away; resolves when it let go.
     pub fn begin_revoke(&self, partitions: &[i32]) -> oneshot::Receiver<()> {
         let (release, released) = oneshot::channel();

@@ -70,7 +70,11 @@ impl GroupContext {
     /// The list to assign, with the offset that each partition starts at.
     fn assigned(&self, consumer: &GroupConsumer, list: &TopicPartitionList) -> TopicPartitionList {
         let mut start = TopicPartitionList::new();
-        if self.inbox.is_closing() || list.count() == 0 {
+        if self.inbox.is_closing() {
+            return start;
+        }
+        if list.count() == 0 {
+            self.inbox.assign_nothing();
             return start;
         }
         match self.positions(consumer, list) {

@@ -86,6 +86,11 @@ impl Client {
         Ok(Client { cluster: Arc::new(cluster) })
     }
 
+    /// `max.request.size`: the greatest size in bytes of a batch to write.
+    pub fn max_request_size(&self) -> usize {
+        self.cluster.settings.produce.max_request_size
+    }
+
     /// What the other parts of the engine share of the cluster.
     pub(super) fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster

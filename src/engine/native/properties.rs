@@ -63,7 +63,6 @@ impl NativeSettings {
         let (produce, fetch, group) = (&mut self.produce, &mut self.fetch, &mut self.group);
         match value.key {
             "client.id" => self.client_id = value.some()?,
-            "client.rack" => self.client_rack = Some(value.some()?),
             "socket.connection.setup.timeout.ms" => self.connection_timeout = value.millis(1)?,
             "request.timeout.ms" | "socket.timeout.ms" => self.request_timeout = value.millis(1)?,
             "default.api.timeout.ms" => self.api_timeout = value.millis(1)?,
@@ -106,7 +105,7 @@ impl NativeSettings {
                     ("read_uncommitted", Isolation::ReadUncommitted),
                 ])?);
             }
-            "check.crcs" => fetch.check_crcs = value.parse()?,
+            "check.crcs" => value.must("true")?,
 
             "group.protocol" => {
                 group.protocol =

@@ -15,8 +15,6 @@ use crate::{
 pub struct NativeSettings {
     /// `client.id`.
     pub client_id: String,
-    /// `client.rack`: read from replicas in this rack where the brokers allow it (KIP-392).
-    pub client_rack: Option<String>,
     /// `socket.connection.setup.timeout.ms`: the limit of becoming ready for requests.
     pub connection_timeout: Duration,
     /// `request.timeout.ms`: the limit of a request.
@@ -44,9 +42,9 @@ pub struct NativeSettings {
 pub struct ProduceSettings {
     /// `compression.type` and `compression.level`.
     pub codec: Codec,
-    /// `linger.ms`: how long a batch that is not full waits for more.
+    /// `linger.ms`: how long a batch below `batch.size` waits for more; 0 writes at once.
     pub linger: Duration,
-    /// `batch.size` in bytes: batches below it are merged.
+    /// `batch.size` in bytes: smaller batches are joined up to it while they wait.
     pub batch_size: usize,
     /// `max.request.size` in bytes: no batch is larger, unless a single record is.
     pub max_request_size: usize,
@@ -69,8 +67,6 @@ pub struct FetchSettings {
     pub max_partition_bytes: i32,
     /// `isolation.level`; unset leaves it to the command.
     pub isolation: Option<Isolation>,
-    /// `check.crcs`: whether checksums of what was read are verified.
-    pub check_crcs: bool,
 }
 
 /// How a consumer group is joined.
@@ -188,7 +184,6 @@ impl Default for NativeSettings {
     fn default() -> NativeSettings {
         NativeSettings {
             client_id: "topicmill".to_owned(),
-            client_rack: None,
             connection_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             api_timeout: Duration::from_secs(60),
@@ -210,7 +205,6 @@ impl Default for NativeSettings {
                 max_wait: Duration::from_millis(500),
                 max_partition_bytes: 1 << 20,
                 isolation: None,
-                check_crcs: true,
             },
             group: GroupSettings {
                 protocol: None,

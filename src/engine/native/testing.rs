@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use kafka_protocol::{
     messages::{
         BrokerId, FetchRequest, TopicName,
@@ -74,29 +75,34 @@ pub fn batch(to: &TopicPartition, records: usize, from: usize) -> OutputBatch {
     OutputBatch { destination: to.clone(), chunks: writer.finish() }
 }
 
-/// The values of a partition up to the offset `end`.
-pub async fn read_all(client: &Client, from: &TopicPartition, end: i64) -> Vec<String> {
+/// The record batches of a partition from `offset` on, at most a megabyte of them.
+pub async fn fetch(client: &Client, from: &TopicPartition, offset: i64) -> Bytes {
     let leader = client.cluster().leader(from).await.unwrap();
     let connection = client.cluster().connection(leader.broker, Lane::Fetch).await.unwrap();
+    let partition = FetchPartition::default()
+        .with_partition(from.partition)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_string(from.topic.to_string())))
+        .with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(1000)
+        .with_min_bytes(1)
+        .with_max_bytes(8 << 20)
+        .with_topics(vec![topic]);
+    let response = connection.call(request).await.unwrap();
+    let answer = &response.responses[0].partitions[0];
+    assert_eq!(answer.error_code, 0);
+    answer.records.clone().unwrap_or_default()
+}
+
+/// The values of a partition up to the offset `end`.
+pub async fn read_all(client: &Client, from: &TopicPartition, end: i64) -> Vec<String> {
     let (mut values, mut offset) = (Vec::new(), 0);
     while offset < end {
-        let partition = FetchPartition::default()
-            .with_partition(from.partition)
-            .with_fetch_offset(offset)
-            .with_partition_max_bytes(1 << 20);
-        let topic = FetchTopic::default()
-            .with_topic(TopicName(StrBytes::from_string(from.topic.to_string())))
-            .with_partitions(vec![partition]);
-        let request = FetchRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_max_wait_ms(1000)
-            .with_min_bytes(1)
-            .with_max_bytes(8 << 20)
-            .with_topics(vec![topic]);
-        let response = connection.call(request).await.unwrap();
-        let answer = &response.responses[0].partitions[0];
-        assert_eq!(answer.error_code, 0);
-        let bytes = answer.records.clone().unwrap_or_default();
+        let bytes = fetch(client, from, offset).await;
         let mut rest = &bytes[..];
         while let Ok(header) = BatchHeader::read(rest) {
             let (mut body, mut records) = (Vec::new(), Vec::new());

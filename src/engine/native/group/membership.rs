@@ -260,6 +260,9 @@ impl Membership {
         heart: &mut Heart,
     ) -> Result<Pulse, EngineError> {
         if partitions.is_empty() {
+            if self.owned.is_empty() {
+                self.tell(SourceEvent::Assigned(Vec::new())).await;
+            }
             return Ok(Pulse::Steady);
         }
         let reset = self.settings.offset_reset;

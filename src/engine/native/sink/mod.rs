@@ -1,8 +1,10 @@
 //! Writes output batches: an idempotent producer (KIP-98) over whole batches.
 
+mod outputs;
 mod partition;
-mod recut;
 mod request;
+mod rework;
+mod waiting;
 
 use std::{
     collections::HashMap,
@@ -22,11 +24,16 @@ use tokio::{
 };
 
 use self::partition::{Job, PartitionWriter};
-use super::{Client, cluster::Cluster, error::KafkaError, settings::NativeSettings};
+use super::{
+    Client,
+    cluster::Cluster,
+    error::KafkaError,
+    settings::{NativeSettings, ProduceSettings},
+};
 use crate::{
     batch::{OutputBatch, TopicPartition},
     engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink},
-    records::{Codec, Compression, EncodedBatch, ProducerStamp},
+    records::{Compression, EncodedBatch, ProducerStamp},
 };
 
 /// The bytes that may be under way to one broker, in KiB: enough to keep it busy, and little
@@ -39,7 +46,6 @@ pub struct NativeSink {
     shared: Arc<Shared>,
     writers: HashMap<TopicPartition, mpsc::UnboundedSender<Job>>,
     tasks: JoinSet<()>,
-    delivery_timeout: Duration,
 }
 
 /// What the partitions' writers have in common.
@@ -48,8 +54,7 @@ struct Shared {
     cluster: Arc<Cluster>,
     /// The producer's id and epoch.
     producer: (i64, i16),
-    codec: Codec,
-    in_flight: usize,
+    produce: ProduceSettings,
     request_timeout: Duration,
     windows: Mutex<HashMap<i32, Arc<Semaphore>>>,
     /// The brokers do not know the producer any more; its id is of no further use.
@@ -67,18 +72,12 @@ impl NativeSink {
         let shared = Shared {
             cluster: Arc::clone(client.cluster()),
             producer: producer_id(client).await?,
-            codec: settings.produce.codec,
-            in_flight: settings.produce.in_flight,
+            produce: settings.produce,
             request_timeout: settings.request_timeout,
             windows: Mutex::new(HashMap::new()),
             unknown: AtomicBool::new(false),
         };
-        Ok(NativeSink {
-            shared: Arc::new(shared),
-            writers: HashMap::new(),
-            tasks: JoinSet::new(),
-            delivery_timeout: settings.produce.delivery_timeout,
-        })
+        Ok(NativeSink { shared: Arc::new(shared), writers: HashMap::new(), tasks: JoinSet::new() })
     }
 
     fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<Job> {
@@ -102,7 +101,7 @@ impl Sink for NativeSink {
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
         let (done, receipt) = oneshot::channel();
-        let deadline = Instant::now() + self.delivery_timeout;
+        let deadline = Instant::now() + self.shared.produce.delivery_timeout;
         let OutputBatch { destination, chunks } = batch;
         let job = Job { chunks, deadline, done };
         // A writer ends only with its sink, and then the receipt says so.
@@ -125,7 +124,7 @@ impl Sink for NativeSink {
 impl Shared {
     /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
     async fn seal(&self, records: EncodedBatch, stamp: ProducerStamp) -> Result<Bytes, EngineError> {
-        let codec = self.codec;
+        let codec = self.produce.codec;
         if codec.compression == Compression::None {
             return Ok(records.seal(stamp, codec));
         }

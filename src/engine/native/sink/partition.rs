@@ -4,28 +4,30 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kafka_protocol::messages::ProduceResponse;
+use kafka_protocol::{ResponseError, messages::ProduceResponse};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
-    time::{Instant, sleep},
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     Shared,
-    recut::{cut, restamp, runs},
+    outputs::{Done, Outputs},
     request::{self, Verdict, verdict},
+    rework::{restamp, runs},
+    waiting::{Unsealed, Waiting},
 };
 use crate::{
     batch::TopicPartition,
     engine::{
-        EngineError, ErrorKind, Receipt, Refusal,
+        EngineError, ErrorKind,
         native::{
             cluster::Lane,
             connection::{Connection, Reply},
             error::{KafkaError, WireError},
         },
     },
-    records::{EncodedBatch, ProducerStamp},
+    records::{EncodedBatch, ProducerStamp, RecordsError},
     transform::{ErrorClass, ValueError},
 };
 
@@ -40,15 +42,6 @@ pub struct Job {
     pub done: Done,
 }
 
-/// Where the receipt goes.
-pub type Done = oneshot::Sender<Result<Receipt, EngineError>>;
-
-/// A wire batch that has no sequence number yet.
-struct Waiting {
-    records: EncodedBatch,
-    place: Place,
-}
-
 /// A wire batch as it is sent, however often.
 struct Sealed {
     bytes: Bytes,
@@ -58,14 +51,13 @@ struct Sealed {
     uncertain: bool,
 }
 
-/// Where a wire batch belongs.
+/// Which records a wire batch holds.
+#[derive(Clone, Copy)]
 struct Place {
-    /// The index of its first record in its output batch.
-    first: usize,
+    /// The number of its first record, as the [`Outputs`] count.
+    first: u64,
     count: usize,
     deadline: Instant,
-    /// On the last wire batch of an output batch.
-    done: Option<Done>,
 }
 
 struct InFlight {
@@ -80,7 +72,8 @@ pub struct PartitionWriter {
     shared: Arc<Shared>,
     to: TopicPartition,
     jobs: mpsc::UnboundedReceiver<Job>,
-    waiting: VecDeque<Waiting>,
+    outputs: Outputs,
+    waiting: Waiting,
     /// Sealed and to be sent, before anything that waits.
     sealed: VecDeque<Sealed>,
     in_flight: VecDeque<InFlight>,
@@ -90,7 +83,6 @@ pub struct PartitionWriter {
     established: bool,
     connection: Option<(i32, Connection)>,
     failures: u32,
-    refused: Vec<Refusal>,
 }
 
 impl PartitionWriter {
@@ -100,17 +92,17 @@ impl PartitionWriter {
         jobs: mpsc::UnboundedReceiver<Job>,
     ) -> PartitionWriter {
         PartitionWriter {
+            outputs: Outputs::default(),
+            waiting: Waiting::new(&shared.produce),
             shared,
             to,
             jobs,
-            waiting: VecDeque::new(),
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_sequence: 0,
             established: false,
             connection: None,
             failures: 0,
-            refused: Vec::new(),
         }
     }
 
@@ -120,13 +112,7 @@ impl PartitionWriter {
         let Err(error) = self.work().await else { return };
         let error = error.at(&self.to);
         tracing::warn!(%error, "the producer gives up");
-        let waiting = self.waiting.into_iter().map(|batch| batch.place);
-        let sealed = self.sealed.into_iter().map(|batch| batch.place);
-        let in_flight = self.in_flight.into_iter().map(|under_way| under_way.batch.place);
-        for done in in_flight.chain(sealed).chain(waiting).filter_map(|place| place.done) {
-            // The owner may have lost interest; it closes the sink in any case.
-            let _ = done.send(Err(error.clone()));
-        }
+        self.outputs.fail(&error);
         while let Some(job) = self.jobs.recv().await {
             let _ = job.done.send(Err(error.clone()));
         }
@@ -141,15 +127,17 @@ impl PartitionWriter {
                     self.settle(answer).await?;
                 }
                 job = self.jobs.recv() => match job {
-                    Some(job) => self.accept(job),
+                    Some(job) => self.accept(job)?,
                     None => return self.finish().await,
-                }
+                },
+                () = until(self.waiting.lingers_until()) => {}
             }
         }
     }
 
     /// No more jobs can come; what was accepted is still written.
     async fn finish(&mut self) -> Result<(), EngineError> {
+        self.waiting.hurry();
         loop {
             self.send_what_fits().await?;
             if self.in_flight.is_empty() {
@@ -160,29 +148,27 @@ impl PartitionWriter {
         }
     }
 
-    fn accept(&mut self, job: Job) {
+    fn accept(&mut self, job: Job) -> Result<(), EngineError> {
         let Job { chunks, deadline, done } = job;
-        let last = chunks.len().checked_sub(1);
-        let Some(last) = last else {
-            let _ = done.send(Ok(Receipt::default()));
-            return;
-        };
-        let mut done = Some(done);
-        let mut first = 0;
-        for (i, records) in chunks.into_iter().enumerate() {
-            let count = records.count as usize;
-            let done = if i == last { done.take() } else { None };
-            self.waiting.push_back(Waiting { records, place: Place { first, count, deadline, done } });
-            first += count;
+        let count = chunks.iter().map(|chunk| chunk.count as usize).sum();
+        let mut first = self.outputs.accept(count, done);
+        for records in chunks {
+            let next = first + u64::from(records.count);
+            self.waiting.push(Unsealed { records, first, deadline }).map_err(malformed)?;
+            first = next;
         }
+        Ok(())
     }
 
     /// Sends until five batches are under way, nothing is left, or the broker has enough.
     async fn send_what_fits(&mut self) -> Result<(), EngineError> {
         while self.has_room() {
             if self.sealed.is_empty() {
-                let Some(waiting) = self.waiting.pop_front() else { return Ok(()) };
-                let sealed = self.seal(waiting).await?;
+                if self.waiting.lingers_until().is_some() {
+                    return Ok(());
+                }
+                let Some(next) = self.waiting.pop().map_err(malformed)? else { return Ok(()) };
+                let sealed = self.seal(next).await?;
                 self.sealed.push_back(sealed);
             }
             let Some(batch) = self.sealed.front() else { return Ok(()) };
@@ -211,15 +197,16 @@ impl PartitionWriter {
     }
 
     fn has_room(&self) -> bool {
-        let limit = if self.established { self.shared.in_flight } else { 1 };
+        let limit = if self.established { self.shared.produce.in_flight } else { 1 };
         // What is under way on a connection that ended is sent again before anything else.
         let ended = self.connection.as_ref().is_none_or(|(_, connection)| connection.is_closed());
         self.in_flight.len() < limit && (self.in_flight.is_empty() || !ended)
     }
 
     /// Gives a batch its sequence number and, off the network's threads, its compression.
-    async fn seal(&mut self, waiting: Waiting) -> Result<Sealed, EngineError> {
-        let Waiting { records, place } = waiting;
+    async fn seal(&mut self, next: Unsealed) -> Result<Sealed, EngineError> {
+        let Unsealed { records, first, deadline } = next;
+        let place = Place { first, count: records.count as usize, deadline };
         let sequence = self.next_sequence;
         self.next_sequence = advance(sequence, place.count);
         let bytes = self.shared.seal(records, self.stamp(sequence)).await?;
@@ -255,7 +242,8 @@ impl PartitionWriter {
                 let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
                 self.failures = 0;
                 self.established = true;
-                self.complete(batch.place);
+                let Place { first, count, .. } = batch.place;
+                self.outputs.written(first..first + count as u64);
                 Ok(())
             }
             Verdict::Again(error) => {
@@ -274,12 +262,6 @@ impl PartitionWriter {
                 let error = self.shared.cluster.failed(error, "producing", message.as_deref());
                 Err(error)
             }
-        }
-    }
-
-    fn complete(&mut self, place: Place) {
-        if let Some(done) = place.done {
-            let _ = done.send(Ok(Receipt { refused: std::mem::take(&mut self.refused) }));
         }
     }
 
@@ -329,13 +311,15 @@ impl PartitionWriter {
         let count = self.oldest_certain()?.place.count;
         if count == 1 {
             let class = match error.0 {
-                kafka_protocol::ResponseError::MessageTooLarge
-                | kafka_protocol::ResponseError::RecordListTooLarge => ErrorClass::Oversized,
+                ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => ErrorClass::Oversized,
                 _ => ErrorClass::Refused,
             };
             return self.refuse(vec![(0, ValueError::new(class, error.to_string()))]).await;
         }
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
+        if error.0 == ResponseError::MessageTooLarge {
+            self.waiting.too_large(batch.bytes.len());
+        }
         self.recall_answered().await;
         let parts = self.recut(batch, &[0..count / 2, count / 2..count]).await?;
         self.put_in_front(parts);
@@ -352,10 +336,10 @@ impl PartitionWriter {
             let message = "a batch after a refused one may be in the log already";
             return Err(EngineError::new(ErrorKind::Retriable, message));
         }
-        for (index, error) in &refused {
-            self.refused.push(Refusal { index: batch.place.first + index, error: error.clone() });
-        }
         let kept = runs(count, refused.iter().map(|(index, _)| *index));
+        for (index, error) in refused.into_iter().take_while(|(index, _)| *index < count) {
+            self.outputs.refused(batch.place.first + index as u64, error);
+        }
         let mut sequence = batch.sequence;
         let parts = self.recut(batch, &kept).await?;
         for part in &parts {
@@ -382,29 +366,20 @@ impl PartitionWriter {
     }
 
     /// The `ranges` of a batch as batches of their own, numbered one after the other from its
-    /// sequence number. When nothing is left its output batch is complete.
+    /// sequence number.
     async fn recut(
         &mut self,
         batch: Sealed,
         ranges: &[std::ops::Range<usize>],
     ) -> Result<Vec<Sealed>, EngineError> {
         let Sealed { bytes, mut sequence, place, .. } = batch;
-        let pieces = cut(&bytes, ranges).map_err(|error| {
-            EngineError::new(ErrorKind::Retriable, format!("a batch cannot be split: {error}"))
-        })?;
-        let Place { first, deadline, mut done, .. } = place;
-        let last = pieces.len().checked_sub(1);
-        if last.is_none() {
-            self.complete(Place { first, count: 0, deadline, done: done.take() });
-        }
-        let mut parts = Vec::with_capacity(pieces.len());
-        for (i, (records, range)) in pieces.into_iter().zip(ranges).enumerate() {
-            let done = if Some(i) == last { done.take() } else { None };
-            let place = Place { first: first + range.start, count: range.len(), deadline, done };
+        let pieces = EncodedBatch::unseal(&bytes).and_then(|records| records.cut(ranges));
+        let mut parts = Vec::with_capacity(ranges.len());
+        for (records, range) in pieces.map_err(malformed)?.into_iter().zip(ranges) {
+            let place = Place { first: place.first + range.start as u64, count: range.len(), ..place };
             let bytes = self.shared.seal(records, self.stamp(sequence)).await?;
-            let next = advance(sequence, place.count);
             parts.push(Sealed { bytes, sequence, place, uncertain: false });
-            sequence = next;
+            sequence = advance(sequence, place.count);
         }
         Ok(parts)
     }
@@ -422,6 +397,19 @@ async fn first_answer(in_flight: &mut VecDeque<InFlight>) -> Result<ProduceRespo
         Some(under_way) => under_way.reply.arrival().await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits for a moment; for ever without one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Records that are not what a batch of this program's own making holds.
+fn malformed(error: RecordsError) -> EngineError {
+    EngineError::new(ErrorKind::Fatal, format!("a batch to write is malformed: {error}"))
 }
 
 /// The sequence number after `count` records from `sequence`: after `i32::MAX` comes 0 (KIP-98).

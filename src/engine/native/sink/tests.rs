@@ -7,7 +7,8 @@ use kafka_protocol::ResponseError;
 use super::*;
 use crate::{
     broker::{ApiKey, Broker, Fault, FaultAction},
-    engine::native::testing::{batch, embedded, fresh, read_all, value},
+    engine::native::testing::{batch, embedded, fetch, fresh, read_all, value},
+    records::BatchHeader,
 };
 
 const BATCHES: usize = 60;
@@ -23,6 +24,8 @@ struct Setup {
 async fn setup(properties: &[(&str, &str)]) -> Setup {
     let (broker, mut settings) = embedded().await;
     let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    // Each output batch is a wire batch, so that a fault has many to hit.
+    settings.properties.insert("batch.size".to_owned(), "1".to_owned());
     settings.properties.extend(properties);
     let client = Client::connect(&settings).await.unwrap();
     let topic = fresh("faults");
@@ -63,19 +66,55 @@ async fn what_can_be_retried_is_written_once_and_in_order() {
         [FaultAction::Close, FaultAction::LoseResponse, FaultAction::Delay(Duration::from_millis(50))]
             .into_iter()
             .chain(errors.map(|error| FaultAction::Error(error.code())));
-    for action in actions {
-        for (after, times) in [(0, 1), (1, 3), (7, 4), (20, 1)] {
-            let setup = setup(&[]).await;
-            let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
-            setup.broker.inject(produce(action, after, times));
-            let what = format!("{action:?} after {after}, {times} times");
-            for result in write(&mut sink, &setup.to).await {
-                assert!(result.expect(&what).refused.is_empty());
-            }
-            assert_exactly_once_in_order(&setup, &what).await;
-            sink.close().await;
+    let hits = |action| [(0, 1), (1, 3), (7, 4), (20, 1)].map(|(after, times)| (action, after, times, "1"));
+    let joined = |action| [(0, 1), (1, 1)].map(|(after, times)| (action, after, times, "20000"));
+    for (action, after, times, batch_size) in actions.flat_map(|a| hits(a).into_iter().chain(joined(a))) {
+        let setup = setup(&[("batch.size", batch_size)]).await;
+        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        setup.broker.inject(produce(action, after, times));
+        let what = format!("{action:?} after {after}, {times} times, batches of {batch_size}");
+        for result in write(&mut sink, &setup.to).await {
+            assert!(result.expect(&what).refused.is_empty());
         }
+        assert_exactly_once_in_order(&setup, &what).await;
+        sink.close().await;
     }
+}
+
+/// The number of wire batches in the log.
+async fn wire_batches(setup: &Setup) -> usize {
+    let records = fetch(&setup.client, &setup.to, 0).await;
+    let (mut rest, mut count) = (&records[..], 0);
+    while let Ok(header) = BatchHeader::read(rest) {
+        (rest, count) = (&rest[header.size..], count + 1);
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_batches_are_joined_while_the_broker_is_busy() {
+    let setup = setup(&[("batch.size", "1000000")]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    setup.broker.inject(produce(FaultAction::Delay(Duration::from_millis(300)), 0, 1));
+    for result in write(&mut sink, &setup.to).await {
+        assert!(result.unwrap().refused.is_empty());
+    }
+    assert_exactly_once_in_order(&setup, "joined").await;
+    let count = wire_batches(&setup).await;
+    assert!(count < 10, "{BATCHES} output batches in {count} wire batches");
+    sink.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_linger_joins_what_comes_meanwhile_and_ends() {
+    let setup = setup(&[("batch.size", "1000000"), ("linger.ms", "300")]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    for result in write(&mut sink, &setup.to).await {
+        result.unwrap();
+    }
+    assert_eq!(wire_batches(&setup).await, 1);
+    assert_exactly_once_in_order(&setup, "lingered").await;
+    sink.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
