@@ -11,6 +11,11 @@ pub fn time_used() -> Option<Duration> {
     parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
+/// As [`time_used`], of the process `id`: until it is waited for, an ended one counts as well.
+pub fn time_used_by(id: u32) -> Option<Duration> {
+    parse(&std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+}
+
 /// The 14th and 15th field of proc_pid_stat(5). The second is a name in parentheses, which may
 /// itself hold spaces and parentheses.
 fn parse(stat: &str) -> Option<Duration> {

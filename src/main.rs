@@ -4,9 +4,9 @@ use std::{io, process::ExitCode};
 
 use tokio::runtime::{self, Runtime};
 use topicmill::{
-    broker, check,
+    bench, broker, check,
     cli::{Cli, Command},
-    config::{Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
+    config::{BenchConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
     console::logs,
     demo, dry_run,
     exit::{Ended, Exit},
@@ -58,6 +58,10 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
         Command::Lag(args) => {
             let config = LagConfig::new(&args)?;
             runtime()?.block_on(lag::command(&config, &mut io::stdout()))?;
+        }
+        Command::Bench(args) => {
+            let config = BenchConfig::new(args)?;
+            runtime()?.block_on(bench::command(&config, &mut io::stdout()))?;
         }
         Command::Broker(args) => runtime()?.block_on(broker::command::run(args.into()))?,
         Command::Check(args) => check::run(&Config::for_run(&args.run)?, &mut io::stdout().lock())?,

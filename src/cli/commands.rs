@@ -1,6 +1,6 @@
 //! The flags of each command. What is absent here may stand in the environment or the file.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -11,6 +11,7 @@ use crate::{
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
     generate::Keys,
+    records::Compression,
     strategy::{Order, StrategyKind},
 };
 
@@ -196,6 +197,66 @@ pub struct LagArgs {
     pub connection: ConnectionArgs,
 }
 
+/// The flags of `bench`. What is a list takes values separated by commas.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// Measure every combination, which takes hours; without, one thing is changed at a time.
+    #[arg(long)]
+    pub full: bool,
+    /// The strategies [default: all on the first shape, pipeline on the others].
+    #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',')]
+    pub strategy: Vec<StrategyKind>,
+    /// The deliveries [default: at-least-once].
+    #[arg(long, value_name = "DELIVERY,…", value_delimiter = ',')]
+    pub delivery: Vec<DeliveryKind>,
+    /// The engines [default: all of this build].
+    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
+    pub engine: Vec<EngineKind>,
+    /// The compressions of source and destination [default: none,lz4,zstd].
+    #[arg(long, value_name = "CODEC,…", value_delimiter = ',')]
+    pub codec: Vec<Compression>,
+    /// The numbers of partitions [default: 1,8].
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = partition_count())]
+    pub partitions: Vec<i32>,
+    /// The sizes of a value in bytes; up to 64 means natural events [default: 53,1000].
+    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', value_parser = parse_positive)]
+    pub value_size: Vec<usize>,
+    /// The numbers of records in a source batch, at most what fits into 1 MB
+    /// [default: 10000,1000,10].
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = parse_positive)]
+    pub batch_size: Vec<usize>,
+    /// How many events a source topic gets at most; fewer in small batches or of large values.
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: u64,
+    /// How many events a peer transforms at most.
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub peer_events: u64,
+    /// How often each is measured; the results are medians.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = parse_positive)]
+    pub runs: usize,
+    /// Measure the peers of this folder as well; `bench/peers/build` builds them.
+    #[arg(long, value_name = "DIR")]
+    pub peers: Option<PathBuf>,
+    /// The broker's process on this machine, whose processor time is measured.
+    #[arg(long, value_name = "PID")]
+    pub broker_pid: Option<u32>,
+    /// The events per second at which latency is measured.
+    #[arg(long, value_name = "N", value_parser = parse_rate, default_value = "100000")]
+    pub latency_rate: f64,
+    /// How long latency is measured, after a warm-up; `0s` leaves it out.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
+    pub latency_time: Duration,
+    /// Save JSON, Markdown and plots in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Print the results as one JSON object rather than Markdown.
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the cluster; without `--brokers` an embedded broker serves.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
 /// The flags of `broker`.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArgs {
@@ -225,6 +286,11 @@ pub struct CompletionsArgs {
 
 fn partition_count() -> clap::builder::RangedI64ValueParser<i32> {
     clap::value_parser!(i32).range(1..=10_000)
+}
+
+fn parse_positive(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "must be a whole number greater than 0".into())
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

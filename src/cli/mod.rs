@@ -9,7 +9,8 @@ use std::io;
 pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs, TransformName};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub use commands::{
-    BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs, VerifyArgs,
+    BenchArgs, BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs,
+    VerifyArgs,
 };
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
@@ -42,6 +43,8 @@ pub enum Command {
     DryRun(DryRunArgs),
     /// Show how far a consumer group is behind, per partition.
     Lag(LagArgs),
+    /// Measure throughput, processor time, memory and latency, beside peers and ceilings.
+    Bench(BenchArgs),
     /// Run the embedded broker alone, for development.
     Broker(BrokerArgs),
     /// Say what is wrong with a configuration, or what it comes to; needs no broker.
@@ -79,6 +82,7 @@ impl Cli {
             Command::Generate(args) => &args.connection.properties,
             Command::Verify(args) => &args.connection.properties,
             Command::Lag(args) => &args.connection.properties,
+            Command::Bench(args) => &args.connection.properties,
             Command::DryRun(_) | Command::Broker(_) | Command::Completions(_) => &[],
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Config, ConfigError, properties, rules, settings::Settings};
 use crate::{
-    cli::{DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
+    cli::{BenchArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
     engine::{ClientSettings, EngineKind},
     generate::GenerateSettings,
     strategy::Order,
@@ -152,6 +152,35 @@ impl DemoConfig {
             run.client.properties.clear();
         }
         settings.finish(DemoConfig { run, embedded, events: args.events, partitions: args.partitions })
+    }
+}
+
+/// What `bench` is to do.
+#[derive(Clone, Debug)]
+pub struct BenchConfig {
+    /// How to reach the cluster; without brokers and properties when `embedded`.
+    pub client: ClientSettings,
+    /// Whether an embedded broker serves.
+    pub embedded: bool,
+    /// What to measure, as typed.
+    pub args: BenchArgs,
+}
+
+impl BenchConfig {
+    /// What `bench` is to do. Brokers count only as a flag, so that a benchmark never burdens a
+    /// cluster that happens to be configured.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: BenchArgs) -> Result<BenchConfig, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), &args);
+        let mut client = properties::client(&mut settings, EngineKind::Native);
+        let embedded = args.connection.brokers.is_none();
+        if embedded {
+            client.brokers.clear();
+            client.properties.clear();
+        }
+        settings.finish(BenchConfig { client, embedded, args })
     }
 }
 

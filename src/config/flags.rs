@@ -12,7 +12,8 @@ use super::{
     units::{format_duration, format_size},
 };
 use crate::cli::{
-    ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs, TransformArgs, VerifyArgs,
+    BenchArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs, TransformArgs,
+    VerifyArgs,
 };
 
 /// The flags of a command.
@@ -85,6 +86,12 @@ impl Flags for DemoArgs {
         self.connection.put(settings);
         choice(settings, "--strategy", (Section::Run, "strategy"), self.strategy);
         choice(settings, "--delivery", (Section::Run, "delivery"), self.delivery);
+    }
+}
+
+impl Flags for BenchArgs {
+    fn put(&self, settings: &mut Settings) {
+        self.connection.put(settings);
     }
 }
 

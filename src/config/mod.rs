@@ -18,7 +18,7 @@ pub mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-pub use commands::{DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig};
+pub use commands::{BenchConfig, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig};
 pub use problem::{ConfigError, Origin, Problem};
 use settings::Settings;
 

@@ -7,6 +7,7 @@
 
 mod error;
 mod revoke;
+mod work;
 #[cfg(test)]
 mod simulation;
 
@@ -19,6 +20,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{error, info, warn};
+pub use work::WorkTime;
 
 use crate::{
     admin::Health,
@@ -39,6 +41,7 @@ pub struct Mill<S, K> {
     settings: MillSettings,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    work: Arc<WorkTime>,
     commit: Option<Commit>,
     failed_commits: u32,
     revoking: Vec<Revoking>,
@@ -71,6 +74,8 @@ pub struct Observers {
     pub metrics: Arc<Metrics>,
     /// Whether it is alive and has work.
     pub health: Arc<Health>,
+    /// How long the work takes.
+    pub work: Arc<WorkTime>,
 }
 
 /// How a mill ended, whether well or not.
@@ -99,6 +104,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             settings,
             metrics: observers.metrics,
             health: observers.health,
+            work: observers.work,
             commit: None,
             failed_commits: 0,
             revoking: Vec::new(),
@@ -131,7 +137,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
             if deadline.is_some() && self.is_drained()? {
                 return Ok(());
             }
-            let room = deadline.is_none() && self.strategy.has_room(self.delivery.in_flight());
+            let room = deadline.is_none()
+                && self.delivery.has_room()
+                && self.strategy.has_room(self.delivery.in_flight());
             tokio::select! {
                 biased;
                 _ = drain.wait_for(|drain| *drain), if deadline.is_none() => {
@@ -180,6 +188,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             self.metrics.stale_batches.inc();
             return;
         };
+        self.work.batch();
         self.metrics.records_read.inc_by(batch.records.len() as u64);
         self.metrics.bytes_read.inc_by(batch.buffer.len() as u64);
         if batch.records.is_empty() {
@@ -246,6 +255,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         match answer {
             Ok(()) => {
                 self.metrics.commits.inc();
+                self.work.committed();
                 self.offsets.committed(&commit.offsets);
                 self.failed_commits = 0;
                 self.progressed = true;

@@ -40,6 +40,8 @@ pub(super) async fn while_running(
         written,
         dead_letters = metrics.dead_letter_total(),
         seconds,
+        // From the first batch to the last commit, for `bench`.
+        work_seconds = observers.work.elapsed().map(|time| time.as_secs_f64()),
         records_per_second = (read as f64 / seconds).round(),
         cpu_seconds = cpu::time_used().map(|time| time.as_secs_f64()),
         "done"

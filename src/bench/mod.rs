@@ -1,0 +1,156 @@
+//! `bench`: how fast the transformer is, beside its peers and the ceilings, on a real or an
+//! embedded broker.
+//!
+//! [`matrix`] says what is measured, `measure` does it, [`report`] and [`plot`] show it. Each
+//! contender is a process of its own, so that processor time and memory are its own, and all
+//! take turns (A B A B), so that what disturbs the machine disturbs all alike.
+
+mod ceiling;
+mod contender;
+mod embedded;
+mod fill;
+mod latency;
+mod machine;
+pub mod matrix;
+mod measure;
+mod peers;
+pub mod plot;
+mod process;
+pub mod report;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+pub use contender::Contender;
+pub use peers::Peer;
+pub use report::Results;
+
+use crate::{
+    config::BenchConfig,
+    engine::EngineError,
+    exit::{Ended, Exit, Failure},
+    generate::GenerateError,
+    run,
+};
+
+/// How long one turn of one contender may take.
+const TURN_LIMIT: Duration = Duration::from_secs(600);
+
+/// Why a benchmark ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The cluster failed or cannot be reached.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The generator failed.
+    #[error("the generator: {0}")]
+    Generate(#[from] GenerateError),
+    /// A program cannot be started.
+    #[error("cannot start {name}: {error}")]
+    Start {
+        /// The program.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A program failed.
+    #[error("{name} failed with {status}: {last}")]
+    Failed {
+        /// The program.
+        name: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last line of its standard error.
+        last: String,
+    },
+    /// A program did not end in time.
+    #[error("{name} took longer than {} s", limit.as_secs())]
+    TimedOut {
+        /// The program.
+        name: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// A program does not say what it did.
+    #[error("{contender} did not say how long it took")]
+    NoResult {
+        /// The program.
+        contender: String,
+    },
+    /// A process to be measured is not there.
+    #[error("there is no process {id} (--broker-pid)")]
+    NoProcess {
+        /// Its id.
+        id: u32,
+    },
+    /// No peer is built.
+    #[error("there is no peer in {} (--peers); bench/peers/build builds them", folder.display())]
+    NoPeers {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It was stopped by a signal.
+    #[error("stopped before the end")]
+    Stopped,
+    /// A file or a pipe failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Failure for BenchError {
+    fn exit(&self) -> Exit {
+        match self {
+            BenchError::Engine(error) => error.exit(),
+            BenchError::Generate(error) => error.exit(),
+            BenchError::Io(error) => error.exit(),
+            BenchError::NoProcess { .. } | BenchError::NoPeers { .. } => Exit::Config,
+            BenchError::Stopped => Exit::Interrupted,
+            BenchError::Start { .. }
+            | BenchError::Failed { .. }
+            | BenchError::TimedOut { .. }
+            | BenchError::NoResult { .. } => Exit::Failed,
+        }
+    }
+}
+
+/// The command: measures, prints the results, and saves them if a folder is given.
+///
+/// # Errors
+/// When anything fails; what was measured until then is lost.
+pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), Ended> {
+    let peers = match &config.args.peers {
+        None => Vec::new(),
+        Some(folder) => match Peer::find(folder) {
+            none if none.is_empty() => return Err(BenchError::NoPeers { folder: folder.clone() }.into()),
+            peers => peers,
+        },
+    };
+    let (stop, mut stopped) = watch::channel(false);
+    run::signals::drain_on_signal(stop);
+    let results = measure::all(config, &matrix::plan(&config.args, &peers), async move {
+        // The sender outlives this: it is the signal handler's.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    })
+    .await?;
+    if let Some(folder) = &config.args.output {
+        results.save(folder)?;
+    }
+    match config.args.json {
+        true => writeln!(out, "{}", serde_json::to_string(&results).map_err(io::Error::from)?)?,
+        false => write!(out, "{}", results.markdown())?,
+    }
+    Ok(())
+}
+
+/// This program with a subcommand, its log as JSON.
+fn this_program(subcommand: &str) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([subcommand, "--log-level", "info", "--log-format", "json"]);
+    Ok(command)
+}
