@@ -89,3 +89,70 @@ impl Membership {
         joined.owned.send_replace(Share { topic, partitions });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        budget::Budget,
+        engine::{
+            ClientSettings, Offset, OffsetReset, Source, SourceEvent, SourceSettings,
+            native::{Client, NativeSource, group::coordinator::Coordinator, testing},
+        },
+    };
+
+    use super::*;
+
+    async fn next(source: &mut NativeSource) -> SourceEvent {
+        tokio::time::timeout(Duration::from_secs(60), source.next(false)).await.expect("stuck").unwrap()
+    }
+
+    async fn kafka() -> ClientSettings {
+        assert!(std::env::var_os("TEST_KAFKA").is_some(), "TEST_KAFKA must name a real Kafka");
+        let (_, mut settings) = testing::cluster().await;
+        settings.properties.insert("group.protocol".into(), "consumer".into());
+        settings
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_member_that_the_coordinator_drops_commits_nothing_and_joins_again() {
+        let settings = kafka().await;
+        let client = Client::connect(&settings).await.unwrap();
+        let topic = testing::fresh("dropped");
+        client.create_topic(&topic, 2, None, &[]).await.unwrap();
+        let group = testing::fresh("group");
+        let source = SourceSettings {
+            topic: topic.as_str().into(),
+            group: group.clone(),
+            offset_reset: OffsetReset::Earliest,
+            revoke_timeout: Duration::from_secs(10),
+            budget: Budget::new(8 << 20),
+        };
+        let mut source = NativeSource::new(&client, &settings, source).await.unwrap();
+        let SourceEvent::Assigned(before) = next(&mut source).await else { panic!("an assignment first") };
+        assert_eq!(before.len(), 2);
+
+        let member = client.group(&group).await.unwrap().members.remove(0).member;
+        let cluster = Arc::clone(client.cluster());
+        let coordinator = Coordinator { cluster, group: group.clone(), instance: None };
+        coordinator.leave_consumer(&member, Duration::from_secs(10)).await.unwrap();
+        let SourceEvent::Lost(lost) = next(&mut source).await else { panic!("there is no time to release") };
+        assert_eq!(lost.len(), 2);
+        let SourceEvent::Assigned(after) = next(&mut source).await else { panic!("assigned again") };
+        assert_eq!(after.len(), 2);
+        let offset = |of: &crate::engine::Assignment, next| Offset {
+            partition: of.partition.clone(),
+            generation: of.generation,
+            next,
+        };
+        source.commit(vec![offset(&before[0], 7)]).await.unwrap();
+        assert!(
+            client.committed(&group, &topic).await.unwrap().is_empty(),
+            "an old assignment commits nothing"
+        );
+        source.commit(vec![offset(&after[0], 5)]).await.unwrap();
+        assert_eq!(client.committed(&group, &topic).await.unwrap().len(), 1);
+        source.close().await;
+        assert_eq!(client.group(&group).await.unwrap().members.len(), 0, "it has left");
+        client.delete_topic(&topic).await.unwrap();
+    }
+}
