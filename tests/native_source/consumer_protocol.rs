@@ -1,5 +1,18 @@
 //! `group.protocol=consumer` (KIP-848) on a Kafka that offers it.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{
+        ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, RequestHeader, ResponseHeader,
+    },
+    protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
+};
+
 use super::*;
 
 const CONSUMER: (&str, &str) = ("group.protocol", "consumer");
@@ -72,4 +85,64 @@ async fn a_broker_that_does_not_offer_it_is_named() {
     assert_eq!(error.kind, ErrorKind::Fatal);
     assert!(error.message.contains("group.protocol=consumer"), "{error}");
     source.close().await;
+}
+
+/// Leaves the group in the name of one of its members; returns the error code.
+fn dismiss(broker: &str, group: &str, member: &str) -> i16 {
+    let header = RequestHeader::default()
+        .with_request_api_key(ApiKey::ConsumerGroupHeartbeat as i16)
+        .with_request_api_version(1)
+        .with_client_id(Some(StrBytes::from_static_str("test")));
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_member_id(StrBytes::from_string(member.to_owned()))
+        .with_member_epoch(-1);
+    let mut frame = BytesMut::new();
+    header.encode(&mut frame, ConsumerGroupHeartbeatRequest::header_version(1)).unwrap();
+    request.encode(&mut frame, 1).unwrap();
+    let mut stream = TcpStream::connect(broker).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
+    stream.write_all(&frame).unwrap();
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(size) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    let mut answer = Bytes::from(answer);
+    ResponseHeader::decode(&mut answer, ConsumerGroupHeartbeatResponse::header_version(1)).unwrap();
+    ConsumerGroupHeartbeatResponse::decode(&mut answer, 1).unwrap().error_code
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_the_coordinator_drops_commits_nothing_and_joins_again() {
+    let stage = Stage::kafka(2).await;
+    let (mut source, mut seen) = (stage.source(&[CONSUMER]).await, Seen::default());
+    while seen.held.len() != 2 {
+        let event = next(&mut source).await;
+        seen.take(&source, event).await;
+    }
+    let before = seen.held.clone();
+    let member = stage.client.group(&stage.group).await.unwrap().members.remove(0).member;
+    // Only the coordinator agrees.
+    assert!(stage.brokers.iter().any(|broker| dismiss(broker, &stage.group, &member) == 0));
+    while !seen.held.is_empty() {
+        let event = next(&mut source).await;
+        assert!(!matches!(event, SourceEvent::Revoked { .. }), "there is no time to release");
+        seen.take(&source, event).await;
+    }
+    while seen.held.len() != 2 {
+        let event = next(&mut source).await;
+        seen.take(&source, event).await;
+    }
+    let moved = |mut held: HashMap<_, (Generation, i64)>| {
+        held.values_mut().for_each(|(_, next)| *next = 7);
+        Seen { held, ..Seen::default() }
+    };
+    moved(before).commit(&source).await.unwrap();
+    assert_eq!(stage.client.committed(&stage.group, &stage.topic).await.unwrap(), BTreeMap::new());
+    moved(seen.held).commit(&source).await.unwrap();
+    let committed = stage.client.committed(&stage.group, &stage.topic).await.unwrap();
+    assert_eq!(committed, BTreeMap::from([(0, 7), (1, 7)]));
+    source.close().await;
+    assert_eq!(stage.client.group(&stage.group).await.unwrap().members.len(), 0, "it has left");
 }
