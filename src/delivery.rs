@@ -38,6 +38,9 @@ pub struct Routes {
     pub dead_letter: Arc<str>,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
+    /// The bytes of output that may wait for their acknowledgement before no more is sent: enough
+    /// to keep the brokers busy.
+    pub window: usize,
     /// How often a refused dead letter is tried again before its partition stops.
     pub retries: u32,
     /// How long to wait in between.
@@ -49,6 +52,8 @@ pub struct Delivery<K> {
     sink: K,
     routes: Routes,
     flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
+    /// The bytes of output that wait for their acknowledgement.
+    waiting: usize,
 }
 
 /// A batch that came to its end.
@@ -124,7 +129,7 @@ enum Answer {
 impl<K: Sink> Delivery<K> {
     /// Delivers through `sink`.
     pub fn new(sink: K, routes: Routes) -> Delivery<K> {
-        Delivery { sink, routes, flights: FuturesUnordered::new() }
+        Delivery { sink, routes, flights: FuturesUnordered::new(), waiting: 0 }
     }
 
     /// Sends the output of a batch and its dead letters.
@@ -142,7 +147,13 @@ impl<K: Sink> Delivery<K> {
             output_bytes: output.size() as u64,
             job,
         };
+        self.waiting += output.size();
         self.launch(flight, output);
+    }
+
+    /// Whether more may be sent.
+    pub fn has_room(&self) -> bool {
+        self.waiting < self.routes.window
     }
 
     /// The batches under way.
@@ -163,7 +174,9 @@ impl<K: Sink> Delivery<K> {
             match answer? {
                 Answer::Resend => self.launch(flight, OutputBatch::default()),
                 Answer::Receipts { output, letters } => {
+                    let bytes = flight.output_bytes as usize;
                     if let Some(delivered) = self.land(flight, output, letters) {
+                        self.waiting -= bytes;
                         return Ok(delivered);
                     }
                 }

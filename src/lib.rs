@@ -1,4 +1,21 @@
 //! topicmill reads a Kafka topic, transforms every record and writes the result to another topic.
+//!
+//! ```text
+//!  source topic ──► Source ──► Strategy ──► Delivery ──► Sink ──► destination topic
+//!                     ▲        transform       │           └────► dead letter topic
+//!                     │                        ▼
+//!                     └────── commit ◄────── Offsets            the Mill turns all of it
+//! ```
+//!
+//! The unit is the [`PartitionBatch`](batch::PartitionBatch): a run of records of one partition,
+//! in one buffer, in the encoding of record batch v2. It is read with its share of the memory
+//! [`budget`], goes through a [`strategy`] to be transformed, and comes out as an
+//! [`OutputBatch`](batch::OutputBatch) that [`delivery`] sends. Once that is acknowledged,
+//! [`offsets`] lets the batch's offset be committed. The [`mill`] is the loop around it, and
+//! [`run`] puts a mill between a source and a sink of one of the engines.
+//!
+//! The modules stand in the order in which a batch meets them. To use the library, start with
+//! [`transform::Transform`]; `examples/transform.rs` has one of one's own.
 
 pub mod cli;
 pub mod config;
@@ -7,6 +24,7 @@ pub mod run;
 // The road of a batch, in its order.
 pub mod batch;
 pub mod budget;
+pub mod buffers;
 pub mod records;
 pub mod transform;
 pub mod dead_letter;

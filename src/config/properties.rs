@@ -37,6 +37,8 @@ const KNOWN: &[(&str, Takes)] = &[
     ("sasl.username", Text),
     ("sasl.password", Secret),
     ("sasl.oauthbearer.token", Secret),
+    ("sasl.oauthbearer.token_file", Text),
+    ("sasl.oauthbearer.token.command", Text),
     ("sasl.oauthbearer.method", OneOf(&["default", "oidc"])),
     ("sasl.oauthbearer.token.endpoint.url", Text),
     ("sasl.oauthbearer.client.id", Text),
@@ -147,7 +149,9 @@ pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Setti
     if let Some((_, section, key)) = ELSEWHERE.iter().find(|(known, ..)| *known == name) {
         return settings.put(*section, key, value, origin);
     }
-    if let Some(secret) = name.strip_suffix("_file").filter(|secret| is_secret(secret)) {
+    // A file that is a property of its own is read by the engine, each time that it needs it.
+    let by_engine = KNOWN.iter().any(|(known, _)| *known == name);
+    if let Some(secret) = name.strip_suffix("_file").filter(|secret| is_secret(secret) && !by_engine) {
         return match value {
             Value::Raw(path) | Value::Text(path) => {
                 settings.put(KAFKA, secret, Value::ContentOf(PathBuf::from(path)), origin);

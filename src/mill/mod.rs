@@ -137,7 +137,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
             if deadline.is_some() && self.is_drained()? {
                 return Ok(());
             }
-            let room = deadline.is_none() && self.strategy.has_room(self.delivery.in_flight());
+            let room = deadline.is_none()
+                && self.delivery.has_room()
+                && self.strategy.has_room(self.delivery.in_flight());
             tokio::select! {
                 biased;
                 _ = drain.wait_for(|drain| *drain), if deadline.is_none() => {

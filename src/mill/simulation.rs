@@ -352,6 +352,7 @@ fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             destination: "destination".into(),
             dead_letter: "letters".into(),
             chunk_limit: 300,
+            window: 2000,
             retries: 3,
             backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(5) },
         },

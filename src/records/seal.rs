@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Codec, Compression, EncodedBatch, HEADER_LEN, checksum};
+use crate::buffers;
 
 /// The header's fields that idempotence and transactions need (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl EncodedBatch {
         head.put(count.to_be_bytes());
         let crc = checksum::crc32c(&self.bytes[21..]);
         self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        Bytes::from(self.bytes)
+        buffers::share(self.bytes)
     }
 
     /// Compresses the records if that makes them smaller, and says which compression they have.

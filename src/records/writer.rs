@@ -1,6 +1,7 @@
 //! Writes records as record batches v2, starting a new batch when one would grow too large.
 
 use super::{HEADER_LEN, cursor::Cursor, varint};
+use crate::buffers;
 
 /// Records encoded as the body of one record batch v2, with room for its header in front.
 ///
@@ -115,7 +116,7 @@ impl RecordWriter {
     #[inline(never)]
     fn start(&mut self, timestamp: i64) {
         let capacity = self.capacity.clamp(HEADER_LEN, self.limit.max(HEADER_LEN));
-        let mut bytes = Vec::with_capacity(capacity);
+        let mut bytes = buffers::take(capacity);
         bytes.resize(HEADER_LEN, 0);
         let next = EncodedBatch { bytes, count: 0, base_timestamp: timestamp, max_timestamp: timestamp };
         let mut full = std::mem::replace(&mut self.current, next);

@@ -29,6 +29,9 @@ use crate::{
     strategy::StrategySettings,
 };
 
+/// The part of the memory that output waiting for its acknowledgement may hold.
+const OUTPUT_SHARE: usize = 8;
+
 /// Runs the transformer as a command: with signals, the admin server and progress.
 ///
 /// # Errors
@@ -137,6 +140,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
             destination: Arc::clone(&config.destination),
             dead_letter: Arc::clone(&config.dead_letter),
             chunk_limit,
+            window: config.memory / OUTPUT_SHARE,
             retries: config.retries,
             backoff: Backoff::default(),
         },

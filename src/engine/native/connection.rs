@@ -408,13 +408,13 @@ async fn read_frame(read: &mut BufReader<ReadHalf>, correlation: i32) -> std::io
         usize::try_from(size).ok().filter(|size| (4..=FRAME_LIMIT).contains(size)).ok_or_else(|| {
             foreign(format!("the broker sends a response of {size} bytes; is this a Kafka port?"))
         })?;
-    let mut frame = BytesMut::with_capacity(size).limit(size);
+    let mut frame = crate::buffers::take(size).limit(size);
     while frame.has_remaining_mut() {
         if read.read_buf(&mut frame).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let frame = frame.into_inner().freeze();
+    let frame = crate::buffers::share(frame.into_inner());
     let got = (&frame[..4]).get_i32();
     if got == correlation {
         Ok(frame)

@@ -22,6 +22,7 @@ mod security;
 mod settings;
 mod sink;
 mod source;
+mod token;
 mod topics;
 mod transport;
 mod versions;

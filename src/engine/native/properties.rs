@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
     Isolation,
-    settings::{Assignor, GroupProtocol, Mechanism, NativeSettings, Pem, SaslSettings, Secret, TlsSettings},
+    settings::{
+        Assignor, GroupProtocol, Mechanism, NativeSettings, Pem, SaslSettings, Secret, TlsSettings,
+        TokenSource,
+    },
 };
 use crate::engine::OffsetReset;
 
@@ -166,6 +169,7 @@ struct Security {
     mechanism: Option<Mechanism>,
     username: String,
     password: Secret,
+    token: Option<TokenSource>,
 }
 
 impl Security {
@@ -192,11 +196,17 @@ impl Security {
                 self.skip_verification = !value.parse::<bool>()?;
             }
             "sasl.mechanism" | "sasl.mechanisms" => {
-                let all = [Mechanism::Plain, Mechanism::ScramSha256, Mechanism::ScramSha512];
+                use Mechanism::{OAuthBearer, Plain, ScramSha256, ScramSha512};
+                let all = [Plain, ScramSha256, ScramSha512, OAuthBearer];
                 self.mechanism = Some(value.one_of(&all.map(|m| (m.as_str(), m)))?);
             }
             "sasl.username" => self.username = value.text.to_owned(),
             "sasl.password" => self.password = Secret(value.text.to_owned()),
+            "sasl.oauthbearer.token" => self.token = Some(TokenSource::Text(Secret(value.some()?))),
+            "sasl.oauthbearer.token_file" => {
+                self.token = Some(TokenSource::File(PathBuf::from(value.some()?)));
+            }
+            "sasl.oauthbearer.token.command" => self.token = Some(TokenSource::Command(value.some()?)),
             _ => return Ok(false),
         }
         Ok(true)
@@ -227,11 +237,18 @@ impl Security {
         if self.sasl {
             let missing = |key| Err(PropertyError::new(key, "is needed by security.protocol SASL_*"));
             let Some(mechanism) = self.mechanism else { return missing("sasl.mechanism") };
-            if self.username.is_empty() {
+            let by_token = mechanism == Mechanism::OAuthBearer;
+            if by_token && self.token.is_none() {
+                let message = "sasl.mechanism OAUTHBEARER needs this, sasl.oauthbearer.token_file or \
+                               sasl.oauthbearer.token";
+                return Err(PropertyError::new("sasl.oauthbearer.token.command", message));
+            }
+            if !by_token && self.username.is_empty() {
                 return missing("sasl.username");
             }
             let (username, password) = (self.username, self.password);
-            settings.security.sasl = Some(SaslSettings { mechanism, username, password });
+            let token = self.token.filter(|_| by_token);
+            settings.security.sasl = Some(SaslSettings { mechanism, username, password, token });
         }
         Ok(())
     }

@@ -81,6 +81,11 @@ fn security_is_complete_or_refused() {
     let settings = read(&full).unwrap();
     assert_eq!(settings.security.sasl.as_ref().unwrap().mechanism, Mechanism::ScramSha512);
     assert!(!format!("{settings:?}").contains("hush-hush"));
+    let bearer = [("security.protocol", "SASL_SSL"), ("sasl.mechanism", "OAUTHBEARER")];
+    assert_eq!(read(&bearer).unwrap_err().key, "sasl.oauthbearer.token.command");
+    let command = ("sasl.oauthbearer.token.command", "print-a-token");
+    let sasl = read(&[bearer[0], bearer[1], command]).unwrap().security.sasl.unwrap();
+    assert_eq!(sasl.token, Some(TokenSource::Command(command.1.to_owned())));
     let half = [("security.protocol", "ssl"), ("ssl.certificate.location", "/c.pem")];
     assert_eq!(read(&half).unwrap_err().key, "ssl.key.location");
 }

@@ -14,6 +14,7 @@ use super::{
     error::{WireError, check},
     scram::Scram,
     settings::{Mechanism, SaslSettings},
+    token,
 };
 
 /// Authenticates a connection; returns how long that holds, if it ends (KIP-368).
@@ -27,6 +28,19 @@ pub async fn authenticate(
 ) -> Result<Option<Duration>, WireError> {
     let conversation = Conversation { connection, limit };
     conversation.choose(settings.mechanism).await?;
+    if let Some(source) = &settings.token {
+        // A source that fails now may give a token later.
+        let broker = || connection.broker().to_owned();
+        let token = source.token(limit).await;
+        let token = token.map_err(|message| WireError::Connect { broker: broker(), message })?;
+        let (refusal, lifetime) = conversation.say(token::first_message(&token)).await?;
+        if refusal.is_empty() {
+            return Ok(lifetime);
+        }
+        // The broker has told why; it ends the conversation once it has our answer.
+        let _ = conversation.say(token::REFUSED.to_owned()).await;
+        return Err(conversation.failed(format!("the token is refused: {refusal}")));
+    }
     match Scram::start(settings.mechanism, &settings.username, &nonce()) {
         None => {
             let (username, password) = (&settings.username, &settings.password.0);

@@ -34,7 +34,7 @@ impl Scram {
     /// printable text without a comma.
     pub fn start(mechanism: Mechanism, username: &str, nonce: &str) -> Option<Scram> {
         let functions = match mechanism {
-            Mechanism::Plain => return None,
+            Mechanism::Plain | Mechanism::OAuthBearer => return None,
             Mechanism::ScramSha256 => Functions {
                 digest: &digest::SHA256,
                 hmac: hmac::HMAC_SHA256,

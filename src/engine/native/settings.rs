@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::Isolation;
-pub use super::group::Assignor;
+pub use super::{group::Assignor, token::TokenSource};
 use crate::{
     backoff::Backoff,
     engine::OffsetReset,
@@ -133,10 +133,12 @@ pub enum Pem {
 pub struct SaslSettings {
     /// `sasl.mechanism`.
     pub mechanism: Mechanism,
-    /// `sasl.username`.
+    /// `sasl.username`; OAUTHBEARER has none.
     pub username: String,
-    /// `sasl.password`.
+    /// `sasl.password`; OAUTHBEARER has none.
     pub password: Secret,
+    /// `sasl.oauthbearer.token…`, for OAUTHBEARER.
+    pub token: Option<TokenSource>,
 }
 
 /// `sasl.mechanism`.
@@ -148,6 +150,8 @@ pub enum Mechanism {
     ScramSha256,
     /// RFC 5802 with SHA-512.
     ScramSha512,
+    /// A token (RFC 7628, KIP-255); for use over TLS.
+    OAuthBearer,
 }
 
 impl Mechanism {
@@ -157,6 +161,7 @@ impl Mechanism {
             Mechanism::Plain => "PLAIN",
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha512 => "SCRAM-SHA-512",
+            Mechanism::OAuthBearer => "OAUTHBEARER",
         }
     }
 }

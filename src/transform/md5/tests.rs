@@ -47,10 +47,10 @@ fn all_lengths_and_counts_have_their_digests() {
     digests(&long);
 }
 
-/// Seeded batches of values of all lengths; `TOPICMILL_EVENTS` is about how many values in all.
+/// Seeded batches of values of all lengths; `EVENTS` is about how many values in all.
 #[test]
 fn many_batches_have_their_digests() {
-    let count = std::env::var("TOPICMILL_EVENTS").map_or(200_000, |count| count.parse().expect("a number"));
+    let count = std::env::var("EVENTS").map_or(200_000, |count| count.parse().expect("a number"));
     let mut random = StdRng::seed_from_u64(5);
     let bytes: Vec<u8> = (0..8192).map(|_| random.random()).collect();
     let mut left = count;

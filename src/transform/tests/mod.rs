@@ -134,10 +134,10 @@ proptest! {
 }
 
 /// A seeded run over many events that are close to what the fast path takes. Set
-/// `TOPICMILL_EVENTS` to another number of them for a longer one.
+/// `EVENTS` to another number of them for a longer one.
 #[test]
 fn the_paths_agree_about_many_events() {
-    let count = std::env::var("TOPICMILL_EVENTS").map_or(100_000, |count| count.parse().expect("a number"));
+    let count = std::env::var("EVENTS").map_or(100_000, |count| count.parse().expect("a number"));
     let mut random = StdRng::seed_from_u64(4);
     let mut fast = 0;
     for _ in 0..count {

@@ -1,0 +1,147 @@
+//! OAUTHBEARER (RFC 7628, KIP-255): where the token comes from, and how it is presented.
+
+use std::{
+    io::Read,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::settings::Secret;
+
+/// The greatest size in bytes of a token; brokers take less.
+const TOKEN_MAX: u64 = 64 << 10;
+
+/// Where an OAUTHBEARER token comes from. It is asked for at each authentication, so that one
+/// that expires is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `sasl.oauthbearer.token`.
+    Text(Secret),
+    /// `sasl.oauthbearer.token_file`.
+    File(PathBuf),
+    /// `sasl.oauthbearer.token.command`: what a shell command prints.
+    Command(String),
+}
+
+impl TokenSource {
+    /// A token.
+    ///
+    /// # Errors
+    /// What is wrong with the source, or with what it gives; never the token itself.
+    pub async fn token(&self, limit: Duration) -> Result<Secret, String> {
+        let source = self.clone();
+        let asking = tokio::task::spawn_blocking(move || source.ask(limit));
+        let text = asking.await.map_err(|error| format!("asking for a token: {error}"))??;
+        let token = text.trim();
+        // RFC 6750 says what a token may consist of.
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+        match token {
+            "" => Err(format!("{} gives an empty token", self.name())),
+            _ if !token.bytes().all(legal) => Err(format!("{} gives what is no bearer token", self.name())),
+            _ => Ok(Secret(token.to_owned())),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            TokenSource::Text(_) => "sasl.oauthbearer.token",
+            TokenSource::File(_) => "sasl.oauthbearer.token_file",
+            TokenSource::Command(_) => "sasl.oauthbearer.token.command",
+        }
+    }
+
+    fn ask(&self, limit: Duration) -> Result<String, String> {
+        let name = self.name();
+        match self {
+            TokenSource::Text(token) => Ok(token.0.clone()),
+            TokenSource::File(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("{name}: cannot read {}: {error}", path.display())),
+            TokenSource::Command(command) => run(command, limit).map_err(|error| format!("{name}: {error}")),
+        }
+    }
+}
+
+/// What a shell command prints, if it ends well and in time.
+fn run(command: &str, limit: Duration) -> Result<String, String> {
+    let deadline = Instant::now() + limit;
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("/bin/sh cannot be run: {error}"))?;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) => {
+                // It may have ended just now.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("no answer within {limit:?}"));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    };
+    if !status.success() {
+        return Err(status.to_string());
+    }
+    let mut text = String::new();
+    let Some(stdout) = child.stdout else { return Ok(text) };
+    stdout.take(TOKEN_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
+}
+
+/// The client's first message (RFC 7628, 3.1).
+pub fn first_message(token: &Secret) -> String {
+    format!("n,,\x01auth=Bearer {}\x01\x01", token.0)
+}
+
+/// The client's answer to a server that has told why it refuses (RFC 7628, 3.2.3).
+pub const REFUSED: &str = "\x01";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn command(text: &str) -> Result<String, String> {
+        let source = TokenSource::Command(text.to_owned());
+        source.token(Duration::from_secs(20)).await.map(|token| token.0)
+    }
+
+    #[tokio::test]
+    async fn a_command_prints_the_token() {
+        assert_eq!(command("printf a.b; echo .c").await.unwrap(), "a.b.c");
+        assert!(command("true").await.unwrap_err().contains("empty"));
+        assert!(command("exit 3").await.unwrap_err().contains("exit status: 3"));
+        let error = command("echo 'not a token'").await.unwrap_err();
+        assert!(error.contains("sasl.oauthbearer.token.command") && !error.contains("not a token"));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_ended() {
+        let source = TokenSource::Command("exec sleep 600".to_owned());
+        let error = source.token(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(error, "sasl.oauthbearer.token.command: no answer within 50ms");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let source = TokenSource::File(path.clone());
+        assert!(source.token(Duration::from_secs(20)).await.unwrap_err().contains("token_file"));
+        for token in ["first", "second"] {
+            std::fs::write(&path, format!("{token}\n")).unwrap();
+            assert_eq!(source.token(Duration::from_secs(20)).await.unwrap().0, token);
+        }
+    }
+
+    #[test]
+    fn the_first_message_is_that_of_the_rfc() {
+        let token = Secret("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==".to_owned());
+        let expected = "n,,\x01auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01\x01";
+        assert_eq!(first_message(&token), expected);
+    }
+}
