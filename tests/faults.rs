@@ -5,16 +5,11 @@ mod support;
 
 use std::{
     process::Child,
-    thread,
     time::{Duration, Instant},
 };
 
-use support::{Cluster, Names, engines, expect, signal, start};
+use support::{Cluster, Names, engines, expect, pause, setting, signal, start, wait};
 use topicmill::broker::{ApiKey, Fault, FaultAction};
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 fn rounds() -> u64 {
     setting("ROUNDS", 3)
@@ -22,22 +17,6 @@ fn rounds() -> u64 {
 
 fn events() -> u64 {
     setting("EVENTS", 40_000)
-}
-
-fn pause(duration: Duration) {
-    thread::sleep(duration);
-}
-
-/// Waits for a program; fails when it does not end in time.
-fn wait(child: &mut Child, limit: Duration) -> i32 {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code().unwrap_or(-1);
-        }
-        assert!(start.elapsed() < limit, "the program does not end within {limit:?}");
-        pause(Duration::from_millis(10));
-    }
 }
 
 /// A generator beside the transformer, with the number of each event as its key, that takes

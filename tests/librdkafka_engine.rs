@@ -1,5 +1,4 @@
-//! The seam over librdkafka against a broker: the embedded one, or those in
-//! `TEST_KAFKA`, whose topics are created by being asked for with two partitions or more.
+//! The seam over librdkafka against a broker: the embedded one, or those in `TEST_KAFKA`.
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +14,7 @@ use topicmill::{
         Assignment, ClientSettings, ErrorKind, Offset, OffsetReset, Receipt, Sink, Source, SourceEvent,
         SourceSettings,
         librdkafka::{LibrdkafkaSink, LibrdkafkaSource},
+        native::Client,
     },
     records::{HeadersWriter, NO_HEADERS, RecordWriter},
     transform::ErrorClass,
@@ -46,6 +46,14 @@ impl Cluster {
                 Cluster { brokers: vec![broker.address().to_string()], _embedded: Some(broker) }
             }
         }
+    }
+
+    /// A new topic with two partitions.
+    async fn topic(&self, name: &str) -> String {
+        let topic = unique(name);
+        let client = Client::connect(&self.client(&[])).await.unwrap();
+        client.create_topic(&topic, 2, None, &[]).await.unwrap();
+        topic
     }
 
     fn client(&self, properties: &[(&str, &str)]) -> ClientSettings {
@@ -154,7 +162,7 @@ fn offset(assignment: &Assignment, next: i64) -> Offset {
 #[tokio::test]
 async fn every_part_of_a_record_comes_back_as_written() {
     let cluster = Cluster::new().await;
-    let topic = unique("parts");
+    let topic = cluster.topic("parts").await;
     let mut headers = HeadersWriter::default();
     headers.push(b"h", Some(b"1"));
     headers.push(b"h", Some(b""));
@@ -187,7 +195,7 @@ async fn every_part_of_a_record_comes_back_as_written() {
 #[tokio::test]
 async fn all_is_read_in_order_and_a_commit_is_resumed_from() {
     let cluster = Cluster::new().await;
-    let topic = unique("resume");
+    let topic = cluster.topic("resume").await;
     cluster.fill(&topic, &[0], 30_000).await;
     let mut first = cluster.source(&topic, &topic, &[]);
     let assignment = assigned(&mut first).await.into_iter().find(|a| a.partition.partition == 0).unwrap();
@@ -207,7 +215,7 @@ async fn all_is_read_in_order_and_a_commit_is_resumed_from() {
 #[tokio::test]
 async fn an_end_without_commits_skips_nothing() {
     let cluster = Cluster::new().await;
-    let topic = unique("drop");
+    let topic = cluster.topic("drop").await;
     cluster.fill(&topic, &[0], 50_000).await;
     for close in [true, false] {
         let mut first = cluster.source(&topic, &topic, &[]);
@@ -231,7 +239,7 @@ async fn an_end_without_commits_skips_nothing() {
 /// Joins a second member and plays the first one's part of the rebalance.
 async fn hand_over(strategy: &str) {
     let cluster = Cluster::new().await;
-    let topic = unique("revoke");
+    let topic = cluster.topic("revoke").await;
     let properties = [("partition.assignment.strategy", strategy)];
     cluster.fill(&topic, &[0, 1], 1_000).await;
     let mut first = cluster.source(&topic, &topic, &properties);
@@ -295,7 +303,7 @@ async fn a_revoke_waits_for_the_release_and_counts_commits_eagerly() {
 #[tokio::test]
 async fn back_pressure_keeps_the_membership_and_every_record() {
     let cluster = Cluster::new().await;
-    let topic = unique("pressure");
+    let topic = cluster.topic("pressure").await;
     cluster.fill(&topic, &[0], 100_000).await;
     let properties = [("session.timeout.ms", "6000"), ("max.poll.interval.ms", "6000")];
     let budget = Budget::new(64 << 10);
@@ -313,7 +321,7 @@ async fn back_pressure_keeps_the_membership_and_every_record() {
 #[tokio::test]
 async fn batches_are_written_in_the_order_of_the_calls() {
     let cluster = Cluster::new().await;
-    let topic = unique("order");
+    let topic = cluster.topic("order").await;
     let mut sink = cluster.sink(&[("compression.type", "lz4")]);
     let mut sent = Vec::new();
     for i in 0..100 {
@@ -332,7 +340,7 @@ async fn batches_are_written_in_the_order_of_the_calls() {
 #[tokio::test]
 async fn an_oversized_record_is_refused_and_its_neighbours_are_written() {
     let cluster = Cluster::new().await;
-    let topic = unique("oversized");
+    let topic = cluster.topic("oversized").await;
     let mut writer = RecordWriter::new(1_000, 0);
     let large = vec![b'x'; 20_000];
     for value in [&b"0"[..], &large, b"2"] {
@@ -380,7 +388,7 @@ async fn an_unreachable_cluster_and_a_missing_topic_are_told_apart() {
 #[tokio::test]
 async fn without_a_committed_offset_the_reset_decides() {
     let cluster = Cluster::new().await;
-    let topic = unique("reset");
+    let topic = cluster.topic("reset").await;
     cluster.fill(&topic, &[0, 1], 10).await;
     let with = |reset| SourceSettings { offset_reset: reset, ..settings(&topic, &unique("group")) };
     let mut latest = LibrdkafkaSource::new(&cluster.client(&[]), with(OffsetReset::Latest)).unwrap();
@@ -395,7 +403,7 @@ async fn without_a_committed_offset_the_reset_decides() {
 #[tokio::test]
 async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
     let cluster = Cluster::new().await;
-    let topic: Arc<str> = unique("give-up").into();
+    let topic: Arc<str> = cluster.topic("give-up").await.into();
     let mut sink = cluster.sink(&[("linger.ms", "60000")]);
     let sent = sink.send(numbers(&topic, 0, 0..10));
     sink.close().await;

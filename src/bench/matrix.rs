@@ -65,8 +65,9 @@ pub struct Cell {
     pub contenders: Vec<Contender>,
 }
 
-/// The cells that `args` ask for. Without a choice: the base shape with every strategy, and each
-/// shape that differs from it in one thing with the strategy `pipeline`.
+/// The cells that `args` ask for. Without a choice: the base shape with every strategy and peer,
+/// and each shape that differs from it in one thing with the strategy `pipeline` and the peers
+/// that are tuned.
 pub fn plan(args: &BenchArgs, peers: &[Peer]) -> Vec<Cell> {
     let shapes = shapes(args);
     let cell = |shape: Shape| {
@@ -84,7 +85,8 @@ pub fn plan(args: &BenchArgs, peers: &[Peer]) -> Vec<Cell> {
                 contenders.extend(strategies.iter().map(mill));
             }
         }
-        contenders.extend(peers.iter().flat_map(|peer| peer.contenders(shape.codec)));
+        let takes_part = |peer: &&Peer| args.full || shape == shapes[0] || peer.is_tuned();
+        contenders.extend(peers.iter().filter(takes_part).flat_map(|peer| peer.contenders(shape.codec)));
         Cell { shape, contenders }
     };
     shapes.iter().copied().map(cell).collect()
@@ -214,6 +216,21 @@ mod tests {
             ["lz4, 1 partition, 53 B, batches of 10", "zstd, 1 partition, 53 B, batches of 10"]
         );
         assert!(cells.iter().all(|cell| cell.contenders.len() == 2));
+    }
+
+    #[test]
+    fn all_peers_take_part_first_and_the_tuned_ones_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["go", "franz", "streams", "other"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let peers = Peer::find(folder.path());
+        let args =
+            Typed::parse_from(["bench", "--engine=native", "--strategy=serial", "--batch-size=1000,10"]).args;
+        let cells = plan(&args, &peers);
+        assert_eq!(cells[0].contenders.len(), 1 + 3 + 1 + 1);
+        let last: Vec<String> = cells[1].contenders.iter().map(Contender::to_string).collect();
+        assert_eq!(last, ["topicmill serial", "franz-go, tuned"]);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Peer {
         all.into_iter().map(peer).filter(|peer| peer.program.is_file()).collect()
     }
 
+    /// Whether it was tuned to be fast, rather than written as one writes it.
+    pub fn is_tuned(&self) -> bool {
+        matches!(self.kind, Kind::Franz | Kind::Records)
+    }
+
     /// How the peer takes part where records are compressed with `codec`.
     pub fn contenders(&self, codec: Compression) -> Vec<Contender> {
         let contender = |name: String, mode: &str| Contender::Peer {

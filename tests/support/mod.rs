@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+pub mod nodes;
+pub mod proxy;
+
 use std::{
     collections::BTreeMap,
     process::{Child, Command, Output, Stdio},
@@ -9,7 +12,8 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Runtime;
@@ -265,4 +269,25 @@ pub fn start(arguments: &[&str]) -> Child {
 pub fn signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success(), "{signal} reaches the program");
+}
+
+/// Waits for a program; fails when it does not end in time.
+pub fn wait(child: &mut Child, limit: Duration) -> i32 {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().unwrap_or(-1);
+        }
+        assert!(start.elapsed() < limit, "the program does not end within {limit:?}");
+        pause(Duration::from_millis(10));
+    }
+}
+
+pub fn pause(duration: Duration) {
+    thread::sleep(duration);
+}
+
+/// A number from the environment.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }

@@ -177,6 +177,14 @@ impl Cluster {
         self.state().stale = true;
     }
 
+    /// A broker that cannot be reached may have moved; others may lead its partitions and
+    /// coordinate its groups by now.
+    fn unreachable(&self, broker: i32) {
+        let mut state = self.state();
+        state.stale = true;
+        state.coordinators.retain(|_, coordinator| *coordinator != broker);
+    }
+
     /// Forgets who coordinates a group.
     pub fn forget_coordinator(&self, group: &str) {
         self.state().coordinators.remove(group);
@@ -226,8 +234,9 @@ impl Cluster {
         if let Some(until) = slot.not_before {
             sleep_until(until).await;
         }
-        let address = self.state().metadata.brokers.get(&broker).cloned().ok_or_else(|| {
-            self.invalidate();
+        let address = self.state().metadata.brokers.get(&broker).cloned();
+        let address = address.ok_or_else(|| {
+            self.unreachable(broker);
             EngineError::new(ErrorKind::Retriable, format!("broker {broker} is not in the cluster now"))
         })?;
         match self.dial.open(&address).await {
@@ -239,8 +248,7 @@ impl Cluster {
                 slot.connection = None;
                 slot.failures += 1;
                 slot.not_before = Some(Instant::now() + self.settings.reconnect.pause(slot.failures));
-                // It may have moved, or others may lead its partitions by now.
-                self.invalidate();
+                self.unreachable(broker);
                 Err(error.into())
             }
         }
@@ -346,5 +354,35 @@ impl Cluster {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while locked")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::native::{Client, testing::embedded};
+
+    #[tokio::test]
+    async fn a_coordinator_that_is_gone_is_looked_up_anew() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        let nobody = Address { host: "127.0.0.1".to_owned(), port: 1 };
+        for known in [true, false] {
+            {
+                let mut state = client.cluster().state();
+                state.coordinators.insert("g".to_owned(), 99);
+                let brokers = &mut Arc::make_mut(&mut state.metadata).brokers;
+                match known {
+                    true => brokers.insert(99, nobody.clone()),
+                    false => brokers.remove(&99),
+                };
+            }
+            let asking = client.committed("g", "t");
+            let committed = tokio::time::timeout(Duration::from_secs(10), asking).await;
+            assert!(committed.expect("no hang").unwrap().is_empty());
+        }
     }
 }
