@@ -34,9 +34,12 @@ impl<'a> Work<'a> {
         let durable = [("min.insync.replicas", replicas)];
         let source = Names::new(what).source;
         cluster.create(&source, PARTITIONS, &durable);
-        let rate = setting("RATE", 2000).to_string();
-        let generator = ["generate", "--brokers", &cluster.brokers, "--topic", &source, "--rate", &rate];
-        let mut work = Work { cluster, generator: start(&generator), mills: Vec::new() };
+        let rate = setting("RATE", 2000);
+        // It is stopped before; a test that is killed leaves no generator behind for ever.
+        let (count, rate) = ((rate * 3600).to_string(), rate.to_string());
+        let generator = ["generate", "--brokers", &cluster.brokers, "--topic", &source];
+        let generator = start(&[&generator[..], &["--rate", &rate, "--count", &count]].concat());
+        let mut work = Work { cluster, generator, mills: Vec::new() };
         for engine in engines() {
             let names = Names { source: source.clone(), ..Names::new(what) };
             cluster.create(&names.destination, PARTITIONS, &durable);

@@ -1,6 +1,9 @@
 //! The native source and reader against the embedded broker, or against the brokers that
 //! `TEST_KAFKA` names where a test needs no fault injected.
 
+#[path = "native_source/consumer_protocol.rs"]
+mod consumer_protocol;
+
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
@@ -45,6 +48,14 @@ impl Stage {
             }
             Err(_) => Stage::embedded(partitions).await,
         }
+    }
+
+    /// On the Apache Kafka that TEST_KAFKA names.
+    async fn kafka(partitions: i32) -> Stage {
+        let brokers = std::env::var("TEST_KAFKA").expect(
+            "TEST_KAFKA must name a real Kafka, as scripts/test sets it: TEST_KAFKA=$(scripts/kafka up)",
+        );
+        Stage::with(None, brokers.split(',').map(str::to_owned).collect(), partitions).await
     }
 
     async fn embedded(partitions: i32) -> Stage {
@@ -109,6 +120,9 @@ fn client_settings(brokers: &[String], properties: &[(&str, &str)]) -> ClientSet
     let properties = properties.iter().map(|(key, value)| (key.to_string(), value.to_string()));
     let mut all = BTreeMap::from([("heartbeat.interval.ms".to_owned(), "100".to_owned())]);
     all.extend(properties);
+    if all.get("group.protocol").is_some_and(|protocol| protocol == "consumer") {
+        all.remove("heartbeat.interval.ms");
+    }
     ClientSettings { brokers: brokers.to_vec(), properties: all, connect_timeout: LIMIT }
 }
 
@@ -219,48 +233,51 @@ async fn a_commit_is_where_the_next_member_resumes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_come_and_go_and_each_record_is_read_once_in_order() {
     for strategy in ["range", "cooperative-sticky"] {
-        let properties = [("partition.assignment.strategy", strategy)];
-        let stage = Stage::new(4).await;
-        for partition in 0..4 {
-            stage.produce(partition, 0..1000).await;
-        }
-        let (mut first, mut of_first) = (stage.source(&properties).await, Seen::default());
-        read(&mut first, &mut of_first, 4000).await;
-
-        let (mut second, mut of_second) = (stage.source(&properties).await, Seen::default());
-        while of_first.held.len() != 2 || of_second.held.len() != 2 {
-            tokio::select! {
-                event = next(&mut first) => of_first.take(&first, event).await,
-                event = next(&mut second) => of_second.take(&second, event).await,
-            }
-        }
-        for partition in 0..4 {
-            stage.produce(partition, 1000..2000).await;
-        }
-        while of_first.count() + of_second.count() < 8000 {
-            tokio::select! {
-                event = next(&mut first) => of_first.take(&first, event).await,
-                event = next(&mut second) => of_second.take(&second, event).await,
-            }
-        }
-        of_first.commit(&first).await.unwrap();
-        first.close().await;
-        while of_second.held.len() != 4 {
-            let event = next(&mut second).await;
-            of_second.take(&second, event).await;
-        }
-        for partition in 0..4 {
-            stage.produce(partition, 2000..2100).await;
-        }
-        let left = 8400 - of_first.count();
-        read(&mut second, &mut of_second, left).await;
-        for partition in 0..4 {
-            let mut all = of_first.read.remove(&partition).unwrap_or_default();
-            all.extend(of_second.read.remove(&partition).unwrap_or_default());
-            assert!(all.iter().copied().eq(0..2100), "{strategy}: partition {partition}");
-        }
-        second.close().await;
+        come_and_go(&Stage::new(4).await, &[("partition.assignment.strategy", strategy)]).await;
     }
+}
+
+/// A second member joins, the first one leaves; the stage has four partitions.
+async fn come_and_go(stage: &Stage, properties: &[(&str, &str)]) {
+    for partition in 0..4 {
+        stage.produce(partition, 0..1000).await;
+    }
+    let (mut first, mut of_first) = (stage.source(properties).await, Seen::default());
+    read(&mut first, &mut of_first, 4000).await;
+
+    let (mut second, mut of_second) = (stage.source(properties).await, Seen::default());
+    while of_first.held.len() != 2 || of_second.held.len() != 2 {
+        tokio::select! {
+            event = next(&mut first) => of_first.take(&first, event).await,
+            event = next(&mut second) => of_second.take(&second, event).await,
+        }
+    }
+    for partition in 0..4 {
+        stage.produce(partition, 1000..2000).await;
+    }
+    while of_first.count() + of_second.count() < 8000 {
+        tokio::select! {
+            event = next(&mut first) => of_first.take(&first, event).await,
+            event = next(&mut second) => of_second.take(&second, event).await,
+        }
+    }
+    of_first.commit(&first).await.unwrap();
+    first.close().await;
+    while of_second.held.len() != 4 {
+        let event = next(&mut second).await;
+        of_second.take(&second, event).await;
+    }
+    for partition in 0..4 {
+        stage.produce(partition, 2000..2100).await;
+    }
+    let left = 8400 - of_first.count();
+    read(&mut second, &mut of_second, left).await;
+    for partition in 0..4 {
+        let mut all = of_first.read.remove(&partition).unwrap_or_default();
+        all.extend(of_second.read.remove(&partition).unwrap_or_default());
+        assert!(all.iter().copied().eq(0..2100), "{properties:?}: partition {partition}");
+    }
+    second.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

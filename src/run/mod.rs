@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The part of the memory that output waiting for its acknowledgement may hold.
-const OUTPUT_SHARE: usize = 8;
+const OUTPUT_SHARE: usize = 16;
 
 /// Runs the transformer as a command: with signals, the admin server and progress.
 ///

@@ -51,7 +51,8 @@ impl KafkaError {
             | KafkaStorageError
             | NotController => Remedy::RefreshMetadata,
             NotCoordinator | CoordinatorNotAvailable => Remedy::RefreshCoordinator,
-            BrokerNotAvailable => Remedy::Retry,
+            // The member that had the instance's name before is let go after a session (KIP-848).
+            BrokerNotAvailable | UnreleasedInstanceId => Remedy::Retry,
             UnknownServerError
             | OutOfOrderSequenceNumber
             | UnknownProducerId

@@ -49,6 +49,13 @@ impl NativeSettings {
         if settings.group.heartbeat_interval >= settings.group.session_timeout {
             return both("heartbeat.interval.ms", "must be less than session.timeout.ms");
         }
+        const CLASSIC: [&str; 3] =
+            ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
+        if settings.group.protocol == GroupProtocol::Consumer
+            && let Some(key) = CLASSIC.into_iter().find(|key| properties.contains_key(*key))
+        {
+            return both(key, "is the broker's to decide with group.protocol=consumer");
+        }
         let codec = settings.produce.codec;
         if let (Some(level), Some(levels)) = (codec.level, codec.compression.levels())
             && !levels.contains(&level)
@@ -111,11 +118,8 @@ impl NativeSettings {
             "check.crcs" => value.must("true")?,
 
             "group.protocol" => {
-                group.protocol =
-                    Some(value.one_of(&[
-                        ("classic", GroupProtocol::Classic),
-                        ("consumer", GroupProtocol::Consumer),
-                    ])?);
+                group.protocol = value
+                    .one_of(&[("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)])?;
             }
             "partition.assignment.strategy" => group.assignors = value.assignors()?,
             "group.instance.id" => group.instance_id = Some(value.some()?),

@@ -65,6 +65,17 @@ fn what_cannot_hold_is_refused_by_name() {
 }
 
 #[test]
+fn what_the_broker_decides_cannot_be_set() {
+    let consumer = ("group.protocol", "consumer");
+    assert_eq!(read(&[]).unwrap().group.protocol, GroupProtocol::Classic);
+    assert_eq!(read(&[consumer]).unwrap().group.protocol, GroupProtocol::Consumer);
+    for (key, value) in [("session.timeout.ms", "9000"), ("partition.assignment.strategy", "range")] {
+        assert_eq!(read(&[consumer, (key, value)]).unwrap_err().key, key);
+        read(&[("group.protocol", "classic"), (key, value)]).unwrap();
+    }
+}
+
+#[test]
 fn a_level_must_suit_its_codec() {
     let error = read(&[("compression.type", "gzip"), ("compression.level", "12")]).unwrap_err();
     assert_eq!(error.to_string(), "compression.level: 12 is not in 1 to 9, the levels of gzip");

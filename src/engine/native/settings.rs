@@ -72,8 +72,8 @@ pub struct FetchSettings {
 /// How a consumer group is joined.
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
-    /// `group.protocol`; unset takes what the brokers offer.
-    pub protocol: Option<GroupProtocol>,
+    /// `group.protocol`; `classic` unless set.
+    pub protocol: GroupProtocol,
     /// `partition.assignment.strategy` of the classic protocol, preferred first.
     pub assignors: Vec<Assignor>,
     /// `group.instance.id`: static membership (KIP-345).
@@ -212,7 +212,7 @@ impl Default for NativeSettings {
                 isolation: None,
             },
             group: GroupSettings {
-                protocol: None,
+                protocol: GroupProtocol::Classic,
                 assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
                 instance_id: None,
                 session_timeout: Duration::from_secs(45),

@@ -43,7 +43,7 @@ impl NativeSource {
     ) -> Result<NativeSource, EngineError> {
         let native = NativeSettings::from_properties(&client_settings.properties)
             .map_err(|error| EngineError::new(ErrorKind::Fatal, error.to_string()))?;
-        let member = MemberSettings::new(&native.group, &settings)?;
+        let member = MemberSettings::new(&native.group, &settings);
         let assignments = Arc::new(Assignments::default());
         let (events_sender, events) = mpsc::channel(16);
         let (batches_sender, batches) = mpsc::channel(QUEUE);

@@ -199,10 +199,11 @@ impl Coordinator {
         let Err(error) = check(code) else { return Ok(()) };
         let what = format!("group {}: {what}", self.group);
         match error.0 {
-            ResponseError::RebalanceInProgress => Err(Refusal::Rebalance),
-            ResponseError::UnknownMemberId | ResponseError::IllegalGeneration => {
-                Err(Refusal::Over(error.because(what, None)))
-            }
+            // The epoch moves on with every answer to a heartbeat (KIP-848).
+            ResponseError::RebalanceInProgress | ResponseError::StaleMemberEpoch => Err(Refusal::Rebalance),
+            ResponseError::UnknownMemberId
+            | ResponseError::IllegalGeneration
+            | ResponseError::FencedMemberEpoch => Err(Refusal::Over(error.because(what, None))),
             _ => Err(self.cluster.failed(error, &what, None).into()),
         }
     }

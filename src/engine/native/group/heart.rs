@@ -43,6 +43,11 @@ impl Heart {
     ) -> Heart {
         let (sender, pulse) = watch::channel(Pulse::Steady);
         let task = tokio::spawn(beat(coordinator, identity, interval, session_timeout, sender));
+        Heart::new(pulse, task)
+    }
+
+    /// Heartbeats that `task` sends and `pulse` tells of.
+    pub fn new(pulse: watch::Receiver<Pulse>, task: tokio::task::JoinHandle<()>) -> Heart {
         Heart { pulse, _task: Task(task) }
     }
 

@@ -33,6 +33,8 @@ const GIVE_UP: Duration = Duration::from_secs(300);
 /// How a member takes part in its group.
 #[derive(Clone, Debug)]
 pub(in crate::engine::native) struct MemberSettings {
+    /// Who assigns.
+    pub protocol: GroupProtocol,
     /// The topic that it reads.
     pub topic: Arc<str>,
     /// Where a partition without a committed offset starts.
@@ -53,16 +55,9 @@ pub(in crate::engine::native) struct MemberSettings {
 
 impl MemberSettings {
     /// What the properties and the source's settings ask for.
-    ///
-    /// # Errors
-    /// When the protocol is not supported.
-    pub fn new(group: &GroupSettings, settings: &SourceSettings) -> Result<MemberSettings, EngineError> {
-        if group.protocol == Some(GroupProtocol::Consumer) {
-            let text =
-                "group.protocol=consumer (KIP-848) is not supported by the native engine; leave it out";
-            return Err(EngineError::new(ErrorKind::Fatal, text));
-        }
-        Ok(MemberSettings {
+    pub fn new(group: &GroupSettings, settings: &SourceSettings) -> MemberSettings {
+        MemberSettings {
+            protocol: group.protocol,
             topic: Arc::clone(&settings.topic),
             offset_reset: group.offset_reset.unwrap_or(settings.offset_reset),
             session_timeout: group.session_timeout,
@@ -71,7 +66,7 @@ impl MemberSettings {
             revoke_timeout: settings.revoke_timeout,
             instance: group.instance_id.clone(),
             assignors: group.assignors.clone(),
-        })
+        }
     }
 
     /// Whether partitions are kept through a rebalance (KIP-429): only if every assignor can.
@@ -84,13 +79,13 @@ impl MemberSettings {
 #[derive(Debug)]
 pub(in crate::engine::native) struct Membership {
     client: Client,
-    coordinator: Coordinator,
-    settings: MemberSettings,
-    assignments: Arc<Assignments>,
+    pub(super) coordinator: Coordinator,
+    pub(super) settings: MemberSettings,
+    pub(super) assignments: Arc<Assignments>,
     fetcher: FetchHandle,
     events: mpsc::Sender<Result<SourceEvent, EngineError>>,
-    identity: Identity,
-    owned: BTreeSet<TopicPartition>,
+    pub(super) identity: Identity,
+    pub(super) owned: BTreeSet<TopicPartition>,
 }
 
 impl Membership {
@@ -123,9 +118,9 @@ impl Membership {
             closed = closing => closed.is_ok(),
             error = self.live() => self.events.send(Err(error)).await.is_ok(),
         };
-        if is_leaving && self.coordinator.instance.is_none() && !self.identity.member.is_empty() {
+        if is_leaving && !self.identity.member.is_empty() {
             let limit = Duration::from_secs(5);
-            match timeout(limit, self.coordinator.leave(&self.identity, limit)).await {
+            match timeout(limit, self.leave(limit)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(refusal)) => tracing::debug!(?refusal, "leaving the group"),
                 Err(_) => tracing::debug!("leaving the group: no answer"),
@@ -133,7 +128,22 @@ impl Membership {
         }
     }
 
+    async fn leave(&self, limit: Duration) -> Result<(), Refusal> {
+        match self.settings.protocol {
+            GroupProtocol::Consumer => self.coordinator.leave_consumer(&self.identity.member, limit).await,
+            GroupProtocol::Classic if self.coordinator.instance.is_some() => Ok(()),
+            GroupProtocol::Classic => self.coordinator.leave(&self.identity, limit).await,
+        }
+    }
+
     async fn live(&mut self) -> EngineError {
+        match self.settings.protocol {
+            GroupProtocol::Classic => self.live_as_classic().await,
+            GroupProtocol::Consumer => self.live_as_consumer().await,
+        }
+    }
+
+    async fn live_as_classic(&mut self) -> EngineError {
         loop {
             if let Err(error) = self.generation().await {
                 return error;
@@ -254,7 +264,7 @@ impl Membership {
 
     /// Starts to read new partitions, unless the group changes again before their positions are
     /// known.
-    async fn start(
+    pub(super) async fn start(
         &mut self,
         partitions: BTreeSet<TopicPartition>,
         heart: &mut Heart,
@@ -290,7 +300,7 @@ impl Membership {
 
     /// Gives partitions up once everything in flight for them is committed; `false` when the
     /// membership ended before.
-    async fn revoke(
+    pub(super) async fn revoke(
         &mut self,
         partitions: BTreeSet<TopicPartition>,
         heart: &mut Heart,
@@ -333,7 +343,7 @@ impl Membership {
     }
 
     /// Gives everything up without a commit, and is a stranger to the group from now on.
-    async fn lose(&mut self, reason: &str) {
+    pub(super) async fn lose(&mut self, reason: &str) {
         tracing::warn!(group = self.coordinator.group, reason, "lost the membership of the group");
         let partitions = std::mem::take(&mut self.owned);
         self.assignments.remove(&partitions);

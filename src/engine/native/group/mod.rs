@@ -1,17 +1,21 @@
-//! Membership in a consumer group, the classic protocol.
+//! Membership in a consumer group.
 //!
-//! `membership` joins, synchronises and revokes; `heart` beats meanwhile; `assignor` shares the
-//! partitions out when this member leads; `assignments` is what everyone asks about the present.
+//! In the classic protocol `membership` joins, synchronises and revokes; `heart` beats meanwhile;
+//! `assignor` shares the partitions out when this member leads. In the consumer protocol
+//! (KIP-848) `consumer` beats and `reconcile` follows what the coordinator assigns.
+//! `assignments` is what everyone asks about the present.
 
 mod assignments;
 mod assignor;
 mod commit;
+mod consumer;
 mod coordinator;
 mod heart;
 mod lead;
 mod membership;
 mod positions;
 mod protocol;
+mod reconcile;
 mod sticky;
 
 pub(super) use assignments::{Assignments, Identity};
