@@ -21,9 +21,6 @@ use crate::{
 /// The batches that may be on their way.
 const ON_THE_WAY: usize = 64;
 
-/// The size up to which a value is a natural event.
-const NATURAL_MAX: usize = 64;
-
 /// A source topic with its events.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -58,7 +55,7 @@ pub async fn fill(
     settings.properties.extend(properties.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let mut sink = NativeSink::new(client, &settings).await?;
     let name: Arc<str> = topic.into();
-    let mut maker = BatchMaker::new(shape.value);
+    let mut maker = BatchMaker::new(shape);
     let mut acknowledgements = FuturesUnordered::new();
     let (mut left, mut bytes, mut turn) = (events, 0, 0);
     while left > 0 {
@@ -81,19 +78,19 @@ pub async fn fill(
 /// Makes batches of a given number of events of a given size.
 struct BatchMaker {
     natural: EventMaker,
-    size: usize,
+    shape: Shape,
     made: u64,
 }
 
 impl BatchMaker {
-    fn new(size: usize) -> BatchMaker {
-        BatchMaker { natural: EventMaker::new(0, KeySource::new(Keys::None)), size, made: 0 }
+    fn new(shape: Shape) -> BatchMaker {
+        BatchMaker { natural: EventMaker::new(0, KeySource::new(Keys::None)), shape, made: 0 }
     }
 
     fn batch(&mut self, count: usize) -> EncodedBatch {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
-        let mut writers = [RecordWriter::new(usize::MAX, count * (self.size + 32))];
-        if self.size <= NATURAL_MAX {
+        let mut writers = [RecordWriter::new(usize::MAX, count * (self.shape.value + 32))];
+        if self.shape.is_natural() {
             self.natural.write(count, now, &mut writers, |_| 0);
         } else {
             for _ in 0..count {
@@ -109,7 +106,7 @@ impl BatchMaker {
     /// and not as a repetition.
     fn large(&mut self) -> String {
         const FRAME: usize = r#"{"first_name":"","last_name":""}"#.len();
-        let room = self.size.saturating_sub(FRAME);
+        let room = self.shape.value.saturating_sub(FRAME);
         let mut text = String::with_capacity(room + 20);
         let mut state = self.made;
         self.made += 1;
@@ -135,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_batch_has_the_records_and_the_size_asked_for() {
-        let mut maker = BatchMaker::new(1000);
+        let mut maker = BatchMaker::new(Shape { value: 1000, ..Shape::BASE });
         let value = maker.large();
         assert_eq!(value.len(), 1000);
         assert!(serde_json::from_str::<serde_json::Value>(&value).unwrap()["last_name"].is_string());
@@ -143,6 +140,6 @@ mod tests {
         let batch = maker.batch(700);
         assert_eq!(batch.count, 700);
         assert!(batch.bytes.len() > 700_000);
-        assert_eq!(BatchMaker::new(53).batch(10_000).count, 10_000);
+        assert_eq!(BatchMaker::new(Shape::BASE).batch(10_000).count, 10_000);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The most batches in a source topic: tiny ones are written one request each.
-const BATCHES_MAX: u64 = 40_000;
+const BATCHES_MAX: u64 = 100_000;
 
 /// The most bytes of values in a source topic.
 const BYTES_MAX: u64 = 1 << 30;
@@ -18,6 +18,9 @@ const BYTES_MAX: u64 = 1 << 30;
 /// The most bytes of values in a record batch, below the 1 MiB that brokers take unless told
 /// otherwise.
 const BATCH_BYTES_MAX: usize = 800_000;
+
+/// The size in bytes up to which a value is a natural event, as `generate` writes it.
+const NATURAL_MAX: usize = 64;
 
 /// How a source topic looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +43,11 @@ impl Shape {
     /// The records of a batch as it is written: fewer than asked for when they are large.
     pub fn batch_records(&self) -> usize {
         self.batch.min(BATCH_BYTES_MAX / self.value).max(1)
+    }
+
+    /// Whether the values are natural events, as `generate` writes them.
+    pub fn is_natural(&self) -> bool {
+        self.value <= NATURAL_MAX
     }
 
     /// How many of `events` the source gets.
@@ -237,7 +245,8 @@ mod tests {
     fn a_source_has_bounds() {
         let shape = Shape { value: 1000, ..Shape::BASE };
         assert_eq!(shape.batch_records(), 800);
+        assert!(!shape.is_natural() && Shape::BASE.is_natural());
         let small = Shape { batch: 10, ..Shape::BASE };
-        assert_eq!((small.events(5_000_000), small.events(7)), (400_000, 7));
+        assert_eq!((small.events(5_000_000), small.events(7)), (1_000_000, 7));
     }
 }

@@ -26,9 +26,6 @@ use crate::{
 const MEMORY_MIN: u64 = 256 << 20;
 const MEMORY_PER_BYTE: u64 = 5;
 
-/// How many ceilings a cell has.
-const CEILINGS: usize = 2;
-
 /// Measures `cells`, the ceilings of each and the latency of the first one's contenders, until
 /// done or `stop` resolves.
 ///
@@ -53,7 +50,8 @@ pub async fn all(
     if let Some(id) = broker_id.filter(|id| cpu::time_used_by(*id).is_none()) {
         return Err(BenchError::NoProcess { id });
     }
-    let throughputs: usize = cells.iter().map(|cell| cell.contenders.len() + CEILINGS).sum();
+    let of_cell = |cell: &Cell| cell.contenders.len() + 1 + usize::from(cell.shape.is_natural());
+    let throughputs: usize = cells.iter().map(of_cell).sum();
     let steps = (throughputs + latency_contenders(config, cells).len()) * config.args.runs;
     let mut bench = Bench {
         config,
@@ -153,15 +151,20 @@ impl Bench<'_> {
             }
             let consume = async |bench: &mut Self| ceiling::consume(&bench.client, &source).await;
             consumed.push(self.ceiling("consume only", consume).await?);
-            let produce = async |bench: &mut Self| bench.produce(cell.shape, events).await;
-            produced.push(self.ceiling("produce only", produce).await?);
+            // `generate` knows natural events only: with others it would be no ceiling.
+            if cell.shape.is_natural() {
+                let produce = async |bench: &mut Self| bench.produce(cell.shape, events).await;
+                produced.push(self.ceiling("produce only", produce).await?);
+            }
         }
         self.delete_topics().await?;
         let row = |name: String, samples: &[Sample]| throughput(name, cell.shape, &source, samples);
         let rows = cell.contenders.iter().zip(&samples);
         results.throughput.extend(rows.map(|(contender, samples)| row(contender.to_string(), samples)));
         results.ceilings.push(row("ceiling: consume only".into(), &consumed));
-        results.ceilings.push(row("ceiling: produce only".into(), &produced));
+        if !produced.is_empty() {
+            results.ceilings.push(row("ceiling: produce only".into(), &produced));
+        }
         Ok(())
     }
 

@@ -100,7 +100,8 @@ impl Results {
             "# Benchmark of {}\n\ntopicmill {} on {}. Clients on {cpu}, {cores} cores, {memory_mib} MiB, Linux \
              {kernel}. Medians of {} interleaved runs.\n\nEvents/s count from the first batch read to the \
              last commit (of peers to the last acknowledgement); MB/s are of the records read, \
-             uncompressed. CPU is the whole process, its start included, in steps of 10 ms.\n",
+             uncompressed. CPU is the whole process, its start included, in steps of 10 ms. \
+             Produce only is `generate`, which chooses its own batches.\n",
             self.date, self.version, self.brokers, self.runs
         );
         for shape in self.shapes() {
