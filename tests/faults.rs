@@ -156,8 +156,8 @@ fn a_slow_sink_costs_neither_memory_nor_the_membership() {
         let names = Names::new("slow");
         assert_eq!(wait(&mut generate(&cluster, &names, "2", 1), Duration::from_secs(60)), 0);
         let broker = cluster.embedded.as_ref().unwrap();
-        // All of it takes some ten seconds, twice the session timeout.
-        broker.limit_produce_rate(Some(events() * 12));
+        // At most 1 MB/s: all of it takes ten seconds or more, twice the session timeout.
+        broker.limit_produce_rate(Some((events() * 12).min(1 << 20)));
         let session = ["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=1000"];
         let memory = ["--memory", "32MiB", "--engine", engine, "--drain-timeout", "10m"];
         let mut mill = start(&names.run(&cluster, &[&session[..], &memory].concat()));
