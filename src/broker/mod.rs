@@ -1,7 +1,7 @@
 //! The embedded broker: enough of Kafka's protocol for demos, development and tests.
 //!
-//! A request comes in by [`connection`], is told apart in [`dispatch`], and meets either a
-//! partition's [`log`], a consumer group in [`groups`] or the list of [`topics`]. Record batches
+//! A request comes in by `connection`, is told apart in `dispatch`, and meets either a
+//! partition's `log`, a consumer group in `groups` or the list of `topics`. Record batches
 //! stay the bytes they were sent as, in memory of a bounded size. There is one node and one
 //! replica; transactions are refused.
 

@@ -1,6 +1,6 @@
 //! What is meant: flags, environment, file and defaults in one, validated before any connection.
 //!
-//! A flag outweighs the environment, that the file, and that the default. [`Settings`] holds the
+//! A flag outweighs the environment, that the file, and that the default. `Settings` holds the
 //! merged layers with their origin; each command reads from it what it needs, and whatever cannot
 //! hold becomes a [`Problem`] that names the key and where its value came from.
 

@@ -1,6 +1,6 @@
 //! The strategies: how batches are transformed side by side, and in which order they go on.
 //!
-//! Read [`serial`] first: it is the oracle that the others are tested against.
+//! Read `serial` first: it is the oracle that the others are tested against.
 
 mod kind;
 mod pipeline;
