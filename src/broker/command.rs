@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tokio::signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Broker, BrokerSettings};
 
@@ -11,13 +11,15 @@ use super::{Broker, BrokerSettings};
 /// # Errors
 /// When the address cannot be bound or signals cannot be awaited.
 pub async fn run(settings: BrokerSettings) -> io::Result<()> {
-    let mut terminated = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+    // Before anyone is told that it serves, so that no signal ends it without a farewell.
+    let (mut interrupts, mut terminations) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let broker = Broker::start(settings).await?;
     // Nobody may be reading; the broker serves all the same.
     let _ = writeln!(io::stdout(), "listening on {}", broker.address());
     tokio::select! {
-        interrupted = signal::ctrl_c() => interrupted?,
-        _ = terminated.recv() => {}
+        _ = interrupts.recv() => {}
+        _ = terminations.recv() => {}
     }
     broker.stop().await;
     Ok(())

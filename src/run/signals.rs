@@ -9,10 +9,10 @@ use crate::exit::Exit;
 
 /// Turns `stop` to true at the first signal and ends the process at the second.
 pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
+    // Now, not when the task first runs: no signal may slip in between.
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     tokio::spawn(async move {
-        let (Ok(mut interrupts), Ok(mut terminations)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
+        let (Ok(mut interrupts), Ok(mut terminations)) = signals else {
             tracing::error!("no signal handler could be installed; a signal stops at once");
             // Keeping the sender keeps the run going.
             return std::future::pending().await;
