@@ -89,7 +89,7 @@ pub(super) fn producer(client: &ClientSettings, careful: bool) -> Result<ClientC
     let mut config = base(client)?;
     default(&mut config, &["linger.ms", "queue.buffering.max.ms"], "5");
     default(&mut config, &["batch.size"], "1000000");
-    default(&mut config, &["queue.buffering.max.kbytes"], "65536");
+    default(&mut config, &["queue.buffering.max.kbytes"], "32768");
     // The limit above counts payload only; this one bounds librdkafka's own ~200 bytes a record.
     default(&mut config, &["queue.buffering.max.messages"], "200000");
     config
