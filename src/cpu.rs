@@ -11,6 +11,11 @@ pub fn time_used() -> Option<Duration> {
     parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
+/// What this process has used since [`time_used`] told `before`.
+pub fn time_used_since(before: Option<Duration>) -> Option<Duration> {
+    time_used().zip(before).map(|(after, before)| after.saturating_sub(before))
+}
+
 /// As [`time_used`], of the process `id`: until it is waited for, an ended one counts as well.
 pub fn time_used_by(id: u32) -> Option<Duration> {
     parse(&std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)

@@ -85,7 +85,6 @@ mod tests {
     use super::*;
     use crate::{
         batch::{Generation, Record, Span},
-        records::{self, BatchHeader},
         transform::ErrorClass,
     };
 
@@ -116,22 +115,7 @@ mod tests {
         let chunks = encode(&batch, &letters, 1000);
 
         let chunk = &chunks[0];
-        let header = BatchHeader {
-            base_offset: 0,
-            size: chunk.bytes.len(),
-            leader_epoch: 0,
-            crc: 0,
-            attributes: 0,
-            last_offset_delta: 0,
-            base_timestamp: chunk.base_timestamp,
-            max_timestamp: chunk.max_timestamp,
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-            count: 1,
-        };
-        let mut read = Vec::new();
-        records::walk(&header, &chunk.bytes, records::HEADER_LEN, chunk.bytes.len(), 0, &mut read).unwrap();
+        let read = chunk.records().unwrap();
         let bytes = |span: Span| span.get(&chunk.bytes).unwrap();
         assert_eq!(
             (read[0].timestamp, bytes(read[0].key), bytes(read[0].value)),

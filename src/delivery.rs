@@ -101,8 +101,6 @@ pub struct Stopped {
 /// A batch under way: the input stays, as what fails must be written as it was read.
 struct Flight {
     job: Job,
-    /// The records that are not in the output, in ascending order: the transform refused them.
-    failed: Vec<usize>,
     /// The dead letters under way or done.
     letters: Vec<Letter>,
     /// Those that the dead letter topic did not take yet.
@@ -138,7 +136,6 @@ impl<K: Sink> Delivery<K> {
         let output = self.output(&job.batch, transformed.chunks);
         let letters: Vec<Letter> = transformed.failures.iter().map(letter).collect();
         let flight = Flight {
-            failed: letters.iter().map(|letter| letter.index).collect(),
             unsent: letters.clone(),
             letters,
             attempt: 0,
@@ -282,7 +279,9 @@ fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
     if refused.is_empty() {
         return Vec::new();
     }
-    let failed: HashSet<usize> = flight.failed.iter().copied().collect();
+    let by_transform = |letter: &&Letter| letter.stage == Stage::Transformation;
+    let failed: HashSet<usize> =
+        flight.letters.iter().filter(by_transform).map(|letter| letter.index).collect();
     let written: Vec<usize> =
         (0..flight.job.batch.records.len()).filter(|index| !failed.contains(index)).collect();
     refused

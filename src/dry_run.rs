@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
     budget::Permit,
-    records::{BatchHeader, EncodedBatch, HEADER_LEN, NO_HEADERS, walk},
+    records::{EncodedBatch, NO_HEADERS},
     transform::{self, Transform, TransformKind, Transformed, ValueError},
 };
 
@@ -194,24 +194,7 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
 
 /// The values of a chunk in order.
 fn values(chunk: &EncodedBatch) -> impl Iterator<Item = &[u8]> {
-    let count = i32::try_from(chunk.count).expect("a chunk's records are counted by an i32 in Kafka");
-    let header = BatchHeader {
-        base_offset: 0,
-        size: chunk.bytes.len(),
-        leader_epoch: -1,
-        crc: 0,
-        attributes: 0,
-        last_offset_delta: count - 1,
-        base_timestamp: chunk.base_timestamp,
-        max_timestamp: chunk.max_timestamp,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        count,
-    };
-    let mut records = Vec::with_capacity(chunk.count as usize);
-    walk(&header, &chunk.bytes, HEADER_LEN, chunk.bytes.len(), 0, &mut records)
-        .expect("what the record writer wrote can be read");
+    let records = chunk.records().expect("what the record writer wrote can be read");
     records.into_iter().map(|record| record.value.get(&chunk.bytes).unwrap_or_default())
 }
 

@@ -1,15 +1,13 @@
 //! `lag`: how far a consumer group is behind, in records and in seconds.
 
-use std::{
-    io::{self, Write},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use crate::{
     batch::TopicPartition,
     budget::Budget,
+    clock,
     config::LagConfig,
     engine::{
         EngineError, ErrorKind,
@@ -92,8 +90,7 @@ async fn first_timestamp(client: &Client, of: &PartitionLag) -> Result<Option<i6
 }
 
 fn age_in_seconds(timestamp: i64) -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
-    (now - timestamp).max(0) as f64 / 1000.0
+    (clock::now_ms() - timestamp).max(0) as f64 / 1000.0
 }
 
 /// The command: prints a table, or one JSON object a line.

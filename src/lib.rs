@@ -42,6 +42,7 @@ pub mod admin;
 pub mod backoff;
 pub mod bench;
 pub mod check;
+pub mod clock;
 pub mod console;
 pub mod cpu;
 pub mod demo;

@@ -51,7 +51,7 @@ pub async fn consume(client: &Client, source: &Source) -> Result<Ceiling, BenchE
     while let Some(read) = readers.join_next().await {
         events += read.map_err(std::io::Error::other)??;
     }
-    let cpu = cpu::time_used().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    let cpu = cpu::time_used_since(cpu_before);
     let seconds = started.elapsed().as_secs_f64();
     Ok(Ceiling { events, seconds, cpu: cpu.unwrap_or_default() })
 }

@@ -1,15 +1,13 @@
 //! Fills a source topic so that it has the shape that is asked for.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{BenchError, matrix::Shape};
 use crate::{
     batch::{OutputBatch, TopicPartition},
+    clock,
     engine::{
         ClientSettings, Sink,
         native::{Client, NativeSink},
@@ -88,7 +86,7 @@ impl BatchMaker {
     }
 
     fn batch(&mut self, count: usize) -> EncodedBatch {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
+        let now = clock::now_ms();
         let mut writers = [RecordWriter::new(usize::MAX, count * (self.shape.value + 32))];
         if self.shape.is_natural() {
             self.natural.write(count, now, &mut writers, |_| 0);

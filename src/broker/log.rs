@@ -210,9 +210,7 @@ fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
     if header.last_offset_delta != header.count - 1 {
         return Err(ResponseError::InvalidRecord);
     }
-    if crc32c::crc32c(&bytes[21..]) != header.crc {
-        return Err(ResponseError::CorruptMessage);
-    }
+    header.check_crc(bytes).map_err(|_| ResponseError::CorruptMessage)?;
     if header.is_transactional() {
         return Err(ResponseError::InvalidTxnState);
     }

@@ -46,6 +46,28 @@ impl EngineError {
     }
 }
 
+/// A property that cannot be as it is written, or that an engine does not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct PropertyError {
+    /// The property's name as it was given.
+    pub key: String,
+    /// What is wrong with it; never a value that may be secret.
+    pub message: String,
+}
+
+impl PropertyError {
+    pub(super) fn new(key: &str, message: impl Into<String>) -> PropertyError {
+        PropertyError { key: key.to_owned(), message: message.into() }
+    }
+}
+
+impl From<PropertyError> for EngineError {
+    fn from(error: PropertyError) -> EngineError {
+        EngineError::new(ErrorKind::Fatal, error.to_string())
+    }
+}
+
 fn place(partition: &Option<TopicPartition>, offset: &Option<i64>) -> String {
     match (partition, offset) {
         (Some(partition), Some(offset)) => format!("{partition} at offset {offset}: "),

@@ -10,7 +10,7 @@ pub mod native;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-pub use error::{EngineError, ErrorKind};
+pub use error::{EngineError, ErrorKind, PropertyError};
 use tokio::sync::oneshot;
 
 use crate::{

@@ -78,32 +78,13 @@ fn pieces(names: &[&str], before: &str, after: &str) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        generate::Keys,
-        records::{BatchHeader, HEADER_LEN, walk},
-    };
+    use crate::generate::Keys;
 
     fn values(batches: &[EncodedBatch]) -> Vec<(Option<String>, String)> {
         let mut values = Vec::new();
         for batch in batches {
-            let header = BatchHeader {
-                base_offset: 0,
-                size: batch.bytes.len(),
-                leader_epoch: 0,
-                crc: 0,
-                attributes: 0,
-                last_offset_delta: batch.count as i32 - 1,
-                base_timestamp: batch.base_timestamp,
-                max_timestamp: batch.max_timestamp,
-                producer_id: -1,
-                producer_epoch: -1,
-                base_sequence: -1,
-                count: batch.count as i32,
-            };
-            let mut records = Vec::new();
-            walk(&header, &batch.bytes, HEADER_LEN, batch.bytes.len(), 0, &mut records).unwrap();
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            for record in records {
+            for record in batch.records().unwrap() {
                 assert_eq!(record.timestamp, 7);
                 let key = record.key.get(&batch.bytes).map(text);
                 values.push((key, text(record.value.get(&batch.bytes).unwrap())));

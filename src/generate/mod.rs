@@ -193,7 +193,7 @@ pub async fn into_sink(
     let elapsed = started.elapsed();
     sink.close().await;
     let (events, bytes) = sent?;
-    let cpu = cpu::time_used().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    let cpu = cpu::time_used_since(cpu_before);
     Ok(Summary { events, bytes, elapsed, cpu })
 }
 

@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     batch::{OutputBatch, TopicPartition},
+    clock,
     records::RecordWriter,
 };
 
@@ -92,7 +93,7 @@ impl Producer {
         while left > 0 {
             let run = left.min(EVENTS_PER_TIMESTAMP);
             let choose = |key: Option<&[u8]>| key.map_or(0, |key| partition_of(key, partitions));
-            self.maker.write(run as usize, now(), &mut writers, choose);
+            self.maker.write(run as usize, clock::now_ms(), &mut writers, choose);
             left -= run;
         }
         let first = if self.keyed { 0 } else { self.turn };
@@ -103,9 +104,4 @@ impl Producer {
         };
         writers.into_iter().enumerate().map(output).filter(|batch| batch.record_count() > 0).collect()
     }
-}
-
-/// Milliseconds since the epoch.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }

@@ -22,7 +22,7 @@ use crate::{
     batch::{Generation, OutputBatch, Record, Span},
     dead_letter,
     engine::{Assignment, Receipt, Refusal},
-    records::{self, BatchHeader, Headers},
+    records::{self, Headers},
     strategy::{Order, StrategyKind},
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
@@ -309,23 +309,7 @@ impl Sink for SimulatedSink {
 fn offsets_of(batch: &OutputBatch, letters: bool) -> Vec<i64> {
     let mut offsets = Vec::new();
     for chunk in &batch.chunks {
-        let header = BatchHeader {
-            base_offset: 0,
-            size: chunk.bytes.len(),
-            leader_epoch: 0,
-            crc: 0,
-            attributes: 0,
-            last_offset_delta: chunk.count as i32 - 1,
-            base_timestamp: chunk.base_timestamp,
-            max_timestamp: chunk.max_timestamp,
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-            count: chunk.count as i32,
-        };
-        let mut spans = Vec::new();
-        records::walk(&header, &chunk.bytes, records::HEADER_LEN, chunk.bytes.len(), 0, &mut spans).unwrap();
-        for record in spans {
+        for record in chunk.records().unwrap() {
             let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().parse::<i64>().unwrap();
             let value = text(record.value.get(&chunk.bytes).unwrap());
             if letters {

@@ -57,7 +57,11 @@ impl EncodedBatch {
         Ok(writer.finish().pop().unwrap_or_default())
     }
 
-    fn records(&self) -> Result<Vec<Record>, RecordsError> {
+    /// The records in order; their spans lie in `bytes`, and offsets count from 0.
+    ///
+    /// # Errors
+    /// When `bytes` and `count` are not what a [`RecordWriter`] wrote.
+    pub fn records(&self) -> Result<Vec<Record>, RecordsError> {
         let mut records = Vec::with_capacity(self.count as usize);
         walk(&self.header(), &self.bytes, HEADER_LEN, self.bytes.len(), 0, &mut records)?;
         Ok(records)

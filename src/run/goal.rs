@@ -5,10 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     batch::TopicPartition,
     config::Config,
-    engine::{
-        EngineError, OffsetReset,
-        native::{Client, OffsetAt},
-    },
+    engine::{EngineError, OffsetReset, native::Client},
+    lag,
 };
 
 /// The offsets to reach, for the partitions that have anything to read.
@@ -21,16 +19,11 @@ pub(super) struct Goal {
 impl Goal {
     /// The end offsets now, where the group has something left to read.
     pub(super) async fn now(client: &Client, config: &Config) -> Result<Goal, EngineError> {
-        let mut ends = client.offsets(&config.source, OffsetAt::Latest).await?;
-        let starts = client.offsets(&config.source, OffsetAt::Earliest).await?;
-        let committed = client.committed(&config.group, &config.source).await?;
-        ends.retain(|partition, end| {
-            let begin = starts.get(partition).copied().unwrap_or(0);
-            match committed.get(partition) {
-                Some(committed) => *committed < *end,
-                None => config.offset_reset != OffsetReset::Latest && begin < *end,
-            }
-        });
+        let lags = lag::measure_records(client, &config.group, &config.source).await?;
+        let reads =
+            |committed: Option<i64>| committed.is_some() || config.offset_reset != OffsetReset::Latest;
+        let left = lags.iter().filter(|of| of.lag > 0 && reads(of.committed));
+        let ends = left.map(|of| (of.partition, of.end)).collect();
         Ok(Goal { topic: Arc::clone(&config.source), ends })
     }
 

@@ -10,7 +10,7 @@ use crate::{
     budget::Permit,
     engine::Assignment,
     offsets::Offsets,
-    records::{self, BatchHeader},
+    records,
     transform::{Output, Values},
 };
 
@@ -90,25 +90,8 @@ async fn run(settings: &StrategySettings, batches: &[Vec<KeyValue>]) -> (Vec<Key
 fn decode(transformed: &Transformed) -> Vec<KeyValue> {
     let mut all = Vec::new();
     for chunk in &transformed.chunks {
-        let header = BatchHeader {
-            base_offset: 0,
-            size: chunk.bytes.len(),
-            leader_epoch: 0,
-            crc: 0,
-            attributes: 0,
-            last_offset_delta: chunk.count as i32 - 1,
-            base_timestamp: chunk.base_timestamp,
-            max_timestamp: chunk.max_timestamp,
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
-            count: chunk.count as i32,
-        };
-        let mut records = Vec::new();
-        records::walk(&header, &chunk.bytes, records::HEADER_LEN, chunk.bytes.len(), 0, &mut records)
-            .unwrap();
         let bytes = |span: Span| span.get(&chunk.bytes).map(<[u8]>::to_vec);
-        all.extend(records.iter().map(|record| (bytes(record.key), bytes(record.value))));
+        all.extend(chunk.records().unwrap().iter().map(|record| (bytes(record.key), bytes(record.value))));
     }
     all
 }

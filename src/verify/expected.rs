@@ -3,7 +3,7 @@
 use super::fingerprint::{Fingerprint, key_hash};
 use crate::{
     batch::{PartitionBatch, Span},
-    records::{self, BatchHeader, EncodedBatch, HEADER_LEN},
+    records::EncodedBatch,
     transform::{self, Transform},
 };
 
@@ -112,25 +112,8 @@ fn original(batch: &PartitionBatch, index: usize, identity: Identity) -> Origina
 
 /// Calls `each` with timestamp, key, value and headers of every record of `chunk`.
 fn each_record(chunk: &EncodedBatch, mut each: impl FnMut(i64, Option<&[u8]>, Option<&[u8]>, &[u8])) {
-    let header = BatchHeader {
-        base_offset: 0,
-        size: chunk.bytes.len(),
-        leader_epoch: 0,
-        crc: 0,
-        attributes: 0,
-        last_offset_delta: chunk.count as i32 - 1,
-        base_timestamp: chunk.base_timestamp,
-        max_timestamp: chunk.max_timestamp,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        count: chunk.count as i32,
-    };
-    let mut read = Vec::with_capacity(chunk.count as usize);
     let bytes = &chunk.bytes;
-    records::walk(&header, bytes, HEADER_LEN, bytes.len(), 0, &mut read)
-        .expect("what was just encoded is read");
-    for record in read {
+    for record in chunk.records().expect("what was just encoded is read") {
         let headers = record.headers.get(bytes).unwrap_or_default();
         each(record.timestamp, record.key.get(bytes), record.value.get(bytes), headers);
     }

@@ -5,7 +5,7 @@ use crate::{
     batch::{Generation, Record, Span},
     budget::Permit,
     dead_letter::{self, Letter, Stage},
-    records::{BatchHeader, EncodedBatch, HEADER_LEN, HeadersWriter, NO_HEADERS, walk},
+    records::{EncodedBatch, HeadersWriter, NO_HEADERS},
     transform::{self, ErrorClass, TransformKind, ValueError},
 };
 
@@ -72,24 +72,9 @@ fn batch(origin: &TopicPartition, first: i64, rows: &[Row]) -> PartitionBatch {
 }
 
 fn rows_of(chunk: &EncodedBatch, key: Option<&'static str>) -> Vec<Row> {
-    let header = BatchHeader {
-        base_offset: 0,
-        size: chunk.bytes.len(),
-        leader_epoch: 0,
-        crc: 0,
-        attributes: 0,
-        last_offset_delta: chunk.count as i32 - 1,
-        base_timestamp: chunk.base_timestamp,
-        max_timestamp: chunk.max_timestamp,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        count: chunk.count as i32,
-    };
-    let mut records = Vec::new();
-    walk(&header, &chunk.bytes, HEADER_LEN, chunk.bytes.len(), 0, &mut records).unwrap();
     let text = |span: Span| span.get(&chunk.bytes).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
     let headers = |record: &Record| record.headers.get(&chunk.bytes).unwrap().to_vec();
+    let records = chunk.records().unwrap();
     records.iter().map(|record| (key, text(record.value), headers(record), record.timestamp)).collect()
 }
 

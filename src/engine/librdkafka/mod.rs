@@ -20,7 +20,7 @@ mod source;
 mod deliveries;
 mod sink;
 
-pub use settings::{PropertyError, validate};
+pub use settings::validate;
 pub use sink::LibrdkafkaSink;
 pub use source::LibrdkafkaSource;
 

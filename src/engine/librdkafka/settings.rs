@@ -4,29 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
-use crate::engine::{ClientSettings, EngineError, ErrorKind, OffsetReset, SourceSettings};
-
-/// A property that this engine does not take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {message}")]
-pub struct PropertyError {
-    /// The property's name as it was given.
-    pub key: String,
-    /// What is wrong with it; without its value, which may be secret.
-    pub message: String,
-}
-
-impl PropertyError {
-    fn new(key: &str, message: impl Into<String>) -> PropertyError {
-        PropertyError { key: key.to_owned(), message: message.into() }
-    }
-}
-
-impl From<PropertyError> for EngineError {
-    fn from(error: PropertyError) -> EngineError {
-        EngineError::new(ErrorKind::Fatal, error.to_string())
-    }
-}
+use crate::engine::{ClientSettings, OffsetReset, PropertyError, SourceSettings};
 
 /// Checks `properties` without any connection.
 ///

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     batch::{OutputBatch, Record, TopicPartition},
     engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink},
-    records::{BatchHeader, EncodedBatch, HEADER_LEN, Headers, walk},
+    records::Headers,
     transform::{ErrorClass, ValueError},
 };
 
@@ -154,30 +154,25 @@ struct Producing {
 
 impl Producing {
     fn run(&mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut records = Vec::new();
         while let Some(Job { batch, reply }) = jobs.blocking_recv() {
             let destination = batch.destination.clone();
             let Some(ticket) = self.deliveries.open(destination.clone(), batch.record_count(), reply) else {
                 continue;
             };
-            if let Err(error) = self.write(&batch, ticket, &mut records) {
+            if let Err(error) = self.write(&batch, ticket) {
                 self.deliveries.fail(error.at(&destination));
             }
         }
     }
 
-    fn write(
-        &mut self,
-        batch: &OutputBatch,
-        ticket: Ticket,
-        records: &mut Vec<Record>,
-    ) -> Result<(), EngineError> {
+    fn write(&mut self, batch: &OutputBatch, ticket: Ticket) -> Result<(), EngineError> {
         self.check_topic(&batch.destination)?;
         let mut index = 0;
         for chunk in &batch.chunks {
-            records.clear();
-            read(chunk, records)?;
-            for record in &*records {
+            let records = chunk.records().map_err(|error| {
+                EngineError::new(ErrorKind::Fatal, format!("an output batch is malformed: {error}"))
+            })?;
+            for record in &records {
                 self.produce(&batch.destination, &chunk.bytes, record, ticket.at(index))?;
                 index += 1;
             }
@@ -269,26 +264,6 @@ impl Producing {
 
 fn size(record: &Record) -> usize {
     record.key.len() + record.value.len() + record.headers.len()
-}
-
-/// The records of an encoded batch; their spans point into its bytes.
-fn read(chunk: &EncodedBatch, out: &mut Vec<Record>) -> Result<(), EngineError> {
-    let header = BatchHeader {
-        base_offset: 0,
-        size: chunk.bytes.len(),
-        leader_epoch: -1,
-        crc: 0,
-        attributes: 0,
-        last_offset_delta: chunk.count as i32 - 1,
-        base_timestamp: chunk.base_timestamp,
-        max_timestamp: chunk.max_timestamp,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        count: chunk.count as i32,
-    };
-    walk(&header, &chunk.bytes, HEADER_LEN, chunk.bytes.len(), 0, out)
-        .map_err(|error| EngineError::new(ErrorKind::Fatal, format!("an output batch is malformed: {error}")))
 }
 
 /// Headers as librdkafka takes them, `None` when a name is not UTF-8.

@@ -28,7 +28,6 @@ mod transport;
 mod versions;
 
 pub use client::{Client, GroupInfo, MemberInfo, OffsetAt, TopicInfo};
-pub use properties::PropertyError;
 pub use reader::{Isolation, Reader};
 pub use settings::NativeSettings;
 pub use sink::NativeSink;

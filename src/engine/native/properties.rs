@@ -10,23 +10,7 @@ use super::{
         TokenSource,
     },
 };
-use crate::engine::OffsetReset;
-
-/// A property that cannot be as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {message}")]
-pub struct PropertyError {
-    /// The property's name.
-    pub key: String,
-    /// What is wrong; never the value of a secret.
-    pub message: String,
-}
-
-impl PropertyError {
-    pub(super) fn new(key: &str, message: impl Into<String>) -> PropertyError {
-        PropertyError { key: key.to_owned(), message: message.into() }
-    }
-}
+use crate::engine::{OffsetReset, PropertyError};
 
 impl NativeSettings {
     /// Reads the properties; pure, no file is opened.

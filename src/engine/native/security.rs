@@ -14,10 +14,8 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{
-    properties::PropertyError,
-    settings::{Pem, SaslSettings, SecuritySettings, TlsSettings},
-};
+use super::settings::{Pem, SaslSettings, SecuritySettings, TlsSettings};
+use crate::engine::PropertyError;
 
 /// What a connection needs to be let in; the files are read.
 #[derive(Clone, Debug, Default)]

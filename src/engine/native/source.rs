@@ -41,8 +41,7 @@ impl NativeSource {
         client_settings: &ClientSettings,
         settings: SourceSettings,
     ) -> Result<NativeSource, EngineError> {
-        let native = NativeSettings::from_properties(&client_settings.properties)
-            .map_err(|error| EngineError::new(ErrorKind::Fatal, error.to_string()))?;
+        let native = NativeSettings::from_properties(&client_settings.properties)?;
         let member = MemberSettings::new(&native.group, &settings);
         let assignments = Arc::new(Assignments::default());
         let (events_sender, events) = mpsc::channel(16);

@@ -67,8 +67,7 @@ impl NativeSink {
     /// # Errors
     /// When a property is not supported or the cluster gives no producer id in time.
     pub async fn new(client: &Client, settings: &ClientSettings) -> Result<NativeSink, EngineError> {
-        let settings = NativeSettings::from_properties(&settings.properties)
-            .map_err(|error| EngineError::new(ErrorKind::Fatal, error.to_string()))?;
+        let settings = NativeSettings::from_properties(&settings.properties)?;
         let shared = Shared {
             cluster: Arc::clone(client.cluster()),
             producer: producer_id(client).await?,
