@@ -85,12 +85,17 @@ impl RecordWriter {
         out.varint(timestamp_delta);
         out.varint(offset_delta);
         out.varint(key_len);
-        out.slice(key.unwrap_or_default());
+        if let Some(key) = key {
+            out.slice(key);
+        }
         out.varint(value_len);
         for piece in value.unwrap_or_default() {
             out.slice(piece);
         }
-        out.slice(headers);
+        match headers {
+            &[none] => out.byte(none),
+            headers => out.slice(headers),
+        }
         self.at += out.position();
         batch.count += 1;
         batch.max_timestamp = batch.max_timestamp.max(timestamp);
