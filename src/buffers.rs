@@ -14,7 +14,7 @@ const LEAST: usize = 64 << 10;
 /// Capacities are rounded up to this, so that buffers fit again.
 const GRAIN: usize = 256 << 10;
 /// The memory that idle buffers hold at most.
-const MOST_IDLE: usize = 12 << 20;
+const MOST_IDLE: usize = 24 << 20;
 
 static IDLE: Mutex<Idle> = Mutex::new(Idle { buffers: Vec::new(), bytes: 0 });
 

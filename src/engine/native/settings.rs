@@ -72,7 +72,8 @@ pub struct FetchSettings {
     pub max_bytes: i32,
     /// `fetch.max.wait.ms`: a broker waits no longer.
     pub max_wait: Duration,
-    /// `max.partition.fetch.bytes` of a response.
+    /// `max.partition.fetch.bytes` of a response. Several times a batch of the usual limit, unless
+    /// set: a broker cuts the last batch off, and those bytes come once more.
     pub max_partition_bytes: i32,
     /// `isolation.level`; unset leaves it to the command.
     pub isolation: Option<Isolation>,
@@ -215,9 +216,9 @@ impl Default for NativeSettings {
             },
             fetch: FetchSettings {
                 min_bytes: 1,
-                max_bytes: 50 << 20,
+                max_bytes: 8 << 20,
                 max_wait: Duration::from_millis(500),
-                max_partition_bytes: 1 << 20,
+                max_partition_bytes: 4 << 20,
                 isolation: None,
             },
             group: GroupSettings {
