@@ -1,7 +1,11 @@
 //! Large buffers, used again: the system hands out a fresh one page by page, each at the price of
 //! a fault, which at millions of records a second is a tenth of all the work.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -10,7 +14,7 @@ const LEAST: usize = 64 << 10;
 /// Capacities are rounded up to this, so that buffers fit again.
 const GRAIN: usize = 256 << 10;
 /// The memory that idle buffers hold at most.
-const MOST_IDLE: usize = 12 << 20;
+const MOST_IDLE: usize = 24 << 20;
 
 static IDLE: Mutex<Idle> = Mutex::new(Idle { buffers: Vec::new(), bytes: 0 });
 
@@ -19,48 +23,132 @@ struct Idle {
     bytes: usize,
 }
 
-/// An empty buffer with room for `capacity` bytes at least.
-pub fn take(capacity: usize) -> Vec<u8> {
-    if capacity < LEAST {
-        return Vec::with_capacity(capacity);
+impl Idle {
+    /// Memory of at least `capacity` bytes; not far more, as it would be missing where it fits.
+    fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
+        let fits = |memory: &Vec<u8>| (capacity..=2 * capacity).contains(&memory.len());
+        let memory = self.buffers.swap_remove(self.buffers.iter().rposition(fits)?);
+        self.bytes -= memory.len();
+        Some(memory)
     }
-    let capacity = capacity.next_multiple_of(GRAIN);
-    let mut idle = idle();
-    // Not one far too large: it would be missing where it fits.
-    let fits = |buffer: &Vec<u8>| (capacity..=2 * capacity).contains(&buffer.capacity());
-    match idle.buffers.iter().rposition(fits) {
-        Some(index) => {
-            let buffer = idle.buffers.swap_remove(index);
-            idle.bytes -= buffer.capacity();
-            buffer
+
+    fn keep(&mut self, memory: Vec<u8>) {
+        if self.bytes + memory.len() <= MOST_IDLE {
+            self.bytes += memory.len();
+            self.buffers.push(memory);
         }
-        None => Vec::with_capacity(capacity),
     }
 }
 
-/// Makes a filled buffer shareable; its memory is used again when the last share is gone.
-pub fn share(buffer: Vec<u8>) -> Bytes {
-    if buffer.capacity() < LEAST { Bytes::from(buffer) } else { Bytes::from_owner(Lent(buffer)) }
+/// Bytes that are written from front to back into memory that is there already.
+///
+/// All of the memory is initialised, what lies beyond the written bytes too, if only with what
+/// was written there for an earlier use: nothing has to be filled with zeros twice.
+#[derive(Default)]
+pub struct Buffer {
+    memory: Vec<u8>,
+    len: usize,
 }
 
-/// A buffer that comes back.
-struct Lent(Vec<u8>);
+impl Buffer {
+    /// An empty buffer with room for `capacity` bytes at least.
+    pub fn with_room(capacity: usize) -> Buffer {
+        if capacity < LEAST {
+            return Buffer { memory: vec![0; capacity], len: 0 };
+        }
+        let capacity = capacity.next_multiple_of(GRAIN);
+        let used_before = idle().take(capacity);
+        Buffer { memory: used_before.unwrap_or_else(|| vec![0; capacity]), len: 0 }
+    }
 
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
+    /// All the memory: the bytes, and behind them room for more.
+    #[inline]
+    pub fn memory(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    /// The size of the memory in bytes.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Makes room for `capacity` bytes in all; the bytes stay.
+    pub fn reserve(&mut self, capacity: usize) {
+        if capacity > self.memory.len() {
+            let mut larger = Buffer::with_room(capacity.max(2 * self.memory.len()));
+            larger.memory[..self.len].copy_from_slice(&self.memory[..self.len]);
+            larger.len = self.len;
+            *self = larger;
+        }
+    }
+
+    /// Lets the bytes be the first `len` of the memory.
+    ///
+    /// # Panics
+    /// When there is less memory.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.memory.len(), "{len} bytes in memory of {}", self.memory.len());
+        self.len = len;
+    }
+
+    /// Makes the bytes shareable; the memory is used again when the last share is gone.
+    pub fn share(self) -> Bytes {
+        Bytes::from_owner(self)
     }
 }
 
-impl Drop for Lent {
+impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut buffer = std::mem::take(&mut self.0);
-        let mut idle = idle();
-        if idle.bytes + buffer.capacity() <= MOST_IDLE {
-            buffer.clear();
-            idle.bytes += buffer.capacity();
-            idle.buffers.push(buffer);
+        if self.memory.len() >= LEAST {
+            idle().keep(std::mem::take(&mut self.memory));
         }
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(memory: Vec<u8>) -> Buffer {
+        Buffer { len: memory.len(), memory }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        Buffer::from(self.to_vec())
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.len]
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Buffer) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Buffer {}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.len)
     }
 }
 
@@ -73,26 +161,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shared_buffer_comes_back_empty_and_a_small_one_is_not_kept() {
-        // Of a size that no other test asks for.
-        let size = 7 * GRAIN;
-        let mut buffer = take(size - 1);
-        assert!(buffer.is_empty() && buffer.capacity() >= size);
-        buffer.extend_from_slice(b"content");
-        let memory = buffer.as_ptr();
-        let shared = share(buffer);
-        let part = shared.slice(3..);
-        drop(shared);
-        assert_eq!(&part[..], b"tent", "a share keeps it");
-        drop(part);
-        let again = take(size - 100);
-        assert_eq!((again.as_ptr(), again.len()), (memory, 0));
-        assert_eq!(take(10).capacity(), 10);
+    fn memory_is_used_again_where_it_fits() {
+        let mut idle = Idle { buffers: Vec::new(), bytes: 0 };
+        [2 * GRAIN, 8 * GRAIN].into_iter().for_each(|size| idle.keep(vec![1; size]));
+        assert_eq!(idle.take(3 * GRAIN), None, "one is too small and one far too large");
+        assert_eq!(idle.take(5 * GRAIN), Some(vec![1; 8 * GRAIN]));
+        assert_eq!((idle.take(5 * GRAIN), idle.bytes), (None, 2 * GRAIN));
     }
 
     #[test]
-    fn idle_buffers_are_bounded() {
-        let lent: Vec<Bytes> = (0..40).map(|_| share(take(4 * GRAIN))).collect();
+    fn a_share_of_the_bytes_holds_the_memory() {
+        let mut buffer = Buffer::with_room(7 * GRAIN - 1);
+        assert!(buffer.is_empty() && buffer.capacity() == 7 * GRAIN);
+        buffer.memory()[..7].copy_from_slice(b"content");
+        buffer.set_len(7);
+        let shared = buffer.share();
+        let part = shared.slice(3..);
+        drop(shared);
+        assert_eq!(&part[..], b"tent");
+        assert_eq!(Buffer::with_room(10).capacity(), 10);
+    }
+
+    #[test]
+    fn bytes_stay_when_room_is_made() {
+        let mut buffer = Buffer::from(b"content".to_vec());
+        buffer.reserve(100);
+        assert!(buffer.capacity() >= 100);
+        assert_eq!(&buffer[..], b"content");
+        assert_eq!(buffer.clone(), buffer);
+        buffer.memory()[7] = b's';
+        buffer.set_len(8);
+        assert_eq!(&buffer[..], b"contents");
+    }
+
+    #[test]
+    fn idle_memory_is_bounded() {
+        let lent: Vec<Bytes> = (0..40).map(|_| Buffer::with_room(4 * GRAIN).share()).collect();
         drop(lent);
         assert!(idle().bytes <= MOST_IDLE);
     }

@@ -22,6 +22,7 @@ fn a_small_matrix_is_measured_printed_and_saved() {
         "--batch-size=100",
         "--latency-rate=2000",
         "--latency-time=1s",
+        "--warm-up=10ms",
         "--json",
         "--output",
         saved.to_str().unwrap(),

@@ -1,6 +1,13 @@
 //! Measures the cells of the matrix one after the other, the contenders of a cell in turn.
 
-use std::{fmt, future::Future, io, pin::pin, process::Command, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::pin,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use super::{
     BenchError, Contender, TURN_LIMIT,
@@ -63,6 +70,7 @@ pub async fn all(
         topics: Vec::new(),
         names: 0,
         measured: 0,
+        is_warm: config.args.warm_up.is_zero(),
         progress: Progress::new("bench", "measurements", Some(steps as u64)),
     };
     let results = tokio::select! {
@@ -103,6 +111,8 @@ struct Bench<'a> {
     names: u64,
     /// How many measurements were begun.
     measured: u64,
+    /// Whether the broker has worked for a while.
+    is_warm: bool,
     progress: Progress,
 }
 
@@ -142,11 +152,15 @@ impl Bench<'_> {
         let topic = self.name("source");
         let events = cell.shape.events(self.config.args.events);
         let source = fill(&self.client, &self.settings, &topic, cell.shape, events).await?;
+        if let Some(first) = cell.contenders.first().filter(|_| !self.is_warm) {
+            self.warm_up(first, &source, cell.shape).await?;
+        }
         let runs = self.config.args.runs;
         let mut samples: Vec<Vec<Sample>> = cell.contenders.iter().map(|_| Vec::new()).collect();
         let (mut consumed, mut produced) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             for (contender, samples) in cell.contenders.iter().zip(&mut samples) {
+                self.show(contender);
                 samples.push(self.turn(contender, &source, cell.shape).await?);
             }
             let consume = async |bench: &mut Self| ceiling::consume(&bench.client, &source).await;
@@ -168,6 +182,22 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Takes turns that do not count: a broker in Java is slow until its code is compiled.
+    async fn warm_up(
+        &mut self,
+        contender: &Contender,
+        source: &Source,
+        shape: Shape,
+    ) -> Result<(), BenchError> {
+        self.progress.update(self.measured, "warming up");
+        let until = Instant::now() + self.config.args.warm_up;
+        while Instant::now() < until {
+            self.turn(contender, source, shape).await?;
+        }
+        self.is_warm = true;
+        Ok(())
+    }
+
     /// One turn of one contender over a source.
     async fn turn(
         &mut self,
@@ -175,7 +205,6 @@ impl Bench<'_> {
         source: &Source,
         shape: Shape,
     ) -> Result<Sample, BenchError> {
-        self.show(contender);
         let events = source.events.min(self.config.args.peer_events);
         let turn = self.next_turn(source.topic.clone(), events);
         for topic in [&turn.destination, &turn.dead_letter] {

@@ -240,6 +240,9 @@ pub struct BenchArgs {
     /// The broker's process on this machine, whose processor time is measured.
     #[arg(long, value_name = "PID")]
     pub broker_pid: Option<u32>,
+    /// How long the broker works before anything counts: one in Java is slow at first.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    pub warm_up: Duration,
     /// The events per second at which latency is measured.
     #[arg(long, value_name = "N", value_parser = parse_rate, default_value = "100000")]
     pub latency_rate: f64,

@@ -198,7 +198,7 @@ fn arbitrary_bytes_never_panic() {
         // The same as the records of a batch with a sound header.
         for (codec, count) in [0u8, 1, 2, 3, 4].into_iter().zip([1i32, 2, 3, 50, i32::MAX]) {
             let batch = EncodedBatch {
-                bytes: [&[0; HEADER_LEN], input].concat(),
+                bytes: [&[0; HEADER_LEN], input].concat().into(),
                 count: count as u32,
                 ..EncodedBatch::default()
             };

@@ -16,7 +16,7 @@ impl EncodedBatch {
         let mut bytes = vec![0; HEADER_LEN];
         Compression::of(&header)?.unpack(&header, wire, &mut bytes, i32::MAX as usize)?;
         Ok(EncodedBatch {
-            bytes,
+            bytes: bytes.into(),
             count: header.count as u32,
             base_timestamp: header.base_timestamp,
             max_timestamp: header.max_timestamp,
@@ -46,10 +46,11 @@ impl EncodedBatch {
     /// # Errors
     /// When one is not what a [`RecordWriter`] wrote.
     pub fn join(batches: Vec<EncodedBatch>) -> Result<EncodedBatch, RecordsError> {
-        let more = batches.iter().skip(1).map(|batch| batch.bytes.len() + 4 * batch.count as usize).sum();
+        let more: usize =
+            batches.iter().skip(1).map(|batch| batch.bytes.len() + 4 * batch.count as usize).sum();
         let mut batches = batches.into_iter();
         let mut first = batches.next().unwrap_or_default();
-        first.bytes.reserve(more);
+        first.bytes.reserve(first.bytes.len() + more);
         let mut writer = RecordWriter::resume(first);
         for batch in batches {
             batch.records()?.iter().for_each(|record| batch.copy(record, &mut writer));
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn rubbish_and_ranges_beyond_the_end_are_errors() {
         assert!(matches!(batch(&values(1..4)).cut(&[0..1, 1..4]), Err(RecordsError::Malformed { .. })));
-        let rubbish = EncodedBatch { bytes: vec![7; 100], count: 3, ..EncodedBatch::default() };
+        let rubbish = EncodedBatch { bytes: vec![7; 100].into(), count: 3, ..EncodedBatch::default() };
         assert!(matches!(rubbish.cut(&[0..1, 1..3]), Err(RecordsError::Malformed { .. })));
         let joined = EncodedBatch::join(vec![batch(&values(1..4)), rubbish]);
         assert!(matches!(joined, Err(RecordsError::Malformed { .. })));

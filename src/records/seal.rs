@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::{Codec, Compression, EncodedBatch, HEADER_LEN, checksum};
-use crate::buffers;
 
 /// The header's fields that idempotence and transactions need (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl EncodedBatch {
         head.put(count.to_be_bytes());
         let crc = checksum::crc32c(&self.bytes[21..]);
         self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        buffers::share(self.bytes)
+        self.bytes.share()
     }
 
     /// Compresses the records if that makes them smaller, and says which compression they have.
@@ -62,7 +61,7 @@ impl EncodedBatch {
         packed.extend_from_slice(&self.bytes[..HEADER_LEN]);
         match codec.compress(&self.bytes[HEADER_LEN..], &mut packed) {
             Ok(()) if packed.len() < self.bytes.len() => {
-                self.bytes = packed;
+                self.bytes = packed.into();
                 codec.compression
             }
             _ => Compression::None,

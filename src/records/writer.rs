@@ -1,7 +1,7 @@
 //! Writes records as record batches v2, starting a new batch when one would grow too large.
 
 use super::{HEADER_LEN, cursor::Cursor, varint};
-use crate::buffers;
+use crate::buffers::Buffer;
 
 /// Records encoded as the body of one record batch v2, with room for its header in front.
 ///
@@ -9,7 +9,7 @@ use crate::buffers;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncodedBatch {
     /// [`HEADER_LEN`] bytes of room, then the records with offset deltas 0, 1, 2, ….
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// The number of records.
     pub count: u32,
     /// The timestamp that the records' deltas count from, in milliseconds.
@@ -22,9 +22,6 @@ pub struct EncodedBatch {
 /// 5 of deltas, 5 and 5 of lengths.
 const MAX_FRAME: usize = 31;
 
-/// Memory is filled with zeros this many bytes ahead, few enough to be written while cached.
-const STEP: usize = 1024;
-
 /// Encodes records one after the other into batches of at most `limit` bytes each, unless a
 /// single record is larger.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub struct RecordWriter {
     capacity: usize,
     chunks: Vec<EncodedBatch>,
     current: EncodedBatch,
-    /// Where the next record goes; the memory after it is filled with zeros in steps.
+    /// Where the next record goes.
     at: usize,
 }
 
@@ -67,7 +64,7 @@ impl RecordWriter {
             self.start(timestamp);
         }
         let needed = self.at + payload + MAX_FRAME;
-        if needed > self.current.bytes.len() {
+        if needed > self.current.bytes.capacity() {
             self.grow(needed);
         }
         let batch = &mut self.current;
@@ -79,18 +76,23 @@ impl RecordWriter {
             + varint::len(key_len)
             + varint::len(value_len)
             + payload;
-        let mut out = Cursor::new(&mut batch.bytes[self.at..needed]);
+        let mut out = Cursor::new(&mut batch.bytes.memory()[self.at..needed]);
         out.varint(body as i64);
         out.byte(0);
         out.varint(timestamp_delta);
         out.varint(offset_delta);
         out.varint(key_len);
-        out.slice(key.unwrap_or_default());
+        if let Some(key) = key {
+            out.slice(key);
+        }
         out.varint(value_len);
         for piece in value.unwrap_or_default() {
             out.slice(piece);
         }
-        out.slice(headers);
+        match headers {
+            &[none] => out.byte(none),
+            headers => out.slice(headers),
+        }
         self.at += out.position();
         batch.count += 1;
         batch.max_timestamp = batch.max_timestamp.max(timestamp);
@@ -99,29 +101,28 @@ impl RecordWriter {
     /// The batches written.
     pub fn finish(mut self) -> Vec<EncodedBatch> {
         if self.current.count > 0 {
-            self.current.bytes.truncate(self.at);
+            self.current.bytes.set_len(self.at);
             self.chunks.push(self.current);
         }
         self.chunks
     }
 
-    /// Makes the first `needed` bytes of the batch's memory writable, and some more.
     #[inline(never)]
     fn grow(&mut self, needed: usize) {
-        let bytes = &mut self.current.bytes;
-        let ahead = bytes.capacity().clamp(needed, needed + STEP);
-        bytes.resize(ahead, 0);
+        self.current.bytes.set_len(self.at);
+        self.current.bytes.reserve(needed);
     }
 
     #[inline(never)]
     fn start(&mut self, timestamp: i64) {
         let capacity = self.capacity.clamp(HEADER_LEN, self.limit.max(HEADER_LEN));
-        let mut bytes = buffers::take(capacity);
-        bytes.resize(HEADER_LEN, 0);
+        let mut bytes = Buffer::with_room(capacity);
+        bytes.memory()[..HEADER_LEN].fill(0);
         let next = EncodedBatch { bytes, count: 0, base_timestamp: timestamp, max_timestamp: timestamp };
         let mut full = std::mem::replace(&mut self.current, next);
-        full.bytes.truncate(std::mem::replace(&mut self.at, HEADER_LEN));
+        let end = std::mem::replace(&mut self.at, HEADER_LEN);
         if full.count > 0 {
+            full.bytes.set_len(end);
             self.capacity = self.capacity.saturating_sub(full.bytes.len());
             self.chunks.push(full);
         }

@@ -12,7 +12,7 @@ use crate::{
 
 /// The setting of a topic that bounds its record batches, in bytes.
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-/// Its default in Kafka, and what a chunk of output holds at most: larger ones gain nothing.
+/// Its default in Kafka, and what a chunk of output holds at most.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// Room for the headers that a dead letter gains.
 const LETTER_HEADROOM: usize = 64 << 10;
@@ -29,7 +29,7 @@ pub(super) async fn prepare(client: &Client, config: &Config) -> Result<usize, R
     ensure(client, config, &source, &config.destination, "[destination] topic", limit).await?;
     let letter_limit = limit + LETTER_HEADROOM;
     ensure(client, config, &source, &config.dead_letter, "[dead_letter] topic", letter_limit).await?;
-    let limit = max_message_bytes(client, &config.destination).await.min(client.max_request_size());
+    let limit = max_message_bytes(client, &config.destination).await.min(client.batch_size());
     Ok(limit.min(DEFAULT_MAX_MESSAGE_BYTES))
 }
 

@@ -9,6 +9,9 @@ use super::{Job, Product, StrategySettings, TransformPanic, produce};
 /// The jobs that a thread holds at most: one that it works on, one that is ready.
 const DEPTH: usize = 2;
 
+/// The jobs that are ready at most, whatever the number of threads: each holds memory.
+const READY: usize = 2;
+
 /// What a thread made of the job with this number.
 pub(super) type Made = (u64, Result<Product, TransformPanic>);
 
@@ -33,7 +36,7 @@ impl Threads {
     }
 
     pub(super) fn has_room(&self, thread: usize) -> bool {
-        self.load[thread] < DEPTH
+        self.load[thread] < DEPTH && self.load.iter().sum::<usize>() < self.load.len() + READY
     }
 
     /// The thread with the fewest jobs.

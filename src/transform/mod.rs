@@ -125,7 +125,10 @@ impl<'a> Output<'a> {
     fn new(batch: &'a PartitionBatch, chunk_limit: usize) -> Output<'a> {
         // Most transforms add a digest of 32 to 64 characters to each value.
         let capacity = batch.buffer.len() + 48 * batch.records.len() + 1024;
-        Output { batch, writer: RecordWriter::new(chunk_limit, capacity), failures: Vec::new(), next: 0 }
+        // Chunks of about the same size, rather than full ones and a small rest.
+        let chunks = capacity.div_ceil(chunk_limit.max(1));
+        let limit = capacity.div_ceil(chunks).min(chunk_limit);
+        Output { batch, writer: RecordWriter::new(limit, capacity), failures: Vec::new(), next: 0 }
     }
 
     /// Writes the record at `index` with the concatenation of `pieces` as its value.

@@ -25,18 +25,26 @@ pub struct NameEvent {
     rewritten: Vec<u8>,
 }
 
+/// So many records are digested and then written while their values are still cached.
+const BLOCK: usize = 1024;
+
 /// Scratch memory beyond this many bytes is given back after a batch.
 const KEPT_SCRATCH: usize = 64 * 1024;
 
 impl Transform for NameEvent {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
-        md5_many(self.kernel, values.iter().map(|(_, value)| value), &mut self.digests);
-        match self.kernel.isa() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the kernel proves that this machine has these instructions.
-            Isa::Avx2 | Isa::Avx512 => unsafe { self.write_avx2(values, out) },
-            #[cfg_attr(not(target_arch = "x86_64"), allow(unreachable_patterns))]
-            _ => self.write(values, out, |buffer, value| locate_portable(value.get(buffer)?)),
+        let all = 0..values.len();
+        for block in all.clone().step_by(BLOCK).map(|start| start..all.end.min(start + BLOCK)) {
+            let present = values.records()[block.clone()].iter();
+            let present = present.filter_map(|record| record.value.get(values.buffer()));
+            md5_many(self.kernel, present, &mut self.digests);
+            match self.kernel.isa() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the kernel proves that this machine has these instructions.
+                Isa::Avx2 | Isa::Avx512 => unsafe { self.write_avx2(values, block, out) },
+                #[cfg_attr(not(target_arch = "x86_64"), allow(unreachable_patterns))]
+                _ => self.write(values, block, out, |buffer, value| locate_portable(value.get(buffer)?)),
+            }
         }
         self.rewritten.clear();
         self.rewritten.shrink_to(KEPT_SCRATCH);
@@ -52,22 +60,26 @@ impl NameEvent {
     /// The whole loop, so that all that is inlined into it has the wide registers.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-    fn write_avx2(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
-        self.write(values, out, |buffer, value| locate_avx2(buffer, value));
+    fn write_avx2(&mut self, values: &Values<'_>, block: Range<usize>, out: &mut Output<'_>) {
+        self.write(values, block, out, |buffer, value| locate_avx2(buffer, value));
     }
 
     #[inline(always)]
     fn write(
         &mut self,
         values: &Values<'_>,
+        block: Range<usize>,
         out: &mut Output<'_>,
         locate: impl Fn(&[u8], Span) -> Option<Located>,
     ) {
         let buffer = values.buffer();
-        for ((index, value), digest) in values.iter().zip(&self.digests) {
+        let records = block.clone().zip(&values.records()[block]);
+        let present =
+            records.filter_map(|(index, record)| Some((index, record.value, record.value.get(buffer)?)));
+        for ((index, span, value), digest) in present.zip(&self.digests) {
             // Pieces of known sizes go from registers to the output.
             let (label, digits, end) = (br#","hash":""#, &hex_digits(digest), br#""}"#);
-            match locate(buffer, values.records()[index].value) {
+            match locate(buffer, span) {
                 Some(Located::Prefix(len)) => {
                     out.write_inline(index, &[&value[..len], label, digits, end]);
                 }

@@ -86,9 +86,10 @@ impl Client {
         Ok(Client { cluster: Arc::new(cluster) })
     }
 
-    /// `max.request.size`: the greatest size in bytes of a batch to write.
-    pub fn max_request_size(&self) -> usize {
-        self.cluster.settings.produce.max_request_size
+    /// The size in bytes that a batch to write had best have at most: `batch.size`, within
+    /// `max.request.size`.
+    pub fn batch_size(&self) -> usize {
+        self.cluster.settings.produce.batch_size()
     }
 
     /// What the other parts of the engine share of the cluster.

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{ApiKey, RequestHeader, ResponseHeader},
     protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange},
@@ -29,7 +29,7 @@ use super::{
     transport::{ReadHalf, WriteHalf},
     versions::{self, Versions},
 };
-use crate::buffers;
+use crate::buffers::Buffer;
 
 /// The greatest response in bytes that is taken; more is a broken or foreign peer.
 const FRAME_LIMIT: usize = 512 << 20;
@@ -409,13 +409,10 @@ async fn read_frame(read: &mut BufReader<ReadHalf>, correlation: i32) -> std::io
         usize::try_from(size).ok().filter(|size| (4..=FRAME_LIMIT).contains(size)).ok_or_else(|| {
             foreign(format!("the broker sends a response of {size} bytes; is this a Kafka port?"))
         })?;
-    let mut frame = buffers::take(size).limit(size);
-    while frame.has_remaining_mut() {
-        if read.read_buf(&mut frame).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    let frame = buffers::share(frame.into_inner());
+    let mut frame = Buffer::with_room(size);
+    read.read_exact(&mut frame.memory()[..size]).await?;
+    frame.set_len(size);
+    let frame = frame.share();
     let got = (&frame[..4]).get_i32();
     if got == correlation {
         Ok(frame)

@@ -44,7 +44,9 @@ pub struct ProduceSettings {
     pub codec: Codec,
     /// `linger.ms`: how long a batch below `batch.size` waits for more; 0 writes at once.
     pub linger: Duration,
-    /// `batch.size` in bytes: smaller batches are joined up to it while they wait.
+    /// `batch.size` in bytes: output is cut into batches of at most this size, and smaller ones
+    /// are joined up to it while they wait. Half a megabyte unless set: a broker in Java keeps
+    /// larger requests apart from its other memory (G1's humongous objects), at a price.
     pub batch_size: usize,
     /// `max.request.size` in bytes: no batch is larger, unless a single record is.
     pub max_request_size: usize,
@@ -52,6 +54,13 @@ pub struct ProduceSettings {
     pub delivery_timeout: Duration,
     /// `max.in.flight.requests.per.connection`: here per partition, 1 to 5 (KIP-98).
     pub in_flight: usize,
+}
+
+impl ProduceSettings {
+    /// `batch.size`, within `max.request.size`.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size.min(self.max_request_size)
+    }
 }
 
 /// How records are read.
@@ -63,7 +72,8 @@ pub struct FetchSettings {
     pub max_bytes: i32,
     /// `fetch.max.wait.ms`: a broker waits no longer.
     pub max_wait: Duration,
-    /// `max.partition.fetch.bytes` of a response.
+    /// `max.partition.fetch.bytes` of a response. Several times a batch of the usual limit, unless
+    /// set: a broker cuts the last batch off, and those bytes come once more.
     pub max_partition_bytes: i32,
     /// `isolation.level`; unset leaves it to the command.
     pub isolation: Option<Isolation>,
@@ -199,16 +209,16 @@ impl Default for NativeSettings {
             produce: ProduceSettings {
                 codec: Codec::from(Compression::None),
                 linger: Duration::ZERO,
-                batch_size: 1_000_000,
+                batch_size: 500_000,
                 max_request_size: 1 << 20,
                 delivery_timeout: Duration::from_secs(120),
                 in_flight: 5,
             },
             fetch: FetchSettings {
                 min_bytes: 1,
-                max_bytes: 50 << 20,
+                max_bytes: 8 << 20,
                 max_wait: Duration::from_millis(500),
-                max_partition_bytes: 1 << 20,
+                max_partition_bytes: 4 << 20,
                 isolation: None,
             },
             group: GroupSettings {

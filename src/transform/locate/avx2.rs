@@ -1,4 +1,4 @@
-//! Looks at 32 characters of a string at once, with AVX2.
+//! Looks at many characters at once, with AVX2.
 
 use std::arch::x86_64::*;
 
@@ -6,14 +6,26 @@ use super::{Located, portable, shape};
 use crate::batch::Span;
 
 const WIDTH: usize = 32;
+const HEAD: usize = 2 * WIDTH;
 
 /// As [`locate`](super::locate).
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
 pub fn locate(buffer: &[u8], span: Span) -> Option<Located> {
     let value = span.get(buffer).expect("not a tombstone");
+    // Most values fit in here: their characters are looked at before it is known where the
+    // strings begin, so that one end does not wait for the other.
+    let head = buffer[span.start()..].first_chunk::<HEAD>().map_or(0, |head| {
+        let (low, high) = head.split_at(WIDTH);
+        let [low, high] = [low, high].map(|half| special_characters(half.try_into().expect("a half")));
+        u64::from(low) | u64::from(high) << WIDTH
+    });
     let text_end = |start: usize| {
         let mut at = start;
+        if start < HEAD && head >> start != 0 {
+            at += (head >> start).trailing_zeros() as usize;
+            return (value.get(at) == Some(&b'"')).then_some(at);
+        }
         while at < value.len() {
             // What follows the value in the buffer may be looked at, but does not count.
             let special = match buffer[span.start() + at..].first_chunk() {

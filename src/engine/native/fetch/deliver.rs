@@ -30,7 +30,7 @@ pub(super) async fn run(
     mut fetched: mpsc::Receiver<Fetched>,
     batches: mpsc::Sender<Delivered>,
 ) {
-    let queue = Budget::new((shared.budget.capacity() / 8).clamp(BATCH, 8 * BATCH));
+    let queue = Budget::new((shared.budget.capacity() / 8).clamp(BATCH, 4 * BATCH));
     while let Some(Fetched { mut permit, parts }) = fetched.recv().await {
         for part in parts {
             if let Err(error) = deliver(&shared, part, &mut permit, &queue, &batches).await {

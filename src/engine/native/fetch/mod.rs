@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// The responses that wait to be taken apart; with the budget, this is what fetching ahead means.
-const AHEAD: usize = 2;
+const AHEAD: usize = 1;
 
 /// Where to start reading an assigned partition.
 #[derive(Clone, Debug)]

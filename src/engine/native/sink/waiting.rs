@@ -40,7 +40,7 @@ impl Waiting {
         Waiting {
             chunks: VecDeque::new(),
             bytes: 0,
-            batch_size: settings.batch_size.min(settings.max_request_size),
+            batch_size: settings.batch_size(),
             limit: settings.max_request_size,
             linger: settings.linger,
         }
