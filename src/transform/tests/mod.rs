@@ -1,5 +1,6 @@
 //! The fast path, the slow path and a simple implementation must agree about every value.
 
+mod edge;
 mod generator;
 mod simple;
 
