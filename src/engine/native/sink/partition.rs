@@ -120,7 +120,7 @@ impl PartitionWriter {
 
     async fn work(&mut self) -> Result<(), EngineError> {
         loop {
-            self.send_what_fits().await?;
+            let lingers_until = self.send_what_fits().await?;
             tokio::select! {
                 biased;
                 answer = first_answer(&mut self.in_flight), if !self.in_flight.is_empty() => {
@@ -130,7 +130,7 @@ impl PartitionWriter {
                     Some(job) => self.accept(job)?,
                     None => return self.finish().await,
                 },
-                () = until(self.waiting.lingers_until()) => {}
+                () = until(lingers_until) => {}
             }
         }
     }
@@ -160,18 +160,19 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Sends until five batches are under way, nothing is left, or the broker has enough.
-    async fn send_what_fits(&mut self) -> Result<(), EngineError> {
+    /// Sends until five batches are under way, nothing is left, or the broker has enough; and when
+    /// what is left lingers, returns until when.
+    async fn send_what_fits(&mut self) -> Result<Option<Instant>, EngineError> {
         while self.has_room() {
             if self.sealed.is_empty() {
-                if self.waiting.lingers_until().is_some() {
-                    return Ok(());
+                if let Some(moment) = self.waiting.lingers_until() {
+                    return Ok(Some(moment));
                 }
-                let Some(next) = self.waiting.pop().map_err(malformed)? else { return Ok(()) };
+                let Some(next) = self.waiting.pop().map_err(malformed)? else { return Ok(None) };
                 let sealed = self.seal(next).await?;
                 self.sealed.push_back(sealed);
             }
-            let Some(batch) = self.sealed.front() else { return Ok(()) };
+            let Some(batch) = self.sealed.front() else { return Ok(None) };
             let (bytes, deadline) = (batch.bytes.clone(), batch.place.deadline);
             let (broker, connection) = match self.connect().await {
                 Ok(found) => found,
@@ -181,7 +182,7 @@ impl PartitionWriter {
                 }
             };
             let Some(share) = self.shared.share(broker, bytes.len(), self.in_flight.is_empty()).await else {
-                return Ok(());
+                return Ok(None);
             };
             let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_ATTEMPT);
             let timeout = left.min(self.shared.request_timeout());
@@ -193,7 +194,7 @@ impl PartitionWriter {
                 Err(error) => self.rewind(error.into()).await?,
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn has_room(&self) -> bool {

@@ -213,3 +213,17 @@ async fn an_empty_batch_is_acknowledged_at_once() {
     assert!(sink.send(empty).await.unwrap().refused.is_empty());
     sink.close().await;
 }
+
+/// A linger that ends while its writer is busy with something else is not waited for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_linger_that_ends_at_any_moment_is_noticed() {
+    let setup = setup(&[]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let shared = Arc::get_mut(&mut sink.shared).unwrap();
+    (shared.produce.batch_size, shared.produce.linger) = (1_000_000, Duration::from_micros(20));
+    for i in 0..2000 {
+        let receipt = tokio::time::timeout(Duration::from_secs(10), sink.send(batch(&setup.to, 1, i))).await;
+        receipt.unwrap_or_else(|_| panic!("batch {i} is never written")).unwrap();
+    }
+    sink.close().await;
+}
