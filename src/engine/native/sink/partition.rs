@@ -238,7 +238,8 @@ impl PartitionWriter {
         if let Some((_, connection)) = &self.connection {
             connection.throttle(response.throttle_time_ms);
         }
-        match verdict(&response) {
+        let count = self.in_flight.front().expect("it was answered").batch.place.count;
+        match verdict(&response, count) {
             Verdict::Delivered => {
                 let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
                 self.failures = 0;
@@ -299,7 +300,8 @@ impl PartitionWriter {
         let mut followers = std::mem::take(&mut self.in_flight);
         for InFlight { batch, reply, .. } in &mut followers {
             let answer = reply.arrival().await;
-            batch.uncertain |= !answer.is_ok_and(|response| verdict(&response).is_certain_loss());
+            let lost = |response| verdict(&response, batch.place.count).is_certain_loss();
+            batch.uncertain |= !answer.is_ok_and(lost);
         }
         for InFlight { batch, .. } in followers.into_iter().rev() {
             self.sealed.push_front(batch);
@@ -338,7 +340,7 @@ impl PartitionWriter {
             return Err(EngineError::new(ErrorKind::Retriable, message));
         }
         let kept = runs(count, refused.iter().map(|(index, _)| *index));
-        for (index, error) in refused.into_iter().take_while(|(index, _)| *index < count) {
+        for (index, error) in refused {
             self.outputs.refused(batch.place.first + index as u64, error);
         }
         let mut sequence = batch.sequence;
