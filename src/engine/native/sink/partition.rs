@@ -110,6 +110,8 @@ impl PartitionWriter {
     /// sequence is broken.
     pub async fn run(mut self) {
         let Err(error) = self.work().await else { return };
+        // Other partitions may wait for its share of what may be under way.
+        self.in_flight.clear();
         let error = error.at(&self.to);
         tracing::warn!(%error, "the producer gives up");
         self.outputs.fail(&error);
