@@ -64,6 +64,16 @@ const FLAGS: &[(&str, i32, &str)] = &[
         CONFIG,
         "[kafka] sasl.password: is missing; set TOPICMILL_KAFKA_SASL_PASSWORD",
     ),
+    (
+        "-X sasl.mechanism=PLAIN -X sasl.username=mill",
+        CONFIG,
+        "[kafka] sasl.mechanism: needs security.protocol `sasl_ssl` or `sasl_plaintext`",
+    ),
+    (
+        "-X security.protocol=ssl -X ssl.ca.location=/no/such/file",
+        CONFIG,
+        "[kafka] ssl.ca.location: cannot read /no/such/file: No such file or directory (os error 2) (from flag",
+    ),
     ("-X retries=5", CONFIG, "[kafka] retries: "),
     ("-X enable.auto.commit=true", CONFIG, "[kafka] enable.auto.commit: "),
     ("-X max.in.flight=9", CONFIG, "[kafka] max.in.flight.requests.per.connection: "),
