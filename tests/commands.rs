@@ -151,9 +151,14 @@ async fn what_only_librdkafka_knows_disturbs_no_command() {
     assert_eq!(lag[0]["committed"], 1000);
     printed(&broker, 0, &with("demo --events 1000")).await;
 
-    let output = topicmill(Some(&broker), &with("run -X ssl.cipher.suites=none")).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains("[kafka] ssl.cipher.suites: is not supported by the native engine"), "{said}");
+    for (property, refusal) in [
+        ("ssl.cipher.suites=DEFAULT", "[kafka] ssl.cipher.suites: is not supported by the native engine"),
+        ("no.such.property=1", "[kafka] no.such.property: "),
+    ] {
+        let output = topicmill(Some(&broker), &with(&format!("run -X {property}"))).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(refusal), "{said}");
+    }
     broker.stop().await;
 }

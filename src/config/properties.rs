@@ -206,17 +206,7 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
         check_sasl(&properties, settings);
         match engine {
             EngineKind::Native => check_native(properties.clone(), settings),
-            EngineKind::Librdkafka => {
-                for name in properties.keys().filter(|name| NativeSettings::lacks_protection(name)) {
-                    let message = "is not supported by the native engine, which prepares the topics and \
-                                   reads the offsets for this one too";
-                    settings.reject(KAFKA, name, message);
-                }
-                let known = |name: &String, _: &mut String| !NativeSettings::lacks_protection(name);
-                let mut properties = properties.clone();
-                properties.retain(known);
-                check_native(NativeSettings::taken(&properties), settings);
-            }
+            EngineKind::Librdkafka => check_librdkafka(&properties, settings),
         }
     }
     ClientSettings {
@@ -261,6 +251,25 @@ fn check_native(mut properties: BTreeMap<String, String>, settings: &mut Setting
     {
         settings.reject(KAFKA, &error.key, error.message);
     }
+}
+
+/// Asks librdkafka, and then the native engine, which prepares topics and reads offsets beside it.
+fn check_librdkafka(properties: &BTreeMap<String, String>, settings: &mut Settings) {
+    #[cfg(feature = "librdkafka")]
+    if let Err(error) = crate::engine::librdkafka::validate(properties) {
+        return settings.reject(KAFKA, &error.key, error.message);
+    }
+    let mut properties = properties.clone();
+    properties.retain(|name, _| {
+        let lacking = NativeSettings::lacks_protection(name);
+        if lacking {
+            let message = "is not supported by the native engine, which prepares the topics and reads the \
+                           offsets for this one too";
+            settings.reject(KAFKA, name, message);
+        }
+        !lacking
+    });
+    check_native(NativeSettings::taken(&properties), settings);
 }
 
 /// The value of a property as text, or what is wrong with it.
