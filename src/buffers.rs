@@ -32,11 +32,14 @@ impl Idle {
         Some(memory)
     }
 
-    fn keep(&mut self, memory: Vec<u8>) {
-        if self.bytes + memory.len() <= MOST_IDLE {
-            self.bytes += memory.len();
-            self.buffers.push(memory);
+    /// Gives the memory back when there is too much of it.
+    fn keep(&mut self, memory: Vec<u8>) -> Option<Vec<u8>> {
+        if self.bytes + memory.len() > MOST_IDLE {
+            return Some(memory);
         }
+        self.bytes += memory.len();
+        self.buffers.push(memory);
+        None
     }
 }
 
@@ -100,8 +103,11 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.memory.len() >= LEAST {
-            idle().keep(std::mem::take(&mut self.memory));
+        // Only what `with_room` made: other sizes would fit no one.
+        if !self.memory.is_empty() && self.memory.len().is_multiple_of(GRAIN) {
+            let too_much = idle().keep(std::mem::take(&mut self.memory));
+            // Freeing can take as long as making a system call does, so not under the lock.
+            drop(too_much);
         }
     }
 }
@@ -163,7 +169,7 @@ mod tests {
     #[test]
     fn memory_is_used_again_where_it_fits() {
         let mut idle = Idle { buffers: Vec::new(), bytes: 0 };
-        [2 * GRAIN, 8 * GRAIN].into_iter().for_each(|size| idle.keep(vec![1; size]));
+        [2 * GRAIN, 8 * GRAIN].into_iter().for_each(|size| assert_eq!(idle.keep(vec![1; size]), None));
         assert_eq!(idle.take(3 * GRAIN), None, "one is too small and one far too large");
         assert_eq!(idle.take(5 * GRAIN), Some(vec![1; 8 * GRAIN]));
         assert_eq!((idle.take(5 * GRAIN), idle.bytes), (None, 2 * GRAIN));

@@ -38,8 +38,8 @@ pub struct Routes {
     pub dead_letter: Arc<str>,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
-    /// The bytes of output that may wait for their acknowledgement before no more is sent: enough
-    /// to keep the brokers busy.
+    /// The bytes of output and dead letters that may wait for their acknowledgement before no more
+    /// is sent: enough to keep the brokers busy.
     pub window: usize,
     /// How often a refused dead letter is tried again before its partition stops.
     pub retries: u32,
@@ -52,7 +52,7 @@ pub struct Delivery<K> {
     sink: K,
     routes: Routes,
     flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
-    /// The bytes of output that wait for their acknowledgement.
+    /// The bytes of output and dead letters that wait for their acknowledgement.
     waiting: usize,
 }
 
@@ -61,8 +61,8 @@ pub struct Delivery<K> {
 pub enum Delivered {
     /// Every record is written, or its dead letter is.
     Acknowledged(Acknowledged),
-    /// A dead letter was refused for good: the partition must stop before this batch.
-    Stopped(Stopped),
+    /// A dead letter was refused for good: the partition must stop before the batch of this ticket.
+    Stopped(Ticket, Stopped),
 }
 
 /// What was acknowledged for a batch.
@@ -86,8 +86,6 @@ pub struct Acknowledged {
     "{partition} at offset {offset}: the dead letter topic {topic} refuses the record: {reason}; the partition stops here"
 )]
 pub struct Stopped {
-    /// Belongs to the batch that cannot be finished.
-    pub ticket: Ticket,
     /// The record's partition.
     pub partition: TopicPartition,
     /// The record's offset.
@@ -109,6 +107,8 @@ struct Flight {
     started: Instant,
     output_records: u64,
     output_bytes: u64,
+    /// The bytes of output and dead letters that are under way now.
+    under_way: usize,
 }
 
 /// A flight whose requests are answered.
@@ -142,9 +142,9 @@ impl<K: Sink> Delivery<K> {
             started: Instant::now(),
             output_records: output.record_count() as u64,
             output_bytes: output.size() as u64,
+            under_way: 0,
             job,
         };
-        self.waiting += output.size();
         self.launch(flight, output);
     }
 
@@ -171,9 +171,8 @@ impl<K: Sink> Delivery<K> {
             match answer? {
                 Answer::Resend => self.launch(flight, OutputBatch::default()),
                 Answer::Receipts { output, letters } => {
-                    let bytes = flight.output_bytes as usize;
+                    self.waiting -= flight.under_way;
                     if let Some(delivered) = self.land(flight, output, letters) {
-                        self.waiting -= bytes;
                         return Ok(delivered);
                     }
                 }
@@ -194,6 +193,8 @@ impl<K: Sink> Delivery<K> {
             chunks: dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit),
         };
         flight.attempt += 1;
+        flight.under_way = output.size() + letters.size();
+        self.waiting += flight.under_way;
         let output = send(&mut self.sink, output);
         let letters = send(&mut self.sink, letters);
         self.flights.push(Box::pin(async move {
@@ -211,7 +212,8 @@ impl<K: Sink> Delivery<K> {
         if let Some(reason) = &refused_letter
             && flight.attempt > self.routes.retries
         {
-            return Some(Delivered::Stopped(self.stopped(flight, &letters.refused[0], reason.clone())));
+            let stopped = self.stopped(&flight, &letters.refused[0], reason.clone());
+            return Some(Delivered::Stopped(flight.job.ticket, stopped));
         }
         let mut unsent: Vec<Letter> =
             letters.refused.iter().filter_map(|refusal| flight.unsent.get(refusal.index).cloned()).collect();
@@ -234,14 +236,13 @@ impl<K: Sink> Delivery<K> {
         None
     }
 
-    fn stopped(&self, flight: Flight, refusal: &Refusal, reason: String) -> Stopped {
+    fn stopped(&self, flight: &Flight, refusal: &Refusal, reason: String) -> Stopped {
         let record = flight.unsent.get(refusal.index).map_or(0, |letter| letter.index);
         Stopped {
             partition: flight.job.batch.origin.clone(),
             offset: flight.job.batch.records[record].offset,
             topic: Arc::clone(&self.routes.dead_letter),
             reason,
-            ticket: flight.job.ticket,
         }
     }
 
@@ -311,3 +312,6 @@ impl<K> fmt::Debug for Delivery<K> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,12 +115,12 @@ impl Offsets {
     }
 
     /// Stops a partition where it is: what was acknowledged stays committable, nothing more is
-    /// taken. Whether the assignment of `ticket` is current.
+    /// taken. Whether this stopped it: not when it was stopped before, nor for an earlier assignment.
     pub fn freeze(&mut self, ticket: &Ticket) -> bool {
         let Some(progress) = self.partitions.get_mut(&ticket.partition) else { return false };
-        let current = progress.generation == ticket.generation;
-        progress.frozen |= current;
-        current
+        let stops = progress.generation == ticket.generation && !progress.frozen;
+        progress.frozen |= stops;
+        stops
     }
 
     /// What can be committed and is not yet.

@@ -148,6 +148,30 @@ fn what_is_too_large_for_the_destination_becomes_a_dead_letter() {
     }
 }
 
+/// A compacted topic of Apache Kafka takes no record without a key, and names those (KIP-467).
+#[test]
+fn what_the_destination_names_as_invalid_becomes_a_dead_letter() {
+    let (cluster, names) = (Cluster::kafka(), Names::new("keyless"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.create(&names.destination, 1, &[("cleanup.policy", "compact")]);
+    let keyless = |n: usize| n % 35 == 7 || (1000..1100).contains(&n);
+    let key = |n: usize| (!keyless(n)).then(|| n.to_string().into_bytes());
+    let sent: Vec<TestRecord> =
+        (0..5000).map(|n| TestRecord { key: key(n), ..event(&n.to_string()) }).collect();
+    cluster.produce(&names.source, 0, &sent);
+    // Small batches: those behind a refused one are under way with it.
+    names.catch_up(&cluster, &["--engine", "native", "-X", "batch.size=4000"]);
+
+    names.expect_clean(&cluster, "partition");
+    let letters = cluster.consume(&names.dead_letter, 0);
+    assert_eq!(letters.len(), (0..5000).filter(|n| keyless(*n)).count());
+    for letter in letters {
+        assert!(letter.key.is_none());
+        assert_eq!(letter.header("__connect.errors.stage"), "KAFKA_PRODUCE");
+        assert_eq!(letter.header("__connect.errors.exception.class.name"), "refused");
+    }
+}
+
 #[test]
 fn a_refused_dead_letter_stops_its_partition_and_commits_nothing_past_it() {
     for cluster in Cluster::all() {

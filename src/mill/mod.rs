@@ -219,8 +219,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
                 self.offsets.acknowledge(ticket);
             }
-            Delivered::Stopped(stopped) => {
-                if self.offsets.freeze(&stopped.ticket) {
+            Delivered::Stopped(ticket, stopped) => {
+                if self.offsets.freeze(&ticket) {
                     error!("{stopped}");
                     self.health.stopped();
                     self.metrics.partitions_stopped.inc();

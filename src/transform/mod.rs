@@ -13,14 +13,14 @@ mod hex;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 pub use hash_field::{Digest, HashField};
 pub use kernel::Kernel;
 pub use name_event::NameEvent;
 
 use crate::{
-    batch::{PartitionBatch, Record},
+    batch::{PartitionBatch, Record, Span},
     records::{EncodedBatch, RecordWriter},
 };
 
@@ -96,18 +96,22 @@ impl<'a> Values<'a> {
     }
 
     /// The values that are not tombstones, with their indexes.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> + '_ {
-        self.records.iter().enumerate().filter_map(|(i, record)| Some((i, record.value.get(self.buffer)?)))
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        self.present(0..self.len()).map(|(index, _, value)| (index, value))
+    }
+
+    /// The values at `indexes` that are not tombstones, each with its index and with its place in
+    /// [`buffer`](Values::buffer).
+    #[inline]
+    pub fn present(&self, indexes: Range<usize>) -> impl Iterator<Item = (usize, Span, &'a [u8])> + use<'a> {
+        let buffer = self.buffer;
+        let records = indexes.clone().zip(&self.records[indexes]);
+        records.filter_map(move |(index, record)| Some((index, record.value, record.value.get(buffer)?)))
     }
 
     /// The batch's whole buffer: a kernel may read beyond a value's end while inside it.
     pub fn buffer(&self) -> &'a [u8] {
         self.buffer
-    }
-
-    /// The records, whose `value` spans lie in [`buffer`](Values::buffer).
-    pub fn records(&self) -> &'a [Record] {
-        self.records
     }
 }
 

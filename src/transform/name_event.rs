@@ -35,9 +35,8 @@ impl Transform for NameEvent {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
         let all = 0..values.len();
         for block in all.clone().step_by(BLOCK).map(|start| start..all.end.min(start + BLOCK)) {
-            let present = values.records()[block.clone()].iter();
-            let present = present.filter_map(|record| record.value.get(values.buffer()));
-            md5_many(self.kernel, present, &mut self.digests);
+            let raw = values.present(block.clone()).map(|(_, _, value)| value);
+            md5_many(self.kernel, raw, &mut self.digests);
             match self.kernel.isa() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the kernel proves that this machine has these instructions.
@@ -73,10 +72,7 @@ impl NameEvent {
         locate: impl Fn(&[u8], Span) -> Option<Located>,
     ) {
         let buffer = values.buffer();
-        let records = block.clone().zip(&values.records()[block]);
-        let present =
-            records.filter_map(|(index, record)| Some((index, record.value, record.value.get(buffer)?)));
-        for ((index, span, value), digest) in present.zip(&self.digests) {
+        for ((index, span, value), digest) in values.present(block).zip(&self.digests) {
             // Pieces of known sizes go from registers to the output.
             let (label, digits, end) = (br#","hash":""#, &hex_digits(digest), br#""}"#);
             match locate(buffer, span) {

@@ -110,6 +110,8 @@ impl PartitionWriter {
     /// sequence is broken.
     pub async fn run(mut self) {
         let Err(error) = self.work().await else { return };
+        // Other partitions may wait for its share of what may be under way.
+        self.in_flight.clear();
         let error = error.at(&self.to);
         tracing::warn!(%error, "the producer gives up");
         self.outputs.fail(&error);
@@ -120,7 +122,7 @@ impl PartitionWriter {
 
     async fn work(&mut self) -> Result<(), EngineError> {
         loop {
-            self.send_what_fits().await?;
+            let lingers_until = self.send_what_fits().await?;
             tokio::select! {
                 biased;
                 answer = first_answer(&mut self.in_flight), if !self.in_flight.is_empty() => {
@@ -130,7 +132,7 @@ impl PartitionWriter {
                     Some(job) => self.accept(job)?,
                     None => return self.finish().await,
                 },
-                () = until(self.waiting.lingers_until()) => {}
+                () = until(lingers_until) => {}
             }
         }
     }
@@ -160,18 +162,19 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Sends until five batches are under way, nothing is left, or the broker has enough.
-    async fn send_what_fits(&mut self) -> Result<(), EngineError> {
+    /// Sends until five batches are under way, nothing is left, or the broker has enough; and when
+    /// what is left lingers, returns until when.
+    async fn send_what_fits(&mut self) -> Result<Option<Instant>, EngineError> {
         while self.has_room() {
             if self.sealed.is_empty() {
-                if self.waiting.lingers_until().is_some() {
-                    return Ok(());
+                if let Some(moment) = self.waiting.lingers_until() {
+                    return Ok(Some(moment));
                 }
-                let Some(next) = self.waiting.pop().map_err(malformed)? else { return Ok(()) };
+                let Some(next) = self.waiting.pop().map_err(malformed)? else { return Ok(None) };
                 let sealed = self.seal(next).await?;
                 self.sealed.push_back(sealed);
             }
-            let Some(batch) = self.sealed.front() else { return Ok(()) };
+            let Some(batch) = self.sealed.front() else { return Ok(None) };
             let (bytes, deadline) = (batch.bytes.clone(), batch.place.deadline);
             let (broker, connection) = match self.connect().await {
                 Ok(found) => found,
@@ -181,7 +184,7 @@ impl PartitionWriter {
                 }
             };
             let Some(share) = self.shared.share(broker, bytes.len(), self.in_flight.is_empty()).await else {
-                return Ok(());
+                return Ok(None);
             };
             let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_ATTEMPT);
             let timeout = left.min(self.shared.request_timeout());
@@ -193,7 +196,7 @@ impl PartitionWriter {
                 Err(error) => self.rewind(error.into()).await?,
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn has_room(&self) -> bool {
@@ -237,7 +240,8 @@ impl PartitionWriter {
         if let Some((_, connection)) = &self.connection {
             connection.throttle(response.throttle_time_ms);
         }
-        match verdict(&response) {
+        let count = self.in_flight.front().expect("it was answered").batch.place.count;
+        match verdict(&response, count) {
             Verdict::Delivered => {
                 let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
                 self.failures = 0;
@@ -298,7 +302,8 @@ impl PartitionWriter {
         let mut followers = std::mem::take(&mut self.in_flight);
         for InFlight { batch, reply, .. } in &mut followers {
             let answer = reply.arrival().await;
-            batch.uncertain |= !answer.is_ok_and(|response| verdict(&response).is_certain_loss());
+            let lost = |response| verdict(&response, batch.place.count).is_certain_loss();
+            batch.uncertain |= !answer.is_ok_and(lost);
         }
         for InFlight { batch, .. } in followers.into_iter().rev() {
             self.sealed.push_front(batch);
@@ -337,7 +342,7 @@ impl PartitionWriter {
             return Err(EngineError::new(ErrorKind::Retriable, message));
         }
         let kept = runs(count, refused.iter().map(|(index, _)| *index));
-        for (index, error) in refused.into_iter().take_while(|(index, _)| *index < count) {
+        for (index, error) in refused {
             self.outputs.refused(batch.place.first + index as u64, error);
         }
         let mut sequence = batch.sequence;

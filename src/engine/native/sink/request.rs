@@ -114,8 +114,8 @@ impl Verdict {
     }
 }
 
-/// Reads the answer to [`send`].
-pub fn verdict(response: &ProduceResponse) -> Verdict {
+/// Reads the answer to [`send`] for a batch of `count` records.
+pub fn verdict(response: &ProduceResponse, count: usize) -> Verdict {
     use ResponseError::*;
     let answer = response.responses.first().and_then(|topic| topic.partition_responses.first());
     let Some(answer) = answer else {
@@ -126,21 +126,20 @@ pub fn verdict(response: &ProduceResponse) -> Verdict {
         // An earlier attempt was heard although its answer was not (KIP-98).
         DuplicateSequenceNumber => Verdict::Delivered,
         MessageTooLarge | RecordListTooLarge => Verdict::Cut(error),
-        InvalidRecord | InvalidTimestamp if answer.record_errors.is_empty() => Verdict::Cut(error),
-        // KIP-467
+        // KIP-467; an index that is none of the batch names no record.
         InvalidRecord | InvalidTimestamp => {
             let mut refused: Vec<_> = answer
                 .record_errors
                 .iter()
-                .map(|record| {
+                .filter_map(|record| {
+                    let index = usize::try_from(record.batch_index).ok().filter(|index| *index < count)?;
                     let message = record.batch_index_error_message.as_ref().or(answer.error_message.as_ref());
-                    let message = message.map_or_else(|| error.to_string(), ToString::to_string);
-                    (record.batch_index.max(0) as usize, message)
+                    Some((index, message.map_or_else(|| error.to_string(), ToString::to_string)))
                 })
                 .collect();
             refused.sort();
             refused.dedup_by_key(|(index, _)| *index);
-            Verdict::Refused(refused)
+            if refused.is_empty() { Verdict::Cut(error) } else { Verdict::Refused(refused) }
         }
         _ => match error.remedy() {
             Remedy::Retry | Remedy::RefreshMetadata => Verdict::Again(error),
@@ -191,7 +190,7 @@ mod tests {
             .with_error_code(error.code())
             .with_record_errors(refused.iter().map(record).collect());
         let topic = TopicProduceResponse::default().with_partition_responses(vec![partition]);
-        verdict(&ProduceResponse::default().with_responses(vec![topic]))
+        verdict(&ProduceResponse::default().with_responses(vec![topic]), 5)
     }
 
     #[test]
@@ -212,7 +211,8 @@ mod tests {
         }
         assert_eq!(answer(MessageTooLarge, &[]), Verdict::Cut(KafkaError(MessageTooLarge)));
         assert_eq!(answer(InvalidRecord, &[]), Verdict::Cut(KafkaError(InvalidRecord)));
-        let Verdict::Refused(refused) = answer(InvalidRecord, &[4, 1, 4]) else { panic!("not refused") };
+        assert_eq!(answer(InvalidRecord, &[5, -1]), Verdict::Cut(KafkaError(InvalidRecord)));
+        let Verdict::Refused(refused) = answer(InvalidRecord, &[4, 1, 4, 7]) else { panic!("not refused") };
         assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 4]);
     }
 }

@@ -170,6 +170,10 @@ async fn uncertain_delivery_spends_the_sink_and_a_new_one_goes_on() {
     }
 }
 
+fn windows(sink: &NativeSink) -> HashMap<i32, Arc<Semaphore>> {
+    sink.shared.windows.lock().unwrap().clone()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_authorised_is_fatal() {
     let setup = setup(&[]).await;
@@ -179,6 +183,9 @@ async fn what_is_not_authorised_is_fatal() {
     let failed = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
     assert_eq!(failed.kind, ErrorKind::Fatal);
     assert!(failed.message.contains("TOPIC_AUTHORIZATION_FAILED"), "{failed}");
+    // What it had under way to the broker holds up no other partition.
+    let free: Vec<usize> = windows(&sink).values().map(|window| window.available_permits()).collect();
+    assert_eq!(free, [BROKER_WINDOW_KIB]);
     sink.close().await;
 }
 
@@ -212,4 +219,34 @@ async fn an_empty_batch_is_acknowledged_at_once() {
     let empty = OutputBatch { destination: setup.to.clone(), chunks: Vec::new() };
     assert!(sink.send(empty).await.unwrap().refused.is_empty());
     sink.close().await;
+}
+
+/// A linger that ends while its writer is busy with something else is not waited for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_linger_that_ends_at_any_moment_is_noticed() {
+    let setup = setup(&[]).await;
+    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let shared = Arc::get_mut(&mut sink.shared).unwrap();
+    (shared.produce.batch_size, shared.produce.linger) = (1_000_000, Duration::from_micros(20));
+    for i in 0..2000 {
+        let receipt = tokio::time::timeout(Duration::from_secs(10), sink.send(batch(&setup.to, 1, i))).await;
+        receipt.unwrap_or_else(|_| panic!("batch {i} is never written")).unwrap();
+    }
+    sink.close().await;
+}
+
+/// The broker goes on with what nobody waits for any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_broker_is_asked_again_and_writes_once() {
+    for (after, times) in [(0, 1), (7, 4)] {
+        let setup = setup(&[("request.timeout.ms", "300")]).await;
+        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        setup.broker.inject(produce(FaultAction::Delay(Duration::from_millis(700)), after, times));
+        for result in write(&mut sink, &setup.to).await {
+            result.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_exactly_once_in_order(&setup, &format!("{times} late after {after}")).await;
+        sink.close().await;
+    }
 }
