@@ -53,7 +53,7 @@ impl NativeSettings {
     /// Reads the files that the properties name, and forgets them.
     ///
     /// # Errors
-    /// As [`Security::load`].
+    /// When one cannot be read or does not fit the others; names its property.
     pub fn check_files(&self) -> Result<(), PropertyError> {
         Security::load(&self.security).map(drop)
     }
