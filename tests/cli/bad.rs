@@ -150,7 +150,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
         "4",
         "TOPICMILL_RUN_WORKER: unknown variable; did you mean `TOPICMILL_RUN_WORKERS`?",
     ),
-    ("TOPICMILL_WHATEVER", "1", "TOPICMILL_WHATEVER: unknown variable"),
+    ("TOPICMILL_WHATEVER", "1", "TOPICMILL_WHATEVER: unknown variable; they are named by section and key"),
     ("TOPICMILL_RUN_UNTIL_CAUGHT_UP", "1", "[run] until_caught_up: must be `true` or `false`"),
     ("TOPICMILL_DEAD_LETTER_TOPIC", "a/b", "[dead_letter] topic: must consist of"),
     ("TOPICMILL_KAFKA_BOOTSTRAP_SERVERS", "a", "[kafka] bootstrap.servers: must be `host:port`"),

@@ -111,3 +111,21 @@ fn a_flag_turns_off_how_the_file_logs_in() {
     let flag = ["check", "-X", "security.protocol=plaintext"];
     Program::new(flag).config(file).run().expect(0, &["security.protocol = \"plaintext\""]);
 }
+
+#[test]
+fn what_kubernetes_says_of_a_service_of_this_name_is_no_setting() {
+    let mut program = Program::new(["check"]);
+    for (name, value) in [
+        ("TOPICMILL_SERVICE_HOST", "10.0.0.1"),
+        ("TOPICMILL_SERVICE_PORT_METRICS", "9464"),
+        ("TOPICMILL_PORT", "tcp://10.0.0.1:9464"),
+        ("TOPICMILL_PORT_9464_TCP_ADDR", "10.0.0.1"),
+    ] {
+        program = program.environment(name, value);
+    }
+    program.run().expect(0, &["# ok"]);
+    Program::new(["check"])
+        .environment("TOPICMILL_PORTS", "1")
+        .run()
+        .expect(78, &["TOPICMILL_PORTS: unknown"]);
+}
