@@ -5,8 +5,10 @@ use std::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// A mill that has not turned for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -43,21 +45,22 @@ impl Health {
     /// There is no assignment: before the first, between two starts, while draining.
     pub fn unassigned(&self) {
         self.assigned.store(false, Ordering::Relaxed);
+        self.stopped(false);
     }
 
-    /// A partition is stopped, since its dead letter was refused.
-    pub fn stopped(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+    /// Whether an assigned partition is stopped, since its dead letter was refused.
+    pub fn stopped(&self, any: bool) {
+        self.stopped.store(any, Ordering::Relaxed);
     }
 
     /// `Ok` while the loop turns.
-    pub(super) fn live(&self) -> Result<(), &'static str> {
+    pub(crate) fn live(&self) -> Result<(), &'static str> {
         let last = *self.last_beat.lock().expect("nothing panics while it is held");
         if last.elapsed() < STUCK_AFTER { Ok(()) } else { Err("the loop is stuck") }
     }
 
     /// `Ok` while all assigned partitions are worked on.
-    pub(super) fn ready(&self) -> Result<(), &'static str> {
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
         self.live()?;
         if self.stopped.load(Ordering::Relaxed) {
             return Err("a partition is stopped: a dead letter was refused");

@@ -207,7 +207,7 @@ fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
     if header.size != bytes.len() || header.count < 1 || header.is_control() {
         return Err(ResponseError::InvalidRecord);
     }
-    if header.last_offset_delta != header.count - 1 {
+    if header.base_offset != 0 || header.last_offset_delta != header.count - 1 {
         return Err(ResponseError::InvalidRecord);
     }
     header.check_crc(bytes).map_err(|_| ResponseError::CorruptMessage)?;

@@ -56,6 +56,14 @@ fn create(core: &Core, topic: &str) -> Arc<Topic> {
 }
 
 #[test]
+fn a_batch_that_counts_from_another_offset_than_0_is_refused() {
+    let mut bytes = batch(2, NO_PRODUCER).to_vec();
+    bytes[7] = 5;
+    let refused = Log::default().append(bytes.into(), 1 << 20);
+    assert_eq!(refused.unwrap_err(), ResponseError::InvalidRecord);
+}
+
+#[test]
 fn a_batch_gets_its_offset_without_a_change_to_its_checksum() {
     let mut log = Log::default();
     log.append(batch(3, NO_PRODUCER), 1 << 20).unwrap();

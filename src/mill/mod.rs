@@ -10,6 +10,8 @@ mod revoke;
 mod work;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 
@@ -31,6 +33,9 @@ use crate::{
     offsets::Offsets,
     strategy::{Job, Product, Strategy, StrategySettings},
 };
+
+/// How often the loop tells that it turns, if nothing else makes it turn.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// A transformer between one source and one sink.
 pub struct Mill<S, K> {
@@ -120,6 +125,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.health.unassigned();
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
+        self.metrics.partitions_stopped.set(0);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
@@ -128,6 +134,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
     async fn turn(&mut self, mut drain: watch::Receiver<bool>) -> Result<(), MillError> {
         let mut ticks = interval(self.settings.commit_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline: Option<Instant> = None;
         loop {
             self.advance(deadline.is_some());
@@ -149,10 +157,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 answer = answer(&mut self.commit) => self.end_commit(answer)?,
                 delivered = self.delivery.next() => self.settle(delivered?),
                 product = self.strategy.next() => self.deliver(product?),
-                _ = ticks.tick() => {
-                    self.health.beat();
-                    self.start_commit();
-                }
+                _ = beats.tick() => self.health.beat(),
+                _ = ticks.tick() => self.start_commit(),
                 event = self.source.next(room) => self.take(event?),
             }
         }
@@ -224,7 +230,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             Delivered::Stopped(ticket, stopped) => {
                 if self.offsets.freeze(&ticket) {
                     error!("{stopped}");
-                    self.health.stopped();
+                    self.health.stopped(true);
                     self.metrics.partitions_stopped.inc();
                     self.stopped.push(stopped);
                 }
@@ -307,10 +313,15 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.rebalances.inc();
         for partition in partitions {
             // What is lost may have been on its way to be given up, and be forgotten already.
+            let was_stopped = self.offsets.position(partition).is_some_and(|position| position.frozen);
             if self.offsets.remove(partition) {
                 self.metrics.partitions_assigned.dec();
             }
+            if was_stopped {
+                self.metrics.partitions_stopped.dec();
+            }
         }
+        self.health.stopped(self.metrics.partitions_stopped.get() > 0);
     }
 
     fn drain_timeout(&self) -> MillError {

@@ -393,7 +393,7 @@ fn check_complete(world: &World, order: Order) {
     }
 }
 
-fn in_virtual_time<F: Future>(future: F) -> F::Output {
+pub(super) fn in_virtual_time<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

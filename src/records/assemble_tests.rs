@@ -211,3 +211,15 @@ fn a_batch_that_decompresses_to_too_much_is_refused() {
     let read = pieces(&[bomb], 0, Vec::new(), settings);
     assert!(matches!(read[..], [Err(RecordsError::Decompress { codec: "zstd", .. })]));
 }
+
+#[test]
+fn a_message_of_an_old_format_is_told_by_its_magic_however_short() {
+    for magic in [0, 1] {
+        // Offset, size, checksum, magic, attributes, and a key and a value that are null.
+        let mut message = [&[0; 7][..], &[41, 0, 0, 0, 14], &[9; 4], &[magic, 0]].concat();
+        message.extend_from_slice(&[0xff; 8]);
+        let pieces: Vec<_> =
+            Assembler::new(message.into(), 41, Vec::new(), AssembleSettings::default()).collect();
+        assert_eq!(pieces, [Err(RecordsError::Magic { base_offset: 41, magic: magic as i8 })]);
+    }
+}

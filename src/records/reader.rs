@@ -38,14 +38,16 @@ impl BatchHeader {
     /// # Errors
     /// [`RecordsError::Truncated`] when the whole batch is not there, `Magic`, `Malformed`.
     pub fn read(bytes: &[u8]) -> Result<BatchHeader, RecordsError> {
-        let Some(head) = bytes.first_chunk::<HEADER_LEN>() else {
-            return Err(RecordsError::Truncated { need: HEADER_LEN, have: bytes.len() });
+        let truncated = RecordsError::Truncated { need: HEADER_LEN, have: bytes.len() };
+        // In all formats the magic byte is here, and a whole message of an old one may be shorter.
+        let Some((base_offset, &magic)) = bytes.first_chunk().zip(bytes.get(16)) else {
+            return Err(truncated);
         };
-        let base_offset = i64_at(head, 0);
-        let magic = head[16] as i8;
+        let (base_offset, magic) = (i64::from_be_bytes(*base_offset), magic as i8);
         if magic != 2 {
             return Err(RecordsError::Magic { base_offset, magic });
         }
+        let head = bytes.first_chunk::<HEADER_LEN>().ok_or(truncated)?;
         let size = usize::try_from(i32_at(head, 8)).map_or(0, |length| length + 12);
         if size < HEADER_LEN {
             return Err(RecordsError::Malformed {

@@ -191,3 +191,12 @@ fn a_panic_names_the_partition_and_offset() {
         }
     });
 }
+
+#[test]
+fn a_transform_that_cannot_be_made_is_told_at_the_start() {
+    for kind in [StrategyKind::Serial, StrategyKind::Pipeline, StrategyKind::Worker] {
+        let transform = TransformKind::Custom(std::sync::Arc::new(|| panic!("on purpose")));
+        let settings = StrategySettings { transform, ..settings(kind, 2, Order::Partition) };
+        assert!(catch_unwind(AssertUnwindSafe(|| Strategy::new(&settings))).is_err(), "{kind}");
+    }
+}

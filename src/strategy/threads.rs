@@ -64,9 +64,9 @@ fn start_thread(
     results: mpsc::Sender<(usize, Made)>,
 ) -> queue::SyncSender<(u64, Job)> {
     let (sender, jobs) = queue::sync_channel::<(u64, Job)>(DEPTH);
-    let (kind, chunk_limit) = (settings.transform.clone(), settings.chunk_limit);
+    // Made here, so that one that cannot be made is told at once: its thread would just be gone.
+    let (mut transform, chunk_limit) = (settings.transform.build(), settings.chunk_limit);
     let work = move || {
-        let mut transform = kind.build();
         for (number, job) in jobs {
             let made = produce(&mut *transform, job, chunk_limit);
             if results.blocking_send((index, (number, made))).is_err() {

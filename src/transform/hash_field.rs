@@ -69,7 +69,9 @@ impl HashField {
         let Top { kind, range } = self.scanner.scan(value, |member| {
             any = true;
             let key = &value[member.key];
-            if key == self.field.as_bytes() || chars(key).eq(self.field.chars()) {
+            // Without escapes a key is what it means; nearly all are, and most are another one.
+            let is_same = key == self.field.as_bytes() && !key.contains(&b'\\');
+            if is_same || chars(key).eq(self.field.chars()) {
                 existing = Some(member.value);
             }
         })?;
@@ -150,6 +152,13 @@ mod tests {
             place(r#"{"hash":1,"h\u0061sh" : [2] ,"x":{"hash":3},"Hash":4}"#),
             Ok(Place::Replace(24..27))
         );
+    }
+
+    #[test]
+    fn a_backslash_in_the_field_is_no_escape() {
+        let place = |value: &str| HashField::new(r"\u0062", Digest::Md5).place(value.as_bytes());
+        assert_eq!(place(r#"{"\u0062":1}"#), Ok(Place::Insert { at: 11, after_others: true }), "that is b");
+        assert_eq!(place(r#"{"\\u0062":1}"#), Ok(Place::Replace(11..12)));
     }
 
     #[test]
