@@ -127,6 +127,8 @@ async fn turn<S: Source, K: Sink>(
 ) -> Result<(), RunError> {
     let mut failures = 0;
     loop {
+        // To wait for the cluster again and again is not to be stuck.
+        observers.health.beat();
         let ended = match open().await {
             Ok((source, sink)) => {
                 Mill::new(source, sink, settings.clone(), observers.clone()).run(drain.clone()).await
@@ -194,5 +196,52 @@ async fn start_admin(config: &Config, observers: &Observers) -> Option<Admin> {
             warn!(%address, %error, "no admin server: choose another address with --admin");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        engine::ErrorKind,
+        strategy::{Order, StrategyKind},
+        transform::TransformKind,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_waits_for_the_cluster_is_alive() {
+        let settings = MillSettings {
+            strategy: StrategySettings {
+                kind: StrategyKind::Serial,
+                workers: 1,
+                order: Order::Partition,
+                transform: TransformKind::NameEvent,
+                chunk_limit: 1,
+            },
+            routes: Routes {
+                destination: "d".into(),
+                dead_letter: "t".into(),
+                chunk_limit: 1,
+                window: 1,
+                retries: 3,
+                backoff: Backoff::default(),
+            },
+            commit_interval: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(1),
+            retries: 50,
+            until: None,
+        };
+        let observers = Observers::default();
+        let (_stop, drain) = channel(false);
+        let open = async || {
+            assert_eq!(observers.health.live(), Ok(()));
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Err(EngineError::new(ErrorKind::Retriable, "nobody answers"))
+        };
+        let ended = turn::<NativeSource, NativeSink>(open, &settings, &observers, drain).await;
+        assert!(ended.is_err());
+        assert_eq!(observers.metrics.restarts.get(), 50);
     }
 }
