@@ -1,15 +1,16 @@
 //! SCRAM as a client (RFC 5802, RFC 7677): proves that it knows the password, and has the broker
 //! prove the same. Pure.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use ring::{digest, hmac, pbkdf2};
 
 use super::settings::Mechanism;
 
-/// The most rounds that a broker may ask for; each costs both sides a hash.
-const MAX_ITERATIONS: u32 = 1_000_000;
+/// The rounds that a broker may ask for. With fewer, who only claims to be the broker could guess
+/// the password from the proof (RFC 7677, KIP-84); each costs both sides a hash.
+const ITERATIONS: RangeInclusive<u32> = 4096..=1_000_000;
 
 /// No channel binding: base64 of `n,,`.
 const NO_BINDING: &str = "c=biws";
@@ -71,7 +72,7 @@ impl Scram {
             return Err("the broker's SCRAM nonce does not continue ours".to_owned());
         }
         let salt = BASE64.decode(field("s=")?).map_err(|_| "the SCRAM salt is not base64".to_owned())?;
-        let iterations = field("i=")?.parse().ok().filter(|i: &NonZeroU32| i.get() <= MAX_ITERATIONS);
+        let iterations = field("i=")?.parse().ok().filter(|i: &NonZeroU32| ITERATIONS.contains(&i.get()));
         let iterations = iterations.ok_or("the SCRAM iterations are out of range")?;
 
         let Functions { digest, hmac: algorithm, pbkdf2 } = self.functions;
@@ -148,6 +149,7 @@ mod tests {
             "r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,s=*,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=0",
+            "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4095",
             "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4000000000",
             "r=rOprNGfwEbeRWgbNEkqOx,i=4096",
             "",

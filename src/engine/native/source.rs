@@ -25,6 +25,8 @@ const LEAVE: Duration = Duration::from_secs(10);
 pub struct NativeSource {
     events: mpsc::Receiver<Result<SourceEvent, EngineError>>,
     batches: mpsc::Receiver<Delivered>,
+    /// A batch that was taken out before the events that it follows.
+    held: Option<Delivered>,
     assignments: Arc<Assignments>,
     committer: Arc<Committer>,
     closing: Option<oneshot::Sender<()>>,
@@ -66,7 +68,32 @@ impl NativeSource {
         let committer = Arc::new(membership.committer());
         let (closing, closed) = oneshot::channel();
         let member = Task(tokio::spawn(membership.run(closed)));
-        Ok(NativeSource { events, batches, assignments, committer, closing: Some(closing), member })
+        Ok(NativeSource {
+            events,
+            batches,
+            held: None,
+            assignments,
+            committer,
+            closing: Some(closing),
+            member,
+        })
+    }
+}
+
+async fn next_event(
+    events: &mut mpsc::Receiver<Result<SourceEvent, EngineError>>,
+) -> Result<SourceEvent, EngineError> {
+    let ended = || Err(EngineError::new(ErrorKind::Retriable, "the source has ended"));
+    events.recv().await.unwrap_or_else(ended)
+}
+
+async fn next_batch(
+    held: &mut Option<Delivered>,
+    batches: &mut mpsc::Receiver<Delivered>,
+) -> Option<Delivered> {
+    match held.take() {
+        Some(delivered) => Some(delivered),
+        None => batches.recv().await,
     }
 }
 
@@ -75,12 +102,14 @@ impl Source for NativeSource {
         loop {
             tokio::select! {
                 biased;
-                event = self.events.recv() => {
-                    return event.unwrap_or_else(|| {
-                        Err(EngineError::new(ErrorKind::Retriable, "the source has ended"))
-                    });
-                }
-                Some(Delivered { batch, .. }) = self.batches.recv(), if room => {
+                event = next_event(&mut self.events) => return event,
+                Some(delivered) = next_batch(&mut self.held, &mut self.batches), if room => {
+                    // Since the look at the events, the one that assigned its partition may have come.
+                    if !self.events.is_empty() {
+                        self.held = Some(delivered);
+                        return next_event(&mut self.events).await;
+                    }
+                    let Delivered { batch, .. } = delivered;
                     if self.assignments.is_reading(&batch.origin, batch.generation) {
                         return Ok(SourceEvent::Batch(batch));
                     }
@@ -103,5 +132,82 @@ impl Source for NativeSource {
         if timeout(LEAVE, &mut self.member.0).await.is_err() {
             tracing::warn!("leaving the group took longer than {LEAVE:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::Mutex,
+        task::{Context, Poll, Wake},
+    };
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        batch::{PartitionBatch, TopicPartition},
+        budget::{Budget, Permit},
+        engine::{Assignment, OffsetReset, native::testing::embedded},
+    };
+
+    /// Calls its closure when nobody waits through it any more.
+    struct OnDrop(Mutex<Box<dyn FnMut() + Send>>);
+
+    impl Wake for OnDrop {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.get_mut().unwrap()();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_assignment_comes_before_its_batches_however_late_it_comes() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        let source_settings = SourceSettings {
+            topic: "t".into(),
+            group: "g".to_owned(),
+            offset_reset: OffsetReset::Earliest,
+            budget: Budget::new(1 << 20),
+            revoke_timeout: Duration::from_secs(1),
+        };
+        let mut source = NativeSource::new(&client, &settings, source_settings).await.unwrap();
+        let (event, events) = mpsc::channel(1);
+        let (batch, batches) = mpsc::channel(1);
+        let _open = event.clone();
+        (source.events, source.batches, source.assignments) = (events, batches, Arc::default());
+
+        let partition = TopicPartition::new("t", 0);
+        let generation = source.assignments.add(&partition);
+        // Both come between a look at the events and one at the batches: that drops the last waker.
+        let both = move || {
+            let assignment = Assignment { partition: partition.clone(), generation, position: 0 };
+            event.try_send(Ok(SourceEvent::Assigned(vec![assignment]))).unwrap();
+            let read = PartitionBatch {
+                origin: partition.clone(),
+                generation,
+                next_offset: 1,
+                permit: Permit::none(),
+                buffer: Bytes::new(),
+                records: Vec::new(),
+            };
+            batch.try_send(Delivered::new(read, Permit::none())).unwrap();
+        };
+        {
+            let mut next = pin!(source.next(true));
+            let waker = Arc::new(OnDrop(Mutex::new(Box::new(both)))).into();
+            assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            let other = Arc::new(OnDrop(Mutex::new(Box::new(|| {})))).into();
+            let first = next.as_mut().poll(&mut Context::from_waker(&other));
+            assert!(matches!(first, Poll::Ready(Ok(SourceEvent::Assigned(_)))), "{first:?}");
+        }
+        assert!(matches!(source.next(true).await, Ok(SourceEvent::Batch(_))));
     }
 }

@@ -25,6 +25,13 @@ pub(in crate::engine::native) struct Delivered {
     _room: Permit,
 }
 
+impl Delivered {
+    /// A batch that holds `room` of the queue until it is taken out.
+    pub fn new(batch: PartitionBatch, room: Permit) -> Delivered {
+        Delivered { batch, _room: room }
+    }
+}
+
 pub(super) async fn run(
     shared: Arc<Shared>,
     mut fetched: mpsc::Receiver<Fetched>,
@@ -71,7 +78,7 @@ async fn deliver(
             records: piece.records,
         };
         let room = queue.acquire(batch.buffer.len()).await;
-        if batches.send(Delivered { batch, _room: room }).await.is_err() {
+        if batches.send(Delivered::new(batch, room)).await.is_err() {
             return Ok(());
         }
     }

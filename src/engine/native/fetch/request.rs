@@ -40,6 +40,9 @@ use crate::{
 /// byte itself, the record's spans, and an output half as large again.
 pub(in crate::engine::native) const COST_PERCENT: usize = 320;
 
+/// The bytes that a response may have however small the budget, unless `fetch.max.bytes` is less.
+const LEAST: usize = 16 << 10;
+
 /// How requests ask; each field names its property.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine::native) struct FetchShape {
@@ -71,7 +74,12 @@ impl FetchShape {
     /// budget.
     pub fn share_of(&self, budget: &Budget, leaders: usize) -> usize {
         let share = budget.capacity() / 2 / leaders.max(2) * 100 / COST_PERCENT;
-        share.clamp(16 << 10, self.max_bytes as usize)
+        share.clamp(self.least(), self.max_bytes as usize)
+    }
+
+    /// The bytes that a response may always have.
+    fn least(&self) -> usize {
+        LEAST.min(self.max_bytes as usize)
     }
 }
 
@@ -164,7 +172,7 @@ fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
     let largest = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max().unwrap_or(100);
     let max = max * 100 / largest.max(100);
     let all = (shape.max_partition_bytes as usize).saturating_mul(wanted.len());
-    let max = all.min(max).max(16 << 10) as i32;
+    let max = all.min(max).max(shape.least()) as i32;
     FetchShape { max_bytes: max, max_partition_bytes: shape.max_partition_bytes.min(max), ..shape }
 }
 
@@ -256,4 +264,27 @@ pub(in crate::engine::native) async fn ask(
     connection.throttle(response.throttle_time_ms);
     check(response.error_code).map_err(|error| cluster.failed(error, "fetching", None))?;
     Ok(Asked(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::native::NativeSettings;
+
+    #[test]
+    fn a_small_fetch_limit_is_kept() {
+        for limit in [1024, 20_000, 50 << 20] {
+            let mut settings = NativeSettings::default().fetch;
+            (settings.max_bytes, settings.max_partition_bytes) = (limit, limit);
+            let shape = FetchShape::new(&settings, Isolation::ReadCommitted);
+            for (memory, leaders) in [(1 << 10, 1), (256 << 20, 3)] {
+                let share = shape.share_of(&Budget::new(memory), leaders);
+                let wanted = Wanted::new(TopicPartition::new("t", 0), 0, 0);
+                wanted.expansion.store(10_000, Ordering::Relaxed);
+                let plan = plan(shape, &[wanted], share);
+                assert!((1024..=limit).contains(&plan.max_bytes), "{limit}: {}", plan.max_bytes);
+                assert!(plan.max_partition_bytes <= plan.max_bytes);
+            }
+        }
+    }
 }

@@ -44,7 +44,12 @@ pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Resul
     });
     let members = members.collect::<Result<Vec<_>, _>>()?;
     let topics: BTreeSet<String> = members.iter().flat_map(|member| member.topics.clone()).collect();
-    let counts = counts(client, topics).await?;
+    let what = "counting the partitions of the group";
+    let counts = client.retry(what, || counts(client, topics.clone())).await?;
+    // A static leader that came back leaves the assignment as it is, but watches (KIP-814).
+    if joined.skip_assignment {
+        return Ok(Led { assignments: Vec::new(), watch: Watch(counts) });
+    }
     let plan = assignor.assign(&members, &counts);
     tracing::debug!(%assignor, members = members.len(), "leading the group");
     let assignments = plan.iter().map(|(member, partitions)| (member.clone(), encode_assignment(partitions)));
@@ -91,4 +96,48 @@ async fn counts(
         counts.insert(topic, count);
     }
     Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::{messages::join_group_response::JoinGroupResponseMember, protocol::StrBytes};
+
+    use super::*;
+    use crate::{
+        broker::{ApiKey, Broker, Fault, FaultAction},
+        engine::native::{
+            group::protocol::{decode_assignment, encode_subscription},
+            testing::embedded,
+        },
+    };
+
+    /// A topic of two partitions, and the only member of a group that reads it.
+    async fn alone() -> (Broker, Client, JoinGroupResponse) {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 2, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        let member = JoinGroupResponseMember::default()
+            .with_member_id(StrBytes::from_static_str("m"))
+            .with_metadata(encode_subscription("t", &BTreeSet::new(), -1));
+        let joined = JoinGroupResponse::default()
+            .with_protocol_name(Some(StrBytes::from_static_str("range")))
+            .with_members(vec![member]);
+        (broker, client, joined)
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_must_not_assign_still_watches() {
+        let (_broker, client, joined) = alone().await;
+        let led = assign(&client, &joined.with_skip_assignment(true)).await.unwrap();
+        assert!(led.assignments.is_empty());
+        assert_eq!(led.watch.0, BTreeMap::from([("t".to_owned(), 2)]));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_goes_away_meanwhile_is_asked_again() {
+        let (broker, client, joined) = alone().await;
+        broker.inject(Fault::once(ApiKey::Metadata, FaultAction::Close).times(2));
+        let led = assign(&client, &joined).await.unwrap();
+        assert_eq!(decode_assignment(&led.assignments[0].1).unwrap().len(), 2);
+    }
 }

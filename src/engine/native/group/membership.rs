@@ -222,8 +222,7 @@ impl Membership {
 
     /// Shares the partitions out if this member leads.
     async fn lead(&self, joined: &JoinGroupResponse) -> Result<lead::Led, EngineError> {
-        // A static leader that came back gets the old assignment again (KIP-814).
-        if joined.leader != joined.member_id || joined.skip_assignment {
+        if joined.leader != joined.member_id {
             return Ok(lead::Led::default());
         }
         let limit = self.settings.rebalance_timeout;
