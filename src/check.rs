@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use crate::config::Config;
 
-/// Writes the configuration as it is after the merge, secrets as `***`, and `ok`.
+/// Writes the configuration as it is after the merge, secrets as `***`, and `# ok`: it can be saved as a file.
 ///
 /// # Errors
 /// When `out` does not take it.
 pub fn run(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    write!(out, "{config}\nok\n")?;
+    write!(out, "{config}\n# ok\n")?;
     out.flush()
 }

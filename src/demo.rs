@@ -129,7 +129,7 @@ pub async fn demo(config: DemoConfig, stop: watch::Receiver<bool>) -> Result<Sum
         run.client.brokers = vec![broker.address().to_string()];
     }
     name_topics(&mut run);
-    let client = Client::connect(&run.client).await?;
+    let client = Client::connect(&run.native_client()).await?;
     let outcome = whole_job(&client, &run, &config, stop).await;
     match broker {
         Some(broker) => broker.stop().await,
@@ -192,8 +192,8 @@ async fn transform_while_generating(
     let (drain, draining) = watch::channel(false);
     let observers = Observers::default();
     let mut transform = pin!(run::transform(run, &observers, draining));
-    let generate =
-        generate::generate(client, &run.client, &settings, pending(), |_| ()).map_err(DemoError::from);
+    let native = run.native_client();
+    let generate = generate::generate(client, &native, &settings, pending(), |_| ()).map_err(DemoError::from);
     let all = futures_util::future::try_join(generate, watch_until_done(client, run, config.events));
     tokio::select! {
         done = all => done?,
@@ -230,7 +230,7 @@ async fn watch_until_done(client: &Client, run: &Config, events: u64) -> Result<
 
 async fn prove(run: &Config) -> Result<Report, EngineError> {
     let config = VerifyConfig {
-        client: run.client.clone(),
+        client: run.native_client(),
         source: run.source.clone(),
         destination: run.destination.clone(),
         dead_letter: run.dead_letter.clone(),

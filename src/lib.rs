@@ -15,7 +15,19 @@
 //! [`run`] puts a mill between a source and a sink of one of the engines.
 //!
 //! The modules stand in the order in which a batch meets them. To use the library, start with
-//! [`transform::Transform`]; `examples/transform.rs` has one of one's own.
+//! [`transform::Transform`]; `examples/transform.rs` has one of one's own. This runs it:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use topicmill::{cli::RunArgs, config::Config, exit::Ended, run, transform::{Transform, TransformKind}};
+//!
+//! async fn mill(make: fn() -> Box<dyn Transform>) -> Result<(), Ended> {
+//!     let arguments = RunArgs { source: Some("words".into()), ..RunArgs::default() };
+//!     let mut config = Config::for_run(&arguments)?;
+//!     config.transform = TransformKind::Custom(Arc::new(make));
+//!     Ok(run::run(config).await?)
+//! }
+//! ```
 
 pub mod cli;
 pub mod config;

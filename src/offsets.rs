@@ -73,9 +73,9 @@ impl Offsets {
         self.partitions.insert(assignment.partition.clone(), progress);
     }
 
-    /// Forgets a partition; acknowledgements for it are void from now on.
-    pub fn remove(&mut self, partition: &TopicPartition) {
-        self.partitions.remove(partition);
+    /// Forgets a partition; acknowledgements for it are void from now on. Whether it was assigned.
+    pub fn remove(&mut self, partition: &TopicPartition) -> bool {
+        self.partitions.remove(partition).is_some()
     }
 
     /// Takes a batch on the road. `None` when it is stale or its partition frozen: then it must

@@ -119,3 +119,46 @@ async fn a_demo_on_a_foreign_broker_leaves_nothing_behind() {
     assert_eq!(broker.memory_used(), 0);
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_benchmark_that_cannot_be_saved_does_not_begin() {
+    let broker = broker().await;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let output = topicmill(Some(&broker), &format!("bench --output {file}")).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot write to {file}: ")), "{said}");
+    assert_eq!(broker.memory_used(), 0);
+    broker.stop().await;
+}
+
+/// The native engine, which prepares the topics, has none of these properties, or not these values.
+#[cfg(feature = "librdkafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_librdkafka_knows_disturbs_no_command() {
+    use std::io::Write;
+    let mut config = tempfile::NamedTempFile::new().unwrap();
+    let toml = "[run]\nengine = 'librdkafka'\n[kafka]\n'statistics.interval.ms' = 60000\n\
+                'partition.assignment.strategy' = 'roundrobin'\n'topic.blacklist' = '^none$'\n";
+    config.write_all(toml.as_bytes()).unwrap();
+    let with = |command: &str| format!("{command} --config {}", config.path().display());
+    let broker = broker().await;
+    printed(&broker, 0, &with("generate --topic s --count 1000")).await;
+    let run = "run --source s --destination d --group g --until-caught-up --admin off";
+    printed(&broker, 0, &with(run)).await;
+    printed(&broker, 0, &with("verify --source s --destination d")).await;
+    let lag = objects(&printed(&broker, 0, &with("lag --source s --group g --json")).await);
+    assert_eq!(lag[0]["committed"], 1000);
+    printed(&broker, 0, &with("demo --events 1000")).await;
+
+    for (property, refusal) in [
+        ("ssl.cipher.suites=DEFAULT", "[kafka] ssl.cipher.suites: is not supported by the native engine"),
+        ("no.such.property=1", "[kafka] no.such.property: "),
+    ] {
+        let output = topicmill(Some(&broker), &with(&format!("run -X {property}"))).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(refusal), "{said}");
+    }
+    broker.stop().await;
+}

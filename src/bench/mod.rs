@@ -19,8 +19,9 @@ mod process;
 pub mod report;
 
 use std::{
+    fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
 };
@@ -84,16 +85,24 @@ pub enum BenchError {
         contender: String,
     },
     /// A process to be measured is not there.
-    #[error("there is no process {id} (--broker-pid)")]
+    #[error("config: there is no process {id} (--broker-pid)")]
     NoProcess {
         /// Its id.
         id: u32,
     },
     /// No peer is built.
-    #[error("there is no peer in {} (--peers); bench/peers/build builds them", folder.display())]
+    #[error("config: there is no peer in {} (--peers); bench/peers/build builds them", folder.display())]
     NoPeers {
         /// The folder.
         folder: PathBuf,
+    },
+    /// The results could not be saved.
+    #[error("cannot write to {}: {error} (--output)", folder.display())]
+    Output {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        error: io::Error,
     },
     /// It was stopped by a signal.
     #[error("stopped before the end")]
@@ -114,6 +123,7 @@ impl Failure for BenchError {
             BenchError::Start { .. }
             | BenchError::Failed { .. }
             | BenchError::TimedOut { .. }
+            | BenchError::Output { .. }
             | BenchError::NoResult { .. } => Exit::Failed,
         }
     }
@@ -131,6 +141,10 @@ pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), E
             peers => peers,
         },
     };
+    // Before hours of work rather than after them.
+    if let Some(folder) = &config.args.output {
+        writable(folder).map_err(|error| BenchError::Output { folder: folder.clone(), error })?;
+    }
     let (stop, mut stopped) = watch::channel(false);
     run::signals::drain_on_signal(stop);
     let results = measure::all(config, &matrix::plan(&config.args, &peers), async move {
@@ -146,6 +160,14 @@ pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), E
         false => write!(out, "{}", results.markdown())?,
     }
     Ok(())
+}
+
+/// Creates the folder and tries to write there.
+fn writable(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let probe = folder.join(".topicmill");
+    fs::write(&probe, "")?;
+    fs::remove_file(probe)
 }
 
 /// This program with a subcommand, its log as JSON.

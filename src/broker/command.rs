@@ -14,7 +14,10 @@ pub async fn run(settings: BrokerSettings) -> io::Result<()> {
     // Before anyone is told that it serves, so that no signal ends it without a farewell.
     let (mut interrupts, mut terminations) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let broker = Broker::start(settings).await?;
+    let address = settings.listen;
+    let broker = Broker::start(settings).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error} (--listen)"))
+    })?;
     // Nobody may be reading; the broker serves all the same.
     let _ = writeln!(io::stdout(), "listening on {}", broker.address());
     tokio::select! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Config, ConfigError, properties, rules, settings::Settings};
 use crate::{
     cli::{BenchArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
-    engine::{ClientSettings, EngineKind},
+    engine::ClientSettings,
     generate::GenerateSettings,
     strategy::Order,
     transform::TransformKind,
@@ -30,7 +30,7 @@ impl GenerateConfig {
     pub fn new(args: &GenerateArgs) -> Result<GenerateConfig, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
         let config = GenerateConfig {
-            client: properties::client(&mut settings, EngineKind::Native),
+            client: properties::native_client(&mut settings),
             settings: GenerateSettings {
                 topic: rules::source(&mut settings).to_string(),
                 partitions: args.partitions,
@@ -79,7 +79,7 @@ impl VerifyConfig {
         let dead_letter_given = rules::dead_letter_given(&settings);
         let topics = rules::topics(&mut settings, strategy);
         let config = VerifyConfig {
-            client: properties::client(&mut settings, EngineKind::Native),
+            client: properties::native_client(&mut settings),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
@@ -115,7 +115,7 @@ impl LagConfig {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
         let strategy = rules::strategy_kind(&mut settings);
         let config = LagConfig {
-            client: properties::client(&mut settings, EngineKind::Native),
+            client: properties::native_client(&mut settings),
             source: rules::source(&mut settings),
             group: rules::group(&mut settings, strategy),
             json: args.json,
@@ -174,7 +174,7 @@ impl BenchConfig {
     /// All problems at once.
     pub fn new(args: BenchArgs) -> Result<BenchConfig, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), &args);
-        let mut client = properties::client(&mut settings, EngineKind::Native);
+        let mut client = properties::native_client(&mut settings);
         let embedded = args.connection.brokers.is_none();
         if embedded {
             client.brokers.clear();

@@ -19,13 +19,18 @@ const LOG: &str = "TOPICMILL_LOG";
 pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settings: &mut Settings) {
     let known = known();
     let ours = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-    let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(PREFIX) && name != LOG).collect();
+    let mut ours: Vec<_> =
+        ours.filter(|(name, _)| name.starts_with(PREFIX) && name != LOG && !is_link(name)).collect();
     ours.sort();
     for (name, value) in ours {
         let origin = Origin::Environment(name.clone());
         let Some((_, section, key)) = known.iter().find(|(variable, ..)| *variable == name) else {
-            let message =
+            let mut message =
                 keys::unknown("variable", &name, known.iter().map(|(variable, ..)| variable.as_str()));
+            if !message.ends_with('?') {
+                let example = variable(Section::Kafka, "bootstrap.servers");
+                message += &format!("; they are named by section and key, as {example} is");
+            }
             settings.problem(name, message, Origin::Default);
             continue;
         };
@@ -38,6 +43,15 @@ pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settin
             section => settings.put(*section, key, Value::Raw(value), origin),
         }
     }
+}
+
+/// Whether Kubernetes or docker sets such a variable in every container beside a service that is
+/// named topicmill.
+fn is_link(name: &str) -> bool {
+    ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|link| {
+        let rest = name[PREFIX.len()..].strip_prefix(link);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    })
 }
 
 /// Every variable with what it sets.

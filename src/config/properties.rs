@@ -168,6 +168,22 @@ pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Setti
     settings.put(KAFKA, name, value, origin);
 }
 
+/// How a command reaches the cluster that has no engine of its own but the native one. Where the
+/// configuration is one for librdkafka, what only that knows is left out.
+pub(super) fn native_client(settings: &mut Settings) -> ClientSettings {
+    let engine = settings.choice(Section::Run, "engine").unwrap_or_default();
+    let client = client(settings, engine);
+    ClientSettings { properties: native(engine, &client), ..client }
+}
+
+/// The properties with which the native engine prepares topics and reads offsets beside `engine`.
+pub(super) fn native(engine: EngineKind, client: &ClientSettings) -> BTreeMap<String, String> {
+    match engine {
+        EngineKind::Native => client.properties.clone(),
+        EngineKind::Librdkafka => NativeSettings::taken(&client.properties),
+    }
+}
+
 /// How to reach the cluster by `engine`, which must take every property.
 pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSettings {
     let brokers = settings.parsed(KAFKA, BROKERS, rules::parse_brokers);
@@ -187,9 +203,10 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
     }
     // What was refused here would otherwise be reported as missing there.
     if sound {
-        check_password(&properties, settings);
-        if engine == EngineKind::Native {
-            check_native(properties.clone(), settings);
+        check_sasl(&properties, settings);
+        match engine {
+            EngineKind::Native => check_native(properties.clone(), settings),
+            EngineKind::Librdkafka => check_librdkafka(&properties, settings),
         }
     }
     ClientSettings {
@@ -199,12 +216,20 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
     }
 }
 
-/// A password that is missing would show only when the broker refuses.
-fn check_password(properties: &BTreeMap<String, String>, settings: &mut Settings) {
+/// What would show only when the broker refuses: a password that is missing, and one that is never sent.
+fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
     let sasl = properties.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_"));
-    let mechanism = properties.get("sasl.mechanism");
-    let by_password = mechanism.is_some_and(|name| name == "PLAIN" || name.starts_with("SCRAM-"));
-    if sasl && by_password && !properties.contains_key("sasl.password") {
+    let Some(mechanism) = properties.get("sasl.mechanism") else { return };
+    if !sasl {
+        // A weightier layer may turn off what the file says, for a try.
+        if !rules::at_least(settings, (KAFKA, "sasl.mechanism"), (KAFKA, "security.protocol")) {
+            return;
+        }
+        let message = "needs security.protocol `sasl_ssl` or `sasl_plaintext`; without, nobody logs in";
+        return settings.reject(KAFKA, "sasl.mechanism", message);
+    }
+    let by_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
+    if by_password && !properties.contains_key("sasl.password") {
         let message = format!(
             "is missing; set {} or `sasl.password_file`",
             environment::variable(KAFKA, "sasl.password")
@@ -218,9 +243,33 @@ fn check_native(mut properties: BTreeMap<String, String>, settings: &mut Setting
     while let Err(error) = NativeSettings::from_properties(&properties) {
         settings.reject(KAFKA, &error.key, error.message);
         if properties.remove(&error.key).is_none() {
-            break;
+            return;
         }
     }
+    if let Ok(native) = NativeSettings::from_properties(&properties)
+        && let Err(error) = native.check_files()
+    {
+        settings.reject(KAFKA, &error.key, error.message);
+    }
+}
+
+/// Asks librdkafka, and then the native engine, which prepares topics and reads offsets beside it.
+fn check_librdkafka(properties: &BTreeMap<String, String>, settings: &mut Settings) {
+    #[cfg(feature = "librdkafka")]
+    if let Err(error) = crate::engine::librdkafka::validate(properties) {
+        return settings.reject(KAFKA, &error.key, error.message);
+    }
+    let mut properties = properties.clone();
+    properties.retain(|name, _| {
+        let lacking = NativeSettings::lacks_protection(name);
+        if lacking {
+            let message = "is not supported by the native engine, which prepares the topics and reads the \
+                           offsets for this one too";
+            settings.reject(KAFKA, name, message);
+        }
+        !lacking
+    });
+    check_native(NativeSettings::taken(&properties), settings);
 }
 
 /// The value of a property as text, or what is wrong with it.

@@ -216,7 +216,7 @@ pub(super) fn admin(settings: &mut Settings) -> Option<SocketAddr> {
 const STRATEGY: (Section, &str) = (Run, "strategy");
 
 /// Whether the first key was given, by a layer at least as weighty as that of the second.
-fn at_least(
+pub(super) fn at_least(
     settings: &Settings,
     (section, key): (Section, &str),
     (other_section, other): (Section, &str),

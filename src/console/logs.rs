@@ -1,6 +1,9 @@
 //! The log on standard error: text on a terminal, JSON elsewhere.
 
-use std::io::{self, IsTerminal};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+};
 
 use clap::ValueEnum;
 use tracing_subscriber::{
@@ -33,14 +36,31 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    let layer = fmt::layer().with_writer(io::stderr);
+    let escapes = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let colours = colours(escapes, std::env::var_os("NO_COLOR"));
+    let layer = fmt::layer().with_writer(move || stderr(escapes));
     let layer = match text {
-        true => layer.with_ansi(io::stderr().is_terminal()).with_target(false).boxed(),
+        true => layer.with_ansi(colours).with_target(false).boxed(),
         false => layer.json().flatten_event(true).boxed(),
     };
     // It fails only when a log is set up already, which then stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();
     Ok(())
+}
+
+/// Where a line goes; on a terminal it takes the place of a progress bar, which is drawn again below.
+fn stderr(escapes: bool) -> io::StderrLock<'static> {
+    let mut stderr = io::stderr().lock();
+    if escapes {
+        // Who closes standard error does not want to see it.
+        let _ = stderr.write_all(b"\r\x1b[2K");
+    }
+    stderr
+}
+
+/// Whether to colour, as <https://no-color.org> has it.
+fn colours(escapes: bool, no_color: Option<OsString>) -> bool {
+    escapes && no_color.is_none_or(|value| value.is_empty())
 }
 
 /// Of other crates only warnings: what they have to say in detail may hold payload or secrets.
@@ -68,5 +88,16 @@ fn filter(level: LogLevel) -> LevelFilter {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_and_may_be_unwanted() {
+        assert!(colours(true, None) && colours(true, Some("".into())));
+        assert!(!colours(true, Some("1".into())) && !colours(false, None));
     }
 }

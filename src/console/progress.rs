@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// How often a plain line is written.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -60,12 +60,16 @@ impl Progress {
 fn bar(what: &'static str, unit: &'static str, total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => {
-            (ProgressBar::new(total), "{prefix} {wide_bar} {human_pos}/{human_len} {unit}, {per_sec} {msg}")
+            (ProgressBar::new(total), "{prefix} {wide_bar} {human_pos}/{human_len} {unit}, {rate} {msg}")
         }
-        None => (ProgressBar::no_length(), "{prefix} {spinner} {human_pos} {unit}, {per_sec} {msg}"),
+        None => (ProgressBar::no_length(), "{prefix} {spinner} {human_pos} {unit}, {rate} {msg}"),
     };
     let template = template.replace("{unit}", unit);
     let style = ProgressStyle::with_template(&template).expect("the template is constant");
+    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // What a terminal does not take is lost.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    });
     bar.with_style(style).with_prefix(what)
 }
 

@@ -10,7 +10,8 @@ pub enum DeliveryKind {
     /// It is written once, and again after a crash: offsets are committed behind the output.
     #[default]
     AtLeastOnce,
-    /// It is seen once by whoever reads committed: outputs and offsets in one transaction.
+    /// It is seen once by whoever reads committed: outputs and offsets in one transaction; not
+    /// available in this version.
     ExactlyOnce,
 }
 

@@ -163,6 +163,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
         match event {
             SourceEvent::Batch(batch) => self.begin(batch),
             SourceEvent::Assigned(assignments) => {
+                // The source has stopped waiting for what it assigns anew: that goes first.
+                self.release_settled();
                 self.health.assigned();
                 self.metrics.rebalances.inc();
                 self.metrics.partitions_assigned.inc_by(assignments.len() as i64);
@@ -303,9 +305,11 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     fn forget(&mut self, partitions: &[TopicPartition]) {
         self.metrics.rebalances.inc();
-        self.metrics.partitions_assigned.dec_by(partitions.len() as i64);
         for partition in partitions {
-            self.offsets.remove(partition);
+            // What is lost may have been on its way to be given up, and be forgotten already.
+            if self.offsets.remove(partition) {
+                self.metrics.partitions_assigned.dec();
+            }
         }
     }
 

@@ -45,3 +45,49 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::{
+        engine::SourceEvent,
+        mill::simulation::{self, PARTITIONS, World},
+        strategy::{Order, StrategyKind},
+    };
+
+    /// A mill that has everything assigned and is told to give it up.
+    fn revoking() -> (Arc<Mutex<World>>, Mill<impl Source, impl Sink>, oneshot::Receiver<()>) {
+        let world = Arc::new(Mutex::new(World::new(1, 0)));
+        let settings = simulation::settings(StrategyKind::Serial, Order::Partition);
+        let mut mill = simulation::mill(&world, &settings);
+        mill.take(SourceEvent::Assigned(world.lock().unwrap().assign_all()));
+        let (release, released) = oneshot::channel();
+        mill.take(SourceEvent::Revoked { partitions: all(), release });
+        (world, mill, released)
+    }
+
+    fn all() -> Vec<TopicPartition> {
+        (0..PARTITIONS).map(simulation::source).collect()
+    }
+
+    #[test]
+    fn what_is_given_up_too_late_leaves_the_next_assignment_alone() {
+        let (world, mut mill, released) = revoking();
+        drop(released);
+        mill.take(SourceEvent::Assigned(world.lock().unwrap().assign_all()));
+        mill.release_settled();
+        assert!(all().iter().all(|partition| mill.offsets.position(partition).is_some()));
+        assert_eq!(mill.metrics.partitions_assigned.get(), i64::from(PARTITIONS));
+    }
+
+    #[test]
+    fn what_is_lost_while_it_is_given_up_counts_once() {
+        let (_world, mut mill, released) = revoking();
+        drop(released);
+        mill.take(SourceEvent::Lost(all()));
+        mill.release_settled();
+        assert_eq!(mill.metrics.partitions_assigned.get(), 0);
+    }
+}

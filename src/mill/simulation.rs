@@ -28,12 +28,12 @@ use crate::{
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
 
-const PARTITIONS: i32 = 3;
+pub(super) const PARTITIONS: i32 = 3;
 const RECORDS: i64 = 400;
 const FOREVER: Duration = Duration::from_secs(100_000_000);
 
 /// The cluster as it stands, whatever happens to its clients.
-struct World {
+pub(super) struct World {
     random: SmallRng,
     /// The offsets whose output stands in each destination partition, in log order.
     written: BTreeMap<i32, Vec<i64>>,
@@ -48,10 +48,10 @@ struct World {
     letters_refused: bool,
 }
 
-type Shared = Arc<Mutex<World>>;
+pub(super) type Shared = Arc<Mutex<World>>;
 
 impl World {
-    fn new(seed: u64, mishaps: u32) -> World {
+    pub(super) fn new(seed: u64, mishaps: u32) -> World {
         World {
             random: SmallRng::seed_from_u64(seed),
             written: BTreeMap::new(),
@@ -72,7 +72,7 @@ impl World {
         Duration::from_micros(self.random.random_range(1..3000))
     }
 
-    fn assign_all(&mut self) -> Vec<Assignment> {
+    pub(super) fn assign_all(&mut self) -> Vec<Assignment> {
         self.last_generation += 1;
         (0..PARTITIONS)
             .map(|partition| {
@@ -101,7 +101,7 @@ impl World {
     }
 }
 
-fn source(partition: i32) -> TopicPartition {
+pub(super) fn source(partition: i32) -> TopicPartition {
     TopicPartition::new("source", partition)
 }
 
@@ -129,7 +129,7 @@ impl Transform for Numbers {
     }
 }
 
-struct SimulatedSource {
+pub(super) struct SimulatedSource {
     world: Shared,
     events: VecDeque<SourceEvent>,
     positions: BTreeMap<i32, (u64, i64)>,
@@ -248,7 +248,7 @@ impl Source for SimulatedSource {
     async fn close(self) {}
 }
 
-struct SimulatedSink {
+pub(super) struct SimulatedSink {
     world: Shared,
     spent: bool,
     /// The partitions that a batch is missing from: an idempotent producer appends none after it.
@@ -324,7 +324,7 @@ fn offsets_of(batch: &OutputBatch, letters: bool) -> Vec<i64> {
     offsets
 }
 
-fn settings(kind: StrategyKind, order: Order) -> MillSettings {
+pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
     MillSettings {
         strategy: StrategySettings {
             kind,
@@ -348,7 +348,7 @@ fn settings(kind: StrategyKind, order: Order) -> MillSettings {
     }
 }
 
-fn mill(world: &Shared, settings: &MillSettings) -> Mill<SimulatedSource, SimulatedSink> {
+pub(super) fn mill(world: &Shared, settings: &MillSettings) -> Mill<SimulatedSource, SimulatedSink> {
     let sink = SimulatedSink { world: Arc::clone(world), spent: false, gaps: HashSet::new() };
     Mill::new(SimulatedSource::new(world), sink, settings.clone(), Observers::default())
 }

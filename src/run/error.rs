@@ -49,7 +49,7 @@ pub enum RunError {
         source_partitions: i32,
     },
     /// The engine is not part of this build.
-    #[error("[run] engine: librdkafka is not part of this build; build with `--features librdkafka`")]
+    #[error("config: [run] engine: librdkafka is not part of this build; build with `--features librdkafka`")]
     NotBuilt,
 }
 

@@ -38,9 +38,9 @@ const OUTPUT_SHARE: usize = 16;
 /// When the cluster cannot be reached, a topic is not as it must be, or the work failed for good.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let observers = Observers::default();
-    let _admin = start_admin(&config, &observers).await;
     let (stop, drain) = channel(false);
     signals::drain_on_signal(stop);
+    let _admin = start_admin(&config, &observers).await;
     report::while_running(&observers, transform(&config, &observers, drain)).await
 }
 
@@ -53,12 +53,12 @@ pub async fn transform(
     observers: &Observers,
     drain: Receiver<bool>,
 ) -> Result<(), RunError> {
-    let client = Client::connect(&config.client).await?;
-    let chunk_limit = topics::prepare(&client, config).await?;
-    let goal = match config.until_caught_up {
-        true => Some(Goal::now(&client, config).await?),
-        false => None,
+    let prepared = tokio::select! {
+        prepared = prepare(config) => prepared?,
+        // Nothing is under way yet.
+        () = asked_to_stop(drain.clone()) => return Ok(()),
     };
+    let Prepared { client, chunk_limit, goal } = prepared;
     let budget = Budget::new(config.memory);
     let settings = mill_settings(config, chunk_limit, goal.as_ref());
     let watcher = watch::Watcher::start(&client, config, observers, &budget, goal, drain);
@@ -92,6 +92,31 @@ pub async fn transform(
     }
 }
 
+/// What a run needs to know of the cluster before it starts.
+struct Prepared {
+    client: Client,
+    /// The size in bytes that a batch to write may have.
+    chunk_limit: usize,
+    goal: Option<Goal>,
+}
+
+async fn prepare(config: &Config) -> Result<Prepared, RunError> {
+    let client = Client::connect(&config.native_client()).await?;
+    let chunk_limit = topics::prepare(&client, config).await?;
+    let goal = match config.until_caught_up {
+        true => Some(Goal::now(&client, config).await?),
+        false => None,
+    };
+    Ok(Prepared { client, chunk_limit, goal })
+}
+
+/// Waits until `drain` turns true. Whoever drops its sender never asks.
+async fn asked_to_stop(mut drain: Receiver<bool>) {
+    if drain.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Turns mills until one ends well: after an error that may pass, a new one with a new source and
 /// a new sink starts from the committed offsets.
 async fn turn<S: Source, K: Sink>(
@@ -119,7 +144,10 @@ async fn turn<S: Source, K: Sink>(
         let pause = Backoff::default().pause(failures);
         warn!(%error, ?pause, "starting again from the committed offsets");
         observers.metrics.restarts.inc();
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = asked_to_stop(drain.clone()) => return Err(error.into()),
+        }
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn while_running(
         work_seconds = observers.work.elapsed().map(|time| time.as_secs_f64()),
         records_per_second = (read as f64 / seconds).round(),
         cpu_seconds = cpu::time_used().map(|time| time.as_secs_f64()),
-        "done"
+        "{}",
+        if result.is_ok() { "done" } else { "failed" }
     );
     result
 }

@@ -36,7 +36,7 @@ fn the_defaults_are_the_experiments() {
             "connect_timeout = \"10s\"",
             "drain_timeout = \"30s\"",
             "listen = \"127.0.0.1:9464\"",
-            "\nok\n",
+            "\n# ok\n",
         ],
     );
     let serial = ["\"consumer_golang_serial\"", "\"name_stream_serial_transformed\"", "workers = 1"];
@@ -99,7 +99,33 @@ fn the_last_of_repeated_properties_counts() {
 #[test]
 fn the_effective_configuration_is_a_configuration() {
     let first = Program::new(["check", "--strategy", "worker"]).run();
-    let toml = first.stdout.strip_suffix("\nok\n").unwrap();
+    let toml = first.stdout.strip_suffix("\n# ok\n").unwrap();
     let second = Program::new(["check"]).config(toml).run();
     second.expect(0, &[toml]);
+}
+
+#[test]
+fn a_flag_turns_off_how_the_file_logs_in() {
+    let file =
+        "[kafka]\n'security.protocol' = 'sasl_ssl'\n'sasl.mechanism' = 'PLAIN'\n'sasl.username' = 'mill'\n";
+    let flag = ["check", "-X", "security.protocol=plaintext"];
+    Program::new(flag).config(file).run().expect(0, &["security.protocol = \"plaintext\""]);
+}
+
+#[test]
+fn what_kubernetes_says_of_a_service_of_this_name_is_no_setting() {
+    let mut program = Program::new(["check"]);
+    for (name, value) in [
+        ("TOPICMILL_SERVICE_HOST", "10.0.0.1"),
+        ("TOPICMILL_SERVICE_PORT_METRICS", "9464"),
+        ("TOPICMILL_PORT", "tcp://10.0.0.1:9464"),
+        ("TOPICMILL_PORT_9464_TCP_ADDR", "10.0.0.1"),
+    ] {
+        program = program.environment(name, value);
+    }
+    program.run().expect(0, &["# ok"]);
+    Program::new(["check"])
+        .environment("TOPICMILL_PORTS", "1")
+        .run()
+        .expect(78, &["TOPICMILL_PORTS: unknown"]);
 }

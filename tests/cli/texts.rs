@@ -2,6 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+use clap::Parser;
+use topicmill::cli::Cli;
+
 use super::program::Program;
 
 const COMMANDS: [&str; 9] =
@@ -74,6 +77,23 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     }
 }
 
+/// Every command of the README's blocks, up to a comment or an ellipsis.
+#[test]
+fn the_readme_types_what_the_program_takes() {
+    let readme = include_str!("../../README.md").replace("\\\n", " ");
+    let commands = readme.lines().map(|line| line.trim_start_matches("$ "));
+    let mut parsed = 0;
+    for line in commands.filter(|line| line.starts_with("topicmill ") && !line.starts_with("topicmill reads"))
+    {
+        let words = line.split_whitespace().take_while(|word| !["#", "…"].contains(word));
+        if let Err(error) = Cli::try_parse_from(words) {
+            panic!("{line}: {error}");
+        }
+        parsed += 1;
+    }
+    assert!(parsed >= 6, "{parsed}");
+}
+
 #[test]
 fn the_examples_hold() {
     let expected = [
@@ -85,7 +105,7 @@ fn the_examples_hold() {
         let path = format!("{}/examples/{strategy}.toml", env!("CARGO_MANIFEST_DIR"));
         let strategy = format!("strategy = \"{strategy}\"");
         let (group, destination) = (format!("group = \"{group}\""), format!("topic = \"{destination}\""));
-        let parts = ["topic = \"name_stream\"", &strategy, &group, &destination, "\nok\n"];
+        let parts = ["topic = \"name_stream\"", &strategy, &group, &destination, "\n# ok\n"];
         Program::new(["check", "--config", &path]).run().expect(0, &parts);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Once},
 };
 
 use kafka_protocol::{
@@ -11,6 +11,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
 use super::{
     connection::Connection,
@@ -105,7 +106,15 @@ impl Cluster {
         };
         let what = "connecting to the first broker";
         let backoff = cluster.settings.reconnect;
-        let connected = retry(what, backoff, deadline, || cluster.refresh(0)).await;
+        let told = Once::new();
+        let attempt = || async {
+            cluster.refresh(0).await.inspect_err(|error| {
+                if error.kind == ErrorKind::Retriable {
+                    told.call_once(|| warn!(%error, "no broker answers yet, trying again"));
+                }
+            })
+        };
+        let connected = retry(what, backoff, deadline, attempt).await;
         connected.map_err(|error| match error.kind {
             ErrorKind::Retriable => EngineError { kind: ErrorKind::Unreachable, ..error },
             _ => error,

@@ -52,6 +52,23 @@ impl NativeSettings {
         Ok(settings)
     }
 
+    /// What this engine takes of properties that are written for librdkafka: with that engine, too, it
+    /// prepares the topics and reads the offsets. How a connection is protected is never left out.
+    pub fn taken(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut taken = properties.clone();
+        while let Err(error) = NativeSettings::from_properties(&taken) {
+            if protects(&error.key) || taken.remove(&error.key).is_none() {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Whether a property is one of those that protect a connection and this engine has none of that name.
+    pub fn lacks_protection(key: &str) -> bool {
+        protects(key) && matches!(Security::default().set(&Value { key, text: "" }), Ok(false))
+    }
+
     /// Takes one property; `false` when there is none of that name.
     fn set(&mut self, value: &Value<'_>) -> Result<bool, PropertyError> {
         let (produce, fetch, group) = (&mut self.produce, &mut self.fetch, &mut self.group);
@@ -122,6 +139,11 @@ impl NativeSettings {
         }
         Ok(true)
     }
+}
+
+/// Whether a property says how connections are protected.
+fn protects(key: &str) -> bool {
+    ["security.", "sasl.", "ssl.", "enable.ssl."].iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// What is said of a property that is not taken.

@@ -14,7 +14,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::settings::{Pem, SaslSettings, SecuritySettings, TlsSettings};
+use super::settings::{NativeSettings, Pem, SaslSettings, SecuritySettings, TlsSettings};
 use crate::engine::PropertyError;
 
 /// What a connection needs to be let in; the files are read.
@@ -46,6 +46,16 @@ impl Security {
     pub fn load(settings: &SecuritySettings) -> Result<Security, PropertyError> {
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         Ok(Security { tls, sasl: settings.sasl.clone() })
+    }
+}
+
+impl NativeSettings {
+    /// Reads the files that the properties name, and forgets them.
+    ///
+    /// # Errors
+    /// When one cannot be read or does not fit the others; names its property.
+    pub fn check_files(&self) -> Result<(), PropertyError> {
+        Security::load(&self.security).map(drop)
     }
 }
 
