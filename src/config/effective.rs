@@ -10,12 +10,15 @@ use super::{
 use crate::transform::TransformKind;
 
 impl fmt::Display for Config {
-    /// Writes TOML; secrets as `***`.
+    /// Writes TOML; secrets as `***` in a comment, since no file may hold one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[kafka]")?;
         text(f, "bootstrap.servers", self.client.brokers.join(","))?;
         for (name, value) in &self.client.properties {
-            text(f, name, if is_secret(name) { "***" } else { value })?;
+            match is_secret(name) {
+                true => text(f, &format!("# {name}"), "***")?,
+                false => text(f, name, value)?,
+            }
         }
         writeln!(f, "\n[source]")?;
         text(f, "topic", &self.source)?;

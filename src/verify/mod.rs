@@ -1,7 +1,9 @@
 //! `verify`: proves what stands in the destination against the source.
 //!
 //! Each partition of the source is read and transformed once more by the same pure transform;
-//! of the outcome only fingerprints are kept, and the destination is compared with them.
+//! of the outcome only fingerprints are kept, and the destination is compared with them. So each
+//! topic must still hold everything: what retention or compaction took from the source counts as
+//! phantom where it was written to, and what it took from the destination as missing.
 
 // What should be there.
 mod fingerprint;

@@ -28,6 +28,14 @@ fn from_the_environment() {
 }
 
 #[test]
+fn what_check_prints_beside_a_secret_is_a_file_that_it_takes() {
+    let secret = ("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET);
+    let first = sasl(&[]).environment(secret.0, secret.1).run();
+    let second = Program::new(["check"]).config(&first.stdout).environment(secret.0, secret.1).run();
+    assert_eq!(second.expect(0, &[]).stdout, first.stdout);
+}
+
+#[test]
 fn from_a_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "{SECRET}").unwrap();
