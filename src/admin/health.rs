@@ -45,9 +45,9 @@ impl Health {
         self.assigned.store(false, Ordering::Relaxed);
     }
 
-    /// A partition is stopped, since its dead letter was refused.
-    pub fn stopped(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+    /// Whether an assigned partition is stopped, since its dead letter was refused.
+    pub fn stopped(&self, is_any: bool) {
+        self.stopped.store(is_any, Ordering::Relaxed);
     }
 
     /// `Ok` while the loop turns.
@@ -57,7 +57,7 @@ impl Health {
     }
 
     /// `Ok` while all assigned partitions are worked on.
-    pub(super) fn ready(&self) -> Result<(), &'static str> {
+    pub(crate) fn ready(&self) -> Result<(), &'static str> {
         self.live()?;
         if self.stopped.load(Ordering::Relaxed) {
             return Err("a partition is stopped: a dead letter was refused");

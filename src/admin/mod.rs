@@ -119,7 +119,7 @@ mod tests {
         health.beat();
         assert!(get(&admin, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(get(&admin, "/livez").await.starts_with("HTTP/1.1 200"));
-        health.stopped();
+        health.stopped(true);
         assert!(get(&admin, "/readyz").await.contains("a partition is stopped"));
         assert!(get(&admin, "/nothing").await.starts_with("HTTP/1.1 404"));
     }

@@ -118,8 +118,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
     pub async fn run(mut self, drain: watch::Receiver<bool>) -> Ended {
         let result = self.turn(drain).await;
         self.health.unassigned();
+        self.health.stopped(false);
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
+        self.metrics.partitions_stopped.set(0);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
@@ -224,8 +226,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             Delivered::Stopped(ticket, stopped) => {
                 if self.offsets.freeze(&ticket) {
                     error!("{stopped}");
-                    self.health.stopped();
-                    self.metrics.partitions_stopped.inc();
+                    self.tell_stopped();
                     self.stopped.push(stopped);
                 }
             }
@@ -311,6 +312,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.metrics.partitions_assigned.dec();
             }
         }
+        self.tell_stopped();
+    }
+
+    fn tell_stopped(&self) {
+        let stopped = self.offsets.frozen();
+        self.metrics.partitions_stopped.set(stopped as i64);
+        self.health.stopped(stopped > 0);
     }
 
     fn drain_timeout(&self) -> MillError {
