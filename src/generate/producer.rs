@@ -23,8 +23,9 @@ use crate::{
 /// The size in bytes of a batch at most: below the 1 MiB that brokers take unless told otherwise.
 const BATCH_BYTES_MAX: usize = 1_000_000;
 
-/// The events of a block: they fill most of a batch.
-const BLOCK_EVENTS_MAX: u64 = 14_000;
+/// The events of a block: 270 KB of them. Larger ones would be no faster, and would take more than
+/// their turn in the queue of a broker that a transformer uses too.
+const BLOCK_EVENTS_MAX: u64 = 4_000;
 
 /// The events that share one look at the clock.
 const EVENTS_PER_TIMESTAMP: u64 = 256;

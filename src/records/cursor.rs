@@ -21,6 +21,12 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// Leaves out `count` bytes.
+    #[inline]
+    pub(super) fn skip(&mut self, count: usize) {
+        self.at += count;
+    }
+
     /// Puts one byte.
     #[inline]
     pub(super) fn byte(&mut self, byte: u8) {

@@ -1,5 +1,7 @@
 //! Writes records as record batches v2, starting a new batch when one would grow too large.
 
+use std::ops::Range;
+
 use super::{HEADER_LEN, cursor::Cursor, varint};
 use crate::buffers::Buffer;
 
@@ -21,6 +23,9 @@ pub struct EncodedBatch {
 /// The most bytes of a record beside key, value and headers: 1 of attributes, 5 of length, 10 and
 /// 5 of deltas, 5 and 5 of lengths.
 const MAX_FRAME: usize = 31;
+
+/// A varint of two bytes holds 64 to 8191; a record's frame has 5 bytes at least.
+const PAYLOADS_OF_TWO_BYTES: Range<usize> = 64 - 5..8192 - MAX_FRAME;
 
 /// Encodes records one after the other into batches of at most `limit` bytes each, unless a
 /// single record is larger.
@@ -70,14 +75,17 @@ impl RecordWriter {
         let batch = &mut self.current;
         let timestamp_delta = timestamp.wrapping_sub(batch.base_timestamp);
         let offset_delta = i64::from(batch.count);
-        let body = 1
-            + varint::len(timestamp_delta)
-            + varint::len(offset_delta)
-            + varint::len(key_len)
-            + varint::len(value_len)
-            + payload;
         let mut out = Cursor::new(&mut batch.bytes.memory()[self.at..needed]);
-        out.varint(body as i64);
+        // The length of what follows comes first; where it takes two bytes whatever the numbers
+        // are, nothing has to be measured beforehand.
+        let of_two_bytes = PAYLOADS_OF_TWO_BYTES.contains(&payload);
+        if of_two_bytes {
+            out.skip(2);
+        } else {
+            let numbers = [timestamp_delta, offset_delta, key_len, value_len];
+            let frame = 1 + numbers.into_iter().map(varint::len).sum::<usize>();
+            out.varint((frame + payload) as i64);
+        }
         out.byte(0);
         out.varint(timestamp_delta);
         out.varint(offset_delta);
@@ -93,7 +101,11 @@ impl RecordWriter {
             &[none] => out.byte(none),
             headers => out.slice(headers),
         }
-        self.at += out.position();
+        let size = out.position();
+        if of_two_bytes {
+            Cursor::new(&mut batch.bytes.memory()[self.at..self.at + 2]).varint((size - 2) as i64);
+        }
+        self.at += size;
         batch.count += 1;
         batch.max_timestamp = batch.max_timestamp.max(timestamp);
     }
@@ -125,6 +137,35 @@ impl RecordWriter {
             full.bytes.set_len(end);
             self.capacity = self.capacity.saturating_sub(full.bytes.len());
             self.chunks.push(full);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::NO_HEADERS;
+
+    #[test]
+    fn a_record_is_as_long_as_it_says_where_its_length_takes_another_byte() {
+        for size in (40..80).chain(8140..8220) {
+            let value = vec![b'x'; size];
+            let mut writer = RecordWriter::new(1 << 20, 0);
+            // Deltas of one byte, and of as many as there can be.
+            let timestamps = [0, 0, i64::MAX, i64::MIN + 1];
+            for timestamp in timestamps {
+                writer.push(timestamp, None, Some(&[&value]), NO_HEADERS);
+            }
+            let batch = writer.finish().remove(0);
+            let mut bytes = &batch.bytes[HEADER_LEN..];
+            for timestamp in timestamps {
+                let body = varint::read(&mut bytes).unwrap() as usize;
+                let numbers = [timestamp, 0, -1, size as i64].map(varint::len);
+                assert_eq!(body, 1 + numbers.iter().sum::<usize>() + size + NO_HEADERS.len(), "{size}");
+                bytes = &bytes[body..];
+            }
+            assert!(bytes.is_empty());
+            assert_eq!(batch.records().unwrap().len(), timestamps.len());
         }
     }
 }
