@@ -70,13 +70,14 @@ pub async fn transform(
         budget: budget.clone(),
     };
     let drain = watcher.drain();
+    let check = async || topics::prepare(&client, config).await;
     match config.engine {
         EngineKind::Native => {
             let open = async || {
                 let sink = NativeSink::new(&client, &config.client).await?;
                 Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
             };
-            turn(open, &settings, observers, drain).await
+            turn(open, check, &settings, observers, drain).await
         }
         #[cfg(feature = "librdkafka")]
         EngineKind::Librdkafka => {
@@ -85,7 +86,7 @@ pub async fn transform(
                 let sink = LibrdkafkaSink::new(&config.client)?;
                 Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
             };
-            turn(open, &settings, observers, drain).await
+            turn(open, check, &settings, observers, drain).await
         }
         #[cfg(not(feature = "librdkafka"))]
         EngineKind::Librdkafka => Err(RunError::NotBuilt),
@@ -118,20 +119,29 @@ async fn asked_to_stop(mut drain: Receiver<bool>) {
 }
 
 /// Turns mills until one ends well: after an error that may pass, a new one with a new source and
-/// a new sink starts from the committed offsets.
+/// a new sink starts from the committed offsets. What a topic lacks by then is found by `check`,
+/// as it is at the first start.
 async fn turn<S: Source, K: Sink>(
     open: impl AsyncFn() -> Result<(S, K), EngineError>,
+    check: impl AsyncFn() -> Result<usize, RunError>,
     settings: &MillSettings,
     observers: &Observers,
     drain: Receiver<bool>,
 ) -> Result<(), RunError> {
     let mut failures = 0;
     loop {
-        let ended = match open().await {
+        let opened = async {
+            if failures > 0 {
+                check().await?;
+            }
+            Ok(open().await?)
+        };
+        let ended = match opened.await {
             Ok((source, sink)) => {
                 Mill::new(source, sink, settings.clone(), observers.clone()).run(drain.clone()).await
             }
-            Err(error) => Ended { result: Err(error.into()), progressed: false },
+            Err(RunError::Engine(error)) => Ended { result: Err(error.into()), progressed: false },
+            Err(error) => return Err(error),
         };
         let Err(error) = ended.result else { return Ok(()) };
         if ended.progressed {
@@ -194,5 +204,41 @@ async fn start_admin(config: &Config, observers: &Observers) -> Option<Admin> {
             warn!(%address, %error, "no admin server: choose another address with --admin");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::{Broker, BrokerSettings},
+        cli::RunArgs,
+        engine::ErrorKind,
+    };
+
+    #[tokio::test]
+    async fn a_source_that_outgrew_its_destination_is_named_at_the_next_start() {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let settings = BrokerSettings { listen, memory: 1 << 20, partitions: 0 };
+        let broker = Broker::start(settings).await.unwrap();
+        let [source, destination] = ["s", "d"].map(|name| Some(name.to_owned()));
+        let mut config = Config::for_run(&RunArgs { source, destination, ..RunArgs::default() }).unwrap();
+        config.client.brokers = vec![broker.address().to_string()];
+        broker.create_topic("s", 1, &[]).unwrap();
+        let Prepared { client, chunk_limit, .. } = prepare(&config).await.unwrap();
+
+        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
+            client.delete_topic("s").await?;
+            client.create_topic("s", 2, None, &[]).await?;
+            Err(EngineError::new(ErrorKind::Retriable, "UNKNOWN_TOPIC_OR_PARTITION"))
+        };
+        let check = async || topics::prepare(&client, &config).await;
+        let (_keep, drain) = channel(false);
+        let settings = mill_settings(&config, chunk_limit, None);
+        let ended = turn(open, check, &settings, &Observers::default(), drain).await;
+        let Err(RunError::TooFewPartitions { topic, partitions, source_partitions, .. }) = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!((&*topic, partitions, source_partitions), ("d", 1, 2));
     }
 }
