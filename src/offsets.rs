@@ -123,6 +123,11 @@ impl Offsets {
         stops
     }
 
+    /// The number of stopped partitions.
+    pub fn frozen(&self) -> usize {
+        self.partitions.values().filter(|progress| progress.frozen).count()
+    }
+
     /// What can be committed and is not yet.
     pub fn committable(&self) -> Vec<Offset> {
         self.partitions

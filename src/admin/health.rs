@@ -45,12 +45,11 @@ impl Health {
     /// There is no assignment: before the first, between two starts, while draining.
     pub fn unassigned(&self) {
         self.assigned.store(false, Ordering::Relaxed);
-        self.stopped(false);
     }
 
     /// Whether an assigned partition is stopped, since its dead letter was refused.
-    pub fn stopped(&self, any: bool) {
-        self.stopped.store(any, Ordering::Relaxed);
+    pub fn stopped(&self, is_any: bool) {
+        self.stopped.store(is_any, Ordering::Relaxed);
     }
 
     /// `Ok` while the loop turns.

@@ -123,6 +123,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     pub async fn run(mut self, drain: watch::Receiver<bool>) -> Ended {
         let result = self.turn(drain).await;
         self.health.unassigned();
+        self.health.stopped(false);
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.metrics.partitions_stopped.set(0);
@@ -230,8 +231,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             Delivered::Stopped(ticket, stopped) => {
                 if self.offsets.freeze(&ticket) {
                     error!("{stopped}");
-                    self.health.stopped(true);
-                    self.metrics.partitions_stopped.inc();
+                    self.tell_stopped();
                     self.stopped.push(stopped);
                 }
             }
@@ -313,15 +313,17 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.rebalances.inc();
         for partition in partitions {
             // What is lost may have been on its way to be given up, and be forgotten already.
-            let was_stopped = self.offsets.position(partition).is_some_and(|position| position.frozen);
             if self.offsets.remove(partition) {
                 self.metrics.partitions_assigned.dec();
             }
-            if was_stopped {
-                self.metrics.partitions_stopped.dec();
-            }
         }
-        self.health.stopped(self.metrics.partitions_stopped.get() > 0);
+        self.tell_stopped();
+    }
+
+    fn tell_stopped(&self) {
+        let stopped = self.offsets.frozen();
+        self.metrics.partitions_stopped.set(stopped as i64);
+        self.health.stopped(stopped > 0);
     }
 
     fn drain_timeout(&self) -> MillError {

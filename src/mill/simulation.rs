@@ -188,7 +188,7 @@ impl SimulatedSource {
     }
 }
 
-fn batch(partition: i32, generation: Generation, from: i64, end: i64) -> PartitionBatch {
+pub(super) fn batch(partition: i32, generation: Generation, from: i64, end: i64) -> PartitionBatch {
     let mut buffer = records::NO_HEADERS.to_vec();
     let records = (from..end)
         .map(|offset| {

@@ -3,10 +3,7 @@
 use tokio::time::sleep;
 
 use super::{simulation::*, *};
-use crate::{
-    engine::Assignment,
-    strategy::{Order, StrategyKind},
-};
+use crate::strategy::{Order, StrategyKind};
 
 #[test]
 fn a_mill_that_seldom_commits_is_alive() {
@@ -30,39 +27,18 @@ fn a_mill_that_seldom_commits_is_alive() {
     });
 }
 
-/// A mill in which the first of all partitions is stopped.
-fn stopped() -> (Mill<impl Source, impl Sink>, Assignment) {
-    let world = Arc::new(std::sync::Mutex::new(World::new(1, 0)));
-    let mut mill = mill(&world, &settings(StrategyKind::Serial, Order::Partition));
-    let assignments = world.lock().unwrap().assign_all();
-    mill.take(SourceEvent::Assigned(assignments.clone()));
-    let partition = assignments[0].partition.clone();
-    let mut batch = PartitionBatch {
-        origin: partition.clone(),
-        generation: assignments[0].generation,
-        next_offset: 1,
-        buffer: Default::default(),
-        records: Vec::new(),
-        permit: Default::default(),
-    };
-    let ticket = mill.offsets.begin(&mut batch).unwrap();
-    let stopped = Stopped { partition, offset: 0, topic: "letters".into(), reason: String::new() };
-    mill.settle(Delivered::Stopped(ticket, stopped));
-    (mill, assignments[0].clone())
-}
-
-#[test]
-fn a_stopped_partition_that_is_given_away_is_no_longer_told() {
-    let (mut mill, assignment) = stopped();
-    assert_eq!((mill.metrics.partitions_stopped.get(), mill.health.ready().is_ok()), (1, false));
-    mill.take(SourceEvent::Lost(vec![assignment.partition]));
-    assert_eq!((mill.metrics.partitions_stopped.get(), mill.health.ready()), (0, Ok(())));
-}
-
 #[test]
 fn a_new_start_forgets_what_was_stopped() {
-    let (mill, _) = stopped();
+    let world = Arc::new(std::sync::Mutex::new(World::new(1, 0)));
+    let mut mill = mill(&world, &settings(StrategyKind::Serial, Order::Partition));
+    let assigned = world.lock().unwrap().assign_all();
+    let (partition, generation) = (assigned[0].partition.clone(), assigned[0].generation);
+    mill.take(SourceEvent::Assigned(assigned));
+    let ticket = mill.offsets.begin(&mut batch(0, generation, 0, 1)).unwrap();
+    let stopped = Stopped { partition, offset: 0, topic: "letters".into(), reason: String::new() };
+    mill.settle(Delivered::Stopped(ticket, stopped));
     let (metrics, health) = (Arc::clone(&mill.metrics), Arc::clone(&mill.health));
+    assert!(metrics.partitions_stopped.get() == 1 && health.ready().is_err());
     let (_stop, drain) = watch::channel(true);
     let ended = in_virtual_time(mill.run(drain));
     assert!(matches!(ended.result, Err(MillError::Stopped(_))));

@@ -70,13 +70,14 @@ pub async fn transform(
         budget: budget.clone(),
     };
     let drain = watcher.drain();
+    let check = async || topics::prepare(&client, config).await;
     match config.engine {
         EngineKind::Native => {
             let open = async || {
                 let sink = NativeSink::new(&client, &config.client).await?;
                 Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
             };
-            turn(open, &settings, observers, drain).await
+            turn(open, check, &settings, observers, drain).await
         }
         #[cfg(feature = "librdkafka")]
         EngineKind::Librdkafka => {
@@ -85,7 +86,7 @@ pub async fn transform(
                 let sink = LibrdkafkaSink::new(&config.client)?;
                 Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
             };
-            turn(open, &settings, observers, drain).await
+            turn(open, check, &settings, observers, drain).await
         }
         #[cfg(not(feature = "librdkafka"))]
         EngineKind::Librdkafka => Err(RunError::NotBuilt),
@@ -118,9 +119,11 @@ async fn asked_to_stop(mut drain: Receiver<bool>) {
 }
 
 /// Turns mills until one ends well: after an error that may pass, a new one with a new source and
-/// a new sink starts from the committed offsets.
+/// a new sink starts from the committed offsets. What a topic lacks by then is found by `check`,
+/// as it is at the first start.
 async fn turn<S: Source, K: Sink>(
     open: impl AsyncFn() -> Result<(S, K), EngineError>,
+    check: impl AsyncFn() -> Result<usize, RunError>,
     settings: &MillSettings,
     observers: &Observers,
     drain: Receiver<bool>,
@@ -129,11 +132,18 @@ async fn turn<S: Source, K: Sink>(
     loop {
         // To wait for the cluster again and again is not to be stuck.
         observers.health.beat();
-        let ended = match open().await {
+        let opened = async {
+            if failures > 0 {
+                check().await?;
+            }
+            Ok(open().await?)
+        };
+        let ended = match opened.await {
             Ok((source, sink)) => {
                 Mill::new(source, sink, settings.clone(), observers.clone()).run(drain.clone()).await
             }
-            Err(error) => Ended { result: Err(error.into()), progressed: false },
+            Err(RunError::Engine(error)) => Ended { result: Err(error.into()), progressed: false },
+            Err(error) => return Err(error),
         };
         let Err(error) = ended.result else { return Ok(()) };
         if ended.progressed {
@@ -201,46 +211,51 @@ async fn start_admin(config: &Config, observers: &Observers) -> Option<Admin> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
+        broker::{Broker, BrokerSettings},
+        cli::RunArgs,
         engine::ErrorKind,
-        strategy::{Order, StrategyKind},
-        transform::TransformKind,
     };
+
+    #[tokio::test]
+    async fn a_source_that_outgrew_its_destination_is_named_at_the_next_start() {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let settings = BrokerSettings { listen, memory: 1 << 20, partitions: 0 };
+        let broker = Broker::start(settings).await.unwrap();
+        let [source, destination] = ["s", "d"].map(|name| Some(name.to_owned()));
+        let mut config = Config::for_run(&RunArgs { source, destination, ..RunArgs::default() }).unwrap();
+        config.client.brokers = vec![broker.address().to_string()];
+        broker.create_topic("s", 1, &[]).unwrap();
+        let Prepared { client, chunk_limit, .. } = prepare(&config).await.unwrap();
+
+        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
+            client.delete_topic("s").await?;
+            client.create_topic("s", 2, None, &[]).await?;
+            Err(EngineError::new(ErrorKind::Retriable, "UNKNOWN_TOPIC_OR_PARTITION"))
+        };
+        let check = async || topics::prepare(&client, &config).await;
+        let (_keep, drain) = channel(false);
+        let settings = mill_settings(&config, chunk_limit, None);
+        let ended = turn(open, check, &settings, &Observers::default(), drain).await;
+        let Err(RunError::TooFewPartitions { topic, partitions, source_partitions, .. }) = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!((&*topic, partitions, source_partitions), ("d", 1, 2));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_process_that_waits_for_the_cluster_is_alive() {
-        let settings = MillSettings {
-            strategy: StrategySettings {
-                kind: StrategyKind::Serial,
-                workers: 1,
-                order: Order::Partition,
-                transform: TransformKind::NameEvent,
-                chunk_limit: 1,
-            },
-            routes: Routes {
-                destination: "d".into(),
-                dead_letter: "t".into(),
-                chunk_limit: 1,
-                window: 1,
-                retries: 3,
-                backoff: Backoff::default(),
-            },
-            commit_interval: Duration::from_secs(1),
-            drain_timeout: Duration::from_secs(1),
-            retries: 50,
-            until: None,
-        };
+        let config = Config::for_run(&RunArgs::default()).unwrap();
+        let settings = MillSettings { retries: 50, ..mill_settings(&config, 1000, None) };
         let observers = Observers::default();
-        let (_stop, drain) = channel(false);
-        let open = async || {
+        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
             assert_eq!(observers.health.live(), Ok(()));
-            tokio::time::sleep(Duration::from_secs(10)).await;
+            tokio::time::sleep(std::time::Duration::from_secs(10)).await;
             Err(EngineError::new(ErrorKind::Retriable, "nobody answers"))
         };
-        let ended = turn::<NativeSource, NativeSink>(open, &settings, &observers, drain).await;
+        let (_keep, drain) = channel(false);
+        let ended = turn(open, async || Ok(1000), &settings, &observers, drain).await;
         assert!(ended.is_err());
         assert_eq!(observers.metrics.restarts.get(), 50);
     }

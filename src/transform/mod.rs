@@ -30,7 +30,7 @@ use crate::{
 pub trait Transform: Send {
     /// Handles every value of `values` in ascending order of its index, with exactly one
     /// [`Output::write`] or [`Output::fail`] each. Tombstones are not among the values: they are
-    /// passed on by `out`.
+    /// passed on by `out`. A value left out becomes a dead letter.
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>);
 }
 
@@ -161,8 +161,12 @@ impl<'a> Output<'a> {
     #[inline(never)]
     fn forward_tombstones(&mut self, until: usize) {
         for index in self.next..until {
-            debug_assert!(self.batch.records[index].value.is_null(), "value {index} was left out");
-            self.push(index, None);
+            if self.batch.records[index].value.is_null() {
+                self.push(index, None);
+            } else {
+                let error = ValueError::new(ErrorClass::Other, "the transform left the value out");
+                self.failures.push(Failure { index, error });
+            }
         }
         self.next = until;
     }

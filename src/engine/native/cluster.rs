@@ -186,6 +186,14 @@ impl Cluster {
         self.state().stale = true;
     }
 
+    /// Takes a partition's leader away, as far as is known here.
+    #[cfg(test)]
+    pub fn unseat(&self, topic: &str, partition: i32) {
+        let mut state = self.state();
+        let Some(Ok(topic)) = Arc::make_mut(&mut state.metadata).topics.get_mut(topic) else { return };
+        topic.partitions.insert(partition, Leader { broker: -1, epoch: -1 });
+    }
+
     /// A broker that cannot be reached may have moved; others may lead its partitions and
     /// coordinate its groups by now.
     fn unreachable(&self, broker: i32) {

@@ -1,6 +1,6 @@
 //! Offsets: where a partition begins and ends, and what a group has committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use kafka_protocol::{
@@ -27,14 +27,29 @@ impl Client {
     /// When the topic is missing or the cluster does not answer in time.
     pub async fn offsets(&self, topic: &str, at: OffsetAt) -> Result<BTreeMap<i32, i64>, EngineError> {
         let what = format!("the offsets of topic {topic}");
-        let mut found = self.retry(&what, || self.list_offsets(topic, at)).await?;
+        let mut found = self.retry(&what, || self.list_offsets(topic, at, None)).await?;
         if found.values().any(|offset| *offset < 0) {
-            let ends = self.retry(&what, || self.list_offsets(topic, OffsetAt::Latest)).await?;
+            let ends = self.retry(&what, || self.list_offsets(topic, OffsetAt::Latest, None)).await?;
             for (partition, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
                 *offset = ends.get(partition).copied().unwrap_or_default();
             }
         }
         Ok(found)
+    }
+
+    /// Where each of `partitions` begins or ends, whatever state the topic's others are in; one that
+    /// the cluster does not know is left out.
+    ///
+    /// # Errors
+    /// As [`offsets`](Client::offsets).
+    pub(super) async fn offsets_of(
+        &self,
+        topic: &str,
+        partitions: &BTreeSet<i32>,
+        at: OffsetAt,
+    ) -> Result<BTreeMap<i32, i64>, EngineError> {
+        let what = format!("the offsets of topic {topic}");
+        self.retry(&what, || self.list_offsets(topic, at, Some(partitions))).await
     }
 
     /// The offsets that a group has committed for a topic; partitions without one are left out.
@@ -98,10 +113,17 @@ impl Client {
         Ok(info)
     }
 
-    /// Asks the leader of each partition (KIP-79).
-    async fn list_offsets(&self, topic: &str, at: OffsetAt) -> Result<BTreeMap<i32, i64>, EngineError> {
+    /// Asks the leader of each partition, or of each of `only` (KIP-79).
+    async fn list_offsets(
+        &self,
+        topic: &str,
+        at: OffsetAt,
+        only: Option<&BTreeSet<i32>>,
+    ) -> Result<BTreeMap<i32, i64>, EngineError> {
         let mut by_leader: BTreeMap<i32, Vec<(i32, Leader)>> = BTreeMap::new();
-        for (partition, leader) in self.cluster().topic(topic).await?.partitions {
+        let mut partitions = self.cluster().topic(topic).await?.partitions;
+        partitions.retain(|partition, _| only.is_none_or(|only| only.contains(partition)));
+        for (partition, leader) in partitions {
             by_leader.entry(leader.broker).or_default().push((partition, leader));
         }
         let asking = by_leader.into_iter().map(|(broker, partitions)| async move {
@@ -157,4 +179,24 @@ fn group_id(group: &str) -> GroupId {
 
 fn member(member: &str, client: &str, host: &str) -> MemberInfo {
     MemberInfo { member: member.to_owned(), client: client.to_owned(), host: host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::native::testing::embedded;
+
+    #[tokio::test]
+    async fn a_partition_without_a_leader_delays_none_but_itself() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 2, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        client.cluster().metadata("t").await.unwrap();
+        client.cluster().unseat("t", 1);
+        let only = |partition| BTreeSet::from([partition]);
+        let found = client.list_offsets("t", OffsetAt::Earliest, Some(&only(0))).await;
+        assert_eq!(found.unwrap(), BTreeMap::from([(0, 0)]));
+        let error = client.list_offsets("t", OffsetAt::Earliest, Some(&only(1))).await.unwrap_err();
+        assert_eq!((error.kind, error.partition), (ErrorKind::Retriable, Some(TopicPartition::new("t", 1))));
+    }
 }

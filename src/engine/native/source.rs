@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use crate::{
         batch::{PartitionBatch, TopicPartition},
+        broker::{ApiKey, Fault, FaultAction},
         budget::{Budget, Permit},
         engine::{Assignment, OffsetReset, native::testing::embedded},
     };
@@ -165,19 +166,22 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_assignment_comes_before_its_batches_however_late_it_comes() {
-        let (broker, settings) = embedded().await;
-        broker.create_topic("t", 1, &[]).unwrap();
-        let client = Client::connect(&settings).await.unwrap();
-        let source_settings = SourceSettings {
+    fn source_settings() -> SourceSettings {
+        SourceSettings {
             topic: "t".into(),
             group: "g".to_owned(),
             offset_reset: OffsetReset::Earliest,
             budget: Budget::new(1 << 20),
             revoke_timeout: Duration::from_secs(1),
-        };
-        let mut source = NativeSource::new(&client, &settings, source_settings).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_assignment_comes_before_its_batches_however_late_it_comes() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
         let (event, events) = mpsc::channel(1);
         let (batch, batches) = mpsc::channel(1);
         let _open = event.clone();
@@ -209,5 +213,43 @@ mod tests {
             assert!(matches!(first, Poll::Ready(Ok(SourceEvent::Assigned(_)))), "{first:?}");
         }
         assert!(matches!(source.next(true).await, Ok(SourceEvent::Batch(_))));
+    }
+
+    #[tokio::test]
+    async fn an_old_generation_leaves_no_ghost_in_the_group() {
+        const ILLEGAL_GENERATION: i16 = 22;
+        let (broker, mut settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        settings.properties.insert("heartbeat.interval.ms".to_owned(), "50".to_owned());
+        let client = Client::connect(&settings).await.unwrap();
+        broker.inject(Fault::once(ApiKey::SyncGroup, FaultAction::Error(ILLEGAL_GENERATION)));
+        let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
+        let limit = Duration::from_secs(20);
+        let assigned = timeout(limit, source.next(true)).await.expect("no ghost is waited for");
+        assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
+        let before = client.group("g").await.unwrap().members;
+
+        broker.inject(Fault::once(ApiKey::Heartbeat, FaultAction::Error(ILLEGAL_GENERATION)));
+        let lost = timeout(limit, source.next(true)).await.unwrap();
+        assert!(matches!(lost, Ok(SourceEvent::Lost(_))), "{lost:?}");
+        let again = timeout(limit, source.next(true)).await.expect("no ghost is waited for");
+        assert!(matches!(again, Ok(SourceEvent::Assigned(_))), "{again:?}");
+        assert_eq!(client.group("g").await.unwrap().members, before);
+        assert_eq!(before.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_member_that_the_group_forgot_joins_as_a_new_one() {
+        const UNKNOWN_MEMBER_ID: i16 = 25;
+        let (broker, mut settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        settings.properties.insert("heartbeat.interval.ms".to_owned(), "50".to_owned());
+        // The broker waits that long for the member that it had let in.
+        settings.properties.insert("session.timeout.ms".to_owned(), "1000".to_owned());
+        let client = Client::connect(&settings).await.unwrap();
+        broker.inject(Fault::once(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID)).after(1));
+        let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
+        let assigned = timeout(Duration::from_secs(20), source.next(true)).await.unwrap();
+        assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
     }
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
-    Digest, ErrorClass, Kernel, TransformKind,
+    Digest, ErrorClass, Kernel, Output, Transform, TransformKind, ValueError, Values,
     locate::{Located, locate},
     name_event::{NameEvent, Rewriter},
 };
@@ -68,6 +68,26 @@ fn simple_answer(value: &[u8]) -> String {
         Ok(output) => format!("{{\"output_b64\":\"{}\"}}", BASE64_STANDARD.encode(output)),
         Err(class) => format!("{{\"error\":\"{class}\"}}"),
     }
+}
+
+#[test]
+fn a_value_that_a_transform_leaves_out_is_a_failure_and_no_tombstone() {
+    struct Sloppy;
+    impl Transform for Sloppy {
+        fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+            for (index, value) in values.iter().filter(|(index, _)| index % 2 == 1) {
+                match index {
+                    3 => out.fail(index, ValueError::new(ErrorClass::Type, "three")),
+                    _ => out.write(index, &[value]),
+                }
+            }
+        }
+    }
+    let kind = TransformKind::Custom(Arc::new(|| Box::new(Sloppy)));
+    let values = [b"a", b"b", b"c", b"d", b"e"].map(|value| value.to_vec());
+    let (left_out, written) = ("{\"error\":\"other\"}", "{\"output_b64\":\"Yg==\"}");
+    let expected = [left_out, written, left_out, "{\"error\":\"type\"}", left_out];
+    assert_eq!(batch_answers(&kind, &values), expected);
 }
 
 proptest! {

@@ -1,13 +1,11 @@
 //! Puts a position right that the log does not have, or no longer has (KIP-320).
 
-use std::collections::BTreeSet;
-
 use kafka_protocol::{
     messages::{
-        BrokerId, OffsetForLeaderEpochRequest,
+        ApiKey, BrokerId, OffsetForLeaderEpochRequest,
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
     },
-    protocol::StrBytes,
+    protocol::{StrBytes, VersionRange},
 };
 
 use super::Shared;
@@ -63,12 +61,11 @@ pub(super) async fn truncated(
     epoch: i32,
     leader: Leader,
 ) -> Result<Verdict, EngineError> {
-    let Some(end) = end_of_epoch(shared.client.cluster(), partition, epoch, leader).await? else {
-        return Ok(Verdict::Stay);
+    let end = match end_of_epoch(shared.client.cluster(), partition, epoch, leader).await? {
+        EpochEnd::At(end) if end < position => end,
+        EpochEnd::At(_) | EpochEnd::Unasked => return Ok(Verdict::Stay),
+        EpochEnd::Unknown => return out_of_range(shared, partition, position).await,
     };
-    if end >= position {
-        return Ok(Verdict::Stay);
-    }
     let text = format!("the log was truncated to offset {end} by an unclean leader election");
     if shared.offset_reset == OffsetReset::None {
         return Err(EngineError::new(ErrorKind::Fatal, text).at_offset(partition, position));
@@ -77,13 +74,23 @@ pub(super) async fn truncated(
     Ok(Verdict::Back(end))
 }
 
-/// The end offset of `epoch` in the leader's log; `None` where the broker cannot tell.
+/// Where an epoch ends in a leader's log.
+enum EpochEnd {
+    /// At this offset.
+    At(i64),
+    /// The log has nothing of it.
+    Unknown,
+    /// The broker does not let clients ask.
+    Unasked,
+}
+
+/// The end of `epoch` in the leader's log.
 async fn end_of_epoch(
     cluster: &Cluster,
     partition: &TopicPartition,
     epoch: i32,
     leader: Leader,
-) -> Result<Option<i64>, EngineError> {
+) -> Result<EpochEnd, EngineError> {
     let asked = OffsetForLeaderPartition::default()
         .with_partition(partition.partition)
         .with_current_leader_epoch(leader.epoch)
@@ -94,13 +101,22 @@ async fn end_of_epoch(
     let request =
         OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
     let connection = cluster.connection(leader.broker, Lane::Control).await?;
+    if !lets_clients_ask(connection.offered(ApiKey::OffsetForLeaderEpoch)) {
+        return Ok(EpochEnd::Unasked);
+    }
     let response = connection.call(request).await?;
-    let Some(answer) = response.topics.first().and_then(|topic| topic.partitions.first()) else {
-        return Ok(None);
-    };
     let what = "asking for the end of a leader's epoch";
+    let answer = response.topics.first().and_then(|topic| topic.partitions.first());
+    let answer = answer.ok_or_else(|| {
+        EngineError::new(ErrorKind::Retriable, format!("{what}: the answer is empty")).at(partition)
+    })?;
     check(answer.error_code).map_err(|error| cluster.failed(error, what, None).at(partition))?;
-    Ok((answer.end_offset >= 0).then_some(answer.end_offset))
+    Ok(if answer.end_offset >= 0 { EpochEnd::At(answer.end_offset) } else { EpochEnd::Unknown })
+}
+
+/// Before version 3 of the request, only brokers may ask (KIP-320).
+fn lets_clients_ask(offered: Option<VersionRange>) -> bool {
+    offered.is_some_and(|versions| versions.max >= 3)
 }
 
 /// Ends an assignment whose records are gone and begins a new one, so that what follows has
@@ -111,10 +127,101 @@ pub(super) async fn begin_again(
     generation: Generation,
     position: i64,
 ) -> Option<Generation> {
-    let renewed = shared.assignments.renew(partition, generation)?;
-    let lost = BTreeSet::from([partition.clone()]);
-    let _ = shared.events.send(Ok(SourceEvent::Lost(lost.into_iter().collect()))).await;
-    let assignment = Assignment { partition: partition.clone(), generation: renewed, position };
-    let _ = shared.events.send(Ok(SourceEvent::Assigned(vec![assignment]))).await;
-    Some(renewed)
+    // With room for both events first, nothing that the member says can come between.
+    let mut room = shared.events.reserve_many(2).await.ok()?;
+    let mut tell = |event| room.next().expect("there is room for two").send(Ok(event));
+    shared.assignments.renew(partition, generation, |generation| {
+        let partition = partition.clone();
+        tell(SourceEvent::Lost(vec![partition.clone()]));
+        tell(SourceEvent::Assigned(vec![Assignment { partition, generation, position }]));
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, future::ready, pin::pin, sync::Arc};
+
+    use tokio::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::{
+        broker::Broker,
+        budget::Budget,
+        engine::native::{Client, Isolation, NativeSettings, fetch::FetchShape, testing::embedded},
+    };
+
+    /// A partition `t-0` that is being read, and what the consumer of events is told.
+    struct Reading {
+        _broker: Broker,
+        shared: Shared,
+        told: Receiver<Result<SourceEvent, EngineError>>,
+        partition: TopicPartition,
+        generation: Generation,
+    }
+
+    async fn reading() -> Reading {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        let (events, told) = channel(2);
+        let shared = Shared {
+            client: Client::connect(&settings).await.unwrap(),
+            shape: FetchShape::new(&NativeSettings::default().fetch, Isolation::ReadCommitted),
+            offset_reset: OffsetReset::Earliest,
+            budget: Budget::new(1 << 20),
+            assignments: Arc::default(),
+            events,
+        };
+        let partition = TopicPartition::new("t", 0);
+        let generation = shared.assignments.add(&partition);
+        Reading { _broker: broker, shared, told, partition, generation }
+    }
+
+    #[tokio::test]
+    async fn an_assignment_ends_before_it_begins_again() {
+        let mut reading = reading().await;
+        let renewed = begin_again(&reading.shared, &reading.partition, reading.generation, 5).await.unwrap();
+        assert!(reading.shared.assignments.is_reading(&reading.partition, renewed));
+        assert!(matches!(reading.told.recv().await, Some(Ok(SourceEvent::Lost(_)))));
+        let Some(Ok(SourceEvent::Assigned(assigned))) = reading.told.recv().await else { panic!() };
+        assert_eq!((assigned[0].generation, assigned[0].position), (renewed, 5));
+    }
+
+    #[tokio::test]
+    async fn what_is_revoked_before_it_can_be_told_does_not_begin_again() {
+        let Reading { _broker, shared, mut told, partition, generation } = reading().await;
+        for _ in 0..2 {
+            shared.events.try_send(Ok(SourceEvent::Assigned(Vec::new()))).unwrap();
+        }
+        let mut renewed = pin!(begin_again(&shared, &partition, generation, 5));
+        tokio::select! {
+            biased;
+            _ = &mut renewed => panic!("there is no room to tell anything"),
+            () = ready(()) => {}
+        }
+        shared.assignments.stop_reading(&BTreeSet::from([partition.clone()]));
+        assert!(told.recv().await.is_some() && told.recv().await.is_some());
+        assert_eq!(renewed.await, None);
+        assert!(told.try_recv().is_err(), "whoever is told to let go is told nothing after it");
+    }
+
+    #[test]
+    fn a_broker_that_does_not_let_clients_ask_is_not_asked() {
+        let offered = |max| lets_clients_ask(Some(VersionRange { min: 0, max }));
+        assert_eq!((offered(2), offered(3), offered(4)), (false, true, true));
+        assert!(!lets_clients_ask(None));
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_the_leader_does_not_know_starts_by_policy() {
+        let mut reading = reading().await;
+        let leader = reading.shared.client.cluster().leader(&reading.partition).await.unwrap();
+        let unknown = leader.epoch + 7;
+        let verdict = truncated(&reading.shared, &reading.partition, 3, unknown, leader).await;
+        assert!(matches!(verdict, Ok(Verdict::Back(0))), "{verdict:?}");
+        let verdict = truncated(&reading.shared, &reading.partition, 0, leader.epoch, leader).await;
+        assert!(matches!(verdict, Ok(Verdict::Stay)), "{verdict:?}");
+        reading.shared.offset_reset = OffsetReset::None;
+        let error = truncated(&reading.shared, &reading.partition, 3, unknown, leader).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
+    }
 }

@@ -50,17 +50,21 @@ struct Held {
 impl Assignments {
     /// Holds a partition under a new number, greater than all before.
     pub fn add(&self, partition: &TopicPartition) -> Generation {
-        let mut inner = self.lock();
-        inner.last += 1;
-        let generation = Generation(inner.last);
-        let held = Held { generation, is_reading: true, committed: -1 };
-        inner.held.insert(partition.clone(), held);
-        generation
+        self.lock().add(partition)
     }
 
-    /// Gives a partition a new number, unless `generation` is not being read any more.
-    pub fn renew(&self, partition: &TopicPartition, generation: Generation) -> Option<Generation> {
-        self.is_reading(partition, generation).then(|| self.add(partition))
+    /// Gives a partition a new number, unless `generation` is not being read any more. `tell` is
+    /// called before anybody can stop or remove the partition, so what it says comes before theirs.
+    pub fn renew(
+        &self,
+        partition: &TopicPartition,
+        generation: Generation,
+        tell: impl FnOnce(Generation),
+    ) -> Option<Generation> {
+        let mut inner = self.lock();
+        let renewed = inner.is_reading(partition, generation).then(|| inner.add(partition))?;
+        tell(renewed);
+        Some(renewed)
     }
 
     /// Stops the intake of partitions; commits for them still count.
@@ -83,8 +87,7 @@ impl Assignments {
 
     /// Whether batches of this assignment still go to the consumer of events.
     pub fn is_reading(&self, partition: &TopicPartition, generation: Generation) -> bool {
-        let inner = self.lock();
-        inner.held.get(partition).is_some_and(|held| held.is_reading && held.generation == generation)
+        self.lock().is_reading(partition, generation)
     }
 
     /// Sets who this member is from now on.
@@ -122,6 +125,20 @@ impl Assignments {
     }
 }
 
+impl Inner {
+    fn add(&mut self, partition: &TopicPartition) -> Generation {
+        self.last += 1;
+        let generation = Generation(self.last);
+        let held = Held { generation, is_reading: true, committed: -1 };
+        self.held.insert(partition.clone(), held);
+        generation
+    }
+
+    fn is_reading(&self, partition: &TopicPartition, generation: Generation) -> bool {
+        self.held.get(partition).is_some_and(|held| held.is_reading && held.generation == generation)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +171,7 @@ mod tests {
         assert!(assignments.is_reading(&partition, generation));
         assignments.stop_reading(&all);
         assert!(!assignments.is_reading(&partition, generation));
-        assert_eq!(assignments.renew(&partition, generation), None);
+        assert_eq!(assignments.renew(&partition, generation, |_| panic!("it is revoked")), None);
         assert_eq!(assignments.committable(&[offset(&partition, generation, 1)]).1.len(), 1);
         assignments.remove(&all);
         assert_eq!(assignments.committable(&[offset(&partition, generation, 1)]).1, []);

@@ -201,7 +201,11 @@ impl Membership {
             match self.coordinator.join(&self.identity, &protocols, session, rebalance).await {
                 Ok(joined) => return Ok(joined),
                 Err(Refusal::JoinAs(member)) => self.identity.member = member,
-                Err(Refusal::Over(error)) => self.lose(&error.to_string()).await,
+                Err(Refusal::Over(error)) => {
+                    self.lose(&error.to_string()).await;
+                    // Nobody of this name: the coordinator gives a new one.
+                    self.identity.member.clear();
+                }
                 Err(Refusal::Fatal(error)) => return Err(error),
                 Err(Refusal::Rebalance) => sleep(self.backoff(1)).await,
                 Err(Refusal::Again(error)) => {
@@ -341,12 +345,13 @@ impl Membership {
         }
     }
 
-    /// Gives everything up without a commit, and is a stranger to the group from now on.
+    /// Gives everything up without a commit. The member keeps its id: should the coordinator still
+    /// know it, the group need not wait for a member that never comes back.
     pub(super) async fn lose(&mut self, reason: &str) {
         tracing::warn!(group = self.coordinator.group, reason, "lost the membership of the group");
         let partitions = std::mem::take(&mut self.owned);
         self.assignments.remove(&partitions);
-        self.identity = Identity::default();
+        self.identity.generation = Identity::default().generation;
         self.assignments.set_identity(self.identity.clone());
         if !partitions.is_empty() {
             self.fetcher.stop(partitions.clone()).await;

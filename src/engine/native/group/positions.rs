@@ -35,12 +35,11 @@ pub(super) async fn positions(
     for failures in 1.. {
         let attempt = async {
             let mut positions = committed(coordinator, partitions).await?;
-            for partition in partitions {
-                if !positions.contains_key(partition) {
-                    let position = reset_position(client, partition, reset).await?;
-                    tracing::info!(%partition, position, "no committed offset, starting by policy");
-                    positions.insert(partition.clone(), position);
-                }
+            let without: BTreeSet<_> =
+                partitions.iter().filter(|partition| !positions.contains_key(*partition)).cloned().collect();
+            for (partition, position) in reset_positions(client, &without, reset).await? {
+                tracing::info!(%partition, position, "no committed offset, starting by policy");
+                positions.insert(partition, position);
             }
             Ok(positions)
         };
@@ -67,18 +66,36 @@ pub(in crate::engine::native) async fn reset_position(
     partition: &TopicPartition,
     reset: OffsetReset,
 ) -> Result<i64, EngineError> {
+    let found = reset_positions(client, &BTreeSet::from([partition.clone()]), reset).await?;
+    Ok(found[partition])
+}
+
+/// Where the policy starts partitions without a usable offset. The leaders of others are not asked.
+async fn reset_positions(
+    client: &Client,
+    partitions: &BTreeSet<TopicPartition>,
+    reset: OffsetReset,
+) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
+    let Some(first) = partitions.first() else { return Ok(BTreeMap::new()) };
     let at = match reset {
         OffsetReset::Earliest => OffsetAt::Earliest,
         OffsetReset::Latest => OffsetAt::Latest,
         OffsetReset::None => {
             let text = "there is no usable committed offset, and auto.offset.reset is none";
-            return Err(EngineError::new(ErrorKind::Fatal, text).at(partition));
+            return Err(EngineError::new(ErrorKind::Fatal, text).at(first));
         }
     };
-    let offsets = client.offsets(&partition.topic, at).await?;
-    offsets.get(&partition.partition).copied().ok_or_else(|| {
-        EngineError::new(ErrorKind::Retriable, "the cluster does not know the partition").at(partition)
-    })
+    // A group's member reads one topic.
+    let numbers = partitions.iter().map(|partition| partition.partition).collect();
+    let offsets = client.offsets_of(&first.topic, &numbers, at).await?;
+    let position = |partition: &TopicPartition| match offsets.get(&partition.partition) {
+        Some(offset) => Ok((partition.clone(), *offset)),
+        None => {
+            let text = "the cluster does not know the partition";
+            Err(EngineError::new(ErrorKind::Retriable, text).at(partition))
+        }
+    };
+    partitions.iter().map(position).collect()
 }
 
 /// The committed offsets; waits for transactions that are about to commit some (KIP-447).
