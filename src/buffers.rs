@@ -106,7 +106,7 @@ impl Drop for Buffer {
         // Only what `with_room` made: other sizes would fit no one.
         if !self.memory.is_empty() && self.memory.len().is_multiple_of(GRAIN) {
             let too_much = idle().keep(std::mem::take(&mut self.memory));
-            // Freeing can take as long as making a system call does, so not under the lock.
+            // Freeing may be a system call, so not under the lock.
             drop(too_much);
         }
     }

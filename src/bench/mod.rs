@@ -145,13 +145,10 @@ pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), E
     if let Some(folder) = &config.args.output {
         writable(folder).map_err(|error| BenchError::Output { folder: folder.clone(), error })?;
     }
-    let (stop, mut stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     run::signals::drain_on_signal(stop);
-    let results = measure::all(config, &matrix::plan(&config.args, &peers), async move {
-        // The sender outlives this: it is the signal handler's.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    })
-    .await?;
+    let stop = run::signals::asked_to_stop(stopped);
+    let results = measure::all(config, &matrix::plan(&config.args, &peers), stop).await?;
     if let Some(folder) = &config.args.output {
         results.save(folder)?;
     }

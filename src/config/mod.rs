@@ -87,7 +87,7 @@ impl Config {
     /// How the native engine reaches the cluster, which prepares topics and reads offsets for every
     /// engine: without the properties that only the engine of this configuration knows.
     pub fn native_client(&self) -> ClientSettings {
-        ClientSettings { properties: properties::native(self.engine, &self.client), ..self.client.clone() }
+        properties::native(self.engine, self.client.clone())
     }
 
     fn read(settings: &mut Settings) -> Config {

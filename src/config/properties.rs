@@ -172,15 +172,16 @@ pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Setti
 /// configuration is one for librdkafka, what only that knows is left out.
 pub(super) fn native_client(settings: &mut Settings) -> ClientSettings {
     let engine = settings.choice(Section::Run, "engine").unwrap_or_default();
-    let client = client(settings, engine);
-    ClientSettings { properties: native(engine, &client), ..client }
+    native(engine, client(settings, engine))
 }
 
-/// The properties with which the native engine prepares topics and reads offsets beside `engine`.
-pub(super) fn native(engine: EngineKind, client: &ClientSettings) -> BTreeMap<String, String> {
+/// How the native engine reaches the cluster to prepare topics and read offsets beside `engine`.
+pub(super) fn native(engine: EngineKind, client: ClientSettings) -> ClientSettings {
     match engine {
-        EngineKind::Native => client.properties.clone(),
-        EngineKind::Librdkafka => NativeSettings::taken(&client.properties),
+        EngineKind::Native => client,
+        EngineKind::Librdkafka => {
+            ClientSettings { properties: NativeSettings::taken(&client.properties), ..client }
+        }
     }
 }
 
@@ -240,15 +241,18 @@ fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
 
 /// Asks the native engine again and again without what it refused, to find all that it refuses.
 fn check_native(mut properties: BTreeMap<String, String>, settings: &mut Settings) {
-    while let Err(error) = NativeSettings::from_properties(&properties) {
-        settings.reject(KAFKA, &error.key, error.message);
-        if properties.remove(&error.key).is_none() {
-            return;
+    let native = loop {
+        match NativeSettings::from_properties(&properties) {
+            Ok(native) => break native,
+            Err(error) => {
+                settings.reject(KAFKA, &error.key, error.message);
+                if properties.remove(&error.key).is_none() {
+                    return;
+                }
+            }
         }
-    }
-    if let Ok(native) = NativeSettings::from_properties(&properties)
-        && let Err(error) = native.check_files()
-    {
+    };
+    if let Err(error) = native.check_files() {
         settings.reject(KAFKA, &error.key, error.message);
     }
 }

@@ -134,7 +134,7 @@ impl Failure for GenerateError {
 /// # Errors
 /// As [`generate`], and when `out` does not take the output.
 pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<(), Ended> {
-    let (stop, mut stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     run::signals::drain_on_signal(stop);
     let client = native::Client::connect(&config.client).await?;
     let settings = &config.settings;
@@ -142,10 +142,7 @@ pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<()
         return Err(GenerateError::NoTopic { topic: settings.topic.clone() }.into());
     }
     let mut progress = Progress::new("generate", "events", settings.count);
-    let stop = async {
-        // The sender outlives this: it is the signal handler's.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
+    let stop = run::signals::asked_to_stop(stopped);
     let summary =
         generate(&client, &config.client, settings, stop, |events| progress.update(events, "")).await;
     progress.finish();

@@ -52,18 +52,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        delivery::{Delivered, Stopped},
         engine::SourceEvent,
-        mill::simulation::{self, PARTITIONS, World},
-        strategy::{Order, StrategyKind},
+        mill::{
+            simulation::{self, PARTITIONS, World},
+            tests::mill_with_assignments,
+        },
     };
 
     /// A mill that has everything assigned and is told to give it up.
     fn revoking() -> (Arc<Mutex<World>>, Mill<impl Source, impl Sink>, oneshot::Receiver<()>) {
-        let world = Arc::new(Mutex::new(World::new(1, 0)));
-        let settings = simulation::settings(StrategyKind::Serial, Order::Partition);
-        let mut mill = simulation::mill(&world, &settings);
-        mill.take(SourceEvent::Assigned(world.lock().unwrap().assign_all()));
+        let (world, mut mill, _) = mill_with_assignments();
         let (release, released) = oneshot::channel();
         mill.take(SourceEvent::Revoked { partitions: all(), release });
         (world, mill, released)
@@ -90,25 +88,5 @@ mod tests {
         mill.take(SourceEvent::Lost(all()));
         mill.release_settled();
         assert_eq!(mill.metrics.partitions_assigned.get(), 0);
-    }
-
-    #[test]
-    fn a_stopped_partition_counts_until_it_is_given_up() {
-        let world = Arc::new(Mutex::new(World::new(1, 0)));
-        let settings = simulation::settings(StrategyKind::Serial, Order::Partition);
-        let mut mill = simulation::mill(&world, &settings);
-        let assigned = world.lock().unwrap().assign_all();
-        let (partition, generation) = (assigned[0].partition.clone(), assigned[0].generation);
-        mill.take(SourceEvent::Assigned(assigned));
-        mill.health.beat();
-        let ticket = mill.offsets.begin(&mut simulation::batch(0, generation, 0, 1)).unwrap();
-        let (topic, reason) = ("letters".into(), String::new());
-        let stopped = Stopped { partition: partition.clone(), offset: 0, topic, reason };
-        mill.settle(Delivered::Stopped(ticket, stopped));
-        assert_eq!(mill.metrics.partitions_stopped.get(), 1);
-        assert!(mill.health.ready().is_err());
-        mill.take(SourceEvent::Lost(vec![partition]));
-        assert_eq!(mill.metrics.partitions_stopped.get(), 0);
-        assert_eq!(mill.health.ready(), Ok(()));
     }
 }

@@ -20,7 +20,6 @@ use super::*;
 use crate::{
     backoff::Backoff,
     batch::{Generation, OutputBatch, Record, Span},
-    budget::Budget,
     dead_letter,
     engine::{Assignment, Receipt, Refusal},
     records::{self, Headers},
@@ -475,23 +474,4 @@ fn a_drain_finishes_what_is_under_way_and_repeats_nothing() {
         let letters: usize = world.letters.values().map(Vec::len).sum();
         assert_eq!(written + letters, (PARTITIONS as i64 * RECORDS) as usize, "{kind} {order}: duplicates");
     }
-}
-
-#[test]
-fn a_stopped_partition_counts_once_and_keeps_no_memory() {
-    let world = Arc::new(Mutex::new(World::new(1, 0)));
-    let mut mill = mill(&world, &settings(StrategyKind::Serial, Order::Partition));
-    let assignment = world.lock().unwrap().assign_all().remove(0);
-    mill.offsets.assign(&assignment);
-    let budget = Budget::new(1 << 20);
-    let under_way = [0, 1, 2].map(|offset| {
-        let mut batch = batch(0, assignment.generation, offset, offset + 1);
-        batch.permit = budget.try_acquire(1000).unwrap();
-        mill.offsets.begin(&mut batch).unwrap()
-    });
-    for (offset, ticket) in (0..).zip(under_way) {
-        let (partition, topic, reason) = (source(0), "letters".into(), String::new());
-        mill.settle(Delivered::Stopped(ticket, Stopped { partition, offset, topic, reason }));
-    }
-    assert_eq!((budget.used(), mill.metrics.partitions_stopped.get()), (0, 1));
 }

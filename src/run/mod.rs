@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use error::RunError;
 use goal::Goal;
+use signals::asked_to_stop;
 use tokio::sync::watch::{Receiver, channel};
 use tracing::{info, warn};
 
@@ -109,13 +110,6 @@ async fn prepare(config: &Config) -> Result<Prepared, RunError> {
         false => None,
     };
     Ok(Prepared { client, chunk_limit, goal })
-}
-
-/// Waits until `drain` turns true. Whoever drops its sender never asks.
-async fn asked_to_stop(mut drain: Receiver<bool>) {
-    if drain.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// Turns mills until one ends well: after an error that may pass, a new one with a new source and

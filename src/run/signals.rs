@@ -7,6 +7,13 @@ use tokio::{
 
 use crate::exit::Exit;
 
+/// Resolves when `stop` turns true; never when nobody can turn it any more.
+pub(crate) async fn asked_to_stop(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Turns `stop` to true at the first signal and ends the process at the second.
 pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
     // Now, not when the task first runs: no signal may slip in between.

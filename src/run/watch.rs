@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::goal::Goal;
+use super::{goal::Goal, signals::asked_to_stop};
 use crate::{
     budget::Budget,
     config::Config,
@@ -51,7 +51,7 @@ impl Watcher {
         let watching = tokio::spawn(async move {
             let mut ticks = interval(EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut asked = std::pin::pin!(asked_to_drain(drain));
+            let mut asked = std::pin::pin!(asked_to_stop(drain));
             loop {
                 tokio::select! {
                     () = &mut asked => {
@@ -74,13 +74,6 @@ impl Watcher {
     /// Turns true when the mill is to drain.
     pub(super) fn drain(&self) -> Receiver<bool> {
         self.drain.clone()
-    }
-}
-
-/// Resolves when `drain` turns true; never when nobody can turn it any more.
-async fn asked_to_drain(mut drain: Receiver<bool>) {
-    if drain.wait_for(|drain| *drain).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

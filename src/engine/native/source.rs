@@ -148,10 +148,22 @@ mod tests {
     use super::*;
     use crate::{
         batch::{PartitionBatch, TopicPartition},
-        broker::{ApiKey, Fault, FaultAction},
+        broker::{ApiKey, Broker, Fault, FaultAction},
         budget::{Budget, Permit},
         engine::{Assignment, OffsetReset, native::testing::embedded},
     };
+
+    /// The only member of a new group, whose coordinator makes a fault.
+    async fn joining(properties: &[(&str, &str)], fault: Fault) -> (Broker, Client, NativeSource) {
+        let (broker, mut settings) = embedded().await;
+        broker.create_topic("t", 1, &[]).unwrap();
+        let own = properties.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        settings.properties.extend(own);
+        let client = Client::connect(&settings).await.unwrap();
+        broker.inject(fault);
+        let source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
+        (broker, client, source)
+    }
 
     /// Calls its closure when nobody waits through it any more.
     struct OnDrop(Mutex<Box<dyn FnMut() + Send>>);
@@ -218,12 +230,8 @@ mod tests {
     #[tokio::test]
     async fn an_old_generation_leaves_no_ghost_in_the_group() {
         const ILLEGAL_GENERATION: i16 = 22;
-        let (broker, mut settings) = embedded().await;
-        broker.create_topic("t", 1, &[]).unwrap();
-        settings.properties.insert("heartbeat.interval.ms".to_owned(), "50".to_owned());
-        let client = Client::connect(&settings).await.unwrap();
-        broker.inject(Fault::once(ApiKey::SyncGroup, FaultAction::Error(ILLEGAL_GENERATION)));
-        let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
+        let fault = Fault::once(ApiKey::SyncGroup, FaultAction::Error(ILLEGAL_GENERATION));
+        let (broker, client, mut source) = joining(&[("heartbeat.interval.ms", "50")], fault).await;
         let limit = Duration::from_secs(20);
         let assigned = timeout(limit, source.next(true)).await.expect("no ghost is waited for");
         assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
@@ -241,14 +249,10 @@ mod tests {
     #[tokio::test]
     async fn a_member_that_the_group_forgot_joins_as_a_new_one() {
         const UNKNOWN_MEMBER_ID: i16 = 25;
-        let (broker, mut settings) = embedded().await;
-        broker.create_topic("t", 1, &[]).unwrap();
-        settings.properties.insert("heartbeat.interval.ms".to_owned(), "50".to_owned());
-        // The broker waits that long for the member that it had let in.
-        settings.properties.insert("session.timeout.ms".to_owned(), "1000".to_owned());
-        let client = Client::connect(&settings).await.unwrap();
-        broker.inject(Fault::once(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID)).after(1));
-        let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
+        let fault = Fault::once(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID)).after(1);
+        // The broker waits for a session for the member that it had let in.
+        let properties = [("heartbeat.interval.ms", "50"), ("session.timeout.ms", "1000")];
+        let (_broker, _client, mut source) = joining(&properties, fault).await;
         let assigned = timeout(Duration::from_secs(20), source.next(true)).await.unwrap();
         assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
     }

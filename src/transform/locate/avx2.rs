@@ -20,12 +20,12 @@ pub fn locate(buffer: &[u8], span: Span) -> Option<Located> {
         let [low, high] = [low, high].map(|half| special_characters(half.try_into().expect("a half")));
         u64::from(low) | u64::from(high) << WIDTH
     });
+    let if_quote = |at: usize| (value.get(at) == Some(&b'"')).then_some(at);
     let text_end = |start: usize| {
-        let mut at = start;
         if start < HEAD && head >> start != 0 {
-            at += (head >> start).trailing_zeros() as usize;
-            return (value.get(at) == Some(&b'"')).then_some(at);
+            return if_quote(start + (head >> start).trailing_zeros() as usize);
         }
+        let mut at = start;
         while at < value.len() {
             // What follows the value in the buffer may be looked at, but does not count.
             let special = match buffer[span.start() + at..].first_chunk() {
@@ -33,8 +33,7 @@ pub fn locate(buffer: &[u8], span: Span) -> Option<Located> {
                 None => special_characters(&padded(&value[at..])),
             };
             if special != 0 {
-                at += special.trailing_zeros() as usize;
-                return (value.get(at) == Some(&b'"')).then_some(at);
+                return if_quote(at + special.trailing_zeros() as usize);
             }
             at += WIDTH;
         }
