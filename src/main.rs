@@ -1,6 +1,6 @@
 //! The command line program.
 
-use std::{io, process::ExitCode};
+use std::{io, num::NonZero, process::ExitCode, thread};
 
 use tokio::runtime::{self, Runtime};
 use topicmill::{
@@ -35,7 +35,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             return runtime()?.block_on(demo::command(config, &mut io::stdout()));
         }
         Command::Run(args) => {
-            runtime()?.block_on(run::run(Config::for_run(&args)?))?;
+            network_runtime()?.block_on(run::run(Config::for_run(&args)?))?;
         }
         Command::Generate(args) => {
             let config = GenerateConfig::new(&args)?;
@@ -72,4 +72,11 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
 
 fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Half of the cores: transforms and compression have threads of their own, and fewer threads
+/// wake each other less often.
+fn network_runtime() -> io::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    runtime::Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
 }

@@ -10,6 +10,7 @@ use crate::{
     budget::Budget,
     cpu,
     engine::native::{Client, Isolation, OffsetAt, Reader},
+    generate::IN_FLIGHT,
 };
 
 /// The memory for batches while consuming.
@@ -57,11 +58,12 @@ pub async fn consume(client: &Client, source: &Source) -> Result<Ceiling, BenchE
 }
 
 /// Runs `generate` to `topic`, which exists, as a process of its own; it generates natural events
-/// in batches of its own choice.
+/// in batches of its own choice, with as many requests on their way as the protocol allows.
 ///
 /// # Errors
 /// When it fails.
 pub async fn produce(mut command: Command, topic: &str, events: u64) -> Result<Ceiling, BenchError> {
+    command.args(["-X", &format!("{IN_FLIGHT}=5")]);
     command.args(["--topic", topic, "--count", &events.to_string()]);
     let finished = Running::start("generate", command)?.finish(TURN_LIMIT).await?;
     // N events in S s: …

@@ -120,7 +120,9 @@ pub struct GenerateArgs {
     /// How many events to write [default: until ctrl+c].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<u64>,
-    /// How many events to write a second at most [default: as fast as the broker takes them].
+    /// How many events to write a second at most [default: as fast as the broker takes them, one
+    /// request at a time and partition, so that a transformer beside it can follow; more with
+    /// -X max.in.flight=5].
     #[arg(long, value_name = "N", value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Option<f64>,
     /// Where the random names start; the same seed gives the same events.

@@ -38,6 +38,9 @@ use crate::{
 /// The bytes that may be on their way and unacknowledged at most.
 const OUTSTANDING_BYTES_MAX: usize = 16 << 20;
 
+/// The property for the requests that may be on their way at once, here per partition.
+pub const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
+
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -169,8 +172,18 @@ pub async fn generate(
             settings.partitions
         }
     };
-    let sink = native::NativeSink::new(client, client_settings).await?;
+    let sink = native::NativeSink::new(client, &taking_turns(client_settings, settings.rate)).await?;
     into_sink(sink, settings, partitions, stop, progress).await
+}
+
+/// Without a rate, one request at a time and partition, unless the settings say otherwise: several
+/// would keep a broker's queue full, and a transformer beside it could not follow for ever.
+fn taking_turns(client: &ClientSettings, rate: Option<f64>) -> ClientSettings {
+    let mut client = client.clone();
+    if rate.is_none() {
+        client.properties.entry(IN_FLIGHT.into()).or_insert_with(|| "1".into());
+    }
+    client
 }
 
 /// As [`generate`], into `sink`, over the partitions `0..partitions`.

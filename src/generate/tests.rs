@@ -137,3 +137,16 @@ fn the_summary_says_it_all_in_a_line() {
     let line = "1000 events in 0.500 s: 2000 events/s, 0.1 MB/s, 10.000 CPU µs/event";
     assert_eq!(summary.to_string(), line);
 }
+
+#[test]
+fn only_a_generator_without_rate_sends_one_request_at_a_time() {
+    let client = |in_flight: Option<&str>| ClientSettings {
+        brokers: Vec::new(),
+        properties: in_flight.map(|value| (IN_FLIGHT.to_owned(), value.to_owned())).into_iter().collect(),
+        connect_timeout: Duration::from_secs(1),
+    };
+    let in_flight = |client: ClientSettings| client.properties.get(IN_FLIGHT).cloned();
+    assert_eq!(in_flight(taking_turns(&client(None), None)).as_deref(), Some("1"));
+    assert_eq!(in_flight(taking_turns(&client(Some("5")), None)).as_deref(), Some("5"));
+    assert_eq!(in_flight(taking_turns(&client(None), Some(1e5))), None);
+}
