@@ -58,9 +58,9 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shape { codec, partitions, value, batch } = self;
+        let Shape { codec, partitions, value, .. } = self;
         let plural = if *partitions == 1 { "" } else { "s" };
-        write!(f, "{codec}, {partitions} partition{plural}, {value} B, batches of {batch}")
+        write!(f, "{codec}, {partitions} partition{plural}, {value} B, batches of {}", self.batch_records())
     }
 }
 
@@ -245,6 +245,7 @@ mod tests {
     fn a_source_has_bounds() {
         let shape = Shape { value: 1000, ..Shape::BASE };
         assert_eq!(shape.batch_records(), 800);
+        assert_eq!(shape.to_string(), "none, 1 partition, 1000 B, batches of 800");
         assert!(!shape.is_natural() && Shape::BASE.is_natural());
         let small = Shape { batch: 10, ..Shape::BASE };
         assert_eq!((small.events(5_000_000), small.events(7)), (1_000_000, 7));

@@ -45,6 +45,8 @@ pub(super) struct Start {
     pub partition: TopicPartition,
     pub generation: Generation,
     pub position: i64,
+    /// The leader epoch of the record before the position; -1 when unknown (KIP-320).
+    pub epoch: i32,
 }
 
 /// What all parts of the fetcher share.
@@ -240,7 +242,7 @@ impl Fetcher {
                 if let Some(generation) =
                     reposition::begin_again(&self.shared, &partition, generation, position).await
                 {
-                    self.table.add(Start { partition, generation, position });
+                    self.table.add(Start { partition, generation, position, epoch: -1 });
                 }
             }
         }

@@ -154,7 +154,7 @@ pub(super) async fn fetch(
     let mut answers = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         let answer = match response.partition(&wanted.partition) {
-            Some(data) => read(shared.client.cluster(), &wanted, data, &mut found),
+            Some(data) => read(shared, &wanted, data, &mut found),
             // A response that is full may leave partitions out.
             None => Answer::Data { next: wanted.position, epoch: -1 },
         };
@@ -176,17 +176,19 @@ fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
     FetchShape { max_bytes: max, max_partition_bytes: shape.max_partition_bytes.min(max), ..shape }
 }
 
-fn read(cluster: &Cluster, wanted: &Wanted, data: &PartitionData, found: &mut Vec<Part>) -> Answer {
+fn read(shared: &Shared, wanted: &Wanted, data: &PartitionData, found: &mut Vec<Part>) -> Answer {
     match check(data.error_code) {
         Ok(()) => {}
         Err(error) if error.0 == ResponseError::OffsetOutOfRange => return Answer::OutOfRange,
-        Err(error) => return Answer::Failed(cluster.failed(error, "fetching", None)),
+        Err(error) => return Answer::Failed(shared.client.cluster().failed(error, "fetching", None)),
     }
     let Some(bytes) = data.records.as_ref().filter(|bytes| !bytes.is_empty()) else {
         return Answer::Data { next: wanted.position, epoch: -1 };
     };
     let scanned = scan(bytes, wanted.position);
     if !scanned.bytes.is_empty() {
+        // Before the records go their way, at whose end they are committed.
+        shared.assignments.fetched(&wanted.partition, wanted.generation, wanted.position, scanned.epoch);
         let aborted = aborted(data);
         found.push(Part { wanted: wanted.clone(), bytes: scanned.bytes, aborted });
     }

@@ -34,7 +34,7 @@ pub(super) struct Slot {
     pub generation: Generation,
     /// The next offset to fetch.
     pub position: i64,
-    /// The epoch of the leader that appended the last batch read; -1 before (KIP-320).
+    /// The epoch of the leader that appended the last batch read; -1 when unknown (KIP-320).
     pub epoch: i32,
     /// The newest leader epoch for which the position is known to be good.
     pub checked_epoch: i32,
@@ -61,7 +61,7 @@ impl Table {
         let slot = Slot {
             generation: start.generation,
             position: start.position,
-            epoch: -1,
+            epoch: start.epoch,
             checked_epoch: -1,
             failures: 0,
             corruptions: 0,
@@ -204,7 +204,12 @@ mod tests {
         let all: Vec<_> = (0..partitions).map(|number| TopicPartition::new("t", number)).collect();
         let mut table = Table::default();
         for partition in &all {
-            table.add(Start { partition: partition.clone(), generation: Generation(1), position: 0 });
+            table.add(Start {
+                partition: partition.clone(),
+                generation: Generation(1),
+                position: 0,
+                epoch: -1,
+            });
         }
         assert_eq!(table.without_leader(Instant::now()).count(), all.len());
         for partition in &all {

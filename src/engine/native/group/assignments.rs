@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use super::epochs::Epochs;
 use crate::{
     batch::{Generation, TopicPartition},
     engine::Offset,
@@ -45,6 +46,15 @@ struct Held {
     is_reading: bool,
     /// The greatest offset that the coordinator agreed to, -1 before any.
     committed: i64,
+    epochs: Epochs,
+}
+
+/// An offset to commit, as the coordinator takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Commit {
+    pub offset: Offset,
+    /// The leader epoch of the record before the offset; -1 when unknown (KIP-320).
+    pub leader_epoch: i32,
 }
 
 impl Assignments {
@@ -97,26 +107,32 @@ impl Assignments {
 
     /// Who this member is, and those of `offsets` that it may commit: of an assignment that it
     /// still has, and not behind what is committed already.
-    pub fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Offset>) {
+    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Commit>) {
         let inner = self.lock();
-        let counts = |offset: &&Offset| {
-            inner
-                .held
-                .get(&offset.partition)
-                .is_some_and(|held| held.generation == offset.generation && held.committed < offset.next)
+        let commit = |offset: &Offset| {
+            let held = inner.held.get(&offset.partition)?;
+            let counts = held.generation == offset.generation && held.committed < offset.next;
+            let leader_epoch = held.epochs.before(offset.next);
+            counts.then(|| Commit { offset: offset.clone(), leader_epoch })
         };
-        (inner.identity.clone(), offsets.iter().filter(counts).cloned().collect())
+        (inner.identity.clone(), offsets.iter().filter_map(commit).collect())
     }
 
     /// Remembers what the coordinator agreed to.
-    pub fn committed(&self, offsets: &[Offset]) {
+    pub(super) fn committed(&self, commits: &[Commit]) {
         let mut inner = self.lock();
-        for offset in offsets {
-            if let Some(held) = inner.held.get_mut(&offset.partition)
-                && held.generation == offset.generation
-            {
+        for Commit { offset, .. } in commits {
+            if let Some(held) = inner.held(&offset.partition, offset.generation) {
                 held.committed = held.committed.max(offset.next);
+                held.epochs.committed(held.committed);
             }
+        }
+    }
+
+    /// Remembers the leader epoch of what was fetched from the offset `from` on.
+    pub fn fetched(&self, partition: &TopicPartition, generation: Generation, from: i64, epoch: i32) {
+        if let Some(held) = self.lock().held(partition, generation) {
+            held.epochs.fetched(from, epoch);
         }
     }
 
@@ -129,9 +145,13 @@ impl Inner {
     fn add(&mut self, partition: &TopicPartition) -> Generation {
         self.last += 1;
         let generation = Generation(self.last);
-        let held = Held { generation, is_reading: true, committed: -1 };
+        let held = Held { generation, is_reading: true, committed: -1, epochs: Epochs::default() };
         self.held.insert(partition.clone(), held);
         generation
+    }
+
+    fn held(&mut self, partition: &TopicPartition, generation: Generation) -> Option<&mut Held> {
+        self.held.get_mut(partition).filter(|held| held.generation == generation)
     }
 
     fn is_reading(&self, partition: &TopicPartition, generation: Generation) -> bool {
@@ -147,19 +167,38 @@ mod tests {
         Offset { partition: partition.clone(), generation, next }
     }
 
+    fn committable(assignments: &Assignments, offsets: &[Offset]) -> Vec<Offset> {
+        assignments.committable(offsets).1.into_iter().map(|commit| commit.offset).collect()
+    }
+
     #[test]
     fn only_the_current_assignment_commits_and_only_forwards() {
         let assignments = Assignments::default();
         let partition = TopicPartition::new("t", 0);
         let first = assignments.add(&partition);
-        assignments.committed(&[offset(&partition, first, 10)]);
+        assignments.committed(&[Commit { offset: offset(&partition, first, 10), leader_epoch: -1 }]);
         let asked = [offset(&partition, first, 10), offset(&partition, first, 11)];
-        assert_eq!(assignments.committable(&asked).1, asked[1..]);
+        assert_eq!(committable(&assignments, &asked), asked[1..]);
 
         let second = assignments.add(&partition);
         assert!(second > first);
-        assert_eq!(assignments.committable(&asked).1, []);
-        assert_eq!(assignments.committable(&[offset(&partition, second, 5)]).1.len(), 1);
+        assert_eq!(committable(&assignments, &asked), []);
+        assert_eq!(committable(&assignments, &[offset(&partition, second, 5)]).len(), 1);
+    }
+
+    #[test]
+    fn a_commit_has_the_epoch_that_was_read_under_its_assignment() {
+        let assignments = Assignments::default();
+        let partition = TopicPartition::new("t", 0);
+        let first = assignments.add(&partition);
+        assignments.fetched(&partition, first, 0, 3);
+        let epoch = |generation| {
+            assignments.committable(&[offset(&partition, generation, 5)]).1.remove(0).leader_epoch
+        };
+        assert_eq!(epoch(first), 3);
+        let second = assignments.add(&partition);
+        assignments.fetched(&partition, first, 0, 4);
+        assert_eq!(epoch(second), -1);
     }
 
     #[test]
@@ -172,8 +211,8 @@ mod tests {
         assignments.stop_reading(&all);
         assert!(!assignments.is_reading(&partition, generation));
         assert_eq!(assignments.renew(&partition, generation, |_| panic!("it is revoked")), None);
-        assert_eq!(assignments.committable(&[offset(&partition, generation, 1)]).1.len(), 1);
+        assert_eq!(committable(&assignments, &[offset(&partition, generation, 1)]).len(), 1);
         assignments.remove(&all);
-        assert_eq!(assignments.committable(&[offset(&partition, generation, 1)]).1, []);
+        assert_eq!(committable(&assignments, &[offset(&partition, generation, 1)]), []);
     }
 }

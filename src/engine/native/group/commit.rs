@@ -30,13 +30,13 @@ impl Committer {
         let deadline = Instant::now() + settings.api_timeout;
         let _turn = self.turn.lock().await;
         for failures in 1.. {
-            let (identity, offsets) = self.assignments.committable(&offsets);
-            if offsets.is_empty() {
+            let (identity, commits) = self.assignments.committable(&offsets);
+            if commits.is_empty() {
                 break;
             }
-            let error = match self.coordinator.commit(&identity, &offsets).await {
+            let error = match self.coordinator.commit(&identity, &commits).await {
                 Ok(()) => {
-                    self.assignments.committed(&offsets);
+                    self.assignments.committed(&commits);
                     break;
                 }
                 Err(Refusal::Fatal(error)) => return Err(error),

@@ -16,9 +16,9 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 
-use super::{Assignor, Identity};
+use super::{Assignor, Identity, assignments::Commit};
 use crate::engine::{
-    EngineError, ErrorKind, Offset,
+    EngineError, ErrorKind,
     native::{
         cluster::{Cluster, Lane},
         error::check,
@@ -129,12 +129,13 @@ impl Coordinator {
     }
 
     /// Commits offsets, all or, with an error, perhaps some.
-    pub async fn commit(&self, identity: &Identity, offsets: &[Offset]) -> Result<(), Refusal> {
+    pub async fn commit(&self, identity: &Identity, commits: &[Commit]) -> Result<(), Refusal> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-        for offset in offsets {
+        for Commit { offset, leader_epoch } in commits {
             let partition = OffsetCommitRequestPartition::default()
                 .with_partition_index(offset.partition.partition)
                 .with_committed_offset(offset.next)
+                .with_committed_leader_epoch(*leader_epoch)
                 .with_committed_metadata(Some(StrBytes::default()));
             let name = &*offset.partition.topic;
             match topics.iter_mut().find(|topic| topic.name.as_str() == name) {

@@ -12,7 +12,8 @@ use super::{
     Assignments, Assignor, Committer, Identity,
     coordinator::{Coordinator, Refusal},
     heart::{Heart, Pulse},
-    lead, positions,
+    lead,
+    positions::{self, Position},
     protocol::{decode_assignment, encode_subscription},
 };
 use crate::{
@@ -285,9 +286,9 @@ impl Membership {
         };
         let starts: Vec<Start> = positions
             .into_iter()
-            .map(|(partition, position)| {
+            .map(|(partition, Position { offset, leader_epoch })| {
                 let generation = self.assignments.add(&partition);
-                Start { partition, generation, position }
+                Start { partition, generation, position: offset, epoch: leader_epoch }
             })
             .collect();
         let assigned = starts.iter().map(|start| Assignment {

@@ -10,6 +10,7 @@ mod assignor;
 mod commit;
 mod consumer;
 mod coordinator;
+mod epochs;
 mod heart;
 mod lead;
 mod membership;

@@ -19,6 +19,14 @@ use crate::{
     },
 };
 
+/// Where to read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub offset: i64,
+    /// The leader epoch of the record before the offset; -1 when unknown (KIP-320).
+    pub leader_epoch: i32,
+}
+
 /// The position of each partition.
 ///
 /// # Errors
@@ -29,7 +37,7 @@ pub(super) async fn positions(
     coordinator: &Coordinator,
     partitions: &BTreeSet<TopicPartition>,
     reset: OffsetReset,
-) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
+) -> Result<BTreeMap<TopicPartition, Position>, EngineError> {
     let settings = &client.cluster().settings;
     let deadline = Instant::now() + settings.api_timeout;
     for failures in 1.. {
@@ -37,9 +45,9 @@ pub(super) async fn positions(
             let mut positions = committed(coordinator, partitions).await?;
             let without: BTreeSet<_> =
                 partitions.iter().filter(|partition| !positions.contains_key(*partition)).cloned().collect();
-            for (partition, position) in reset_positions(client, &without, reset).await? {
-                tracing::info!(%partition, position, "no committed offset, starting by policy");
-                positions.insert(partition, position);
+            for (partition, offset) in reset_positions(client, &without, reset).await? {
+                tracing::info!(%partition, position = offset, "no committed offset, starting by policy");
+                positions.insert(partition, Position { offset, leader_epoch: -1 });
             }
             Ok(positions)
         };
@@ -102,7 +110,7 @@ async fn reset_positions(
 async fn committed(
     coordinator: &Coordinator,
     partitions: &BTreeSet<TopicPartition>,
-) -> Result<BTreeMap<TopicPartition, i64>, Refusal> {
+) -> Result<BTreeMap<TopicPartition, Position>, Refusal> {
     let topic = |(name, partitions): (TopicName, Vec<i32>)| {
         OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(partitions)
     };
@@ -120,9 +128,118 @@ async fn committed(
             coordinator.agreed(partition.error_code, what)?;
             if partition.committed_offset >= 0 {
                 let place = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                committed.insert(place, partition.committed_offset);
+                let position = Position {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                };
+                committed.insert(place, position);
             }
         }
     }
     Ok(committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        batch::Generation,
+        broker::Broker,
+        budget::Budget,
+        engine::{
+            ClientSettings, Offset, Sink, Source, SourceEvent, SourceSettings,
+            native::{
+                NativeSink, NativeSource,
+                group::{Identity, assignments::Commit},
+                testing::{batch, embedded},
+            },
+        },
+    };
+
+    /// A topic of one partition, and the group that reads it.
+    struct Group {
+        _broker: Broker,
+        settings: ClientSettings,
+        client: Client,
+        coordinator: Coordinator,
+        partition: TopicPartition,
+    }
+
+    impl Group {
+        async fn new() -> Group {
+            let (broker, settings) = embedded().await;
+            broker.create_topic("t", 1, &[]).unwrap();
+            let client = Client::connect(&settings).await.unwrap();
+            let cluster = Arc::clone(client.cluster());
+            let coordinator = Coordinator { cluster, group: "g".to_owned(), instance: None };
+            let partition = TopicPartition::new("t", 0);
+            Group { _broker: broker, settings, client, coordinator, partition }
+        }
+
+        async fn commit(&self, next: i64, leader_epoch: i32) {
+            let offset =
+                Offset { partition: self.partition.clone(), generation: Generation::default(), next };
+            let commit = Commit { offset, leader_epoch };
+            self.coordinator.commit(&Identity::default(), &[commit]).await.unwrap();
+        }
+
+        async fn position(&self) -> (i64, i32) {
+            let all = BTreeSet::from([self.partition.clone()]);
+            let found = positions(&self.client, &self.coordinator, &all, OffsetReset::Earliest).await;
+            let found = found.unwrap()[&self.partition];
+            (found.offset, found.leader_epoch)
+        }
+
+        async fn source(&self) -> NativeSource {
+            let settings = SourceSettings {
+                topic: "t".into(),
+                group: "g".to_owned(),
+                offset_reset: OffsetReset::Earliest,
+                budget: Budget::new(1 << 20),
+                revoke_timeout: Duration::from_secs(1),
+            };
+            NativeSource::new(&self.client, &self.settings, settings).await.unwrap()
+        }
+    }
+
+    async fn next(source: &mut NativeSource) -> SourceEvent {
+        timeout(Duration::from_secs(20), source.next(true)).await.expect("something is told").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_committed_offset_comes_back_with_its_leader_epoch() {
+        let group = Group::new().await;
+        assert_eq!(group.position().await, (0, -1));
+        group.commit(5, 3).await;
+        assert_eq!(group.position().await, (5, 3));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_committed_with_the_epoch_of_its_batch() {
+        let group = Group::new().await;
+        let mut sink = NativeSink::new(&group.client, &group.settings).await.unwrap();
+        sink.send(batch(&group.partition, 3, 0)).await.unwrap();
+        let mut source = group.source().await;
+        assert!(matches!(next(&mut source).await, SourceEvent::Assigned(_)));
+        let SourceEvent::Batch(read) = next(&mut source).await else { panic!() };
+        let offset = Offset { partition: read.origin, generation: read.generation, next: read.next_offset };
+        source.commit(vec![offset]).await.unwrap();
+        assert_eq!(group.position().await, (3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_truncation_while_nobody_read_is_noticed() {
+        let group = Group::new().await;
+        // The log has no records of such an epoch.
+        group.commit(3, 7).await;
+        let mut source = group.source().await;
+        let SourceEvent::Assigned(first) = next(&mut source).await else { panic!() };
+        assert!(matches!(next(&mut source).await, SourceEvent::Lost(_)));
+        let SourceEvent::Assigned(second) = next(&mut source).await else { panic!() };
+        assert_eq!((first[0].position, second[0].position), (3, 0));
+    }
 }
