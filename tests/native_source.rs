@@ -376,21 +376,8 @@ async fn a_session_that_ends_loses_the_partitions_and_commits_nothing() {
     source.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_offset_that_the_log_does_not_have_follows_the_policy() {
-    let stage = Stage::new(1).await;
-    stage.produce(0, 0..10).await;
-    let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
-    read(&mut source, &mut seen, 10).await;
-    seen.held.get_mut(&stage.partition(0)).unwrap().1 = 77;
-    seen.commit(&source).await.unwrap();
-    source.close().await;
-
-    let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
-    read(&mut source, &mut seen, 10).await;
-    assert!(seen.read[&0].iter().copied().eq(0..10), "earliest begins again, as a new assignment");
-    source.close().await;
-
+/// A member with `auto.offset.reset` `none` ends at the offset 77.
+async fn ends_at_77_without_a_policy(stage: &Stage) {
     let mut source = stage.source_with(&[], OffsetReset::None).await;
     let error = loop {
         match in_time("the error", source.next(true)).await {
@@ -400,6 +387,47 @@ async fn an_offset_that_the_log_does_not_have_follows_the_policy() {
     };
     assert_eq!((error.kind, error.offset), (ErrorKind::Fatal, Some(77)));
     assert_eq!(error.partition, Some(stage.partition(0)));
+    source.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_that_the_log_does_not_have_follows_the_policy() {
+    let stage = Stage::new(1).await;
+    let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
+    let event = next(&mut source).await;
+    seen.take(&source, event).await;
+    // Nothing was read: the offset is committed without a leader epoch.
+    seen.held.get_mut(&stage.partition(0)).unwrap().1 = 77;
+    seen.commit(&source).await.unwrap();
+    source.close().await;
+    stage.produce(0, 0..10).await;
+
+    let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
+    read(&mut source, &mut seen, 10).await;
+    assert!(seen.read[&0].iter().copied().eq(0..10), "earliest begins again, as a new assignment");
+    source.close().await;
+    ends_at_77_without_a_policy(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_beyond_the_end_of_its_epoch_goes_on_where_that_ends() {
+    let stage = Stage::new(1).await;
+    stage.produce(0, 0..10).await;
+    let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
+    read(&mut source, &mut seen, 10).await;
+    seen.held.get_mut(&stage.partition(0)).unwrap().1 = 77;
+    seen.commit(&source).await.unwrap();
+    source.close().await;
+    ends_at_77_without_a_policy(&stage).await;
+
+    let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
+    while seen.held.get(&stage.partition(0)).is_none_or(|(_, position)| *position != 10) {
+        let event = next(&mut source).await;
+        seen.take(&source, event).await;
+    }
+    stage.produce(0, 10..20).await;
+    read(&mut source, &mut seen, 10).await;
+    assert!(seen.read[&0].iter().copied().eq(10..20));
     source.close().await;
 }
 
