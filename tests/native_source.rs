@@ -376,6 +376,13 @@ async fn a_session_that_ends_loses_the_partitions_and_commits_nothing() {
     source.close().await;
 }
 
+/// A member commits the offset 77, which the log does not have, and leaves.
+async fn leaves_at_77(stage: &Stage, source: NativeSource, mut seen: Seen) {
+    seen.held.get_mut(&stage.partition(0)).unwrap().1 = 77;
+    seen.commit(&source).await.unwrap();
+    source.close().await;
+}
+
 /// A member with `auto.offset.reset` `none` ends at the offset 77.
 async fn ends_at_77_without_a_policy(stage: &Stage) {
     let mut source = stage.source_with(&[], OffsetReset::None).await;
@@ -397,9 +404,7 @@ async fn an_offset_that_the_log_does_not_have_follows_the_policy() {
     let event = next(&mut source).await;
     seen.take(&source, event).await;
     // Nothing was read: the offset is committed without a leader epoch.
-    seen.held.get_mut(&stage.partition(0)).unwrap().1 = 77;
-    seen.commit(&source).await.unwrap();
-    source.close().await;
+    leaves_at_77(&stage, source, seen).await;
     stage.produce(0, 0..10).await;
 
     let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
@@ -415,9 +420,7 @@ async fn an_offset_beyond_the_end_of_its_epoch_goes_on_where_that_ends() {
     stage.produce(0, 0..10).await;
     let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());
     read(&mut source, &mut seen, 10).await;
-    seen.held.get_mut(&stage.partition(0)).unwrap().1 = 77;
-    seen.commit(&source).await.unwrap();
-    source.close().await;
+    leaves_at_77(&stage, source, seen).await;
     ends_at_77_without_a_policy(&stage).await;
 
     let (mut source, mut seen) = (stage.source(&[]).await, Seen::default());

@@ -149,8 +149,11 @@ mod tests {
     use crate::{
         batch::{PartitionBatch, TopicPartition},
         broker::{ApiKey, Broker, Fault, FaultAction},
-        budget::{Budget, Permit},
-        engine::{Assignment, OffsetReset, native::testing::embedded},
+        budget::Permit,
+        engine::{
+            Assignment,
+            native::testing::{embedded, source_settings},
+        },
     };
 
     /// The only member of a new group, whose coordinator makes a fault.
@@ -175,16 +178,6 @@ mod tests {
     impl Drop for OnDrop {
         fn drop(&mut self) {
             self.0.get_mut().unwrap()();
-        }
-    }
-
-    fn source_settings() -> SourceSettings {
-        SourceSettings {
-            topic: "t".into(),
-            group: "g".to_owned(),
-            offset_reset: OffsetReset::Earliest,
-            budget: Budget::new(1 << 20),
-            revoke_timeout: Duration::from_secs(1),
         }
     }
 

@@ -18,7 +18,8 @@ use super::{Client, cluster::Lane};
 use crate::{
     batch::{OutputBatch, TopicPartition},
     broker::{Broker, BrokerSettings},
-    engine::ClientSettings,
+    budget::Budget,
+    engine::{ClientSettings, OffsetReset, SourceSettings},
     records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, RecordWriter, walk},
 };
 
@@ -52,6 +53,17 @@ pub async fn embedded() -> (Broker, ClientSettings) {
 fn settings(broker: &str) -> ClientSettings {
     let properties = BTreeMap::from([("retry.backoff.ms".to_owned(), "20".to_owned())]);
     ClientSettings { brokers: vec![broker.to_owned()], properties, connect_timeout: Duration::from_secs(10) }
+}
+
+/// The member of the group `g` that reads the topic `t`.
+pub fn source_settings() -> SourceSettings {
+    SourceSettings {
+        topic: "t".into(),
+        group: "g".to_owned(),
+        offset_reset: OffsetReset::Earliest,
+        budget: Budget::new(1 << 20),
+        revoke_timeout: Duration::from_secs(1),
+    }
 }
 
 /// A topic's name that nobody else has.

@@ -149,13 +149,12 @@ mod tests {
     use crate::{
         batch::Generation,
         broker::Broker,
-        budget::Budget,
         engine::{
-            ClientSettings, Offset, Sink, Source, SourceEvent, SourceSettings,
+            ClientSettings, Offset, Sink, Source, SourceEvent,
             native::{
                 NativeSink, NativeSource,
                 group::{Identity, assignments::Commit},
-                testing::{batch, embedded},
+                testing::{batch, embedded, source_settings},
             },
         },
     };
@@ -195,14 +194,7 @@ mod tests {
         }
 
         async fn source(&self) -> NativeSource {
-            let settings = SourceSettings {
-                topic: "t".into(),
-                group: "g".to_owned(),
-                offset_reset: OffsetReset::Earliest,
-                budget: Budget::new(1 << 20),
-                revoke_timeout: Duration::from_secs(1),
-            };
-            NativeSource::new(&self.client, &self.settings, settings).await.unwrap()
+            NativeSource::new(&self.client, &self.settings, source_settings()).await.unwrap()
         }
     }
 
