@@ -86,7 +86,6 @@ fn read_safely(bytes: &Bytes) {
         let settings = AssembleSettings {
             read_committed,
             check_crc,
-            max_decompressed: 1 << 20,
             max_bytes: 1 << 16,
             ..AssembleSettings::default()
         };
