@@ -21,7 +21,9 @@ pub struct Assembled {
     pub records: Vec<Record>,
     /// The offset after the last one covered: where to read on.
     pub next_offset: i64,
-    /// How the wire batches are compressed that the records are of.
+    /// The leader epoch of the last wire batch covered (KIP-101); -1 where its format has none.
+    pub leader_epoch: i32,
+    /// How the records were compressed.
     pub compression: Compression,
     /// The memory in bytes that `buffer` takes besides the response: none where it is a part of it.
     pub memory: usize,
@@ -71,6 +73,7 @@ pub struct Assembler {
     at: usize,
     open: Option<Open>,
     next_offset: i64,
+    leader_epoch: i32,
     aborted: Aborted,
     read_committed: bool,
     check_crc: bool,
@@ -121,6 +124,7 @@ impl Assembler {
             at: 0,
             open: None,
             next_offset: from_offset,
+            leader_epoch: -1,
             aborted: Aborted::new(aborted),
             read_committed,
             check_crc,
@@ -196,6 +200,7 @@ impl Assembler {
             WireBatch::Message(_) => false,
         };
         if is_left_out || next_offset <= self.next_offset {
+            self.leader_epoch = batch.leader_epoch();
             self.pass(size, next_offset);
             return Ok(ControlFlow::Break(Advance::Done));
         }
@@ -208,6 +213,7 @@ impl Assembler {
         } else if kind != piece.kind || before + size > self.limits.max_bytes {
             return Ok(ControlFlow::Break(Advance::Full));
         }
+        self.leader_epoch = batch.leader_epoch();
         let state = match batch {
             WireBatch::Batch(header) if kind.is_copied => {
                 State::Packed(Packed::new(&header, self.wire(size), compression)?)
@@ -259,7 +265,8 @@ impl Assembler {
     fn finish(&self, piece: Piece) -> Assembled {
         let compression = piece.kind.compression;
         let (records, buffer, memory) = piece.finish(&self.bytes);
-        Assembled { buffer, records, next_offset: self.next_offset, compression, memory }
+        let Assembler { next_offset, leader_epoch, .. } = *self;
+        Assembled { buffer, records, next_offset, leader_epoch, compression, memory }
     }
 }
 
