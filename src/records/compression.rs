@@ -185,7 +185,9 @@ impl<B: AsRef<[u8]>> Read for Lz4Reader<B> {
                 return Ok(read);
             }
             let rest = self.0.take().map(FrameDecoder::into_inner);
-            self.0 = rest.filter(|rest| rest.position() < rest.get_ref().as_ref().len() as u64).map(FrameDecoder::new);
+            self.0 = rest
+                .filter(|rest| rest.position() < rest.get_ref().as_ref().len() as u64)
+                .map(FrameDecoder::new);
         }
         Ok(0)
     }

@@ -93,11 +93,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Decompresses `packed`, which is of the batch at `base_offset`.
-    pub(super) fn new(
-        packed: Bytes,
-        codec: Compression,
-        base_offset: i64,
-    ) -> Result<Stream, RecordsError> {
+    pub(super) fn new(packed: Bytes, codec: Compression, base_offset: i64) -> Result<Stream, RecordsError> {
         match codec.reader(packed) {
             Ok(reader) => Ok(Stream { reader, is_at_end: false, codec, base_offset }),
             Err(error) => Err(failed(base_offset, codec, &error)),
