@@ -27,7 +27,7 @@ use crate::{
     },
     metrics::Metrics,
     mill::{Ended, Mill, MillSettings, Observers},
-    strategy::StrategySettings,
+    strategy::{OnPanic, StrategySettings},
 };
 
 /// The part of the memory that output waiting for its acknowledgement may hold.
@@ -169,6 +169,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
             workers: config.workers,
             order: config.order,
             transform: config.transform.clone(),
+            on_panic: OnPanic::default(),
             chunk_limit,
         },
         routes: Routes {

@@ -63,3 +63,30 @@ impl FromStr for Order {
         ValueEnum::from_str(text, false)
     }
 }
+
+/// What becomes of a record that the transform panics on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnPanic {
+    /// The run ends and names it.
+    #[default]
+    Stop,
+    /// It is found, and becomes a dead letter of the class `panic`.
+    DeadLetter,
+}
+
+impl fmt::Display for OnPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnPanic::Stop => "stop",
+            OnPanic::DeadLetter => "dead-letter",
+        })
+    }
+}
+
+impl FromStr for OnPanic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnPanic, String> {
+        ValueEnum::from_str(text, false)
+    }
+}

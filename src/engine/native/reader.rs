@@ -12,7 +12,9 @@ use tokio::{
 use super::{
     Client,
     error::check,
-    fetch::{COST_PERCENT, FetchShape, Scanned, Wanted, aborted, ask, assemble_settings, cost, scan},
+    fetch::{
+        COST_PERCENT, FetchShape, Scanned, Wanted, aborted, ask, assemble_settings, hold, piece_cost, scan, tie,
+    },
 };
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
@@ -92,20 +94,21 @@ impl Reader {
     /// When the partition cannot be read: gone, corrupt, out of range, no answer in time.
     pub async fn next(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         loop {
-            if let Some(batch) = self.next_of_current()? {
+            if let Some(batch) = self.next_of_current().await? {
                 return Ok(Some(batch));
             }
             if self.position >= self.until {
                 return Ok(None);
             }
             if self.ahead.is_empty() {
-                let share = timeout(BUDGET_WAIT, self.budget.acquire(self.fetcher.cost())).await;
-                self.ask(self.position, share.unwrap_or_else(|_| Permit::none()));
+                let cost = self.fetcher.cost();
+                let share = timeout(BUDGET_WAIT, self.budget.acquire(cost)).await;
+                self.ask(self.position, share.unwrap_or_else(|_| self.budget.overdraw(cost)));
             }
             let Some(asked) = self.ahead.join_next().await else { continue };
             let text = |error| format!("reading: {error}");
             let asked = asked.map_err(|error| EngineError::new(ErrorKind::Fatal, text(error)))?;
-            let Some(Chunk { from, next, bytes, aborted, permit }) = asked? else {
+            let Some(Chunk { from, next, bytes, aborted, mut permit }) = asked? else {
                 self.position = self.until;
                 return Ok(None);
             };
@@ -115,14 +118,20 @@ impl Reader {
                 self.ask(next, share);
             }
             let settings = assemble_settings(self.fetcher.shape.isolation);
+            let response = Arc::new(hold(&self.budget, &mut permit, bytes.len()));
+            let bytes = tie(bytes, &response);
             self.current = Some((Assembler::new(bytes, from, aborted, settings), permit));
         }
     }
 
     /// The next batch of the response at hand, cut off at `until`.
-    fn next_of_current(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
+    async fn next_of_current(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         let partition = &self.fetcher.partition;
         while let Some((assembler, permit)) = self.current.as_mut().filter(|_| self.position < self.until) {
+            let ahead = match assembler.needs() {
+                Some(size) => share(&self.budget, permit, cost(size, size, 1)).await,
+                None => Permit::none(),
+            };
             let Some(piece) = assembler.next() else { break };
             let mut piece = piece.map_err(|error| {
                 let at = assembler.next_offset();
@@ -130,19 +139,22 @@ impl Reader {
             })?;
             self.position = piece.next_offset.min(self.until);
             piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));
-            if !piece.records.is_empty() {
-                let share = permit.split(cost(&piece));
-                let batch = PartitionBatch {
-                    origin: partition.clone(),
-                    assignment: AssignmentId::default(),
-                    next_offset: self.position,
-                    leader_epoch: piece.leader_epoch,
-                    compression: piece.compression,
-                    buffer: piece.buffer,
-                    records: piece.records,
-                };
-                return Ok(Some((batch, share)));
+            if piece.records.is_empty() {
+                // Batches of which nothing is wanted take their time, too.
+                yield_now().await;
+                continue;
             }
+            drop(ahead);
+            let batch = PartitionBatch {
+                origin: partition.clone(),
+                assignment: AssignmentId::default(),
+                next_offset: self.position,
+                leader_epoch: piece.leader_epoch,
+                compression: piece.compression,
+                buffer: piece.buffer,
+                records: piece.records,
+            };
+            return Ok(Some((batch, share)));
         }
         self.current = None;
         Ok(None)

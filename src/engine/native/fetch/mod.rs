@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(super) use deliver::{Delivered, cost, settings as assemble_settings};
+pub(super) use deliver::{Delivered, hold, piece_cost, settings as assemble_settings};
 use request::Answer;
 pub(super) use request::{COST_PERCENT, FetchShape, Wanted, aborted, ask};
 pub(super) use scan::{Scanned, scan};

@@ -43,7 +43,7 @@ pub(super) struct Slot {
     state: State,
     not_before: Option<Instant>,
     last_served: u64,
-    /// How much larger records are in memory than on the wire, in percent.
+    /// What records cost in memory beside what they are taken to, in percent.
     expansion: Arc<AtomicUsize>,
 }
 
