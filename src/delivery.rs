@@ -36,6 +36,8 @@ pub struct Routes {
     pub destination: Arc<str>,
     /// The topic of the records that failed.
     pub dead_letter: Arc<str>,
+    /// The consumer group, which dead letters name.
+    pub group: Arc<str>,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
     /// The bytes of output and dead letters that may wait for their acknowledgement before no more
@@ -190,7 +192,12 @@ impl<K: Sink> Delivery<K> {
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
         let letters = OutputBatch {
             destination: self.partition(&self.routes.dead_letter, &flight.job.batch),
-            chunks: dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit),
+            chunks: dead_letter::encode(
+                &flight.job.batch,
+                &flight.unsent,
+                &self.routes.group,
+                self.routes.chunk_limit,
+            ),
         };
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
