@@ -21,7 +21,7 @@ impl NativeSettings {
         let mut settings = NativeSettings::default();
         let mut security = Security::default();
         for (key, value) in properties {
-            let value = Value { key, text: value.trim() };
+            let value = Value { key, text: if is_secret(key) { value } else { value.trim() } };
             if !security.set(&value)? && !settings.set(&value)? {
                 return Err(PropertyError::new(key, unsupported(key)));
             }
@@ -154,6 +154,11 @@ impl NativeSettings {
 /// Whether a property says how connections are protected.
 fn protects(key: &str) -> bool {
     ["security.", "sasl.", "ssl.", "enable.ssl."].iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a property is taken as it is, blanks at its ends included.
+fn is_secret(key: &str) -> bool {
+    matches!(key, "sasl.password" | "sasl.oauthbearer.token" | "ssl.key.pem" | "ssl.key.password")
 }
 
 /// What is said of a property that is not taken.
