@@ -101,7 +101,7 @@ pub fn is_about_error(name: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        batch::{Generation, Record, Span},
+        batch::{AssignmentId, Record, Span},
         transform::ErrorClass,
     };
 
@@ -117,11 +117,11 @@ mod tests {
         };
         PartitionBatch {
             origin,
-            generation: Generation(1),
+            assignment: AssignmentId(1),
             next_offset: offset + 1,
             buffer: buffer.into(),
             records: vec![record],
-            permit: Default::default(),
+            ..PartitionBatch::default()
         }
     }
 
