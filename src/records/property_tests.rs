@@ -83,13 +83,8 @@ fn read(bytes: Bytes, from: i64) -> Result<Vec<(i64, Plain)>, RecordsError> {
 /// Reads `bytes` in every way and checks what has to hold of anything that is read.
 fn read_safely(bytes: &Bytes) {
     for (read_committed, check_crc) in [(true, true), (true, false), (false, false)] {
-        let settings = AssembleSettings {
-            read_committed,
-            check_crc,
-            max_decompressed: 1 << 20,
-            max_bytes: 1 << 16,
-            ..AssembleSettings::default()
-        };
+        let settings =
+            AssembleSettings { read_committed, check_crc, max_bytes: 1 << 16, ..AssembleSettings::default() };
         let aborted = vec![AbortedTransaction { producer_id: 5, first_offset: 0 }];
         let mut assembler = Assembler::new(bytes.clone(), 3, aborted, settings);
         let mut previous = 2;
