@@ -21,9 +21,9 @@ pub struct Assembled {
     pub records: Vec<Record>,
     /// The offset after the last one covered: where to read on.
     pub next_offset: i64,
-    /// The leader epoch of the last wire batch covered (KIP-101); -1 when unknown.
+    /// The leader epoch of the last wire batch covered (KIP-101); -1 where its format has none.
     pub leader_epoch: i32,
-    /// How the wire batches are compressed that the records are of.
+    /// How the records were compressed.
     pub compression: Compression,
     /// The memory in bytes that `buffer` takes besides the response: none where it is a part of it.
     pub memory: usize,
@@ -199,12 +199,8 @@ impl Assembler {
             }
             WireBatch::Message(_) => false,
         };
-        let leader_epoch = match &batch {
-            WireBatch::Batch(header) => header.leader_epoch,
-            WireBatch::Message(_) => -1,
-        };
         if is_left_out || next_offset <= self.next_offset {
-            self.leader_epoch = leader_epoch;
+            self.leader_epoch = batch.leader_epoch();
             self.pass(size, next_offset);
             return Ok(ControlFlow::Break(Advance::Done));
         }
@@ -217,6 +213,7 @@ impl Assembler {
         } else if kind != piece.kind || before + size > self.limits.max_bytes {
             return Ok(ControlFlow::Break(Advance::Full));
         }
+        self.leader_epoch = batch.leader_epoch();
         let state = match batch {
             WireBatch::Batch(header) if kind.is_copied => {
                 State::Packed(Packed::new(&header, self.wire(size), compression)?)
@@ -228,7 +225,6 @@ impl Assembler {
                 State::Wrapper(Box::new(wrapper))
             }
         };
-        self.leader_epoch = leader_epoch;
         Ok(ControlFlow::Continue(Open { kind, size, next_offset, state }))
     }
 
@@ -269,7 +265,7 @@ impl Assembler {
     fn finish(&self, piece: Piece) -> Assembled {
         let compression = piece.kind.compression;
         let (records, buffer, memory) = piece.finish(&self.bytes);
-        let (next_offset, leader_epoch) = (self.next_offset, self.leader_epoch);
+        let Assembler { next_offset, leader_epoch, .. } = *self;
         Assembled { buffer, records, next_offset, leader_epoch, compression, memory }
     }
 }
