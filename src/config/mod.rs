@@ -26,7 +26,8 @@ use crate::{
     cli::RunArgs,
     delivery::DeliveryKind,
     engine::{ClientSettings, EngineKind, OffsetReset},
-    strategy::{Order, StrategyKind},
+    mill::OnGap,
+    strategy::{OnPanic, Order, StrategyKind},
     transform::TransformKind,
 };
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub group: String,
     /// Where a partition without a committed offset starts.
     pub offset_reset: OffsetReset,
+    /// What to do when records were deleted before they were read.
+    pub on_gap: OnGap,
     /// The transform.
     pub transform: TransformKind,
     /// How the work is spread.
@@ -55,6 +58,8 @@ pub struct Config {
     pub order: Order,
     /// What is promised about each record.
     pub delivery: DeliveryKind,
+    /// What to do when the transform panics on a record.
+    pub on_panic: OnPanic,
     /// The engine that speaks to Kafka.
     pub engine: EngineKind,
     /// The memory in bytes that records may hold on their way.
@@ -65,6 +70,9 @@ pub struct Config {
     pub commit_interval: Duration,
     /// How long a stop may wait for what is on its way.
     pub drain_timeout: Duration,
+    /// How long the cluster may be away before the run fails, once it had started; `None` is for
+    /// ever.
+    pub give_up_after: Option<Duration>,
     /// Whether to stop at the end offsets of the start.
     pub until_caught_up: bool,
     /// Whether to create a missing destination or dead letter topic.
@@ -101,16 +109,19 @@ impl Config {
             destination: topics.destination,
             dead_letter: topics.dead_letter,
             offset_reset: rules::offset_reset(settings),
+            on_gap: rules::on_gap(settings),
             transform: rules::transform(settings),
             strategy,
             workers,
             order,
             delivery: rules::delivery(settings),
+            on_panic: rules::on_panic(settings),
             engine,
             memory: rules::memory(settings),
             retries: rules::retries(settings),
             commit_interval: rules::commit_interval(settings),
             drain_timeout: rules::drain_timeout(settings),
+            give_up_after: rules::give_up_after(settings),
             until_caught_up: rules::until_caught_up(settings),
             create_topics: rules::create_topics(settings),
             admin: rules::admin(settings),

@@ -87,7 +87,7 @@ const KNOWN: &[(&str, Takes)] = &[
     // Writing.
     ("acks", Text),
     ("batch.size", Integer),
-    ("compression.type", OneOf(&["none", "gzip", "snappy", "lz4", "zstd"])),
+    ("compression.type", OneOf(&["source", "none", "gzip", "snappy", "lz4", "zstd"])),
     ("compression.level", Integer),
     ("compression.gzip.level", Integer),
     ("compression.zstd.level", Integer),

@@ -10,7 +10,8 @@ use crate::{
     cli::TransformName,
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
-    strategy::{Order, StrategyKind},
+    mill::OnGap,
+    strategy::{OnPanic, Order, StrategyKind},
     transform::TransformKind,
 };
 
@@ -22,6 +23,9 @@ const MOST_WORKERS: i64 = 1024;
 
 /// The longest time that anything may be told to wait.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a run to the end waits for a cluster that is away.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// The three topics.
 pub(super) struct Topics {
@@ -82,6 +86,10 @@ pub(super) fn group(settings: &mut Settings, strategy: StrategyKind) -> String {
 
 pub(super) fn offset_reset(settings: &mut Settings) -> OffsetReset {
     settings.choice(Source, "auto_offset_reset").unwrap_or_default()
+}
+
+pub(super) fn on_gap(settings: &mut Settings) -> OnGap {
+    settings.choice(Source, "on_gap").unwrap_or_default()
 }
 
 pub(super) fn create_topics(settings: &mut Settings) -> bool {
@@ -158,6 +166,10 @@ pub(super) fn delivery(settings: &mut Settings) -> DeliveryKind {
     delivery
 }
 
+pub(super) fn on_panic(settings: &mut Settings) -> OnPanic {
+    settings.choice(Run, "on_panic").unwrap_or_default()
+}
+
 pub(super) fn engine(settings: &mut Settings) -> EngineKind {
     let engine = settings.choice(Run, "engine").unwrap_or_default();
     if engine == EngineKind::Librdkafka && !cfg!(feature = "librdkafka") {
@@ -198,10 +210,25 @@ pub(super) fn drain_timeout(settings: &mut Settings) -> Duration {
 /// A time of `[run]`: more than nothing and bounded.
 pub(super) fn timeout(settings: &mut Settings, key: &str, default: Duration) -> Duration {
     let timeout = settings.parsed(Run, key, super::units::parse_duration).unwrap_or(default);
+    bounded(settings, key, timeout);
+    timeout
+}
+
+fn bounded(settings: &mut Settings, key: &str, timeout: Duration) {
     if timeout.is_zero() || timeout > LONGEST {
         settings.reject(Run, key, "must be more than 0 and at most 24h");
     }
-    timeout
+}
+
+/// `None` waits for ever: what someone else waits for, a run to the end, is not left to do so
+/// unless it is asked for.
+pub(super) fn give_up_after(settings: &mut Settings) -> Option<Duration> {
+    let default = until_caught_up(settings).then_some(GIVE_UP_AFTER);
+    let limit = settings.parsed(Run, "give_up_after", parse_limit).unwrap_or(default);
+    if let Some(limit) = limit {
+        bounded(settings, "give_up_after", limit);
+    }
+    limit
 }
 
 pub(super) fn until_caught_up(settings: &mut Settings) -> bool {
@@ -245,6 +272,16 @@ fn parse_listen(text: &str) -> Result<Option<SocketAddr>, String> {
             .parse()
             .map(Some)
             .map_err(|_| "must be an address such as `127.0.0.1:9464`, or `off`".into()),
+    }
+}
+
+/// A duration, or `never`.
+fn parse_limit(text: &str) -> Result<Option<Duration>, String> {
+    match text.trim() {
+        "never" => Ok(None),
+        duration => super::units::parse_duration(duration)
+            .map(Some)
+            .map_err(|message| format!("{message}, or `never`")),
     }
 }
 
