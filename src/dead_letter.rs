@@ -84,7 +84,7 @@ fn headers(batch: &PartitionBatch, letter: &Letter) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::{
-        batch::{Generation, Record, Span},
+        batch::{AssignmentId, Record, Span},
         transform::ErrorClass,
     };
 
@@ -103,11 +103,11 @@ mod tests {
         };
         let batch = PartitionBatch {
             origin: TopicPartition::new("names", 5),
-            generation: Generation(1),
+            assignment: AssignmentId(1),
             next_offset: 78,
             buffer: buffer.into(),
             records: vec![record],
-            permit: Default::default(),
+            ..PartitionBatch::default()
         };
         let error = ValueError::new(ErrorClass::Eof, "ends at byte 4");
         let letters = [Letter { index: 0, stage: Stage::Transformation, error }];

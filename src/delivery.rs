@@ -133,7 +133,7 @@ impl<K: Sink> Delivery<K> {
     /// Sends the output of a batch and its dead letters.
     pub fn send(&mut self, product: Product) {
         let Product { job, transformed, .. } = product;
-        let output = self.output(&job.batch, transformed.chunks);
+        let output = written_to(&self.routes.destination, &job.batch, transformed.chunks);
         let letters: Vec<Letter> = transformed.failures.iter().map(letter).collect();
         let flight = Flight {
             unsent: letters.clone(),
@@ -188,10 +188,8 @@ impl<K: Sink> Delivery<K> {
 
     /// Sends output and the unsent dead letters of a flight.
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
-        let letters = OutputBatch {
-            destination: self.partition(&self.routes.dead_letter, &flight.job.batch),
-            chunks: dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit),
-        };
+        let letters = dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit);
+        let letters = written_to(&self.routes.dead_letter, &flight.job.batch, letters);
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
         self.waiting += flight.under_way;
@@ -245,15 +243,13 @@ impl<K: Sink> Delivery<K> {
             reason,
         }
     }
+}
 
-    fn output(&self, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
-        OutputBatch { destination: self.partition(&self.routes.destination, batch), chunks }
-    }
-
-    /// Output keeps the partition number of its input.
-    fn partition(&self, topic: &Arc<str>, batch: &PartitionBatch) -> TopicPartition {
-        TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition }
-    }
+/// What is written for `batch` to `topic`: output keeps the partition number of its input.
+fn written_to(topic: &Arc<str>, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
+    let destination = TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition };
+    let (origin, assignment, compression) = (batch.origin.clone(), batch.assignment, batch.compression);
+    OutputBatch { destination, origin, assignment, compression, chunks }
 }
 
 /// Sends a batch, if it holds anything.

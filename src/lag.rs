@@ -81,7 +81,7 @@ async fn first_timestamp(client: &Client, of: &PartitionLag) -> Result<Option<i6
     let budget = Budget::new(READ_MEMORY);
     let mut reader = Reader::new(client, partition, first, of.end, Isolation::ReadCommitted, budget);
     // A batch may hold nothing but the end of a transaction.
-    while let Some(batch) = reader.next().await? {
+    while let Some((batch, _)) = reader.next().await? {
         if let Some(record) = batch.records.first() {
             return Ok(Some(record.timestamp));
         }

@@ -27,8 +27,9 @@ pub use work::WorkTime;
 use crate::{
     admin::Health,
     batch::{PartitionBatch, TopicPartition},
+    budget::Permit,
     delivery::{Acknowledged, Delivered, Delivery, Routes, Stopped},
-    engine::{EngineError, ErrorKind, Offset, Sink, Source, SourceEvent},
+    engine::{EngineError, ErrorKind, Gap, Offset, Room, Sink, Source, SourceEvent, Troubles},
     metrics::{Metrics, Stage},
     offsets::Offsets,
     strategy::{Job, Product, Strategy, StrategySettings},
@@ -81,6 +82,8 @@ pub struct Observers {
     pub health: Arc<Health>,
     /// How long the work takes.
     pub work: Arc<WorkTime>,
+    /// What does not work at the moment.
+    pub troubles: Troubles,
 }
 
 /// How a mill ended, whether well or not.
@@ -146,9 +149,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
             if deadline.is_some() && self.is_drained()? {
                 return Ok(());
             }
-            let room = deadline.is_none()
+            let is_open = deadline.is_none()
                 && self.delivery.has_room()
                 && self.strategy.has_room(self.delivery.in_flight());
+            let room = Room { is_open, ..Room::default() };
             tokio::select! {
                 biased;
                 _ = drain.wait_for(|drain| *drain), if deadline.is_none() => {
@@ -160,15 +164,17 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 product = self.strategy.next() => self.deliver(product?),
                 _ = beats.tick() => self.health.beat(),
                 _ = ticks.tick() => self.start_commit(),
-                event = self.source.next(room) => self.take(event?),
+                event = self.source.next(&room) => self.take(event?)?,
             }
         }
     }
 
     /// Takes what the source has to say.
-    fn take(&mut self, event: SourceEvent) {
+    fn take(&mut self, event: SourceEvent) -> Result<(), EngineError> {
         match event {
-            SourceEvent::Batch(batch) => self.begin(batch),
+            SourceEvent::Batch(batch, memory) => self.begin(batch, memory),
+            SourceEvent::Skipped(gap) => self.pass_over(gap),
+            SourceEvent::Unreadable { error, .. } => return Err(error),
             SourceEvent::Assigned(assignments) => {
                 // The source has stopped waiting for what it assigns anew: that goes first.
                 self.release_settled();
@@ -189,11 +195,20 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.forget(&partitions);
             }
         }
+        Ok(())
+    }
+
+    /// Goes on behind offsets that are not there.
+    fn pass_over(&mut self, gap: Gap) {
+        let Gap { partition: origin, assignment, to: next_offset, .. } = gap;
+        let nothing =
+            PartitionBatch { origin, assignment, next_offset, leader_epoch: -1, ..PartitionBatch::default() };
+        self.begin(nothing, Permit::none());
     }
 
     /// Puts a batch on the road.
-    fn begin(&mut self, mut batch: PartitionBatch) {
-        let Some(ticket) = self.offsets.begin(&mut batch) else {
+    fn begin(&mut self, batch: PartitionBatch, memory: Permit) {
+        let Some(ticket) = self.offsets.begin(&batch, memory) else {
             self.metrics.stale_batches.inc();
             return;
         };
@@ -292,7 +307,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 
     fn goal_committed(&self) -> bool {
-        self.goal_reached(|position, end| position.committed >= end)
+        self.goal_reached(|position, end| position.committed >= Some(end))
     }
 
     fn goal_acknowledged(&self) -> bool {

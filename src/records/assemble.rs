@@ -14,6 +14,10 @@ pub struct Assembled {
     pub records: Vec<Record>,
     /// The offset after the last one covered: where to read on.
     pub next_offset: i64,
+    /// The leader epoch of the last wire batch covered (KIP-101).
+    pub leader_epoch: i32,
+    /// How the records were compressed, the last of them if not all in the same way.
+    pub compression: Compression,
 }
 
 /// How a fetch response is read.
@@ -59,6 +63,7 @@ pub struct Assembler {
     bytes: Bytes,
     at: usize,
     next_offset: i64,
+    leader_epoch: i32,
     aborted: Aborted,
     settings: AssembleSettings,
 }
@@ -72,7 +77,8 @@ impl Assembler {
         aborted: Vec<AbortedTransaction>,
         settings: AssembleSettings,
     ) -> Assembler {
-        Assembler { bytes, at: 0, next_offset: from_offset, aborted: Aborted::new(aborted), settings }
+        let aborted = Aborted::new(aborted);
+        Assembler { bytes, at: 0, next_offset: from_offset, leader_epoch: -1, aborted, settings }
     }
 
     /// The offset to fetch from next, once all pieces are taken.
@@ -109,6 +115,7 @@ impl Assembler {
         if is_first {
             *piece = Piece { is_packed, start: self.at, ..Piece::default() };
         }
+        piece.compression = compression;
         let records_before = piece.records.len();
         let read = if is_packed {
             self.unpack(header, compression, piece)
@@ -143,11 +150,13 @@ impl Assembler {
     }
 
     fn finish(&self, piece: Piece) -> Assembled {
+        let compression = piece.compression;
         let buffer = match piece {
             Piece { is_packed: true, unpacked, .. } => Bytes::from(unpacked),
             Piece { start, len, .. } => self.bytes.slice(start..start + len),
         };
-        Assembled { buffer, records: piece.records, next_offset: self.next_offset }
+        let (next_offset, leader_epoch) = (self.next_offset, self.leader_epoch);
+        Assembled { buffer, records: piece.records, next_offset, leader_epoch, compression }
     }
 }
 
@@ -166,6 +175,7 @@ impl Iterator for Assembler {
             match added {
                 Ok(Some(header)) => {
                     self.at += header.size;
+                    self.leader_epoch = header.leader_epoch;
                     self.next_offset = self.next_offset.max(header.next_offset());
                 }
                 Ok(None) => break,
@@ -185,6 +195,7 @@ impl Iterator for Assembler {
 #[derive(Default)]
 struct Piece {
     records: Vec<Record>,
+    compression: Compression,
     /// Whether the batches are compressed; then `unpacked` is the buffer.
     is_packed: bool,
     /// Where the buffer starts in the response, if the batches are not compressed.

@@ -69,6 +69,7 @@ pub async fn transform(
         offset_reset: config.offset_reset,
         revoke_timeout: config.drain_timeout,
         budget: budget.clone(),
+        troubles: observers.troubles.clone(),
     };
     let drain = watcher.drain();
     let check = async || topics::prepare(&client, config).await;

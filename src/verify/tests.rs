@@ -2,8 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    batch::{Generation, Record, Span},
-    budget::Permit,
+    batch::{AssignmentId, Record, Span},
     dead_letter::{self, Letter, Stage},
     records::{EncodedBatch, HeadersWriter, NO_HEADERS},
     transform::{self, ErrorClass, TransformKind, ValueError},
@@ -67,8 +66,15 @@ fn batch(origin: &TopicPartition, first: i64, rows: &[Row]) -> PartitionBatch {
         });
     }
     let next_offset = first + rows.len() as i64;
-    let (origin, generation, permit) = (origin.clone(), Generation(1), Permit::none());
-    PartitionBatch { origin, generation, next_offset, buffer: buffer.into(), records, permit }
+    let (origin, assignment) = (origin.clone(), AssignmentId(1));
+    PartitionBatch {
+        origin,
+        assignment,
+        next_offset,
+        buffer: buffer.into(),
+        records,
+        ..PartitionBatch::default()
+    }
 }
 
 fn rows_of(chunk: &EncodedBatch, key: Option<&'static str>) -> Vec<Row> {

@@ -91,7 +91,10 @@ impl Cluster {
                 );
             }
             let destination = TopicPartition::new(topic, partition);
-            let receipt = sink.send(OutputBatch { destination, chunks: writer.finish() }).await.unwrap();
+            let receipt = sink
+                .send(OutputBatch { destination, chunks: writer.finish(), ..OutputBatch::default() })
+                .await
+                .unwrap();
             assert!(receipt.refused.is_empty(), "{receipt:?}");
             sink.close().await;
         });
@@ -107,7 +110,7 @@ impl Cluster {
             let budget = Budget::new(256 << 20);
             let mut reader = Reader::new(&client, place, begin, end, Isolation::ReadCommitted, budget);
             let mut records = Vec::new();
-            while let Some(batch) = reader.next().await.unwrap() {
+            while let Some((batch, _)) = reader.next().await.unwrap() {
                 for record in &batch.records {
                     let headers = Headers::new(batch.bytes(record.headers).unwrap());
                     records.push(TestRecord {

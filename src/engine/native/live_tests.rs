@@ -154,7 +154,11 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
         for i in 0..200 {
             writer.push(i as i64, None, Some(&[of(i).as_bytes()]), NO_HEADERS);
         }
-        receipts.push(sink.send(OutputBatch { destination: to.clone(), chunks: writer.finish() }));
+        receipts.push(sink.send(OutputBatch {
+            destination: to.clone(),
+            chunks: writer.finish(),
+            ..OutputBatch::default()
+        }));
         for i in 0..20 {
             receipts.push(sink.send(batch(&to, 100, i * 100)));
         }
@@ -221,7 +225,8 @@ async fn produce_rate() {
     let rounds = 1000;
     let mut receipts = std::collections::VecDeque::new();
     for _ in 0..rounds {
-        let copy = OutputBatch { destination: to.clone(), chunks: one.chunks.clone() };
+        let copy =
+            OutputBatch { destination: to.clone(), chunks: one.chunks.clone(), ..OutputBatch::default() };
         receipts.push_back(sink.send(copy));
         if receipts.len() > 8 {
             receipts.pop_front().unwrap().await.unwrap();
