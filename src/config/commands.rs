@@ -98,8 +98,8 @@ impl VerifyConfig {
 pub struct LagConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
-    /// The topic that the group reads.
-    pub source: Arc<str>,
+    /// The topic to tell of; every one that the group reads without.
+    pub source: Option<Arc<str>>,
     /// The consumer group.
     pub group: String,
     /// Whether to print one JSON object a line and partition.
@@ -116,7 +116,7 @@ impl LagConfig {
         let strategy = rules::strategy_kind(&mut settings);
         let config = LagConfig {
             client: properties::native_client(&mut settings),
-            source: rules::source(&mut settings),
+            source: rules::source_given(&mut settings),
             group: rules::group(&mut settings, strategy),
             json: args.json,
         };

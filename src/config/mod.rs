@@ -65,12 +65,17 @@ pub struct Config {
     pub commit_interval: Duration,
     /// How long a stop may wait for what is on its way.
     pub drain_timeout: Duration,
+    /// How long the cluster may be away before the run fails, once it had started; `None` is for
+    /// ever.
+    pub give_up_after: Option<Duration>,
     /// Whether to stop at the end offsets of the start.
     pub until_caught_up: bool,
     /// Whether to create a missing destination or dead letter topic.
     pub create_topics: bool,
     /// Where to serve metrics and health, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Whether that address was asked for: then it must be free.
+    pub admin_given: bool,
 }
 
 impl Config {
@@ -111,9 +116,11 @@ impl Config {
             retries: rules::retries(settings),
             commit_interval: rules::commit_interval(settings),
             drain_timeout: rules::drain_timeout(settings),
+            give_up_after: None,
             until_caught_up: rules::until_caught_up(settings),
             create_topics: rules::create_topics(settings),
             admin: rules::admin(settings),
+            admin_given: rules::admin_given(settings),
         }
     }
 }

@@ -49,6 +49,11 @@ pub(super) fn source(settings: &mut Settings) -> Arc<str> {
     topic(settings, Source, || "name_stream".into())
 }
 
+/// The source, if anyone named it.
+pub(super) fn source_given(settings: &mut Settings) -> Option<Arc<str>> {
+    settings.parsed(Source, "topic", parse_topic)
+}
+
 /// The topic of a section. A default that is made of a long source may itself be too long.
 fn topic(settings: &mut Settings, section: Section, default: impl FnOnce() -> String) -> Arc<str> {
     if let Some(topic) = settings.parsed(section, "topic", parse_topic) {
@@ -213,6 +218,11 @@ pub(super) fn admin(settings: &mut Settings) -> Option<SocketAddr> {
     settings.parsed(Admin, "listen", parse_listen).unwrap_or(default)
 }
 
+/// Whether the address was asked for: then it must be free.
+pub(super) fn admin_given(settings: &Settings) -> bool {
+    settings.get(Admin, "listen").is_some()
+}
+
 const STRATEGY: (Section, &str) = (Run, "strategy");
 
 /// Whether the first key was given, by a layer at least as weighty as that of the second.
@@ -237,15 +247,18 @@ fn parse_topic(name: &str) -> Result<Arc<str>, String> {
     }
 }
 
-/// An address, or `off`.
+/// An address, whose host may be `localhost`, or `off`.
 fn parse_listen(text: &str) -> Result<Option<SocketAddr>, String> {
-    match text.trim() {
-        "off" => Ok(None),
-        address => address
-            .parse()
-            .map(Some)
-            .map_err(|_| "must be an address such as `127.0.0.1:9464`, or `off`".into()),
+    let text = text.trim();
+    if text == "off" {
+        return Ok(None);
     }
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        None => text.parse().ok(),
+    };
+    let message = "must be an address such as `127.0.0.1:9464` or `0.0.0.0:9464`, or `off`";
+    address.map(Some).ok_or_else(|| message.into())
 }
 
 /// `host:port`, separated by commas.
