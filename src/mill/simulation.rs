@@ -23,7 +23,7 @@ use crate::{
     dead_letter,
     engine::{Assignment, Receipt, Refusal},
     records::{self, Headers},
-    strategy::{Order, StrategyKind},
+    strategy::{OnPanic, Order, StrategyKind},
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
 
@@ -337,11 +337,13 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             workers: 3,
             order,
             transform: TransformKind::Custom(Arc::new(|| Box::new(Numbers))),
+            on_panic: OnPanic::Stop,
             chunk_limit: 300,
         },
         routes: Routes {
             destination: "destination".into(),
             dead_letter: "letters".into(),
+            group: "group".into(),
             chunk_limit: 300,
             window: 2000,
             retries: 3,

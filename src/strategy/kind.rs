@@ -64,13 +64,13 @@ impl FromStr for Order {
     }
 }
 
-/// What becomes of a record that the transform panics on.
+/// What to do when the transform panics on a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnPanic {
-    /// The run ends and names it.
+    /// End the run.
     #[default]
     Stop,
-    /// It is found, and becomes a dead letter of the class `panic`.
+    /// Find the record and make it a dead letter.
     DeadLetter,
 }
 

@@ -61,9 +61,8 @@ impl Threads {
         let (results, made) = mpsc::channel(count * DEPTH);
         let epoch = Instant::now();
         let began: Vec<_> = (0..count).map(|_| Began { epoch, at: Arc::default() }).collect();
-        let start = |(index, began): (usize, &Began)| {
-            start_thread(index, began.clone(), settings, results.clone())
-        };
+        let start =
+            |(index, began): (usize, &Began)| start_thread(index, began.clone(), settings, results.clone());
         let queues = began.iter().enumerate().map(start).collect();
         Threads { queues, load: vec![0; count], made, began }
     }

@@ -144,7 +144,8 @@ impl Transformer {
                 Ok(Ok(transformed)) => {
                     whole.chunks.extend(transformed.chunks);
                     let failures = transformed.failures.into_iter();
-                    let moved = failures.map(|failure| Failure { index: part.start + failure.index, ..failure });
+                    let moved =
+                        failures.map(|failure| Failure { index: part.start + failure.index, ..failure });
                     whole.failures.extend(moved);
                 }
                 Ok(Err(breach)) => return Err(self.breach(batch, part.start, breach)),

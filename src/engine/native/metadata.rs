@@ -7,6 +7,7 @@ use std::{
 
 use kafka_protocol::messages::{MetadataResponse, metadata_response::MetadataResponseTopic};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     error::{KafkaError, check},
@@ -29,6 +30,9 @@ pub struct Metadata {
 /// A topic's partitions.
 #[derive(Clone, Debug)]
 pub struct Topic {
+    /// What tells the topic from an earlier or later one of the same name (KIP-516); `None` where
+    /// the broker does not tell.
+    pub id: Option<Uuid>,
     /// Who leads each partition.
     pub partitions: BTreeMap<i32, Leader>,
     /// The replicas of a partition.
@@ -71,6 +75,7 @@ fn topic_of(topic: &MetadataResponseTopic) -> Result<Topic, KafkaError> {
         epoch: p.leader_epoch,
     };
     Ok(Topic {
+        id: Some(topic.topic_id).filter(|id| !id.is_nil()),
         partitions: topic.partitions.iter().map(|p| (p.partition_index, leader(p))).collect(),
         replication: topic.partitions.first().map_or(0, |p| p.replica_nodes.len()),
     })

@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod fetch;
 mod group;
+mod groups;
 mod handshake;
 mod metadata;
 mod offsets;

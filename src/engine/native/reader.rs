@@ -12,15 +12,13 @@ use tokio::{
 use super::{
     Client,
     error::check,
-    fetch::{
-        COST_PERCENT, FetchShape, Scanned, Wanted, aborted, ask, assemble_settings, hold, piece_cost, scan, tie,
-    },
+    fetch::{COST_PERCENT, FetchShape, Pieces, Scanned, Wanted, aborted, ask, scan, share_of, tied},
 };
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
     budget::{Budget, Permit},
     engine::{EngineError, ErrorKind},
-    records::{AbortedTransaction, Assembler},
+    records::AbortedTransaction,
 };
 
 /// How long to wait for a share of the budget before going on without: readers that are merged
@@ -48,7 +46,7 @@ pub struct Reader {
     /// The offset after the last one handed out.
     position: i64,
     until: i64,
-    current: Option<(Assembler, Permit)>,
+    current: Option<Pieces>,
     /// The request that was sent ahead, if one was.
     ahead: JoinSet<Result<Option<Chunk>, EngineError>>,
 }
@@ -117,34 +115,27 @@ impl Reader {
             {
                 self.ask(next, share);
             }
-            let settings = assemble_settings(self.fetcher.shape.isolation);
-            let response = Arc::new(hold(&self.budget, &mut permit, bytes.len()));
-            let bytes = tie(bytes, &response);
-            self.current = Some((Assembler::new(bytes, from, aborted, settings), permit));
+            let bytes = tied(bytes.clone(), &share_of(&self.budget, &mut permit, bytes.len()));
+            let isolation = self.fetcher.shape.isolation;
+            let pieces = Pieces::new(bytes, from, aborted, isolation, &self.budget, permit);
+            self.current = Some(pieces.with_patience(BUDGET_WAIT));
         }
     }
 
     /// The next batch of the response at hand, cut off at `until`.
     async fn next_of_current(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         let partition = &self.fetcher.partition;
-        while let Some((assembler, permit)) = self.current.as_mut().filter(|_| self.position < self.until) {
-            let ahead = match assembler.needs() {
-                Some(size) => share(&self.budget, permit, cost(size, size, 1)).await,
-                None => Permit::none(),
-            };
-            let Some(piece) = assembler.next() else { break };
-            let mut piece = piece.map_err(|error| {
-                let at = assembler.next_offset();
+        while let Some(pieces) = self.current.as_mut().filter(|_| self.position < self.until) {
+            let Some(piece) = pieces.next().await else { break };
+            let (mut piece, share) = piece.map_err(|error| {
+                let at = pieces.next_offset();
                 EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(partition, at)
             })?;
             self.position = piece.next_offset.min(self.until);
             piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));
             if piece.records.is_empty() {
-                // Batches of which nothing is wanted take their time, too.
-                yield_now().await;
                 continue;
             }
-            drop(ahead);
             let batch = PartitionBatch {
                 origin: partition.clone(),
                 assignment: AssignmentId::default(),

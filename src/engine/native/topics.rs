@@ -1,11 +1,13 @@
-//! Topics: describe, create, delete, configuration.
+//! Topics: describe, create, grow, delete, configuration.
 
 use std::collections::BTreeMap;
 
 use kafka_protocol::{
     ResponseError,
     messages::{
-        CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, MetadataRequest, TopicName,
+        CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+        MetadataRequest, TopicName,
+        create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         describe_configs_request::DescribeConfigsResource,
         metadata_request::MetadataRequestTopic,
@@ -33,6 +35,7 @@ impl Client {
         let found = self.retry(&what, || self.describe(name)).await?;
         Ok(found.map(|topic| TopicInfo {
             name: name.to_owned(),
+            id: topic.id,
             partitions: topic.partitions.len() as i32,
             replication: topic.replication as i16,
         }))
@@ -63,10 +66,31 @@ impl Client {
             .with_timeout_ms(self.request_timeout_ms());
         let what = format!("creating topic {name}");
         self.retry(&what, || self.try_create(&request, &what)).await?;
+        self.wait_for_leaders(name, 1).await
+    }
+
+    /// Adds partitions to a topic until there are `count`, and waits until all have leaders
+    /// (KIP-195). One that has as many or more is left as it is.
+    ///
+    /// # Errors
+    /// When the topic is missing, or the cluster refuses or does not answer in time.
+    pub async fn create_partitions(&self, name: &str, count: i32) -> Result<(), EngineError> {
+        let topic = CreatePartitionsTopic::default().with_name(TopicName(text(name))).with_count(count);
+        let topic = topic.with_assignments(None);
+        let request = CreatePartitionsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(self.request_timeout_ms());
+        let what = format!("adding partitions to topic {name}");
+        self.retry(&what, || self.try_grow(name, &request, &what)).await?;
+        self.wait_for_leaders(name, count).await
+    }
+
+    /// Waits until a topic has at least `count` partitions, and all of them leaders.
+    async fn wait_for_leaders(&self, name: &str, count: i32) -> Result<(), EngineError> {
         let what = format!("waiting for the leaders of topic {name}");
         self.retry(&what, || async {
             match self.describe(name).await? {
-                Some(topic) if topic.partitions.values().all(|leader| leader.broker >= 0) => Ok(()),
+                Some(topic) if has_partitions(&topic, count) && is_led(&topic) => Ok(()),
                 _ => Err(not_yet(&what)),
             }
         })
@@ -148,6 +172,34 @@ impl Client {
         }
     }
 
+    async fn try_grow(
+        &self,
+        name: &str,
+        request: &CreatePartitionsRequest,
+        what: &str,
+    ) -> Result<(), EngineError> {
+        let connection = self.cluster().controller().await?;
+        let response = connection.call(request.clone()).await?;
+        connection.throttle(response.throttle_time_ms);
+        let result = response.results.first().ok_or_else(|| empty(what))?;
+        match check(result.error_code) {
+            // Someone else, or an earlier attempt whose answer was lost, may have added them.
+            Err(KafkaError(ResponseError::InvalidPartitions))
+                if self
+                    .describe(name)
+                    .await?
+                    .is_some_and(|topic| has_partitions(&topic, request.topics[0].count)) =>
+            {
+                Ok(())
+            }
+            // The controller knows all topics: waiting brings none.
+            Err(error @ KafkaError(ResponseError::UnknownTopicOrPartition)) => {
+                Err(EngineError { kind: ErrorKind::Fatal, ..error.because(what, None) })
+            }
+            _ => self.checked(result.error_code, what, result.error_message.as_deref()),
+        }
+    }
+
     async fn try_delete(&self, request: &DeleteTopicsRequest, what: &str) -> Result<(), EngineError> {
         let connection = self.cluster().controller().await?;
         let response = connection.call(request.clone()).await?;
@@ -162,6 +214,14 @@ impl Client {
     fn request_timeout_ms(&self) -> i32 {
         self.cluster().settings.request_timeout.as_millis() as i32
     }
+}
+
+fn has_partitions(topic: &Topic, count: i32) -> bool {
+    i32::try_from(topic.partitions.len()).is_ok_and(|found| found >= count)
+}
+
+fn is_led(topic: &Topic) -> bool {
+    topic.partitions.values().all(|leader| leader.broker >= 0)
 }
 
 fn text(text: &str) -> StrBytes {

@@ -6,6 +6,8 @@
 //! apart (`deliver`). A position that no longer exists is put right in `reposition`.
 
 mod deliver;
+mod held;
+mod pieces;
 mod reposition;
 mod request;
 mod scan;
@@ -19,7 +21,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(super) use deliver::{Delivered, hold, piece_cost, settings as assemble_settings};
+pub(super) use deliver::Delivered;
+pub(super) use held::{share_of, tied};
+pub(super) use pieces::Pieces;
 use request::Answer;
 pub(super) use request::{COST_PERCENT, FetchShape, Wanted, aborted, ask};
 pub(super) use scan::{Scanned, scan};

@@ -1,0 +1,111 @@
+//! Consumer groups: what they have committed, and who is in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka_protocol::{
+    messages::{
+        ApiKey, ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, OffsetFetchRequest,
+        consumer_group_describe_response, describe_groups_response,
+    },
+    protocol::StrBytes,
+};
+
+use super::{Client, GroupInfo, MemberInfo, client::NO_GROUP, cluster::Lane, group::subscribed_topics};
+use crate::{batch::TopicPartition, engine::EngineError};
+
+impl Client {
+    /// The offsets that a group has committed for a topic; partitions without one are left out.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or does not answer in time.
+    pub async fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
+        let all = self.committed_all(group).await?;
+        let of_topic = all.into_iter().filter(|(partition, _)| &*partition.topic == topic);
+        Ok(of_topic.map(|(partition, offset)| (partition.partition, offset)).collect())
+    }
+
+    /// The offsets that a group has committed, of all its topics.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or does not answer in time.
+    pub async fn committed_all(&self, group: &str) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
+        let what = format!("the committed offsets of group {group}");
+        let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(None);
+        self.retry(&what, || async {
+            let broker = self.cluster().coordinator(group).await?;
+            let connection = self.cluster().connection(broker, Lane::Control).await?;
+            let response = connection.call(request.clone()).await?;
+            connection.throttle(response.throttle_time_ms);
+            self.checked(response.error_code, &what, None)?;
+            let mut offsets = BTreeMap::new();
+            for topic in &response.topics {
+                for partition in &topic.partitions {
+                    self.checked(partition.error_code, &what, None)?;
+                    if partition.committed_offset >= 0 {
+                        let place = TopicPartition::new(topic.name.as_str(), partition.partition_index);
+                        offsets.insert(place, partition.committed_offset);
+                    }
+                }
+            }
+            Ok(offsets)
+        })
+        .await
+    }
+
+    /// Describes a consumer group; one that does not exist has the state `Dead` and no members.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or does not answer in time.
+    pub async fn group(&self, group: &str) -> Result<GroupInfo, EngineError> {
+        let what = format!("describing group {group}");
+        self.retry(&what, || self.describe_group(group, &what)).await
+    }
+
+    async fn describe_group(&self, group: &str, what: &str) -> Result<GroupInfo, EngineError> {
+        let broker = self.cluster().coordinator(group).await?;
+        let connection = self.cluster().connection(broker, Lane::Control).await?;
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
+        let response = connection.call(request).await?;
+        connection.throttle(response.throttle_time_ms);
+        let mut info = GroupInfo { group: group.to_owned(), state: NO_GROUP.to_owned(), members: Vec::new() };
+        let Some(described) = response.groups.first() else { return Ok(info) };
+        self.checked(described.error_code, what, None)?;
+        if described.group_state.as_str() != NO_GROUP {
+            info.state = described.group_state.to_string();
+            info.members = described.members.iter().map(classic).collect();
+        } else if connection.offered(ApiKey::ConsumerGroupDescribe).is_some() {
+            // A group of the newer protocol (KIP-848) looks dead to the older question.
+            let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
+            let response = connection.call(request).await?;
+            connection.throttle(response.throttle_time_ms);
+            if let Some(described) = response.groups.first().filter(|described| described.error_code == 0) {
+                info.state = described.group_state.to_string();
+                info.members = described.members.iter().map(newer).collect();
+            }
+        }
+        Ok(info)
+    }
+}
+
+fn group_id(group: &str) -> GroupId {
+    GroupId(StrBytes::from_string(group.to_owned()))
+}
+
+fn classic(member: &describe_groups_response::DescribedGroupMember) -> MemberInfo {
+    MemberInfo {
+        member: member.member_id.to_string(),
+        client: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        // While the group rebalances, the coordinator leaves it out.
+        topics: subscribed_topics(&member.member_metadata).unwrap_or_default(),
+    }
+}
+
+fn newer(member: &consumer_group_describe_response::Member) -> MemberInfo {
+    MemberInfo {
+        member: member.member_id.to_string(),
+        client: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        topics: member.subscribed_topic_names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>(),
+    }
+}
