@@ -36,6 +36,8 @@ pub struct Routes {
     pub destination: Arc<str>,
     /// The topic of the records that failed.
     pub dead_letter: Arc<str>,
+    /// The consumer group, which dead letters name.
+    pub group: Arc<str>,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
     /// The bytes of output and dead letters that may wait for their acknowledgement before no more
@@ -190,8 +192,9 @@ impl<K: Sink> Delivery<K> {
 
     /// Sends output and the unsent dead letters of a flight.
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
-        let letters = dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit);
-        let letters = written_to(&self.routes.dead_letter, &flight.job.batch, letters);
+        let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
+        let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
+        let letters = written_to(&self.routes.dead_letter, batch, letters);
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
         self.waiting += flight.under_way;

@@ -11,8 +11,9 @@ use crate::{
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
     generate::Keys,
+    mill::OnGap,
     records::Compression,
-    strategy::{Order, StrategyKind},
+    strategy::{OnPanic, Order, StrategyKind},
 };
 
 /// The flags of `run`.
@@ -35,6 +36,10 @@ pub struct RunArgs {
     /// Where a partition without a committed offset starts [default: earliest].
     #[arg(long, value_name = "WHERE")]
     pub auto_offset_reset: Option<OffsetReset>,
+    /// What to do when records were deleted before they were read: retention that overtakes, or a
+    /// topic that was cut [default: continue].
+    #[arg(long, value_name = "WHAT")]
+    pub on_gap: Option<OnGap>,
     /// How the work is spread [default: pipeline].
     #[arg(long, value_name = "STRATEGY")]
     pub strategy: Option<StrategyKind>,
@@ -48,6 +53,9 @@ pub struct RunArgs {
     /// What is promised about each record [default: at-least-once].
     #[arg(long, value_name = "DELIVERY")]
     pub delivery: Option<DeliveryKind>,
+    /// What to do when the transform panics on a record [default: stop].
+    #[arg(long, value_name = "WHAT")]
+    pub on_panic: Option<OnPanic>,
     /// The engine that speaks to Kafka [default: native].
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
@@ -63,6 +71,10 @@ pub struct RunArgs {
     /// How long a stop may wait for what is on its way [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub drain_timeout: Option<Duration>,
+    /// How long the cluster may be away before the run fails, once it had started, or `never`
+    /// [default: never; 10m with --until-caught-up].
+    #[arg(long, value_name = "DURATION|never", allow_hyphen_values = true)]
+    pub give_up_after: Option<String>,
     /// Stop once everything up to the end offsets at the start is transformed and committed.
     #[arg(long)]
     pub until_caught_up: bool,

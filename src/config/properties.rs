@@ -87,7 +87,7 @@ const KNOWN: &[(&str, Takes)] = &[
     // Writing.
     ("acks", Text),
     ("batch.size", Integer),
-    ("compression.type", OneOf(&["none", "gzip", "snappy", "lz4", "zstd"])),
+    ("compression.type", OneOf(&["source", "none", "gzip", "snappy", "lz4", "zstd"])),
     ("compression.level", Integer),
     ("compression.gzip.level", Integer),
     ("compression.zstd.level", Integer),
@@ -285,6 +285,8 @@ fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, St
         (None, EngineKind::Native) => return Err(keys::unknown("property", name, names())),
     };
     let text = match &setting.value {
+        // A password may begin and end with blanks.
+        Value::Raw(text) | Value::Text(text) if is_secret(name) => text.clone(),
         Value::Raw(text) | Value::Text(text) => text.trim().to_owned(),
         Value::Integer(number) => number.to_string(),
         Value::Boolean(flag) => flag.to_string(),
@@ -292,7 +294,9 @@ fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, St
         Value::ContentOf(path) => {
             let content = std::fs::read_to_string(path);
             let content = content.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            content.trim_end_matches(['\r', '\n']).to_owned()
+            // Only the newline that editors put at the end of every file.
+            let line = content.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            line.unwrap_or(&content).to_owned()
         }
     };
     match (name, takes) {

@@ -98,7 +98,7 @@ fn targets(level: LevelFilter) -> Targets {
 }
 
 fn from_environment() -> Result<Option<LogLevel>, ConfigError> {
-    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let level = text.to_str().and_then(|text| LogLevel::from_str(text.trim(), true).ok());
     level.map(Some).ok_or_else(|| ConfigError {
         problems: vec![Problem {

@@ -6,6 +6,7 @@
 //! while anything else is under way.
 
 mod error;
+mod gap;
 mod revoke;
 mod tell;
 mod work;
@@ -17,6 +18,7 @@ mod tests;
 use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 
 pub use error::MillError;
+pub use gap::OnGap;
 use revoke::Revoking;
 use tokio::{
     sync::watch,

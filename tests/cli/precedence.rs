@@ -44,6 +44,16 @@ fn the_defaults_are_the_experiments() {
     Program::new(["check", "--strategy", "worker"]).run().expect(0, &["workers = 4"]);
 }
 
+/// Somebody waits for a run to the end; one that goes on for ever can wait for ever.
+#[test]
+fn only_a_run_to_the_end_gives_up_unless_it_is_told_to() {
+    let never = ["give_up_after = \"never\""];
+    Program::new(["check"]).run().expect(0, &never);
+    Program::new(["check", "--until-caught-up"]).run().expect(0, &["give_up_after = \"10m\""]);
+    Program::new(["check", "--until-caught-up", "--give-up-after", "never"]).run().expect(0, &never);
+    Program::new(["check", "--give-up-after", "1h"]).run().expect(0, &["give_up_after = \"1h\""]);
+}
+
 #[test]
 fn the_file_outweighs_the_default() {
     let expected = [

@@ -125,7 +125,7 @@ impl Sink for NativeSink {
 impl Shared {
     /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
     async fn seal(&self, records: EncodedBatch, stamp: ProducerStamp) -> Result<Bytes, EngineError> {
-        let codec = self.produce.codec;
+        let codec = self.produce.codec(Compression::None);
         if codec.compression == Compression::None {
             return Ok(records.seal(stamp, codec));
         }
