@@ -132,7 +132,7 @@ impl LagConfig {
         let config = LagConfig {
             client: properties::native_client(&mut settings),
             group: rules::group(&mut settings, strategy, &source, destination.as_deref()),
-            source: rules::source_given(&settings).then_some(source),
+            source: rules::source_named(&mut settings),
             json: args.json,
         };
         settings.finish(config)

@@ -75,6 +75,11 @@ pub(super) fn destination_given(settings: &mut Settings) -> Option<Arc<str>> {
     settings.parsed(Destination, "topic", parse_topic)
 }
 
+/// The source, if anyone named it.
+pub(super) fn source_named(settings: &mut Settings) -> Option<Arc<str>> {
+    settings.parsed(Source, "topic", parse_topic)
+}
+
 /// The topic of a section. A default that is made of a long name may itself be too long.
 fn topic(settings: &mut Settings, section: Section, default: impl FnOnce() -> String) -> Arc<str> {
     if let Some(topic) = settings.parsed(section, "topic", parse_topic) {
