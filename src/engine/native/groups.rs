@@ -1,17 +1,27 @@
-//! Consumer groups: what they have committed, and who is in them.
+//! Consumer groups: what they have committed, who is in them; delete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
+    ResponseError,
     messages::{
-        ApiKey, ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, OffsetFetchRequest,
-        consumer_group_describe_response, describe_groups_response,
+        ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId,
+        OffsetFetchRequest, consumer_group_describe_response, describe_groups_response,
     },
     protocol::StrBytes,
 };
 
-use super::{Client, GroupInfo, MemberInfo, client::NO_GROUP, cluster::Lane, group::subscribed_topics};
-use crate::{batch::TopicPartition, engine::EngineError};
+use super::{
+    Client, GroupInfo, MemberInfo,
+    client::NO_GROUP,
+    cluster::Lane,
+    error::{KafkaError, check},
+    group::subscribed_topics,
+};
+use crate::{
+    batch::TopicPartition,
+    engine::{EngineError, ErrorKind},
+};
 
 impl Client {
     /// The offsets that a group has committed for a topic; partitions without one are left out.
@@ -59,6 +69,33 @@ impl Client {
     pub async fn group(&self, group: &str) -> Result<GroupInfo, EngineError> {
         let what = format!("describing group {group}");
         self.retry(&what, || self.describe_group(group, &what)).await
+    }
+
+    /// Deletes a consumer group with its offsets (KIP-229), once its members have left; a missing
+    /// one is no error.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or does not answer in time, or a member stays.
+    pub async fn delete_group(&self, group: &str) -> Result<(), EngineError> {
+        let what = format!("deleting group {group}");
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
+        self.retry(&what, || async {
+            let broker = self.cluster().coordinator(group).await?;
+            let connection = self.cluster().connection(broker, Lane::Control).await?;
+            let response = connection.call(request.clone()).await?;
+            connection.throttle(response.throttle_time_ms);
+            let code = response.results.first().map_or(0, |result| result.error_code);
+            match check(code) {
+                Err(KafkaError(ResponseError::GroupIdNotFound)) => Ok(()),
+                // A member that is about to leave.
+                Err(KafkaError(error @ ResponseError::NonEmptyGroup)) => {
+                    let text = format!("{what}: {}", KafkaError(error));
+                    Err(EngineError::new(ErrorKind::Retriable, text))
+                }
+                _ => self.checked(code, &what, None),
+            }
+        })
+        .await
     }
 
     async fn describe_group(&self, group: &str, what: &str) -> Result<GroupInfo, EngineError> {
