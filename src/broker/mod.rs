@@ -25,8 +25,10 @@ mod produce;
 mod producers;
 mod rules;
 mod seen;
+mod session;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod topics;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
