@@ -26,6 +26,8 @@ pub struct GenerateConfig {
     pub client: ClientSettings,
     /// What to generate.
     pub settings: GenerateSettings,
+    /// Whether the number of partitions was asked for: then a topic that has another one is told.
+    pub partitions_given: bool,
     /// Whether to create the topic if it is missing.
     pub create_topics: bool,
 }
@@ -46,12 +48,13 @@ impl GenerateConfig {
             client: properties::native_client(&mut settings),
             settings: GenerateSettings {
                 topic,
-                partitions: args.partitions,
+                partitions: args.partitions.unwrap_or(1),
                 count: args.count,
                 rate: args.rate,
                 seed: args.seed,
                 keys: args.keys,
             },
+            partitions_given: args.partitions.is_some(),
             create_topics: rules::create_topics(&mut settings),
         };
         settings.finish(config)

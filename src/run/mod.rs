@@ -50,9 +50,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let (stop, drain) = channel(false);
     signals::drain_on_signal(stop);
     let _watchdog = Watchdog::start(config.drain_timeout, drain.clone());
-    report::started(&config);
     let work = async {
         let _admin = start_admin(&config, &observers).await?;
+        report::started(&config);
         transform(&config, &observers, drain).await
     };
     report::while_running(&observers, work).await
