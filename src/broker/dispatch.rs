@@ -69,8 +69,8 @@ pub const SUPPORTED: &[Api] = &[
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
-    // In version 0 what follows has no frames of the protocol (KIP-152).
-    api(ApiKey::SaslHandshake, 1, 1),
+    // What follows version 0 has no frames of the protocol (KIP-152), but librdkafka wants it claimed.
+    Api { key: ApiKey::SaslHandshake, min: 1, advertised_min: 0, max: 1 },
     api(ApiKey::SaslAuthenticate, 0, 2),
 ];
 
