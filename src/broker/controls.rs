@@ -5,6 +5,7 @@ use kafka_protocol::{error::ResponseError, messages::ApiKey};
 use super::{
     Broker, admin,
     faults::{Fault, FaultId},
+    owned,
     partition::Partition,
     seen::Seen,
     topics::Refusal,
@@ -89,6 +90,20 @@ impl Broker {
     /// `UnknownTopicOrPartition`; `OffsetOutOfRange` past the end.
     pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<(), ResponseError> {
         self.change(topic, partition, |partition| partition.drop_below(offset))
+    }
+
+    /// Reads requests of at most this many bytes (`socket.request.max.bytes`); the connection of a
+    /// larger one is closed without an answer.
+    pub fn limit_requests(&self, bytes: usize) {
+        self.core.limit_requests(bytes);
+    }
+
+    /// Configures a topic anew, with Kafka's keys; what is not named is as it is by default.
+    ///
+    /// # Errors
+    /// When it is missing or the configuration will not do.
+    pub fn configure_topic(&self, name: &str, config: &[(&str, &str)]) -> Result<(), Refusal> {
+        self.core.topics.configure(name, owned(config))
     }
 
     /// Gives a topic more partitions, `count` in all.

@@ -4,15 +4,15 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
 use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
 
 use super::{
-    BrokerSettings, faults::Faults, groups::Groups, pace::Pace, partition::Store, seen::Counts,
-    topics::Topics,
+    BrokerSettings, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace, partition::Store,
+    seen::Counts, topics::Topics,
 };
 
 /// The id of the one node there is.
@@ -39,6 +39,7 @@ pub struct Core {
     /// Where clients are sent, unless to where they came.
     advertised: RwLock<Option<(String, u16)>>,
     next_producer_id: AtomicI64,
+    max_request_bytes: AtomicUsize,
 }
 
 impl Core {
@@ -54,12 +55,23 @@ impl Core {
             seen: Counts::default(),
             advertised: RwLock::default(),
             next_producer_id: AtomicI64::new(1),
+            max_request_bytes: AtomicUsize::new(MAX_FRAME),
         }
     }
 
     /// A producer id that nobody has.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The largest request that is read, in bytes.
+    pub fn max_request_bytes(&self) -> usize {
+        self.max_request_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Reads requests of at most this many bytes from now on.
+    pub fn limit_requests(&self, bytes: usize) {
+        self.max_request_bytes.store(bytes.min(MAX_FRAME), Ordering::Relaxed);
     }
 
     /// Sends clients to this host and port from now on.

@@ -21,6 +21,7 @@ use super::{
     list_offsets,
     produce::produce,
 };
+use crate::decode::decode;
 
 /// An api and the versions of it that the broker speaks.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +238,7 @@ impl Request {
                 Request { api, version, correlation_id, client_id: String::new(), body: Bytes::new() };
             return Ok((request, false));
         }
-        let header = RequestHeader::decode(&mut frame, api.request_header_version(version));
+        let header = decode::<RequestHeader>(&mut frame, api.request_header_version(version));
         let header =
             header.map_err(|error| RequestError::Malformed { api, version, message: error.to_string() })?;
         let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
@@ -247,7 +248,7 @@ impl Request {
 
     /// The body. What follows it is ignored.
     fn decode<T: Decodable>(&self) -> Result<T, RequestError> {
-        T::decode(&mut self.body.clone(), self.version).map_err(|error| RequestError::Malformed {
+        decode(&mut self.body.clone(), self.version).map_err(|error| RequestError::Malformed {
             api: self.api,
             version: self.version,
             message: error.to_string(),

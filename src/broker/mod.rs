@@ -23,6 +23,7 @@ mod pace;
 mod partition;
 mod produce;
 mod producers;
+mod rules;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -95,9 +96,7 @@ impl Broker {
     /// # Errors
     /// When the name, the count or the configuration will not do.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), Refusal> {
-        let config: BTreeMap<_, _> =
-            config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.core.topics.create(name, partitions, config, false).map(|_| ())
+        self.core.topics.create(name, partitions, owned(config), false).map(|_| ())
     }
 
     /// The first offset that is still there and the offset that the next record gets, if the
@@ -131,4 +130,9 @@ impl Broker {
             tracing::warn!(%address, "the embedded broker did not stop in time");
         }
     }
+}
+
+/// A topic's configuration as it is kept.
+fn owned(config: &[(&str, &str)]) -> BTreeMap<String, String> {
+    config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

@@ -5,23 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId,
-        OffsetFetchRequest, consumer_group_describe_response, describe_groups_response,
+        ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest,
+        DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId, OffsetFetchRequest,
+        OffsetFetchResponse, consumer_group_describe_response, describe_groups_response,
     },
     protocol::StrBytes,
 };
 
 use super::{
     Client, GroupInfo, MemberInfo,
+    ask::{Whom, accepted},
     client::NO_GROUP,
     cluster::Lane,
-    error::{KafkaError, check},
     group::subscribed_topics,
 };
-use crate::{
-    batch::TopicPartition,
-    engine::{EngineError, ErrorKind},
-};
+use crate::{batch::TopicPartition, engine::EngineError};
 
 impl Client {
     /// The offsets that a group has committed for a topic; partitions without one are left out.
@@ -41,16 +39,12 @@ impl Client {
     pub async fn committed_all(&self, group: &str) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
         let what = format!("the committed offsets of group {group}");
         let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(None);
-        self.retry(&what, || async {
-            let broker = self.cluster().coordinator(group).await?;
-            let connection = self.cluster().connection(broker, Lane::Control).await?;
-            let response = connection.call(request.clone()).await?;
-            connection.throttle(response.throttle_time_ms);
-            self.checked(response.error_code, &what, None)?;
+        let read = |response: OffsetFetchResponse| {
+            accepted(response.error_code, None)?;
             let mut offsets = BTreeMap::new();
             for topic in &response.topics {
                 for partition in &topic.partitions {
-                    self.checked(partition.error_code, &what, None)?;
+                    accepted(partition.error_code, None)?;
                     if partition.committed_offset >= 0 {
                         let place = TopicPartition::new(topic.name.as_str(), partition.partition_index);
                         offsets.insert(place, partition.committed_offset);
@@ -58,8 +52,8 @@ impl Client {
                 }
             }
             Ok(offsets)
-        })
-        .await
+        };
+        self.ask(&what, Whom::Coordinator(group, Lane::Control), &request, read).await
     }
 
     /// Describes a consumer group; one that does not exist has the state `Dead` and no members.
@@ -68,7 +62,32 @@ impl Client {
     /// When the coordinator refuses or does not answer in time.
     pub async fn group(&self, group: &str) -> Result<GroupInfo, EngineError> {
         let what = format!("describing group {group}");
-        self.retry(&what, || self.describe_group(group, &what)).await
+        let coordinator = Whom::Coordinator(group, Lane::Control);
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
+        let read = |response: DescribeGroupsResponse| {
+            let Some(described) = response.groups.first() else { return Ok(None) };
+            accepted(described.error_code, None)?;
+            let members = described.members.iter().map(classic).collect();
+            Ok(info(group, &described.group_state, members))
+        };
+        if let Some(found) = self.ask(&what, coordinator, &request, read).await? {
+            return Ok(found);
+        }
+        // A group of the newer protocol (KIP-848) looks dead to the older question.
+        let none = GroupInfo { group: group.to_owned(), state: NO_GROUP.to_owned(), members: Vec::new() };
+        let broker = self.cluster().coordinator(group).await?;
+        let connection = self.cluster().connection(broker, Lane::Control).await?;
+        if connection.offered(ApiKey::ConsumerGroupDescribe).is_none() {
+            return Ok(none);
+        }
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
+        let read = |response: ConsumerGroupDescribeResponse| {
+            let described = response.groups.first().filter(|described| described.error_code == 0);
+            Ok(described.and_then(|described| {
+                info(group, &described.group_state, described.members.iter().map(newer).collect())
+            }))
+        };
+        Ok(self.ask(&what, coordinator, &request, read).await?.unwrap_or(none))
     }
 
     /// Deletes a consumer group with its offsets (KIP-229), once its members have left; a missing
@@ -77,51 +96,20 @@ impl Client {
     /// # Errors
     /// When the coordinator refuses or does not answer in time, or a member stays.
     pub async fn delete_group(&self, group: &str) -> Result<(), EngineError> {
-        let what = format!("deleting group {group}");
         let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-        self.retry(&what, || async {
-            let broker = self.cluster().coordinator(group).await?;
-            let connection = self.cluster().connection(broker, Lane::Control).await?;
-            let response = connection.call(request.clone()).await?;
-            connection.throttle(response.throttle_time_ms);
+        let read = |response: DeleteGroupsResponse| {
             let code = response.results.first().map_or(0, |result| result.error_code);
-            match check(code) {
-                Err(KafkaError(ResponseError::GroupIdNotFound)) => Ok(()),
-                // A member that is about to leave.
-                Err(KafkaError(error @ ResponseError::NonEmptyGroup)) => {
-                    let text = format!("{what}: {}", KafkaError(error));
-                    Err(EngineError::new(ErrorKind::Retriable, text))
-                }
-                _ => self.checked(code, &what, None),
-            }
-        })
-        .await
+            if code == ResponseError::GroupIdNotFound.code() { Ok(()) } else { accepted(code, None) }
+        };
+        let coordinator = Whom::Coordinator(group, Lane::Control);
+        self.ask(&format!("deleting group {group}"), coordinator, &request, read).await
     }
+}
 
-    async fn describe_group(&self, group: &str, what: &str) -> Result<GroupInfo, EngineError> {
-        let broker = self.cluster().coordinator(group).await?;
-        let connection = self.cluster().connection(broker, Lane::Control).await?;
-        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
-        let mut info = GroupInfo { group: group.to_owned(), state: NO_GROUP.to_owned(), members: Vec::new() };
-        let Some(described) = response.groups.first() else { return Ok(info) };
-        self.checked(described.error_code, what, None)?;
-        if described.group_state.as_str() != NO_GROUP {
-            info.state = described.group_state.to_string();
-            info.members = described.members.iter().map(classic).collect();
-        } else if connection.offered(ApiKey::ConsumerGroupDescribe).is_some() {
-            // A group of the newer protocol (KIP-848) looks dead to the older question.
-            let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-            let response = connection.call(request).await?;
-            connection.throttle(response.throttle_time_ms);
-            if let Some(described) = response.groups.first().filter(|described| described.error_code == 0) {
-                info.state = described.group_state.to_string();
-                info.members = described.members.iter().map(newer).collect();
-            }
-        }
-        Ok(info)
-    }
+/// The group, if there is one.
+fn info(group: &str, state: &str, members: Vec<MemberInfo>) -> Option<GroupInfo> {
+    let info = GroupInfo { group: group.to_owned(), state: state.to_owned(), members };
+    info.exists().then_some(info)
 }
 
 fn group_id(group: &str) -> GroupId {
