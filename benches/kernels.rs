@@ -11,7 +11,6 @@ use harness::{measure, report};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use topicmill::{
     batch::{PartitionBatch, Record, TopicPartition},
-    budget::Permit,
     records::{AssembleSettings, Assembled, Assembler, Compression, NO_HEADERS, ProducerStamp, RecordWriter},
     transform::{self, Digest, Kernel, NameEvent, TransformKind, locate::locate, md5::md5_many},
 };
@@ -133,10 +132,10 @@ fn partition_batch(values: &[Vec<u8>]) -> PartitionBatch {
 fn with_records(piece: Assembled) -> PartitionBatch {
     PartitionBatch {
         origin: TopicPartition::default(),
-        generation: Default::default(),
+        assignment: Default::default(),
         next_offset: piece.next_offset,
         buffer: piece.buffer,
         records: piece.records,
-        permit: Permit::none(),
+        ..PartitionBatch::default()
     }
 }

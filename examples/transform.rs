@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use topicmill::{
-    batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
+    batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     budget::Permit,
     records::NO_HEADERS,
     transform::{self, ErrorClass, Output, Transform, TransformKind, ValueError, Values},
@@ -51,10 +51,10 @@ fn one_record(value: &[u8]) -> PartitionBatch {
     };
     PartitionBatch {
         origin: TopicPartition::new("words", 0),
-        generation: Generation(1),
+        assignment: AssignmentId(1),
         next_offset: 1,
         buffer: buffer.into(),
         records: vec![record],
-        permit: Permit::none(),
+        ..PartitionBatch::default()
     }
 }

@@ -7,26 +7,29 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{budget::Permit, records::EncodedBatch};
+use crate::records::{Compression, EncodedBatch};
 
 /// A run of consecutive records of one partition, as a [`Source`](crate::engine::Source) read it.
 ///
 /// A batch may hold fewer records than the offsets it covers (compaction, control records), or
 /// none at all; `next_offset` still moves on.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PartitionBatch {
     /// Where the records were read.
     pub origin: TopicPartition,
     /// The assignment under which they were read; an acknowledgement counts only for this one.
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     /// The offset after the last one that this batch covers: what a commit of it says.
     pub next_offset: i64,
     /// The bytes that the spans of `records` point into.
     pub buffer: Bytes,
     /// The records in offset order.
     pub records: Vec<Record>,
-    /// The share of the memory budget that this batch and its output hold until acknowledged.
-    pub permit: Permit,
+    /// The leader epoch of the last record, which is committed beside the offset so that a
+    /// truncation is noticed by whoever reads on from there; -1 when unknown (KIP-320).
+    pub leader_epoch: i32,
+    /// How the records were compressed where they were read.
+    pub compression: Compression,
 }
 
 impl PartitionBatch {
@@ -41,6 +44,12 @@ impl PartitionBatch {
 pub struct OutputBatch {
     /// Where the records go.
     pub destination: TopicPartition,
+    /// The partition that they come from.
+    pub origin: TopicPartition,
+    /// The assignment under which they were read.
+    pub assignment: AssignmentId,
+    /// How the records were compressed where they were read.
+    pub compression: Compression,
     /// The encoded record batches in order; each is one wire batch.
     pub chunks: Vec<EncodedBatch>,
 }
@@ -153,4 +162,4 @@ impl fmt::Display for TopicPartition {
 
 /// Numbers the assignments of a partition to this process; a later one is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Generation(pub u64);
+pub struct AssignmentId(pub u64);

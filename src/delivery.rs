@@ -36,6 +36,8 @@ pub struct Routes {
     pub destination: Arc<str>,
     /// The topic of the records that failed.
     pub dead_letter: Arc<str>,
+    /// The consumer group, which dead letters name.
+    pub group: Arc<str>,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
     /// The bytes of output and dead letters that may wait for their acknowledgement before no more
@@ -76,6 +78,8 @@ pub struct Acknowledged {
     pub bytes: u64,
     /// The class of each dead letter.
     pub dead_letters: Vec<ErrorClass>,
+    /// The offset of the last record that has one, and the class of its error.
+    pub last_letter: Option<(i64, ErrorClass)>,
     /// From sending to the acknowledgement.
     pub time: Duration,
 }
@@ -133,7 +137,7 @@ impl<K: Sink> Delivery<K> {
     /// Sends the output of a batch and its dead letters.
     pub fn send(&mut self, product: Product) {
         let Product { job, transformed, .. } = product;
-        let output = self.output(&job.batch, transformed.chunks);
+        let output = written_to(&self.routes.destination, &job.batch, transformed.chunks);
         let letters: Vec<Letter> = transformed.failures.iter().map(letter).collect();
         let flight = Flight {
             unsent: letters.clone(),
@@ -188,10 +192,9 @@ impl<K: Sink> Delivery<K> {
 
     /// Sends output and the unsent dead letters of a flight.
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
-        let letters = OutputBatch {
-            destination: self.partition(&self.routes.dead_letter, &flight.job.batch),
-            chunks: dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit),
-        };
+        let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
+        let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
+        let letters = written_to(&self.routes.dead_letter, batch, letters);
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
         self.waiting += flight.under_way;
@@ -245,15 +248,13 @@ impl<K: Sink> Delivery<K> {
             reason,
         }
     }
+}
 
-    fn output(&self, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
-        OutputBatch { destination: self.partition(&self.routes.destination, batch), chunks }
-    }
-
-    /// Output keeps the partition number of its input.
-    fn partition(&self, topic: &Arc<str>, batch: &PartitionBatch) -> TopicPartition {
-        TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition }
-    }
+/// What is written for `batch` to `topic`: output keeps the partition number of its input.
+fn written_to(topic: &Arc<str>, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
+    let destination = TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition };
+    let (origin, assignment, compression) = (batch.origin.clone(), batch.assignment, batch.compression);
+    OutputBatch { destination, origin, assignment, compression, chunks }
 }
 
 /// Sends a batch, if it holds anything.
@@ -295,7 +296,9 @@ fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
 }
 
 fn acknowledged(flight: Flight) -> Acknowledged {
+    let offset = |letter: &Letter| (flight.job.batch.records[letter.index].offset, letter.error.class);
     Acknowledged {
+        last_letter: flight.letters.last().map(offset),
         ticket: flight.job.ticket,
         written: flight.output_records,
         bytes: flight.output_bytes,

@@ -9,8 +9,7 @@ use base64::{
 use bytes::Bytes;
 
 use crate::{
-    batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
-    budget::Permit,
+    batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::{EncodedBatch, NO_HEADERS},
     transform::{self, Transform, TransformKind, Transformed, ValueError},
 };
@@ -184,11 +183,11 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
     let record = |(offset, &value)| Record { offset, timestamp: 0, key: Span::NULL, value, headers };
     PartitionBatch {
         origin: TopicPartition::new("stdin", 0),
-        generation: Generation::default(),
+        assignment: AssignmentId::default(),
         next_offset: spans.len() as i64,
         buffer: Bytes::from(buffer),
         records: (0..).zip(spans).map(record).collect(),
-        permit: Permit::none(),
+        ..PartitionBatch::default()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    batch::{Generation, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, PartitionBatch, TopicPartition},
     budget::Permit,
     engine::{Assignment, Offset},
 };
@@ -26,7 +26,7 @@ pub struct Offsets {
 #[derive(Clone, Debug)]
 pub struct Ticket {
     partition: TopicPartition,
-    generation: Generation,
+    assignment: AssignmentId,
     number: u64,
     _memory: Arc<Permit>,
 }
@@ -40,11 +40,14 @@ impl Ticket {
 
 #[derive(Debug)]
 struct Progress {
-    generation: Generation,
+    assignment: AssignmentId,
     /// Everything below is acknowledged.
     acknowledged: i64,
-    /// What the coordinator agreed to, or the position that reading started at.
-    committed: i64,
+    /// The leader epoch of the last record that is acknowledged; -1 when unknown.
+    epoch: i32,
+    /// What the coordinator agreed to; `None` when the position that reading started at is not
+    /// committed yet.
+    committed: Option<i64>,
     /// The batches that are not acknowledged, or stand behind one that is not.
     pending: VecDeque<Pending>,
     /// The number of the first pending batch.
@@ -56,6 +59,7 @@ struct Progress {
 #[derive(Debug)]
 struct Pending {
     next_offset: i64,
+    leader_epoch: i32,
     parts_left: usize,
 }
 
@@ -63,9 +67,10 @@ impl Offsets {
     /// Starts a partition anew under `assignment`; acknowledgements of earlier ones are void.
     pub fn assign(&mut self, assignment: &Assignment) {
         let progress = Progress {
-            generation: assignment.generation,
+            assignment: assignment.id,
             acknowledged: assignment.position,
-            committed: assignment.position,
+            epoch: -1,
+            committed: assignment.is_committed.then_some(assignment.position),
             pending: VecDeque::new(),
             first: 0,
             frozen: false,
@@ -80,19 +85,19 @@ impl Offsets {
 
     /// Takes a batch on the road. `None` when it is stale or its partition frozen: then it must
     /// be dropped. Call in the order in which the batches were read.
-    pub fn begin(&mut self, batch: &mut PartitionBatch) -> Option<Ticket> {
+    pub fn begin(&mut self, batch: &PartitionBatch, memory: Permit) -> Option<Ticket> {
         let progress = self.partitions.get_mut(&batch.origin)?;
-        if progress.generation != batch.generation || progress.frozen {
+        if progress.assignment != batch.assignment || progress.frozen {
             return None;
         }
         let number = progress.first + progress.pending.len() as u64;
-        progress.pending.push_back(Pending { next_offset: batch.next_offset, parts_left: 1 });
-        let memory = Arc::new(std::mem::take(&mut batch.permit));
+        let PartitionBatch { next_offset, leader_epoch, .. } = *batch;
+        progress.pending.push_back(Pending { next_offset, leader_epoch, parts_left: 1 });
         Some(Ticket {
             partition: batch.origin.clone(),
-            generation: batch.generation,
+            assignment: batch.assignment,
             number,
-            _memory: memory,
+            _memory: Arc::new(memory),
         })
     }
 
@@ -110,6 +115,7 @@ impl Offsets {
         let progress = self.partitions.get_mut(&ticket.partition).expect("it has a pending batch");
         while let Some(done) = progress.pending.pop_front_if(|pending| pending.parts_left == 0) {
             progress.acknowledged = done.next_offset;
+            progress.epoch = done.leader_epoch;
             progress.first += 1;
         }
     }
@@ -118,7 +124,7 @@ impl Offsets {
     /// taken. Whether this stopped it: not when it was stopped before, nor for an earlier assignment.
     pub fn freeze(&mut self, ticket: &Ticket) -> bool {
         let Some(progress) = self.partitions.get_mut(&ticket.partition) else { return false };
-        let stops = progress.generation == ticket.generation && !progress.frozen;
+        let stops = progress.assignment == ticket.assignment && !progress.frozen;
         progress.frozen |= stops;
         stops
     }
@@ -132,11 +138,12 @@ impl Offsets {
     pub fn committable(&self) -> Vec<Offset> {
         self.partitions
             .iter()
-            .filter(|(_, progress)| progress.acknowledged > progress.committed)
+            .filter(|(_, progress)| !progress.is_committed())
             .map(|(partition, progress)| Offset {
                 partition: partition.clone(),
-                generation: progress.generation,
+                assignment: progress.assignment,
                 next: progress.acknowledged,
+                leader_epoch: progress.epoch,
             })
             .collect()
     }
@@ -145,9 +152,9 @@ impl Offsets {
     pub fn committed(&mut self, offsets: &[Offset]) {
         for offset in offsets {
             if let Some(progress) = self.partitions.get_mut(&offset.partition)
-                && progress.generation == offset.generation
+                && progress.assignment == offset.assignment
             {
-                progress.committed = progress.committed.max(offset.next);
+                progress.committed = progress.committed.max(Some(offset.next));
             }
         }
     }
@@ -174,7 +181,7 @@ impl Offsets {
 
     fn pending_mut(&mut self, ticket: &Ticket) -> Option<&mut Pending> {
         let progress = self.partitions.get_mut(&ticket.partition)?;
-        if progress.generation != ticket.generation {
+        if progress.assignment != ticket.assignment {
             return None;
         }
         let index = ticket.number.checked_sub(progress.first)?;
@@ -187,15 +194,19 @@ impl Offsets {
 pub struct Position {
     /// Everything below this offset is acknowledged.
     pub acknowledged: i64,
-    /// Everything below this offset is committed.
-    pub committed: i64,
+    /// Everything below this offset is committed; `None` when nothing is.
+    pub committed: Option<i64>,
     /// Whether the partition is stopped.
     pub frozen: bool,
 }
 
 impl Progress {
     fn is_settled(&self) -> bool {
-        (self.pending.is_empty() || self.frozen) && self.acknowledged <= self.committed
+        (self.pending.is_empty() || self.frozen) && self.is_committed()
+    }
+
+    fn is_committed(&self) -> bool {
+        self.committed >= Some(self.acknowledged)
     }
 }
 
@@ -205,19 +216,22 @@ mod tests {
 
     use super::*;
 
-    fn assignment(generation: u64, position: i64) -> Assignment {
-        Assignment { partition: TopicPartition::new("t", 0), generation: Generation(generation), position }
+    fn assignment(assignment: u64, position: i64) -> Assignment {
+        let partition = TopicPartition::new("t", 0);
+        Assignment { partition, id: AssignmentId(assignment), position, is_committed: true }
     }
 
-    fn batch(generation: u64, next_offset: i64) -> PartitionBatch {
+    fn batch(assignment: u64, next_offset: i64) -> PartitionBatch {
         PartitionBatch {
             origin: TopicPartition::new("t", 0),
-            generation: Generation(generation),
+            assignment: AssignmentId(assignment),
             next_offset,
-            buffer: Default::default(),
-            records: Vec::new(),
-            permit: Permit::none(),
+            ..PartitionBatch::default()
         }
+    }
+
+    fn begin(offsets: &mut Offsets, batch: &PartitionBatch) -> Option<Ticket> {
+        offsets.begin(batch, Permit::none())
     }
 
     fn next(offsets: &Offsets) -> Option<i64> {
@@ -228,12 +242,12 @@ mod tests {
     fn an_acknowledgement_of_an_earlier_assignment_never_commits() {
         let mut offsets = Offsets::default();
         offsets.assign(&assignment(1, 0));
-        let old = offsets.begin(&mut batch(1, 10)).unwrap();
+        let old = begin(&mut offsets, &batch(1, 10)).unwrap();
         offsets.assign(&assignment(2, 0));
         offsets.acknowledge(old);
         assert_eq!(next(&offsets), None);
-        assert!(offsets.begin(&mut batch(1, 20)).is_none(), "a stale batch is refused");
-        let new = offsets.begin(&mut batch(2, 5)).unwrap();
+        assert!(begin(&mut offsets, &batch(1, 20)).is_none(), "a stale batch is refused");
+        let new = begin(&mut offsets, &batch(2, 5)).unwrap();
         offsets.acknowledge(new);
         assert_eq!(next(&offsets), Some(5));
     }
@@ -242,13 +256,13 @@ mod tests {
     fn a_frozen_partition_commits_what_stands_before_the_failure_and_no_more() {
         let mut offsets = Offsets::default();
         offsets.assign(&assignment(1, 0));
-        let [a, b, c] = [10, 20, 30].map(|next| offsets.begin(&mut batch(1, next)).unwrap());
+        let [a, b, c] = [10, 20, 30].map(|next| begin(&mut offsets, &batch(1, next)).unwrap());
         assert!(offsets.freeze(&b));
         offsets.acknowledge(c);
         assert_eq!(next(&offsets), None);
         offsets.acknowledge(a);
         assert_eq!(next(&offsets), Some(10));
-        assert!(offsets.begin(&mut batch(1, 40)).is_none());
+        assert!(begin(&mut offsets, &batch(1, 40)).is_none());
         assert!(!offsets.all_settled());
         offsets.committed(&offsets.committable());
         assert!(offsets.all_settled());
@@ -258,7 +272,7 @@ mod tests {
     fn a_split_batch_counts_when_all_its_parts_do() {
         let mut offsets = Offsets::default();
         offsets.assign(&assignment(1, 7));
-        let ticket = offsets.begin(&mut batch(1, 9)).unwrap();
+        let ticket = begin(&mut offsets, &batch(1, 9)).unwrap();
         offsets.split(&ticket, 3);
         offsets.acknowledge(ticket.clone());
         offsets.acknowledge(ticket.clone());
@@ -282,7 +296,7 @@ mod tests {
             let ends: Vec<i64> = sizes.iter().map(|size| { at += size; at }).collect();
             let mut tickets: Vec<(usize, Ticket)> = Vec::new();
             for (i, end) in ends.iter().enumerate() {
-                tickets.push((i, offsets.begin(&mut batch(3, *end)).unwrap()));
+                tickets.push((i, begin(&mut offsets, &batch(3, *end)).unwrap()));
             }
             tickets.sort_by_key(|(i, _)| keys[*i]);
             let stop = shuffle.index(tickets.len() + 1);

@@ -11,8 +11,8 @@ use topicmill::{
     broker::{Broker, BrokerSettings},
     budget::Budget,
     engine::{
-        Assignment, ClientSettings, ErrorKind, Offset, OffsetReset, Receipt, Sink, Source, SourceEvent,
-        SourceSettings,
+        Assignment, ClientSettings, ErrorKind, Offset, OffsetReset, Receipt, Room, Sink, Source, SourceEvent,
+        SourceSettings, Troubles,
         librdkafka::{LibrdkafkaSink, LibrdkafkaSource},
         native::Client,
     },
@@ -104,6 +104,7 @@ fn settings(topic: &str, group: &str) -> SourceSettings {
         offset_reset: OffsetReset::Earliest,
         revoke_timeout: Duration::from_secs(20),
         budget: Budget::new(64 << 20),
+        troubles: Troubles::default(),
     }
 }
 
@@ -113,7 +114,11 @@ fn numbers(topic: &str, partition: i32, range: std::ops::Range<u32>) -> OutputBa
         let value = i.to_string();
         writer.push(*START + i64::from(i), None, Some(&[value.as_bytes()]), NO_HEADERS);
     }
-    OutputBatch { destination: TopicPartition::new(topic, partition), chunks: writer.finish() }
+    OutputBatch {
+        destination: TopicPartition::new(topic, partition),
+        chunks: writer.finish(),
+        ..OutputBatch::default()
+    }
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -121,7 +126,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn next(source: &mut LibrdkafkaSource) -> SourceEvent {
-    within(source.next(true)).await.unwrap()
+    within(source.next(&Room::open())).await.unwrap()
 }
 
 async fn assigned(source: &mut LibrdkafkaSource) -> Vec<Assignment> {
@@ -136,7 +141,7 @@ async fn assigned(source: &mut LibrdkafkaSource) -> Vec<Assignment> {
 
 async fn batch(source: &mut LibrdkafkaSource) -> PartitionBatch {
     match next(source).await {
-        SourceEvent::Batch(batch) => batch,
+        SourceEvent::Batch(batch, _) => batch,
         event => panic!("a batch, not {event:?}"),
     }
 }
@@ -156,7 +161,7 @@ async fn values(source: &mut LibrdkafkaSource, count: usize) -> Vec<u32> {
 }
 
 fn offset(assignment: &Assignment, next: i64) -> Offset {
-    Offset { partition: assignment.partition.clone(), generation: assignment.generation, next }
+    Offset { partition: assignment.partition.clone(), assignment: assignment.id, next, leader_epoch: -1 }
 }
 
 #[tokio::test]
@@ -174,7 +179,9 @@ async fn every_part_of_a_record_comes_back_as_written() {
     writer.push(*START + 7, None, None, NO_HEADERS);
     let destination = TopicPartition::new(topic.as_str(), 1);
     let mut sink = cluster.sink(&[]);
-    within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
+    within(sink.send(OutputBatch { destination, chunks: writer.finish(), ..OutputBatch::default() }))
+        .await
+        .unwrap();
     sink.close().await;
 
     let mut source = cluster.source(&topic, &topic, &[]);
@@ -250,7 +257,7 @@ async fn hand_over(strategy: &str) {
     let (mut revoked, mut moved, mut waited) = (BTreeMap::new(), Vec::new(), false);
     while moved.is_empty() {
         tokio::select! {
-            event = within(first.next(false)) => match event.unwrap() {
+            event = within(first.next(&Room::closed())) => match event.unwrap() {
                 SourceEvent::Revoked { partitions, release } => {
                     // Until the release, commits count, and nobody else has the partitions.
                     let mine = held.iter().filter(|a| partitions.contains(&a.partition));
@@ -265,7 +272,7 @@ async fn hand_over(strategy: &str) {
                 SourceEvent::Assigned(_) => {}
                 event => panic!("no {event:?} while a member joins"),
             },
-            event = within(second.next(true)) => match event.unwrap() {
+            event = within(second.next(&Room::open())) => match event.unwrap() {
                 SourceEvent::Assigned(assigned) => moved = assigned,
                 event => panic!("an assignment comes first, not {event:?}"),
             },
@@ -349,7 +356,9 @@ async fn an_oversized_record_is_refused_and_its_neighbours_are_written() {
     let destination = TopicPartition::new(topic.as_str(), 0);
     let mut sink = cluster.sink(&[("max.request.size", "10000")]);
     let Receipt { refused } =
-        within(sink.send(OutputBatch { destination, chunks: writer.finish() })).await.unwrap();
+        within(sink.send(OutputBatch { destination, chunks: writer.finish(), ..OutputBatch::default() }))
+            .await
+            .unwrap();
     assert_eq!(refused.len(), 1);
     assert_eq!((refused[0].index, refused[0].error.class), (1, ErrorClass::Oversized));
     sink.close().await;
@@ -369,7 +378,7 @@ async fn an_unreachable_cluster_and_a_missing_topic_are_told_apart() {
         ..ClientSettings::default()
     };
     let mut source = LibrdkafkaSource::new(&nobody, settings("t", "g")).unwrap();
-    assert_eq!(within(source.next(true)).await.unwrap_err().kind, ErrorKind::Unreachable);
+    assert_eq!(within(source.next(&Room::open())).await.unwrap_err().kind, ErrorKind::Unreachable);
     source.close().await;
     let mut sink = LibrdkafkaSink::new(&nobody).unwrap();
     let sent = within(sink.send(numbers("t", 0, 0..1))).await;
@@ -379,7 +388,7 @@ async fn an_unreachable_cluster_and_a_missing_topic_are_told_apart() {
     let cluster = Cluster::new().await;
     let topic = unique("missing");
     let mut source = LibrdkafkaSource::new(&cluster.client(&[]), settings(&topic, "g")).unwrap();
-    let error = within(source.next(true)).await.unwrap_err();
+    let error = within(source.next(&Room::open())).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
     assert!(error.message.contains(&topic), "{error}");
     source.close().await;
@@ -396,7 +405,7 @@ async fn without_a_committed_offset_the_reset_decides() {
     assert_eq!(positions[..2], [10, 10]);
     latest.close().await;
     let mut none = LibrdkafkaSource::new(&cluster.client(&[]), with(OffsetReset::None)).unwrap();
-    assert_eq!(within(none.next(true)).await.unwrap_err().kind, ErrorKind::Fatal);
+    assert_eq!(within(none.next(&Room::open())).await.unwrap_err().kind, ErrorKind::Fatal);
     none.close().await;
 }
 
@@ -422,7 +431,11 @@ async fn what_the_broker_refuses_is_found_by_the_next_sink() {
         for value in [&b"0"[..], b"1", &large, b"3"] {
             writer.push(*START, None, Some(&[value]), NO_HEADERS);
         }
-        OutputBatch { destination: TopicPartition::new("small", 0), chunks: writer.finish() }
+        OutputBatch {
+            destination: TopicPartition::new("small", 0),
+            chunks: writer.finish(),
+            ..OutputBatch::default()
+        }
     };
     let mut sink = LibrdkafkaSink::new(&client).unwrap();
     let error = within(sink.send(batch())).await.unwrap_err();

@@ -13,12 +13,12 @@ use std::{
 
 use tokio::sync::oneshot;
 use topicmill::{
-    batch::{Generation, OutputBatch, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
     broker::{ApiKey, Broker, BrokerSettings, Fault, FaultAction},
     budget::Budget,
     engine::{
-        ClientSettings, EngineError, ErrorKind, Offset, OffsetReset, Sink, Source, SourceEvent,
-        SourceSettings,
+        ClientSettings, EngineError, ErrorKind, Offset, OffsetReset, Room, Sink, Source, SourceEvent,
+        SourceSettings, Troubles,
         native::{Client, Isolation, NativeSink, NativeSource, Reader},
     },
     records::{NO_HEADERS, RecordWriter},
@@ -91,7 +91,11 @@ impl Stage {
         for number in numbers {
             writer.push(now, None, Some(&[number.to_string().as_bytes()]), NO_HEADERS);
         }
-        let batch = OutputBatch { destination: self.partition(partition), chunks: writer.finish() };
+        let batch = OutputBatch {
+            destination: self.partition(partition),
+            chunks: writer.finish(),
+            ..OutputBatch::default()
+        };
         let receipt = sink.send(batch).await.unwrap();
         assert_eq!(receipt.refused.len(), 0);
         sink.close().await;
@@ -111,6 +115,7 @@ impl Stage {
             offset_reset,
             revoke_timeout: LIMIT,
             budget: Budget::new(32 << 20),
+            troubles: Troubles::default(),
         };
         NativeSource::new(&client, &settings, source_settings).await.unwrap()
     }
@@ -131,7 +136,7 @@ async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 async fn next(source: &mut NativeSource) -> SourceEvent {
-    in_time("the next event", source.next(true)).await.unwrap()
+    in_time("the next event", source.next(&Room::open())).await.unwrap()
 }
 
 fn numbers(batch: &PartitionBatch) -> Vec<u64> {
@@ -144,7 +149,7 @@ fn numbers(batch: &PartitionBatch) -> Vec<u64> {
 /// What a member has seen.
 #[derive(Default)]
 struct Seen {
-    held: HashMap<TopicPartition, (Generation, i64)>,
+    held: HashMap<TopicPartition, (AssignmentId, i64)>,
     read: BTreeMap<i32, Vec<u64>>,
 }
 
@@ -154,12 +159,12 @@ impl Seen {
         match event {
             SourceEvent::Assigned(assignments) => {
                 for assigned in assignments {
-                    self.held.insert(assigned.partition, (assigned.generation, assigned.position));
+                    self.held.insert(assigned.partition, (assigned.id, assigned.position));
                 }
             }
-            SourceEvent::Batch(batch) => {
-                let (generation, position) = self.held.get_mut(&batch.origin).expect("assigned before");
-                assert_eq!(batch.generation, *generation);
+            SourceEvent::Batch(batch, _) => {
+                let (assignment, position) = self.held.get_mut(&batch.origin).expect("assigned before");
+                assert_eq!(batch.assignment, *assignment);
                 for record in &batch.records {
                     assert!(record.offset >= *position, "{} goes back to {}", batch.origin, record.offset);
                     *position = record.offset + 1;
@@ -175,14 +180,16 @@ impl Seen {
             SourceEvent::Lost(partitions) => {
                 self.held.retain(|partition, _| !partitions.contains(partition));
             }
+            SourceEvent::Skipped(_) | SourceEvent::Unreadable { .. } => panic!("{event:?}"),
         }
     }
 
     async fn commit(&self, source: &NativeSource) -> Result<(), EngineError> {
-        let offsets = self.held.iter().map(|(partition, (generation, next))| Offset {
+        let offsets = self.held.iter().map(|(partition, (assignment, next))| Offset {
             partition: partition.clone(),
-            generation: *generation,
+            assignment: *assignment,
             next: *next,
+            leader_epoch: -1,
         });
         in_time("a commit", source.commit(offsets.collect())).await
     }
@@ -306,7 +313,7 @@ async fn a_member_without_a_partition_hears_that_it_has_none() {
 }
 
 /// Reads until a revoke and returns its release.
-async fn until_revoked(source: &mut NativeSource, seen: &mut Seen, room: bool) -> oneshot::Sender<()> {
+async fn until_revoked(source: &mut NativeSource, seen: &mut Seen, room: &Room) -> oneshot::Sender<()> {
     loop {
         match in_time("a revoke", source.next(room)).await.unwrap() {
             SourceEvent::Revoked { release, .. } => return release,
@@ -325,15 +332,16 @@ async fn a_revoke_comes_before_queued_batches_and_waits_for_its_release() {
     stage.produce(0, 1000..2000).await;
     // Both members may get the only partition; whoever is first by id keeps it.
     let (mut second, mut of_second) = (stage.source(&[]).await, Seen::default());
-    let release = until_revoked(&mut first, &mut seen, false).await;
+    let release = until_revoked(&mut first, &mut seen, &Room::closed()).await;
     seen.commit(&first).await.unwrap();
     let committed = stage.client.committed(&stage.group, &stage.topic).await.unwrap();
     assert_eq!(committed, BTreeMap::from([(0, read_so_far)]), "a revoked partition still commits");
     // While the release is held nothing is assigned; the intake of the first has stopped.
+    let room = Room::open();
     let early = tokio::time::timeout(Duration::from_millis(500), async {
         tokio::select! {
-            event = first.next(true) => event,
-            event = second.next(true) => event,
+            event = first.next(&room) => event,
+            event = second.next(&room) => event,
         }
     });
     assert!(early.await.is_err(), "something came while the release was held");
@@ -372,7 +380,7 @@ async fn a_session_that_ends_loses_the_partitions_and_commits_nothing() {
         let event = next(&mut source).await;
         seen.take(&source, event).await;
     }
-    assert!(seen.held[&stage.partition(0)].0 > old[&stage.partition(0)].0, "the generation grows");
+    assert!(seen.held[&stage.partition(0)].0 > old[&stage.partition(0)].0, "the assignment grows");
     source.close().await;
 }
 
@@ -387,7 +395,7 @@ async fn leaves_at_77(stage: &Stage, source: NativeSource, mut seen: Seen) {
 async fn ends_at_77_without_a_policy(stage: &Stage) {
     let mut source = stage.source_with(&[], OffsetReset::None).await;
     let error = loop {
-        match in_time("the error", source.next(true)).await {
+        match in_time("the error", source.next(&Room::open())).await {
             Ok(event) => assert!(matches!(event, SourceEvent::Assigned(_)), "{event:?}"),
             Err(error) => break error,
         }
@@ -471,7 +479,7 @@ async fn a_reader_reads_from_one_offset_to_another() {
         let mut reader =
             Reader::new(&stage.client, stage.partition(0), from, until, isolation, budget.clone());
         let mut read = Vec::new();
-        while let Some(batch) = in_time("the reader", reader.next()).await.unwrap() {
+        while let Some((batch, _)) = in_time("the reader", reader.next()).await.unwrap() {
             read.extend(numbers(&batch));
         }
         assert!(read.iter().copied().eq(from as u64..until as u64), "{from}..{until}");

@@ -42,7 +42,7 @@ pub async fn consume(client: &Client, source: &Source) -> Result<Ceiling, BenchE
         let mut reader = Reader::new(client, partition, 0, end, Isolation::ReadUncommitted, budget.clone());
         readers.spawn(async move {
             let mut events = 0;
-            while let Some(batch) = reader.next().await? {
+            while let Some((batch, _)) = reader.next().await? {
                 events += batch.records.len() as u64;
             }
             Ok::<u64, BenchError>(events)

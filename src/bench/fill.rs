@@ -61,7 +61,11 @@ pub async fn fill(
         let batch = maker.batch(count as usize);
         bytes += batch.bytes.len() as u64;
         let destination = TopicPartition::new(Arc::clone(&name), turn);
-        acknowledgements.push(sink.send(OutputBatch { destination, chunks: vec![batch] }));
+        acknowledgements.push(sink.send(OutputBatch {
+            destination,
+            chunks: vec![batch],
+            ..OutputBatch::default()
+        }));
         while acknowledgements.len() >= ON_THE_WAY {
             acknowledgements.next().await.transpose()?;
         }

@@ -14,7 +14,7 @@ use super::{BenchError, contender::Contender, contender::Turn, process::Running}
 use crate::{
     budget::Budget,
     engine::{
-        ClientSettings, OffsetReset, Source, SourceEvent, SourceSettings,
+        ClientSettings, OffsetReset, Room, Source, SourceEvent, SourceSettings, Troubles,
         native::{Client, NativeSource},
     },
     generate::{self, GenerateSettings, Keys},
@@ -98,6 +98,7 @@ pub async fn measure(
         offset_reset: OffsetReset::Earliest,
         revoke_timeout: Duration::from_secs(1),
         budget: Budget::new(MEMORY),
+        troubles: Troubles::default(),
     };
     let consumer = NativeSource::new(client, settings, source).await?;
     let from = now_micros() + WARM_UP.as_micros() as u64;
@@ -117,7 +118,7 @@ async fn consume(mut consumer: NativeSource, events: u64, from: u64) -> Result<V
     let mut latencies: Vec<(u64, u64)> = Vec::new();
     let mut left = events;
     while left > 0 {
-        let SourceEvent::Batch(batch) = consumer.next(true).await? else { continue };
+        let SourceEvent::Batch(batch, _) = consumer.next(&Room::open()).await? else { continue };
         let now = now_micros();
         left = left.saturating_sub(batch.records.len() as u64);
         for record in &batch.records {

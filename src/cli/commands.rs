@@ -11,30 +11,34 @@ use crate::{
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
     generate::Keys,
+    mill::OnGap,
     records::Compression,
-    strategy::{Order, StrategyKind},
+    strategy::{OnPanic, Order, StrategyKind},
 };
 
-/// The flags of `run`.
+/// The flags of `run`. Without a source, everything else has the defaults of the three programs
+/// that this project began with; `examples/*.toml` name them.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
     /// The topic to read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
-    /// The topic to write [default: SOURCE_serial_transformed for the strategy `serial`,
-    /// SOURCE_concurrent_transformed for the others].
+    /// The topic to write; with a source of one's own it must be said.
     #[arg(long, value_name = "TOPIC")]
     pub destination: Option<String>,
-    /// The topic for records that cannot be transformed [default: SOURCE_dead_letter].
+    /// The topic for records that cannot be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
-    /// The consumer group [default: consumer_golang_serial for the strategy `serial`,
-    /// consumer_golang_concurrent for the others].
+    /// The consumer group [default: topicmill-SOURCE-DESTINATION].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
     /// Where a partition without a committed offset starts [default: earliest].
     #[arg(long, value_name = "WHERE")]
     pub auto_offset_reset: Option<OffsetReset>,
+    /// What to do when records were deleted before they were read: retention that overtakes, or a
+    /// topic that was cut [default: continue].
+    #[arg(long, value_name = "WHAT")]
+    pub on_gap: Option<OnGap>,
     /// How the work is spread [default: pipeline].
     #[arg(long, value_name = "STRATEGY")]
     pub strategy: Option<StrategyKind>,
@@ -48,6 +52,9 @@ pub struct RunArgs {
     /// What is promised about each record [default: at-least-once].
     #[arg(long, value_name = "DELIVERY")]
     pub delivery: Option<DeliveryKind>,
+    /// What to do when the transform panics on a record [default: stop].
+    #[arg(long, value_name = "WHAT")]
+    pub on_panic: Option<OnPanic>,
     /// The engine that speaks to Kafka [default: native].
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
@@ -63,6 +70,10 @@ pub struct RunArgs {
     /// How long a stop may wait for what is on its way [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub drain_timeout: Option<Duration>,
+    /// How long the cluster may be away before the run fails, once it had started, or `never`
+    /// [default: never; 10m with --until-caught-up].
+    #[arg(long, value_name = "DURATION|never", allow_hyphen_values = true)]
+    pub give_up_after: Option<String>,
     /// Stop once everything up to the end offsets at the start is transformed and committed.
     #[arg(long)]
     pub until_caught_up: bool,
@@ -111,7 +122,7 @@ pub struct DemoArgs {
 /// The flags of `generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// The topic to write [default: the configured source, name_stream].
+    /// The topic to write, whatever a configuration says of a source [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// How many partitions the topic gets if it is missing.
@@ -145,10 +156,10 @@ pub struct VerifyArgs {
     /// The topic that was read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
-    /// The topic that was written [default: as for `run`].
+    /// The topic that was written; with a source of one's own it must be said.
     #[arg(long, value_name = "TOPIC")]
     pub destination: Option<String>,
-    /// The topic of records that could not be transformed [default: SOURCE_dead_letter].
+    /// The topic of records that could not be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
     /// The order that the records must have kept [default: partition].
@@ -188,7 +199,7 @@ pub struct LagArgs {
     /// The consumer group [default: as for `run`].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
-    /// The topic that the group reads [default: name_stream].
+    /// Tell of this topic alone [default: every topic that the group has offsets for or reads].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
     /// Print one JSON object a line and partition.

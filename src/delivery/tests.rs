@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    batch::{Generation, Record, Span},
+    batch::{AssignmentId, Record, Span},
+    budget::Permit,
     engine::Assignment,
     offsets::Offsets,
     records::NO_HEADERS,
@@ -18,6 +19,8 @@ impl Sink for Silent {
         pending()
     }
 
+    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
+
     async fn close(self) {}
 }
 
@@ -26,17 +29,17 @@ fn poison(count: usize) -> Product {
     let origin = TopicPartition::new("source", 0);
     let headers = Span::new(0, NO_HEADERS.len() as u32);
     let record = |offset| Record { offset, timestamp: 0, key: Span::NULL, value: Span::NULL, headers };
-    let mut batch = PartitionBatch {
+    let batch = PartitionBatch {
         origin: origin.clone(),
-        generation: Generation(1),
+        assignment: AssignmentId(1),
         next_offset: count as i64,
         buffer: NO_HEADERS.into(),
         records: (0..count as i64).map(record).collect(),
-        permit: Default::default(),
+        ..PartitionBatch::default()
     };
     let mut offsets = Offsets::default();
-    offsets.assign(&Assignment { partition: origin, generation: Generation(1), position: 0 });
-    let ticket = offsets.begin(&mut batch).unwrap();
+    offsets.assign(&Assignment { partition: origin, id: AssignmentId(1), position: 0, is_committed: true });
+    let ticket = offsets.begin(&batch, Permit::none()).unwrap();
     let error = ValueError::new(ErrorClass::Syntax, "poison");
     let failures = (0..count).map(|index| Failure { index, error: error.clone() }).collect();
     let transformed = Transformed { chunks: Vec::new(), failures };
@@ -47,6 +50,7 @@ fn routes(window: usize) -> Routes {
     Routes {
         destination: "destination".into(),
         dead_letter: "letters".into(),
+        group: "group".into(),
         chunk_limit: 1000,
         window,
         retries: 3,

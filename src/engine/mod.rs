@@ -7,15 +7,19 @@ mod error;
 #[cfg(feature = "librdkafka")]
 pub mod librdkafka;
 pub mod native;
+mod room;
+mod troubles;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 pub use error::{EngineError, ErrorKind, PropertyError};
+pub use room::Room;
 use tokio::sync::oneshot;
+pub use troubles::{Place, Trouble, Troubles};
 
 use crate::{
-    batch::{Generation, OutputBatch, PartitionBatch, TopicPartition},
-    budget::Budget,
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
+    budget::{Budget, Permit},
 };
 
 /// Reads the partitions of a topic that a consumer group assigns to this member.
@@ -23,16 +27,25 @@ use crate::{
 /// Heartbeats, fetching and reconnecting go on in the background, whether or not `next` is
 /// called; memory for batches comes from the [`Budget`], and without any the source pauses.
 pub trait Source: Send {
-    /// The next event. With `room` false only changes of the assignment come, no batches, so
-    /// that a full road never holds up a rebalance. Changes come before batches. Cancel-safe.
+    /// The next event. `room` says what batches may come from: without any only changes of the
+    /// assignment come, so that a full pipeline never holds up a rebalance; partitions that are
+    /// full are left out of fetching, and what was fetched of them already may still come.
+    /// Changes come before batches. Cancel-safe.
     ///
     /// # Errors
-    /// Fatal ones only; what can be retried is retried within.
-    fn next(&mut self, room: bool) -> impl Future<Output = Result<SourceEvent, EngineError>> + Send;
+    /// What concerns all partitions and passes only with a new source, if at all; what can be
+    /// retried is retried within, for as long as it takes.
+    fn next(&mut self, room: &Room) -> impl Future<Output = Result<SourceEvent, EngineError>> + Send;
 
-    /// Commits for the group: each offset is that of the next record to read. Offsets of a
-    /// generation that is no longer assigned are left out. Resolves when the coordinator agreed.
+    /// Commits for the group: each offset is that of the next record to read. Offsets of an
+    /// assignment that is over are left out. Resolves when the coordinator agreed.
     fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static;
+
+    /// Ends the assignment of each of these partitions and begins a new one at its committed
+    /// offset, without leaving the group. Nothing of the old one comes any more; an
+    /// [`Assigned`](SourceEvent::Assigned) follows for each once its position is known, unless
+    /// the partition is revoked or lost before. Partitions that are not assigned are left out.
+    fn rewind(&mut self, partitions: Vec<TopicPartition>) -> impl Future<Output = ()> + Send;
 
     /// Leaves the group; nothing is committed.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -41,10 +54,14 @@ pub trait Source: Send {
 /// What a [`Source`] has to say.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// Records of an assigned partition, in offset order per partition and generation.
-    Batch(PartitionBatch),
-    /// Partitions were assigned; batches of this generation follow. It is empty when this member
-    /// has joined the group and there is no partition for it.
+    /// Records of an assigned partition, in offset order per partition and assignment, with the
+    /// share of the memory budget that they and their output hold until acknowledged.
+    Batch(PartitionBatch, Permit),
+    /// Offsets of an assigned partition that are not there to be read; comes in the order of the
+    /// batches around it. The offsets before it are covered by earlier batches.
+    Skipped(Gap),
+    /// Partitions were assigned; their batches follow. It is empty when this member has joined
+    /// the group and there is no partition for it.
     Assigned(Vec<Assignment>),
     /// Partitions are about to be taken away. The source waits, within its own bound, until
     /// `release` is sent or dropped; until then commits for them count.
@@ -56,6 +73,14 @@ pub enum SourceEvent {
     },
     /// Partitions are gone already (session lost, fenced); nothing can be committed for them.
     Lost(Vec<TopicPartition>),
+    /// A partition cannot be read any further under this assignment, whatever is tried (a batch
+    /// that is malformed). The others go on.
+    Unreadable {
+        /// The assignment that ends here.
+        assignment: AssignmentId,
+        /// Why; names the partition and the offset.
+        error: EngineError,
+    },
 }
 
 /// A partition assigned to this member.
@@ -64,9 +89,12 @@ pub struct Assignment {
     /// The partition.
     pub partition: TopicPartition,
     /// The number of this assignment.
-    pub generation: Generation,
-    /// The offset that reading starts at: the committed one, or what `auto.offset.reset` says.
+    pub id: AssignmentId,
+    /// The offset that reading starts at: the committed one, or one that was chosen by policy.
     pub position: i64,
+    /// Whether the group has committed `position`. One that it has not is committed before
+    /// anything else: were it chosen by policy a second time, it could be a later one.
+    pub is_committed: bool,
 }
 
 /// An offset to commit.
@@ -75,9 +103,45 @@ pub struct Offset {
     /// The partition.
     pub partition: TopicPartition,
     /// The assignment under which the records were read.
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     /// The offset of the next record to read.
     pub next: i64,
+    /// The leader epoch of the record before it; -1 when unknown (KIP-320).
+    pub leader_epoch: i32,
+}
+
+/// Offsets that are passed over because the log does not have them any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The assignment under which it is read.
+    pub assignment: AssignmentId,
+    /// The first offset that is passed over.
+    pub from: i64,
+    /// The offset that reading goes on at; above `from`.
+    pub to: i64,
+    /// Why they are gone.
+    pub reason: GapReason,
+}
+
+/// Why offsets are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GapReason {
+    /// Retention, or DeleteRecords, was faster than the reader.
+    Retention,
+    /// An unclean leader election cut the log off, and others were written in their place.
+    Truncation,
+}
+
+impl GapReason {
+    /// As it stands in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::Retention => "retention",
+            GapReason::Truncation => "truncation",
+        }
+    }
 }
 
 /// Writes output batches with `acks=all` and an idempotent producer.
@@ -88,12 +152,19 @@ pub trait Sink: Send {
     /// way once this returns, whether or not the future is polled.
     ///
     /// # Errors
-    /// Through the future: when delivery of the batch is not certain. Then this sink is spent: the caller closes it, and
-    /// reads again from the committed offsets with a new one.
+    /// Through the future: when delivery of the batch is not certain. An error that names its
+    /// partition is of that partition alone: every batch that was given for it and is not
+    /// acknowledged fails with it, and so does each later one of the same origin and assignment;
+    /// those of a later assignment are written again. An error without a partition is of all: the
+    /// sink is spent, and the caller closes it.
     fn send(
         &mut self,
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static;
+
+    /// What comes from `origin` under `assignment` or an earlier one is not wanted any more: what
+    /// has not been sent yet is dropped, and its receipts fail.
+    fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId);
 
     /// Gives up what is not acknowledged and disconnects.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -160,6 +231,8 @@ pub struct SourceSettings {
     pub revoke_timeout: Duration,
     /// The memory that batches take their shares from.
     pub budget: Budget,
+    /// Where the source says what does not work.
+    pub troubles: Troubles,
 }
 
 /// `auto.offset.reset`: where to read without a committed offset.

@@ -102,6 +102,7 @@ impl Producer {
         let output = |(index, writer): (usize, RecordWriter)| OutputBatch {
             destination: self.destinations[first + index].clone(),
             chunks: writer.finish(),
+            ..OutputBatch::default()
         };
         writers.into_iter().enumerate().map(output).filter(|batch| batch.record_count() > 0).collect()
     }

@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    batch::OutputBatch,
+    batch::{AssignmentId, OutputBatch, TopicPartition},
     engine::{ErrorKind, Receipt, Refusal},
     transform::{ErrorClass, ValueError},
 };
@@ -44,6 +44,8 @@ impl Sink for MemorySink {
             }
         }
     }
+
+    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
 
     async fn close(self) {}
 }

@@ -19,7 +19,7 @@ use tokio::{
 use super::*;
 use crate::{
     backoff::Backoff,
-    batch::{Generation, OutputBatch, Record, Span},
+    batch::{AssignmentId, OutputBatch, Record, Span},
     dead_letter,
     engine::{Assignment, Receipt, Refusal},
     records::{self, Headers},
@@ -39,9 +39,9 @@ pub(super) struct World {
     /// The offsets whose dead letter stands in each partition of the dead letter topic.
     letters: BTreeMap<i32, Vec<i64>>,
     committed: BTreeMap<i32, i64>,
-    /// The current generation of each partition; commits of others are fenced.
+    /// The current assignment of each partition; commits of others are fenced.
     generations: BTreeMap<i32, u64>,
-    last_generation: u64,
+    last_assignment: u64,
     /// How likely each mishap is at each opportunity, in percent.
     mishaps: u32,
     letters_refused: bool,
@@ -57,7 +57,7 @@ impl World {
             letters: BTreeMap::new(),
             committed: BTreeMap::new(),
             generations: BTreeMap::new(),
-            last_generation: 0,
+            last_assignment: 0,
             mishaps,
             letters_refused: false,
         }
@@ -72,14 +72,15 @@ impl World {
     }
 
     pub(super) fn assign_all(&mut self) -> Vec<Assignment> {
-        self.last_generation += 1;
+        self.last_assignment += 1;
         (0..PARTITIONS)
             .map(|partition| {
-                self.generations.insert(partition, self.last_generation);
+                self.generations.insert(partition, self.last_assignment);
                 Assignment {
                     partition: source(partition),
-                    generation: Generation(self.last_generation),
+                    id: AssignmentId(self.last_assignment),
                     position: self.committed.get(&partition).copied().unwrap_or(0),
+                    is_committed: true,
                 }
             })
             .collect()
@@ -87,7 +88,7 @@ impl World {
 
     fn commit(&mut self, offset: &Offset) {
         let partition = offset.partition.partition;
-        if self.generations.get(&partition) != Some(&offset.generation.0) {
+        if self.generations.get(&partition) != Some(&offset.assignment.0) {
             return;
         }
         for at in 0..offset.next {
@@ -152,9 +153,7 @@ impl SimulatedSource {
         let assignments = self.world.lock().unwrap().assign_all();
         self.positions = assignments
             .iter()
-            .map(|assignment| {
-                (assignment.partition.partition, (assignment.generation.0, assignment.position))
-            })
+            .map(|assignment| (assignment.partition.partition, (assignment.id.0, assignment.position)))
             .collect();
         self.events.push_back(SourceEvent::Assigned(assignments));
     }
@@ -179,15 +178,15 @@ impl SimulatedSource {
         let open: Vec<i32> = self.positions.iter().filter(|(_, p)| p.1 < RECORDS).map(|(p, _)| *p).collect();
         let partition = *open.get(world.random.random_range(0..open.len().max(1)))?;
         let count = world.random.random_range(1..30);
-        let (generation, position) = self.positions.get_mut(&partition)?;
+        let (assignment, position) = self.positions.get_mut(&partition)?;
         let end = (*position + count).min(RECORDS);
-        let batch = batch(partition, Generation(*generation), *position, end);
+        let batch = batch(partition, AssignmentId(*assignment), *position, end);
         *position = end;
         Some(batch)
     }
 }
 
-pub(super) fn batch(partition: i32, generation: Generation, from: i64, end: i64) -> PartitionBatch {
+pub(super) fn batch(partition: i32, assignment: AssignmentId, from: i64, end: i64) -> PartitionBatch {
     let mut buffer = records::NO_HEADERS.to_vec();
     let records = (from..end)
         .map(|offset| {
@@ -199,16 +198,16 @@ pub(super) fn batch(partition: i32, generation: Generation, from: i64, end: i64)
         .collect();
     PartitionBatch {
         origin: source(partition),
-        generation,
+        assignment,
         next_offset: end,
         buffer: buffer.into(),
         records,
-        permit: Default::default(),
+        ..PartitionBatch::default()
     }
 }
 
 impl Source for SimulatedSource {
-    async fn next(&mut self, room: bool) -> Result<SourceEvent, EngineError> {
+    async fn next(&mut self, room: &Room) -> Result<SourceEvent, EngineError> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
@@ -224,8 +223,10 @@ impl Source for SimulatedSource {
             sleep(delay).await;
             if self.world.lock().unwrap().mishap() {
                 self.rebalance();
-            } else if room && let Some(batch) = self.batch() {
-                return Ok(SourceEvent::Batch(batch));
+            } else if room.is_open
+                && let Some(batch) = self.batch()
+            {
+                return Ok(SourceEvent::Batch(batch, Permit::none()));
             }
         }
     }
@@ -242,6 +243,10 @@ impl Source for SimulatedSource {
             offsets.iter().for_each(|offset| world.commit(offset));
             Ok(())
         }
+    }
+
+    async fn rewind(&mut self, _partitions: Vec<TopicPartition>) {
+        unreachable!("nothing is rewound yet")
     }
 
     async fn close(self) {}
@@ -302,6 +307,8 @@ impl Sink for SimulatedSink {
         }
     }
 
+    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
+
     async fn close(self) {}
 }
 
@@ -335,6 +342,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
         routes: Routes {
             destination: "destination".into(),
             dead_letter: "letters".into(),
+            group: "group".into(),
             chunk_limit: 300,
             window: 2000,
             retries: 3,

@@ -39,7 +39,7 @@ pub(super) fn mill_with_assignments()
     let world = Arc::new(Mutex::new(World::new(1, 0)));
     let mut mill = mill(&world, &settings(StrategyKind::Serial, Order::Partition));
     let assigned = world.lock().unwrap().assign_all();
-    mill.take(SourceEvent::Assigned(assigned.clone()));
+    mill.take(SourceEvent::Assigned(assigned.clone())).unwrap();
     (world, mill, assigned)
 }
 
@@ -51,9 +51,9 @@ fn stopped(partition: &TopicPartition, offset: i64) -> Stopped {
 /// Such a mill, whose first partition is stopped before its first record.
 fn stopped_mill() -> (Mill<SimulatedSource, SimulatedSink>, TopicPartition) {
     let (_, mut mill, assigned) = mill_with_assignments();
-    let Assignment { partition, generation, .. } = assigned[0].clone();
+    let Assignment { partition, id: assignment, .. } = assigned[0].clone();
     mill.health.beat();
-    let ticket = mill.offsets.begin(&mut batch(0, generation, 0, 1)).unwrap();
+    let ticket = mill.offsets.begin(&batch(0, assignment, 0, 1), Permit::none()).unwrap();
     mill.settle(Delivered::Stopped(ticket, stopped(&partition, 0)));
     assert!(mill.metrics.partitions_stopped.get() == 1 && mill.health.ready().is_err());
     (mill, partition)
@@ -73,19 +73,19 @@ fn a_new_start_forgets_what_was_stopped() {
 #[test]
 fn a_stopped_partition_counts_until_it_is_given_up() {
     let (mut mill, partition) = stopped_mill();
-    mill.take(SourceEvent::Lost(vec![partition]));
+    mill.take(SourceEvent::Lost(vec![partition])).unwrap();
     assert_eq!((mill.metrics.partitions_stopped.get(), mill.health.ready()), (0, Ok(())));
 }
 
 #[test]
 fn a_stopped_partition_counts_once_and_keeps_no_memory() {
     let (_, mut mill, assigned) = mill_with_assignments();
-    let Assignment { partition, generation, .. } = &assigned[0];
+    let Assignment { partition, id: assignment, .. } = &assigned[0];
     let budget = Budget::new(1 << 20);
     let under_way = [0, 1, 2].map(|offset| {
-        let mut batch = batch(0, *generation, offset, offset + 1);
-        batch.permit = budget.try_acquire(1000).unwrap();
-        mill.offsets.begin(&mut batch).unwrap()
+        let batch = batch(0, *assignment, offset, offset + 1);
+        let memory = budget.try_acquire(1000).unwrap();
+        mill.offsets.begin(&batch, memory).unwrap()
     });
     for (offset, ticket) in (0..).zip(under_way) {
         mill.settle(Delivered::Stopped(ticket, stopped(partition, offset)));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Strategy, *};
 use crate::{
-    batch::{Generation, Record, Span, TopicPartition},
+    batch::{AssignmentId, Record, Span, TopicPartition},
     budget::Permit,
     engine::Assignment,
     offsets::Offsets,
@@ -49,11 +49,11 @@ fn batch(records: &[KeyValue], first: i64) -> PartitionBatch {
         .collect::<Vec<_>>();
     PartitionBatch {
         origin: TopicPartition::new("t", 0),
-        generation: Generation(1),
+        assignment: AssignmentId(1),
         next_offset: first + records.len() as i64,
         buffer: buffer.into(),
         records,
-        permit: Permit::none(),
+        ..PartitionBatch::default()
     }
 }
 
@@ -63,15 +63,20 @@ async fn run(settings: &StrategySettings, batches: &[Vec<KeyValue>]) -> (Vec<Key
     let mut strategy = Strategy::new(settings);
     let mut offsets = Offsets::default();
     let partition = TopicPartition::new("t", 0);
-    offsets.assign(&Assignment { partition: partition.clone(), generation: Generation(1), position: 0 });
+    offsets.assign(&Assignment {
+        partition: partition.clone(),
+        id: AssignmentId(1),
+        position: 0,
+        is_committed: true,
+    });
     let (mut written, mut at, mut waiting, mut left) = (Vec::new(), 0, 0, batches.iter());
     loop {
         while strategy.has_room(waiting)
             && let Some(records) = left.next()
         {
-            let mut batch = batch(records, at);
+            let batch = batch(records, at);
             at = batch.next_offset;
-            let ticket = offsets.begin(&mut batch).unwrap();
+            let ticket = offsets.begin(&batch, Permit::none()).unwrap();
             let parts = strategy.submit(Job { batch, ticket: ticket.clone() });
             offsets.split(&ticket, parts);
             waiting += parts;
@@ -177,11 +182,15 @@ fn a_panic_names_the_partition_and_offset() {
             let mut strategy =
                 Strategy::new(&StrategySettings { transform, ..settings(kind, 2, Order::Partition) });
             let mut offsets = Offsets::default();
-            let mut batch = batch(&[(None, Some(b"x".to_vec()))], 41);
-            let assignment =
-                Assignment { partition: batch.origin.clone(), generation: Generation(1), position: 41 };
+            let batch = batch(&[(None, Some(b"x".to_vec()))], 41);
+            let assignment = Assignment {
+                partition: batch.origin.clone(),
+                id: AssignmentId(1),
+                position: 41,
+                is_committed: true,
+            };
             offsets.assign(&assignment);
-            let ticket = offsets.begin(&mut batch).unwrap();
+            let ticket = offsets.begin(&batch, Permit::none()).unwrap();
             strategy.submit(Job { batch, ticket });
             let error = strategy.next().await.unwrap_err();
             assert_eq!(

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     Job, Order, Product, StrategySettings, TransformPanic, resequence::Resequencer, threads::Threads,
 };
-use crate::{batch::PartitionBatch, budget::Permit};
+use crate::batch::PartitionBatch;
 
 /// The worker strategy.
 #[derive(Debug)]
@@ -83,7 +83,6 @@ impl Worker {
                 origin: job.batch.origin.clone(),
                 buffer: job.batch.buffer.clone(),
                 records,
-                permit: Permit::none(), // the ticket holds the whole batch's share
                 ..job.batch
             };
             self.threads.submit(thread, 0, Job { batch, ticket: job.ticket.clone() });

@@ -66,7 +66,7 @@ impl Logs for ClusterLogs {
         let (client, budget) = (&self.client, self.budget.clone());
         let (isolation, partition) = (Isolation::ReadCommitted, partition.clone());
         let mut reader = Reader::new(client, partition, range.start, range.end, isolation, budget);
-        while let Some(batch) = reader.next().await? {
+        while let Some((batch, _)) = reader.next().await? {
             each(&batch);
         }
         Ok(())

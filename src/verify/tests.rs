@@ -2,8 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    batch::{Generation, Record, Span},
-    budget::Permit,
+    batch::{AssignmentId, Record, Span},
     dead_letter::{self, Letter, Stage},
     records::{EncodedBatch, HeadersWriter, NO_HEADERS},
     transform::{self, ErrorClass, TransformKind, ValueError},
@@ -67,8 +66,15 @@ fn batch(origin: &TopicPartition, first: i64, rows: &[Row]) -> PartitionBatch {
         });
     }
     let next_offset = first + rows.len() as i64;
-    let (origin, generation, permit) = (origin.clone(), Generation(1), Permit::none());
-    PartitionBatch { origin, generation, next_offset, buffer: buffer.into(), records, permit }
+    let (origin, assignment) = (origin.clone(), AssignmentId(1));
+    PartitionBatch {
+        origin,
+        assignment,
+        next_offset,
+        buffer: buffer.into(),
+        records,
+        ..PartitionBatch::default()
+    }
 }
 
 fn rows_of(chunk: &EncodedBatch, key: Option<&'static str>) -> Vec<Row> {
@@ -118,7 +124,7 @@ fn row(partition: i32, at: i64) -> Row {
 }
 
 fn letter(one: &PartitionBatch, stage: Stage, error: ValueError, key: Option<&'static str>) -> Vec<Row> {
-    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], 1 << 20);
+    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], "g", 1 << 20);
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 

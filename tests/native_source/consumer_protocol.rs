@@ -68,7 +68,7 @@ async fn a_static_member_waits_for_the_one_before_it_and_resumes() {
     read(&mut first, &mut of_first, 100).await;
     of_first.commit(&first).await.unwrap();
     let (mut second, mut of_second) = (stage.source(&properties).await, Seen::default());
-    let early = tokio::time::timeout(Duration::from_secs(1), second.next(true)).await;
+    let early = tokio::time::timeout(Duration::from_secs(1), second.next(&Room::open())).await;
     assert!(early.is_err(), "the instance is still taken");
     first.close().await;
     stage.produce(0, 100..150).await;
@@ -81,7 +81,7 @@ async fn a_static_member_waits_for_the_one_before_it_and_resumes() {
 async fn a_broker_that_does_not_offer_it_is_named() {
     let stage = Stage::embedded(1).await;
     let mut source = stage.source(&[CONSUMER]).await;
-    let error = in_time("the error", source.next(true)).await.unwrap_err();
+    let error = in_time("the error", source.next(&Room::open())).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
     assert!(error.message.contains("group.protocol=consumer"), "{error}");
     source.close().await;
@@ -134,7 +134,7 @@ async fn a_member_that_the_coordinator_drops_commits_nothing_and_joins_again() {
         let event = next(&mut source).await;
         seen.take(&source, event).await;
     }
-    let moved = |mut held: HashMap<_, (Generation, i64)>| {
+    let moved = |mut held: HashMap<_, (AssignmentId, i64)>| {
         held.values_mut().for_each(|(_, next)| *next = 7);
         Seen { held, ..Seen::default() }
     };

@@ -91,7 +91,10 @@ impl Cluster {
                 );
             }
             let destination = TopicPartition::new(topic, partition);
-            let receipt = sink.send(OutputBatch { destination, chunks: writer.finish() }).await.unwrap();
+            let receipt = sink
+                .send(OutputBatch { destination, chunks: writer.finish(), ..OutputBatch::default() })
+                .await
+                .unwrap();
             assert!(receipt.refused.is_empty(), "{receipt:?}");
             sink.close().await;
         });
@@ -107,7 +110,7 @@ impl Cluster {
             let budget = Budget::new(256 << 20);
             let mut reader = Reader::new(&client, place, begin, end, Isolation::ReadCommitted, budget);
             let mut records = Vec::new();
-            while let Some(batch) = reader.next().await.unwrap() {
+            while let Some((batch, _)) = reader.next().await.unwrap() {
                 for record in &batch.records {
                     let headers = Headers::new(batch.bytes(record.headers).unwrap());
                     records.push(TestRecord {
@@ -195,6 +198,7 @@ impl Names {
         let mut arguments = vec!["run", "--brokers", &cluster.brokers, "--admin", "off"];
         arguments.extend(["--source", &self.source, "--destination", &self.destination]);
         arguments.extend(["--dead-letter", &self.dead_letter, "--group", &self.group]);
+        arguments.extend(["--transform", "name-event"]);
         arguments.extend(more);
         arguments
     }
@@ -217,6 +221,8 @@ impl Names {
             &self.destination,
             "--dead-letter",
             &self.dead_letter,
+            "--transform",
+            "name-event",
             "--order",
             order,
             "--json",

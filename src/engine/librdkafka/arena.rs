@@ -8,10 +8,9 @@ use std::{
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use crate::{
-    batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
-    budget::Permit,
+    batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     engine::{EngineError, ErrorKind},
-    records::{HeadersWriter, NO_HEADERS},
+    records::{Compression, HeadersWriter, NO_HEADERS},
 };
 
 /// A batch is closed when it has this many bytes …
@@ -25,7 +24,7 @@ pub(super) struct Arena {
     /// The partition.
     pub origin: TopicPartition,
     /// The assignment it is read under.
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     /// The offset after the last one that was read.
     pub next_offset: i64,
     /// When the first record came.
@@ -37,10 +36,10 @@ pub(super) struct Arena {
 
 impl Arena {
     /// An empty arena that starts at offset `start`.
-    pub fn new(origin: TopicPartition, generation: Generation, start: i64) -> Arena {
+    pub fn new(origin: TopicPartition, assignment: AssignmentId, start: i64) -> Arena {
         Arena {
             origin,
-            generation,
+            assignment,
             next_offset: start,
             opened: Instant::now(),
             buffer: Vec::new(),
@@ -88,17 +87,19 @@ impl Arena {
         Ok(())
     }
 
-    /// Takes what was collected; the permit is still to be got.
+    /// Takes what was collected; its share of the memory is still to be got.
     pub fn close(&mut self) -> PartitionBatch {
         // The next batch will be about as large.
         self.capacity = (self.buffer.len() + self.buffer.len() / 16, self.records.len());
         PartitionBatch {
             origin: self.origin.clone(),
-            generation: self.generation,
+            assignment: self.assignment,
             next_offset: self.next_offset,
             buffer: std::mem::take(&mut self.buffer).into(),
             records: std::mem::take(&mut self.records),
-            permit: Permit::none(),
+            // Librdkafka tells neither.
+            leader_epoch: -1,
+            compression: Compression::None,
         }
     }
 

@@ -12,7 +12,8 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    batch::{Generation, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, PartitionBatch, TopicPartition},
+    budget::Permit,
     engine::{Assignment, EngineError, Offset, SourceEvent},
 };
 
@@ -34,10 +35,10 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     held: BTreeMap<i32, Held>,
-    last_generation: u64,
+    last_assignment: u64,
     /// A rebalance adds at most two, and waits for the answer to `Revoked`.
     changes: VecDeque<SourceEvent>,
-    batches: VecDeque<PartitionBatch>,
+    batches: VecDeque<(PartitionBatch, Permit)>,
     failure: Option<EngineError>,
     committing: bool,
 }
@@ -46,13 +47,22 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     /// The number of the assignment.
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     /// The offset that reading started at.
     pub start: i64,
     /// Whether librdkafka's position is known to be of this assignment, not a leftover.
     pub position_counts: bool,
     /// False once it is being revoked: commits still count, batches do not.
     readable: bool,
+}
+
+/// Where reading of a partition starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub partition: i32,
+    pub position: i64,
+    /// Whether the group has committed the position.
+    pub is_committed: bool,
 }
 
 impl Inbox {
@@ -87,7 +97,11 @@ impl Inbox {
         if let Some(failure) = &state.failure {
             return Some(Err(failure.clone()));
         }
-        if room { state.batches.pop_front().map(|batch| Ok(SourceEvent::Batch(batch))) } else { None }
+        if room {
+            state.batches.pop_front().map(|(batch, memory)| Ok(SourceEvent::Batch(batch, memory)))
+        } else {
+            None
+        }
     }
 
     /// The topic read.
@@ -101,11 +115,11 @@ impl Inbox {
     }
 
     /// Queues a batch, unless its assignment has ended.
-    pub fn push(&self, batch: PartitionBatch) {
+    pub fn push(&self, batch: PartitionBatch, memory: Permit) {
         let mut state = self.lock();
         let current = state.held.get(&batch.origin.partition);
-        if current.is_some_and(|held| held.readable && held.generation == batch.generation) {
-            state.batches.push_back(batch);
+        if current.is_some_and(|held| held.readable && held.assignment == batch.assignment) {
+            state.batches.push_back((batch, memory));
             self.wake.notify_one();
         }
     }
@@ -144,15 +158,16 @@ impl Inbox {
     }
 
     /// Takes note of partitions assigned, each with the offset that reading starts at.
-    pub fn assign(&self, partitions: &[(i32, i64)]) {
+    pub fn assign(&self, partitions: &[Start]) {
         let mut state = self.lock();
-        state.last_generation += 1;
-        let generation = Generation(state.last_generation);
+        state.last_assignment += 1;
+        let assignment = AssignmentId(state.last_assignment);
         let mut assigned = Vec::with_capacity(partitions.len());
-        for &(partition, position) in partitions {
-            let held = Held { generation, start: position, position_counts: false, readable: true };
+        for &Start { partition, position, is_committed } in partitions {
+            let held = Held { assignment, start: position, position_counts: false, readable: true };
             state.held.insert(partition, held);
-            assigned.push(Assignment { partition: self.partition(partition), generation, position });
+            let partition = self.partition(partition);
+            assigned.push(Assignment { partition, id: assignment, position, is_committed });
         }
         state.changes.push_back(SourceEvent::Assigned(assigned));
         self.changed();
@@ -174,7 +189,7 @@ impl Inbox {
                 held.readable = false;
             }
         }
-        state.batches.retain(|batch| !partitions.contains(&batch.origin.partition));
+        state.batches.retain(|(batch, _)| !partitions.contains(&batch.origin.partition));
         let partitions = partitions.iter().map(|&partition| self.partition(partition)).collect();
         state.changes.push_back(SourceEvent::Revoked { partitions, release });
         self.changed();
@@ -198,7 +213,7 @@ impl Inbox {
     pub fn lose(&self, partitions: &[i32]) {
         let mut state = self.lock();
         state.held.retain(|partition, _| !partitions.contains(partition));
-        state.batches.retain(|batch| !partitions.contains(&batch.origin.partition));
+        state.batches.retain(|(batch, _)| !partitions.contains(&batch.origin.partition));
         let partitions = partitions.iter().map(|&partition| self.partition(partition)).collect();
         state.changes.push_back(SourceEvent::Lost(partitions));
         self.changed();
@@ -211,7 +226,7 @@ impl Inbox {
         state.committing = true;
         let counts = |offset: &Offset| {
             let held = state.held.get(&offset.partition.partition);
-            held.is_some_and(|held| held.generation == offset.generation)
+            held.is_some_and(|held| held.assignment == offset.assignment)
         };
         offsets.into_iter().filter(counts).collect()
     }

@@ -14,7 +14,12 @@ use rdkafka::{
 };
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{error::engine_error, inbox::Inbox, nap, report::Reporter};
+use super::{
+    error::engine_error,
+    inbox::{Inbox, Start},
+    nap,
+    report::Reporter,
+};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind, OffsetReset},
@@ -79,9 +84,9 @@ impl GroupContext {
         }
         match self.positions(consumer, list) {
             Ok(positions) => {
-                for &(partition, offset) in &positions {
-                    let added =
-                        start.add_partition_offset(self.inbox.topic(), partition, Offset::Offset(offset));
+                for Start { partition, position, .. } in &positions {
+                    let offset = Offset::Offset(*position);
+                    let added = start.add_partition_offset(self.inbox.topic(), *partition, offset);
                     added.expect("an offset is never negative");
                 }
                 self.inbox.assign(&positions);
@@ -132,7 +137,7 @@ impl GroupContext {
         &self,
         consumer: &GroupConsumer,
         list: &TopicPartitionList,
-    ) -> Result<Vec<(i32, i64)>, EngineError> {
+    ) -> Result<Vec<Start>, EngineError> {
         let committed = self.ask("asking for committed offsets", || {
             let answer = consumer.committed_offsets(list.clone(), ASK)?;
             answer.elements().iter().try_for_each(|element| element.error())?;
@@ -141,9 +146,15 @@ impl GroupContext {
         let elements = committed.elements();
         elements
             .iter()
-            .map(|element| match element.offset() {
-                Offset::Offset(offset) => Ok((element.partition(), offset)),
-                _ => Ok((element.partition(), self.without_commit(consumer, element.partition())?)),
+            .map(|element| {
+                let partition = element.partition();
+                Ok(match element.offset() {
+                    Offset::Offset(position) => Start { partition, position, is_committed: true },
+                    _ => {
+                        let position = self.without_commit(consumer, partition)?;
+                        Start { partition, position, is_committed: false }
+                    }
+                })
             })
             .collect()
     }

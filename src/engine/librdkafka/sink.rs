@@ -21,7 +21,7 @@ use super::{
     nap, settings,
 };
 use crate::{
-    batch::{OutputBatch, Record, TopicPartition},
+    batch::{AssignmentId, OutputBatch, Record, TopicPartition},
     engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink},
     records::Headers,
     transform::{ErrorClass, ValueError},
@@ -115,7 +115,9 @@ impl Sink for LibrdkafkaSink {
         let deadline = tokio::time::Instant::now() + timeout;
         let deliveries = Arc::clone(&self.deliveries);
         async move {
-            let retriable = |what: String| EngineError::new(ErrorKind::Retriable, what).at(&destination);
+            // Without a partition: an error of this sink is of all that it was given.
+            let retriable =
+                |what: String| EngineError::new(ErrorKind::Retriable, format!("{destination}: {what}"));
             sent.map_err(|_| retriable(format!("{MAX_WAITING} batches wait to be written")))?;
             match tokio::time::timeout_at(deadline, answer).await {
                 Ok(Ok(answer)) => answer,
@@ -128,6 +130,9 @@ impl Sink for LibrdkafkaSink {
             }
         }
     }
+
+    /// Librdkafka does not give back what it was given.
+    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
 
     async fn close(mut self) {
         self.deliveries.fail(EngineError::new(ErrorKind::Retriable, "the sink was closed"));

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     batch::{PartitionBatch, TopicPartition},
     budget::Budget,
-    engine::{ClientSettings, EngineError, ErrorKind, Offset, Source, SourceEvent, SourceSettings},
+    engine::{ClientSettings, EngineError, ErrorKind, Offset, Room, Source, SourceEvent, SourceSettings},
 };
 
 /// How long a poll waits for a record while none is collected.
@@ -103,12 +103,19 @@ impl LibrdkafkaSource {
 }
 
 impl Source for LibrdkafkaSource {
-    async fn next(&mut self, room: bool) -> Result<SourceEvent, EngineError> {
-        self.inbox.next(room).await
+    async fn next(&mut self, room: &Room) -> Result<SourceEvent, EngineError> {
+        self.inbox.next(room.is_open).await
     }
 
     fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
         self.commits.as_ref().expect("commits are taken by close only").commit(offsets)
+    }
+
+    /// Librdkafka cannot seek a partition without a race for what it has queued, so all of them
+    /// begin anew: with a new consumer.
+    async fn rewind(&mut self, partitions: Vec<TopicPartition>) {
+        let text = format!("{} partitions are to be read again", partitions.len());
+        self.inbox.fail(EngineError::new(ErrorKind::Retriable, text));
     }
 
     async fn close(mut self) {
@@ -223,15 +230,14 @@ impl Poller {
     /// Sends what waits on its way; when that is not possible, waits a moment, and after a while
     /// pauses the partitions so that polling, and with it the membership, goes on without records.
     fn is_stalled(&mut self) -> Result<bool, EngineError> {
-        while let Some(mut batch) = self.waiting.pop_front() {
+        while let Some(batch) = self.waiting.pop_front() {
             let permit =
                 if self.inbox.has_room() { self.budget.try_acquire(footprint(&batch)) } else { None };
             let Some(permit) = permit else {
                 self.waiting.push_front(batch);
                 break;
             };
-            batch.permit = permit;
-            self.inbox.push(batch);
+            self.inbox.push(batch, permit);
         }
         if self.waiting.is_empty() {
             self.stalled = None;
@@ -283,11 +289,11 @@ impl Poller {
             return Ok(());
         }
         self.version = version;
-        let counts = |origin: &TopicPartition, generation| {
-            self.inbox.held(origin.partition).is_some_and(|held| held.generation == generation)
+        let counts = |origin: &TopicPartition, assignment| {
+            self.inbox.held(origin.partition).is_some_and(|held| held.assignment == assignment)
         };
-        self.arenas.retain(|arena| counts(&arena.origin, arena.generation));
-        self.waiting.retain(|batch| counts(&batch.origin, batch.generation));
+        self.arenas.retain(|arena| counts(&arena.origin, arena.assignment));
+        self.waiting.retain(|batch| counts(&batch.origin, batch.assignment));
         if self.paused { self.set_paused(true) } else { Ok(()) }
     }
 
@@ -312,7 +318,7 @@ impl Poller {
         known.or_else(|| {
             let held = self.inbox.held(partition)?;
             let origin = TopicPartition::new(Arc::clone(self.inbox.topic()), partition);
-            self.arenas.push(Arena::new(origin, held.generation, held.start));
+            self.arenas.push(Arena::new(origin, held.assignment, held.start));
             Some(self.arenas.len() - 1)
         })
     }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 use super::{
     Isolation,
     settings::{
-        Assignor, Family, GroupProtocol, Mechanism, NativeSettings, Password, Pem, SaslSettings, Secret,
-        TlsSettings, TokenSource,
+        Assignor, Family, GroupProtocol, Mechanism, NativeSettings, Password, Pem, ProduceCompression,
+        SaslSettings, Secret, TlsSettings, TokenSource,
     },
 };
 use crate::engine::{OffsetReset, PropertyError};
@@ -21,9 +21,7 @@ impl NativeSettings {
         let mut settings = NativeSettings::default();
         let mut security = Security::default();
         for (key, value) in properties {
-            // A password may have blanks at its ends.
-            let text = if key == "sasl.password" { value } else { value.trim() };
-            let value = Value { key, text };
+            let value = Value { key, text: if is_secret(key) { value } else { value.trim() } };
             if !security.set(&value)? && !settings.set(&value)? {
                 return Err(PropertyError::new(key, unsupported(key)));
             }
@@ -42,13 +40,18 @@ impl NativeSettings {
         {
             return both(key, "is the broker's to decide with group.protocol=consumer");
         }
-        let codec = settings.produce.codec;
-        if let (Some(level), Some(levels)) = (codec.level, codec.compression.levels())
-            && !levels.contains(&level)
-        {
-            let (least, most, codec) = (levels.start(), levels.end(), codec.compression);
-            let message = format!("{level} is not in {least} to {most}, the levels of {codec}");
-            return both("compression.level", &message);
+        if let Some(level) = settings.produce.compression_level {
+            let levels = match settings.produce.compression {
+                ProduceCompression::Source => {
+                    return both("compression.level", "needs compression.type: each has levels of its own");
+                }
+                ProduceCompression::Fixed(codec) => codec.levels().map(|levels| (levels, codec)),
+            };
+            if let Some((levels, codec)) = levels.filter(|(levels, _)| !levels.contains(&level)) {
+                let (least, most) = (levels.start(), levels.end());
+                let message = format!("{level} is not in {least} to {most}, the levels of {codec}");
+                return both("compression.level", &message);
+            }
         }
         security.finish(&mut settings)?;
         Ok(settings)
@@ -93,9 +96,14 @@ impl NativeSettings {
             "socket.nagle.disable" => value.must("true")?,
             "allow.auto.create.topics" => value.must("false")?,
 
-            "compression.type" | "compression.codec" => produce.codec.compression = value.parse()?,
+            "compression.type" | "compression.codec" if value.text.eq_ignore_ascii_case("source") => {
+                produce.compression = ProduceCompression::Source;
+            }
+            "compression.type" | "compression.codec" => {
+                produce.compression = ProduceCompression::Fixed(value.parse()?);
+            }
             "compression.level" | "compression.gzip.level" | "compression.zstd.level" => {
-                produce.codec.level = Some(value.parse()?);
+                produce.compression_level = Some(value.parse()?);
             }
             "linger.ms" | "queue.buffering.max.ms" => produce.linger = value.millis(0)?,
             "batch.size" => produce.batch_size = value.within(1, 512 << 20)?,
@@ -150,6 +158,11 @@ impl NativeSettings {
 /// Whether a property says how connections are protected.
 fn protects(key: &str) -> bool {
     ["security.", "sasl.", "ssl.", "enable.ssl."].iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Whether a property is taken as it is, blanks at its ends included.
+fn is_secret(key: &str) -> bool {
+    matches!(key, "sasl.password" | "sasl.oauthbearer.token" | "ssl.key.pem" | "ssl.key.password")
 }
 
 /// What is said of a property that is not taken.

@@ -15,7 +15,7 @@ use super::{
     fetch::{COST_PERCENT, FetchShape, Scanned, Wanted, aborted, ask, assemble_settings, cost, scan},
 };
 use crate::{
-    batch::{Generation, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, PartitionBatch, TopicPartition},
     budget::{Budget, Permit},
     engine::{EngineError, ErrorKind},
     records::{AbortedTransaction, Assembler},
@@ -90,7 +90,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the partition cannot be read: gone, corrupt, out of range, no answer in time.
-    pub async fn next(&mut self) -> Result<Option<PartitionBatch>, EngineError> {
+    pub async fn next(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         loop {
             if let Some(batch) = self.next_of_current()? {
                 return Ok(Some(batch));
@@ -120,7 +120,7 @@ impl Reader {
     }
 
     /// The next batch of the response at hand, cut off at `until`.
-    fn next_of_current(&mut self) -> Result<Option<PartitionBatch>, EngineError> {
+    fn next_of_current(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         let partition = &self.fetcher.partition;
         while let Some((assembler, permit)) = self.current.as_mut().filter(|_| self.position < self.until) {
             let Some(piece) = assembler.next() else { break };
@@ -131,14 +131,17 @@ impl Reader {
             self.position = piece.next_offset.min(self.until);
             piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));
             if !piece.records.is_empty() {
-                return Ok(Some(PartitionBatch {
+                let share = permit.split(cost(&piece));
+                let batch = PartitionBatch {
                     origin: partition.clone(),
-                    generation: Generation::default(),
+                    assignment: AssignmentId::default(),
                     next_offset: self.position,
-                    permit: permit.split(cost(&piece)),
+                    leader_epoch: piece.leader_epoch,
+                    compression: piece.compression,
                     buffer: piece.buffer,
                     records: piece.records,
-                }));
+                };
+                return Ok(Some((batch, share)));
             }
         }
         self.current = None;

@@ -42,8 +42,10 @@ pub struct NativeSettings {
 /// How records are written.
 #[derive(Clone, Debug)]
 pub struct ProduceSettings {
-    /// `compression.type` and `compression.level`.
-    pub codec: Codec,
+    /// `compression.type`.
+    pub compression: ProduceCompression,
+    /// `compression.level`, for a [fixed](ProduceCompression::Fixed) compression only.
+    pub compression_level: Option<i32>,
     /// `linger.ms`: how long a batch below `batch.size` waits for more; 0 writes at once.
     pub linger: Duration,
     /// `batch.size` in bytes: output is cut into batches of at most this size, and smaller ones
@@ -58,7 +60,26 @@ pub struct ProduceSettings {
     pub in_flight: usize,
 }
 
+/// How what is written is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProduceCompression {
+    /// As what it was made of arrived, so that a copy is not larger than its source.
+    #[default]
+    Source,
+    /// Always the same.
+    Fixed(Compression),
+}
+
 impl ProduceSettings {
+    /// How to compress what was made of records that arrived compressed by `source`.
+    pub fn codec(&self, source: Compression) -> Codec {
+        let compression = match self.compression {
+            ProduceCompression::Source => source,
+            ProduceCompression::Fixed(compression) => compression,
+        };
+        Codec { compression, level: self.compression_level }
+    }
+
     /// `batch.size`, within `max.request.size`.
     pub fn batch_size(&self) -> usize {
         self.batch_size.min(self.max_request_size)
@@ -240,7 +261,8 @@ impl Default for NativeSettings {
             family: Family::Any,
             security: SecuritySettings::default(),
             produce: ProduceSettings {
-                codec: Codec::from(Compression::None),
+                compression: ProduceCompression::Source,
+                compression_level: None,
                 linger: Duration::ZERO,
                 batch_size: 500_000,
                 max_request_size: 1 << 20,

@@ -12,7 +12,10 @@ use super::{
     fetch::{Delivered, FetchHandle, FetchShape, Shared},
     group::{Assignments, Committer, MemberSettings, Membership, Task},
 };
-use crate::engine::{ClientSettings, EngineError, ErrorKind, Offset, Source, SourceEvent, SourceSettings};
+use crate::{
+    batch::TopicPartition,
+    engine::{ClientSettings, EngineError, ErrorKind, Offset, Room, Source, SourceEvent, SourceSettings},
+};
 
 /// The batches that wait for the consumer of events at most; their bytes are bounded besides.
 const QUEUE: usize = 256;
@@ -98,20 +101,20 @@ async fn next_batch(
 }
 
 impl Source for NativeSource {
-    async fn next(&mut self, room: bool) -> Result<SourceEvent, EngineError> {
+    async fn next(&mut self, room: &Room) -> Result<SourceEvent, EngineError> {
         loop {
             tokio::select! {
                 biased;
                 event = next_event(&mut self.events) => return event,
-                Some(delivered) = next_batch(&mut self.held, &mut self.batches), if room => {
+                Some(delivered) = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
                     // Since the look at the events, the one that assigned its partition may have come.
                     if !self.events.is_empty() {
                         self.held = Some(delivered);
                         return next_event(&mut self.events).await;
                     }
-                    let Delivered { batch, .. } = delivered;
-                    if self.assignments.is_reading(&batch.origin, batch.generation) {
-                        return Ok(SourceEvent::Batch(batch));
+                    let Delivered { batch, memory, .. } = delivered;
+                    if self.assignments.is_reading(&batch.origin, batch.assignment) {
+                        return Ok(SourceEvent::Batch(batch, memory));
                     }
                 }
             }
@@ -121,6 +124,10 @@ impl Source for NativeSource {
     fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
         let committer = Arc::clone(&self.committer);
         async move { committer.commit(offsets).await }
+    }
+
+    async fn rewind(&mut self, _partitions: Vec<TopicPartition>) {
+        todo!("the group's part")
     }
 
     async fn close(mut self) {
@@ -142,8 +149,6 @@ mod tests {
         sync::Mutex,
         task::{Context, Poll, Wake},
     };
-
-    use bytes::Bytes;
 
     use super::*;
     use crate::{
@@ -193,23 +198,24 @@ mod tests {
         (source.events, source.batches, source.assignments) = (events, batches, Arc::default());
 
         let partition = TopicPartition::new("t", 0);
-        let generation = source.assignments.add(&partition);
+        let assignment = source.assignments.add(&partition);
         // Both come between a look at the events and one at the batches: that drops the last waker.
         let both = move || {
-            let assignment = Assignment { partition: partition.clone(), generation, position: 0 };
-            event.try_send(Ok(SourceEvent::Assigned(vec![assignment]))).unwrap();
+            let position = 0;
+            let assigned =
+                Assignment { partition: partition.clone(), id: assignment, position, is_committed: true };
+            event.try_send(Ok(SourceEvent::Assigned(vec![assigned]))).unwrap();
             let read = PartitionBatch {
                 origin: partition.clone(),
-                generation,
+                assignment,
                 next_offset: 1,
-                permit: Permit::none(),
-                buffer: Bytes::new(),
-                records: Vec::new(),
+                ..PartitionBatch::default()
             };
-            batch.try_send(Delivered::new(read, Permit::none())).unwrap();
+            batch.try_send(Delivered::new(read, Permit::none(), Permit::none())).unwrap();
         };
         {
-            let mut next = pin!(source.next(true));
+            let room = Room::open();
+            let mut next = pin!(source.next(&room));
             let waker = Arc::new(OnDrop(Mutex::new(Box::new(both)))).into();
             assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             drop(waker);
@@ -217,7 +223,7 @@ mod tests {
             let first = next.as_mut().poll(&mut Context::from_waker(&other));
             assert!(matches!(first, Poll::Ready(Ok(SourceEvent::Assigned(_)))), "{first:?}");
         }
-        assert!(matches!(source.next(true).await, Ok(SourceEvent::Batch(_))));
+        assert!(matches!(source.next(&Room::open()).await, Ok(SourceEvent::Batch(..))));
     }
 
     #[tokio::test]
@@ -226,14 +232,14 @@ mod tests {
         let fault = Fault::once(ApiKey::SyncGroup, FaultAction::Error(ILLEGAL_GENERATION));
         let (broker, client, mut source) = joining(&[("heartbeat.interval.ms", "50")], fault).await;
         let limit = Duration::from_secs(20);
-        let assigned = timeout(limit, source.next(true)).await.expect("no ghost is waited for");
+        let assigned = timeout(limit, source.next(&Room::open())).await.expect("no ghost is waited for");
         assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
         let before = client.group("g").await.unwrap().members;
 
         broker.inject(Fault::once(ApiKey::Heartbeat, FaultAction::Error(ILLEGAL_GENERATION)));
-        let lost = timeout(limit, source.next(true)).await.unwrap();
+        let lost = timeout(limit, source.next(&Room::open())).await.unwrap();
         assert!(matches!(lost, Ok(SourceEvent::Lost(_))), "{lost:?}");
-        let again = timeout(limit, source.next(true)).await.expect("no ghost is waited for");
+        let again = timeout(limit, source.next(&Room::open())).await.expect("no ghost is waited for");
         assert!(matches!(again, Ok(SourceEvent::Assigned(_))), "{again:?}");
         assert_eq!(client.group("g").await.unwrap().members, before);
         assert_eq!(before.len(), 1);
@@ -246,7 +252,7 @@ mod tests {
         // The broker waits for a session for the member that it had let in.
         let properties = [("heartbeat.interval.ms", "50"), ("session.timeout.ms", "1000")];
         let (_broker, _client, mut source) = joining(&properties, fault).await;
-        let assigned = timeout(Duration::from_secs(20), source.next(true)).await.unwrap();
+        let assigned = timeout(Duration::from_secs(20), source.next(&Room::open())).await.unwrap();
         assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     batch::{OutputBatch, TopicPartition},
     broker::{Broker, BrokerSettings},
     budget::Budget,
-    engine::{ClientSettings, OffsetReset, SourceSettings},
+    engine::{ClientSettings, OffsetReset, SourceSettings, Troubles},
     records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, RecordWriter, walk},
 };
 
@@ -63,6 +63,7 @@ pub fn source_settings() -> SourceSettings {
         offset_reset: OffsetReset::Earliest,
         budget: Budget::new(1 << 20),
         revoke_timeout: Duration::from_secs(1),
+        troubles: Troubles::default(),
     }
 }
 
@@ -84,7 +85,7 @@ pub fn batch(to: &TopicPartition, records: usize, from: usize) -> OutputBatch {
     for i in from..from + records {
         writer.push(now, None, Some(&[value(i).as_bytes()]), NO_HEADERS);
     }
-    OutputBatch { destination: to.clone(), chunks: writer.finish() }
+    OutputBatch { destination: to.clone(), chunks: writer.finish(), ..OutputBatch::default() }
 }
 
 /// The record batches of a partition from `offset` on, at most a megabyte of them.

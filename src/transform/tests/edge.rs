@@ -1,8 +1,7 @@
 //! Values at the very end of their allocation, where a sanitizer sees any byte read beyond.
 
 use crate::{
-    batch::{Generation, PartitionBatch, Record, Span, TopicPartition},
-    budget::Permit,
+    batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::NO_HEADERS,
     transform::{self, ErrorClass, Kernel, NameEvent, Transformed, locate::locate},
 };
@@ -38,11 +37,11 @@ fn batch(value: &[u8], count: usize) -> PartitionBatch {
     };
     PartitionBatch {
         origin: TopicPartition::default(),
-        generation: Generation::default(),
+        assignment: AssignmentId::default(),
         next_offset: count as i64,
         records: (0..count).map(record).collect(),
         buffer: buffer.into(),
-        permit: Permit::none(),
+        ..PartitionBatch::default()
     }
 }
 

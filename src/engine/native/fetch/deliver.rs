@@ -18,17 +18,18 @@ use crate::{
 /// The size in bytes at which a batch ends.
 const BATCH: usize = 1 << 20;
 
-/// A batch in the queue to the consumer of events, with its share of the queue.
+/// A batch in the queue to the consumer of events, with its shares of the memory and of the queue.
 #[derive(Debug)]
 pub(in crate::engine::native) struct Delivered {
     pub batch: PartitionBatch,
+    pub memory: Permit,
     _room: Permit,
 }
 
 impl Delivered {
     /// A batch that holds `room` of the queue until it is taken out.
-    pub fn new(batch: PartitionBatch, room: Permit) -> Delivered {
-        Delivered { batch, _room: room }
+    pub fn new(batch: PartitionBatch, memory: Permit, room: Permit) -> Delivered {
+        Delivered { batch, memory, _room: room }
     }
 }
 
@@ -59,7 +60,7 @@ async fn deliver(
     let mut assembled_size = 0;
     let mut assembler = Assembler::new(bytes, wanted.position, aborted, settings(shared.shape.isolation));
     loop {
-        if !shared.assignments.is_reading(&wanted.partition, wanted.generation) {
+        if !shared.assignments.is_reading(&wanted.partition, wanted.assignment) {
             return Ok(());
         }
         let Some(piece) = assembler.next() else { break };
@@ -69,16 +70,18 @@ async fn deliver(
             EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(&wanted.partition, at)
         })?;
         assembled_size += piece.buffer.len();
+        let share = permit.split(cost(&piece));
         let batch = PartitionBatch {
             origin: wanted.partition.clone(),
-            generation: wanted.generation,
+            assignment: wanted.assignment,
             next_offset: piece.next_offset,
-            permit: permit.split(cost(&piece)),
+            leader_epoch: piece.leader_epoch,
+            compression: piece.compression,
             buffer: piece.buffer,
             records: piece.records,
         };
         let room = queue.acquire(batch.buffer.len()).await;
-        if batches.send(Delivered::new(batch, room)).await.is_err() {
+        if batches.send(Delivered::new(batch, share, room)).await.is_err() {
             return Ok(());
         }
     }

@@ -31,7 +31,7 @@ use super::{
     metadata::Leader,
 };
 use crate::{
-    batch::{Generation, TopicPartition},
+    batch::{AssignmentId, TopicPartition},
     budget::Budget,
     engine::{EngineError, ErrorKind, OffsetReset, SourceEvent},
 };
@@ -43,7 +43,7 @@ const AHEAD: usize = 1;
 #[derive(Clone, Debug)]
 pub(super) struct Start {
     pub partition: TopicPartition,
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     pub position: i64,
     /// The leader epoch of the record before the position; -1 when unknown (KIP-320).
     pub epoch: i32,
@@ -104,9 +104,9 @@ struct Fetcher {
 
 /// What a task of the fetcher came back with.
 enum Done {
-    Leader(TopicPartition, Generation, Result<Leader, EngineError>),
+    Leader(TopicPartition, AssignmentId, Result<Leader, EngineError>),
     Answered { broker: i32, answers: Vec<(Wanted, Answer)> },
-    Repositioned(TopicPartition, Generation, Result<reposition::Verdict, EngineError>),
+    Repositioned(TopicPartition, AssignmentId, Result<reposition::Verdict, EngineError>),
 }
 
 impl Fetcher {
@@ -142,11 +142,11 @@ impl Fetcher {
     /// Looks up the leaders of partitions without one.
     fn find_leaders(&mut self) {
         for (partition, slot) in self.table.without_leader(Instant::now()) {
-            let (shared, generation) = (Arc::clone(&self.shared), slot.generation);
+            let (shared, assignment) = (Arc::clone(&self.shared), slot.assignment);
             let partition = partition.clone();
             self.tasks.spawn(async move {
                 let found = shared.client.cluster().leader(&partition).await;
-                Done::Leader(partition, generation, found)
+                Done::Leader(partition, assignment, found)
             });
         }
     }
@@ -165,15 +165,15 @@ impl Fetcher {
 
     async fn handle(&mut self, done: Done) -> Result<(), EngineError> {
         match done {
-            Done::Leader(partition, generation, found) => {
-                let Some(slot) = self.table.slot(&partition, generation) else { return Ok(()) };
+            Done::Leader(partition, assignment, found) => {
+                let Some(slot) = self.table.slot(&partition, assignment) else { return Ok(()) };
                 match found {
                     Ok(leader) if slot.needs_check(leader) => {
                         slot.busy(leader);
-                        self.check_truncation(partition, generation, leader);
+                        self.check_truncation(partition, assignment, leader);
                     }
                     Ok(leader) => slot.ready(leader),
-                    Err(error) => self.retry(&partition, generation, error)?,
+                    Err(error) => self.retry(&partition, assignment, error)?,
                 }
             }
             Done::Answered { broker, answers } => {
@@ -182,24 +182,24 @@ impl Fetcher {
                 self.table.answered(broker);
                 return answered.into_iter().collect();
             }
-            Done::Repositioned(partition, generation, verdict) => match verdict {
-                Ok(verdict) => self.reposition(partition, generation, verdict).await?,
-                Err(error) => self.retry(&partition, generation, error)?,
+            Done::Repositioned(partition, assignment, verdict) => match verdict {
+                Ok(verdict) => self.reposition(partition, assignment, verdict).await?,
+                Err(error) => self.retry(&partition, assignment, error)?,
             },
         }
         Ok(())
     }
 
     fn answered(&mut self, wanted: Wanted, answer: Answer) -> Result<(), EngineError> {
-        let Wanted { partition, generation, position, .. } = wanted;
-        let Some(slot) = self.table.slot(&partition, generation) else { return Ok(()) };
+        let Wanted { partition, assignment, position, .. } = wanted;
+        let Some(slot) = self.table.slot(&partition, assignment) else { return Ok(()) };
         match answer {
             Answer::Data { next, epoch } => slot.advance(next, epoch),
             Answer::OutOfRange => {
                 let shared = Arc::clone(&self.shared);
                 self.tasks.spawn(async move {
                     let verdict = reposition::out_of_range(&shared, &partition, position).await;
-                    Done::Repositioned(partition, generation, verdict)
+                    Done::Repositioned(partition, assignment, verdict)
                 });
             }
             Answer::Corrupt { good, epoch, error } => {
@@ -210,39 +210,39 @@ impl Fetcher {
                     return Err(EngineError::new(ErrorKind::Fatal, error).at_offset(&partition, good));
                 }
                 let error = EngineError::new(ErrorKind::Retriable, error).at_offset(&partition, good);
-                self.retry(&partition, generation, error)?;
+                self.retry(&partition, assignment, error)?;
             }
-            Answer::Failed(error) => self.retry(&partition, generation, error)?,
+            Answer::Failed(error) => self.retry(&partition, assignment, error)?,
         }
         Ok(())
     }
 
     /// Asks the new leader whether it still has what was read from the old one (KIP-320).
-    fn check_truncation(&mut self, partition: TopicPartition, generation: Generation, leader: Leader) {
-        let Some(slot) = self.table.slot(&partition, generation) else { return };
+    fn check_truncation(&mut self, partition: TopicPartition, assignment: AssignmentId, leader: Leader) {
+        let Some(slot) = self.table.slot(&partition, assignment) else { return };
         let (shared, position, epoch) = (Arc::clone(&self.shared), slot.position, slot.epoch);
         self.tasks.spawn(async move {
             let verdict = reposition::truncated(&shared, &partition, position, epoch, leader).await;
-            Done::Repositioned(partition, generation, verdict)
+            Done::Repositioned(partition, assignment, verdict)
         });
     }
 
     async fn reposition(
         &mut self,
         partition: TopicPartition,
-        generation: Generation,
+        assignment: AssignmentId,
         verdict: reposition::Verdict,
     ) -> Result<(), EngineError> {
-        let Some(slot) = self.table.slot(&partition, generation) else { return Ok(()) };
+        let Some(slot) = self.table.slot(&partition, assignment) else { return Ok(()) };
         match verdict {
             reposition::Verdict::Stay => slot.checked(),
             reposition::Verdict::Forward(position) => slot.jump(position),
             reposition::Verdict::Back(position) => {
                 self.table.remove(&BTreeSet::from([partition.clone()]));
-                if let Some(generation) =
-                    reposition::begin_again(&self.shared, &partition, generation, position).await
+                if let Some(assignment) =
+                    reposition::begin_again(&self.shared, &partition, assignment, position).await
                 {
-                    self.table.add(Start { partition, generation, position, epoch: -1 });
+                    self.table.add(Start { partition, assignment, position, epoch: -1 });
                 }
             }
         }
@@ -253,10 +253,10 @@ impl Fetcher {
     fn retry(
         &mut self,
         partition: &TopicPartition,
-        generation: Generation,
+        assignment: AssignmentId,
         error: EngineError,
     ) -> Result<(), EngineError> {
-        let Some(slot) = self.table.slot(partition, generation) else { return Ok(()) };
+        let Some(slot) = self.table.slot(partition, assignment) else { return Ok(()) };
         let error = if error.partition.is_none() { error.at(partition) } else { error };
         if error.kind == ErrorKind::Fatal {
             return Err(error);

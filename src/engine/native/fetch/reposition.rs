@@ -10,7 +10,7 @@ use kafka_protocol::{
 
 use super::Shared;
 use crate::{
-    batch::{Generation, TopicPartition},
+    batch::{AssignmentId, TopicPartition},
     engine::{
         Assignment, EngineError, ErrorKind, OffsetReset, SourceEvent,
         native::{
@@ -126,16 +126,21 @@ fn lets_clients_ask(offered: Option<VersionRange>) -> bool {
 pub(super) async fn begin_again(
     shared: &Shared,
     partition: &TopicPartition,
-    generation: Generation,
+    assignment: AssignmentId,
     position: i64,
-) -> Option<Generation> {
+) -> Option<AssignmentId> {
     // With room for both events first, nothing that the member says can come between.
     let mut room = shared.events.reserve_many(2).await.ok()?;
     let mut tell = |event| room.next().expect("there is room for two").send(Ok(event));
-    shared.assignments.renew(partition, generation, |generation| {
+    shared.assignments.renew(partition, assignment, |assignment| {
         let partition = partition.clone();
         tell(SourceEvent::Lost(vec![partition.clone()]));
-        tell(SourceEvent::Assigned(vec![Assignment { partition, generation, position }]));
+        tell(SourceEvent::Assigned(vec![Assignment {
+            partition,
+            id: assignment,
+            position,
+            is_committed: false,
+        }]));
     })
 }
 
@@ -158,7 +163,7 @@ mod tests {
         shared: Shared,
         told: Receiver<Result<SourceEvent, EngineError>>,
         partition: TopicPartition,
-        generation: Generation,
+        assignment: AssignmentId,
     }
 
     async fn reading() -> Reading {
@@ -174,27 +179,27 @@ mod tests {
             events,
         };
         let partition = TopicPartition::new("t", 0);
-        let generation = shared.assignments.add(&partition);
-        Reading { _broker: broker, shared, told, partition, generation }
+        let assignment = shared.assignments.add(&partition);
+        Reading { _broker: broker, shared, told, partition, assignment }
     }
 
     #[tokio::test]
     async fn an_assignment_ends_before_it_begins_again() {
         let mut reading = reading().await;
-        let renewed = begin_again(&reading.shared, &reading.partition, reading.generation, 5).await.unwrap();
+        let renewed = begin_again(&reading.shared, &reading.partition, reading.assignment, 5).await.unwrap();
         assert!(reading.shared.assignments.is_reading(&reading.partition, renewed));
         assert!(matches!(reading.told.recv().await, Some(Ok(SourceEvent::Lost(_)))));
         let Some(Ok(SourceEvent::Assigned(assigned))) = reading.told.recv().await else { panic!() };
-        assert_eq!((assigned[0].generation, assigned[0].position), (renewed, 5));
+        assert_eq!((assigned[0].id, assigned[0].position), (renewed, 5));
     }
 
     #[tokio::test]
     async fn what_is_revoked_before_it_can_be_told_does_not_begin_again() {
-        let Reading { _broker, shared, mut told, partition, generation } = reading().await;
+        let Reading { _broker, shared, mut told, partition, assignment } = reading().await;
         for _ in 0..2 {
             shared.events.try_send(Ok(SourceEvent::Assigned(Vec::new()))).unwrap();
         }
-        let mut renewed = pin!(begin_again(&shared, &partition, generation, 5));
+        let mut renewed = pin!(begin_again(&shared, &partition, assignment, 5));
         tokio::select! {
             biased;
             _ = &mut renewed => panic!("there is no room to tell anything"),

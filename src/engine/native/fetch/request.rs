@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{Shared, scan};
 use crate::{
-    batch::{Generation, TopicPartition},
+    batch::{AssignmentId, TopicPartition},
     budget::{Budget, Permit},
     engine::{
         EngineError,
@@ -87,7 +87,7 @@ impl FetchShape {
 #[derive(Clone, Debug)]
 pub(in crate::engine::native) struct Wanted {
     pub partition: TopicPartition,
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     pub position: i64,
     /// The epoch of the leader that is asked (KIP-320).
     pub leader_epoch: i32,
@@ -99,7 +99,7 @@ impl Wanted {
     /// The partition from `position` on, outside a group.
     pub fn new(partition: TopicPartition, position: i64, leader_epoch: i32) -> Wanted {
         let expansion = Arc::new(AtomicUsize::new(100));
-        Wanted { partition, generation: Generation::default(), position, leader_epoch, expansion }
+        Wanted { partition, assignment: AssignmentId::default(), position, leader_epoch, expansion }
     }
 }
 
@@ -187,8 +187,6 @@ fn read(shared: &Shared, wanted: &Wanted, data: &PartitionData, found: &mut Vec<
     };
     let scanned = scan(bytes, wanted.position);
     if !scanned.bytes.is_empty() {
-        // Before the records go their way, at whose end they are committed.
-        shared.assignments.fetched(&wanted.partition, wanted.generation, wanted.position, scanned.epoch);
         let aborted = aborted(data);
         found.push(Part { wanted: wanted.clone(), bytes: scanned.bytes, aborted });
     }

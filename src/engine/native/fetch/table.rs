@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Start, request::Wanted};
 use crate::{
     backoff::Backoff,
-    batch::{Generation, TopicPartition},
+    batch::{AssignmentId, TopicPartition},
     engine::native::metadata::Leader,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Table {
 /// One partition being read.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub generation: Generation,
+    pub assignment: AssignmentId,
     /// The next offset to fetch.
     pub position: i64,
     /// The epoch of the leader that appended the last batch read; -1 when unknown (KIP-320).
@@ -59,7 +59,7 @@ enum State {
 impl Table {
     pub fn add(&mut self, start: Start) {
         let slot = Slot {
-            generation: start.generation,
+            assignment: start.assignment,
             position: start.position,
             epoch: start.epoch,
             checked_epoch: -1,
@@ -78,8 +78,8 @@ impl Table {
     }
 
     /// The slot of an assignment, if it is still being read.
-    pub fn slot(&mut self, partition: &TopicPartition, generation: Generation) -> Option<&mut Slot> {
-        self.slots.get_mut(partition).filter(|slot| slot.generation == generation)
+    pub fn slot(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> Option<&mut Slot> {
+        self.slots.get_mut(partition).filter(|slot| slot.assignment == assignment)
     }
 
     /// The number of brokers that lead what is being read, at least 1.
@@ -111,7 +111,7 @@ impl Table {
                 slot.state = State::Busy(Some(leader));
                 let wanted = Wanted {
                     partition: partition.clone(),
-                    generation: slot.generation,
+                    assignment: slot.assignment,
                     position: slot.position,
                     leader_epoch: leader.epoch,
                     expansion: Arc::clone(&slot.expansion),
@@ -206,14 +206,14 @@ mod tests {
         for partition in &all {
             table.add(Start {
                 partition: partition.clone(),
-                generation: Generation(1),
+                assignment: AssignmentId(1),
                 position: 0,
                 epoch: -1,
             });
         }
         assert_eq!(table.without_leader(Instant::now()).count(), all.len());
         for partition in &all {
-            table.slot(partition, Generation(1)).unwrap().ready(LEADER);
+            table.slot(partition, AssignmentId(1)).unwrap().ready(LEADER);
         }
         (table, all)
     }
@@ -222,7 +222,7 @@ mod tests {
     fn a_leader_has_one_request_in_flight() {
         let (mut table, all) = table(2);
         assert_eq!(table.ready(Instant::now())[&1].len(), 2);
-        table.slot(&all[0], Generation(1)).unwrap().advance(5, 3);
+        table.slot(&all[0], AssignmentId(1)).unwrap().advance(5, 3);
         assert!(table.ready(Instant::now()).is_empty());
         table.answered(1);
         let wanted = &table.ready(Instant::now())[&1];
@@ -234,7 +234,7 @@ mod tests {
         let (mut table, all) = table(3);
         table.ready(Instant::now());
         for (partition, next) in all.iter().zip([9, 0, 0]) {
-            table.slot(partition, Generation(1)).unwrap().advance(next, 3);
+            table.slot(partition, AssignmentId(1)).unwrap().advance(next, 3);
         }
         table.answered(1);
         let order: Vec<_> = table.ready(Instant::now())[&1].iter().map(|w| w.partition.partition).collect();
@@ -246,7 +246,7 @@ mod tests {
         let (mut table, all) = table(1);
         table.ready(Instant::now());
         let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(1) };
-        table.slot(&all[0], Generation(1)).unwrap().fail(backoff);
+        table.slot(&all[0], AssignmentId(1)).unwrap().fail(backoff);
         table.answered(1);
         let now = Instant::now();
         assert_eq!(table.without_leader(now).count(), 0);
@@ -257,8 +257,8 @@ mod tests {
     #[test]
     fn what_belongs_to_an_earlier_assignment_finds_nothing() {
         let (mut table, all) = table(1);
-        assert!(table.slot(&all[0], Generation(0)).is_none());
+        assert!(table.slot(&all[0], AssignmentId(0)).is_none());
         table.remove(&BTreeSet::from([all[0].clone()]));
-        assert!(table.slot(&all[0], Generation(1)).is_none());
+        assert!(table.slot(&all[0], AssignmentId(1)).is_none());
     }
 }

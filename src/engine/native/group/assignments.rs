@@ -5,9 +5,8 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use super::epochs::Epochs;
 use crate::{
-    batch::{Generation, TopicPartition},
+    batch::{AssignmentId, TopicPartition},
     engine::Offset,
 };
 
@@ -41,38 +40,29 @@ struct Inner {
 
 #[derive(Debug)]
 struct Held {
-    generation: Generation,
+    assignment: AssignmentId,
     /// Whether batches still go to the consumer of events; no more once a revoke has begun.
     is_reading: bool,
     /// The greatest offset that the coordinator agreed to, -1 before any.
     committed: i64,
-    epochs: Epochs,
-}
-
-/// An offset to commit, as the coordinator takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Commit {
-    pub offset: Offset,
-    /// The leader epoch of the record before the offset; -1 when unknown (KIP-320).
-    pub leader_epoch: i32,
 }
 
 impl Assignments {
     /// Holds a partition under a new number, greater than all before.
-    pub fn add(&self, partition: &TopicPartition) -> Generation {
+    pub fn add(&self, partition: &TopicPartition) -> AssignmentId {
         self.lock().add(partition)
     }
 
-    /// Gives a partition a new number, unless `generation` is not being read any more. `tell` is
+    /// Gives a partition a new number, unless `assignment` is not being read any more. `tell` is
     /// called before anybody can stop or remove the partition, so what it says comes before theirs.
     pub fn renew(
         &self,
         partition: &TopicPartition,
-        generation: Generation,
-        tell: impl FnOnce(Generation),
-    ) -> Option<Generation> {
+        assignment: AssignmentId,
+        tell: impl FnOnce(AssignmentId),
+    ) -> Option<AssignmentId> {
         let mut inner = self.lock();
-        let renewed = inner.is_reading(partition, generation).then(|| inner.add(partition))?;
+        let renewed = inner.is_reading(partition, assignment).then(|| inner.add(partition))?;
         tell(renewed);
         Some(renewed)
     }
@@ -96,8 +86,8 @@ impl Assignments {
     }
 
     /// Whether batches of this assignment still go to the consumer of events.
-    pub fn is_reading(&self, partition: &TopicPartition, generation: Generation) -> bool {
-        self.lock().is_reading(partition, generation)
+    pub fn is_reading(&self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
+        self.lock().is_reading(partition, assignment)
     }
 
     /// Sets who this member is from now on.
@@ -107,32 +97,23 @@ impl Assignments {
 
     /// Who this member is, and those of `offsets` that it may commit: of an assignment that it
     /// still has, and not behind what is committed already.
-    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Commit>) {
+    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Offset>) {
         let inner = self.lock();
         let commit = |offset: &Offset| {
             let held = inner.held.get(&offset.partition)?;
-            let counts = held.generation == offset.generation && held.committed < offset.next;
-            let leader_epoch = held.epochs.before(offset.next);
-            counts.then(|| Commit { offset: offset.clone(), leader_epoch })
+            let counts = held.assignment == offset.assignment && held.committed < offset.next;
+            counts.then(|| offset.clone())
         };
         (inner.identity.clone(), offsets.iter().filter_map(commit).collect())
     }
 
     /// Remembers what the coordinator agreed to.
-    pub(super) fn committed(&self, commits: &[Commit]) {
+    pub(super) fn committed(&self, offsets: &[Offset]) {
         let mut inner = self.lock();
-        for Commit { offset, .. } in commits {
-            if let Some(held) = inner.held(&offset.partition, offset.generation) {
+        for offset in offsets {
+            if let Some(held) = inner.held(&offset.partition, offset.assignment) {
                 held.committed = held.committed.max(offset.next);
-                held.epochs.committed(held.committed);
             }
-        }
-    }
-
-    /// Remembers the leader epoch of what was fetched from the offset `from` on.
-    pub fn fetched(&self, partition: &TopicPartition, generation: Generation, from: i64, epoch: i32) {
-        if let Some(held) = self.lock().held(partition, generation) {
-            held.epochs.fetched(from, epoch);
         }
     }
 
@@ -142,20 +123,20 @@ impl Assignments {
 }
 
 impl Inner {
-    fn add(&mut self, partition: &TopicPartition) -> Generation {
+    fn add(&mut self, partition: &TopicPartition) -> AssignmentId {
         self.last += 1;
-        let generation = Generation(self.last);
-        let held = Held { generation, is_reading: true, committed: -1, epochs: Epochs::default() };
+        let assignment = AssignmentId(self.last);
+        let held = Held { assignment, is_reading: true, committed: -1 };
         self.held.insert(partition.clone(), held);
-        generation
+        assignment
     }
 
-    fn held(&mut self, partition: &TopicPartition, generation: Generation) -> Option<&mut Held> {
-        self.held.get_mut(partition).filter(|held| held.generation == generation)
+    fn held(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> Option<&mut Held> {
+        self.held.get_mut(partition).filter(|held| held.assignment == assignment)
     }
 
-    fn is_reading(&self, partition: &TopicPartition, generation: Generation) -> bool {
-        self.held.get(partition).is_some_and(|held| held.is_reading && held.generation == generation)
+    fn is_reading(&self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
+        self.held.get(partition).is_some_and(|held| held.is_reading && held.assignment == assignment)
     }
 }
 
@@ -163,12 +144,12 @@ impl Inner {
 mod tests {
     use super::*;
 
-    fn offset(partition: &TopicPartition, generation: Generation, next: i64) -> Offset {
-        Offset { partition: partition.clone(), generation, next }
+    fn offset(partition: &TopicPartition, assignment: AssignmentId, next: i64) -> Offset {
+        Offset { partition: partition.clone(), assignment, next, leader_epoch: -1 }
     }
 
     fn committable(assignments: &Assignments, offsets: &[Offset]) -> Vec<Offset> {
-        assignments.committable(offsets).1.into_iter().map(|commit| commit.offset).collect()
+        assignments.committable(offsets).1
     }
 
     #[test]
@@ -176,7 +157,7 @@ mod tests {
         let assignments = Assignments::default();
         let partition = TopicPartition::new("t", 0);
         let first = assignments.add(&partition);
-        assignments.committed(&[Commit { offset: offset(&partition, first, 10), leader_epoch: -1 }]);
+        assignments.committed(&[offset(&partition, first, 10)]);
         let asked = [offset(&partition, first, 10), offset(&partition, first, 11)];
         assert_eq!(committable(&assignments, &asked), asked[1..]);
 
@@ -187,32 +168,17 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_has_the_epoch_that_was_read_under_its_assignment() {
-        let assignments = Assignments::default();
-        let partition = TopicPartition::new("t", 0);
-        let first = assignments.add(&partition);
-        assignments.fetched(&partition, first, 0, 3);
-        let epoch = |generation| {
-            assignments.committable(&[offset(&partition, generation, 5)]).1.remove(0).leader_epoch
-        };
-        assert_eq!(epoch(first), 3);
-        let second = assignments.add(&partition);
-        assignments.fetched(&partition, first, 0, 4);
-        assert_eq!(epoch(second), -1);
-    }
-
-    #[test]
     fn a_revoked_partition_commits_until_it_is_given_up() {
         let assignments = Assignments::default();
         let partition = TopicPartition::new("t", 0);
         let all = BTreeSet::from([partition.clone()]);
-        let generation = assignments.add(&partition);
-        assert!(assignments.is_reading(&partition, generation));
+        let assignment = assignments.add(&partition);
+        assert!(assignments.is_reading(&partition, assignment));
         assignments.stop_reading(&all);
-        assert!(!assignments.is_reading(&partition, generation));
-        assert_eq!(assignments.renew(&partition, generation, |_| panic!("it is revoked")), None);
-        assert_eq!(committable(&assignments, &[offset(&partition, generation, 1)]).len(), 1);
+        assert!(!assignments.is_reading(&partition, assignment));
+        assert_eq!(assignments.renew(&partition, assignment, |_| panic!("it is revoked")), None);
+        assert_eq!(committable(&assignments, &[offset(&partition, assignment, 1)]).len(), 1);
         assignments.remove(&all);
-        assert_eq!(committable(&assignments, &[offset(&partition, generation, 1)]), []);
+        assert_eq!(committable(&assignments, &[offset(&partition, assignment, 1)]), []);
     }
 }

@@ -16,9 +16,9 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 
-use super::{Assignor, Identity, assignments::Commit};
+use super::{Assignor, Identity};
 use crate::engine::{
-    EngineError, ErrorKind,
+    EngineError, ErrorKind, Offset,
     native::{
         ask::Whom,
         cluster::{Cluster, Lane},
@@ -131,13 +131,13 @@ impl Coordinator {
     }
 
     /// Commits offsets, all or, with an error, perhaps some.
-    pub async fn commit(&self, identity: &Identity, commits: &[Commit]) -> Result<(), Refusal> {
+    pub async fn commit(&self, identity: &Identity, offsets: &[Offset]) -> Result<(), Refusal> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-        for Commit { offset, leader_epoch } in commits {
+        for offset in offsets {
             let partition = OffsetCommitRequestPartition::default()
                 .with_partition_index(offset.partition.partition)
                 .with_committed_offset(offset.next)
-                .with_committed_leader_epoch(*leader_epoch)
+                .with_committed_leader_epoch(offset.leader_epoch)
                 .with_committed_metadata(Some(StrBytes::default()));
             let name = &*offset.partition.topic;
             match topics.iter_mut().find(|topic| topic.name.as_str() == name) {

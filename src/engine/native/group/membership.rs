@@ -284,19 +284,14 @@ impl Membership {
             pulse = heart.disturbed() => return Ok(pulse),
             positions = positions::positions(&self.client, &self.coordinator, &partitions, reset) => positions?,
         };
-        let starts: Vec<Start> = positions
-            .into_iter()
-            .map(|(partition, Position { offset, leader_epoch })| {
-                let generation = self.assignments.add(&partition);
-                Start { partition, generation, position: offset, epoch: leader_epoch }
-            })
-            .collect();
-        let assigned = starts.iter().map(|start| Assignment {
-            partition: start.partition.clone(),
-            generation: start.generation,
-            position: start.position,
-        });
-        self.tell(SourceEvent::Assigned(assigned.collect())).await;
+        let (mut starts, mut assigned) = (Vec::new(), Vec::new());
+        for (partition, Position { offset, leader_epoch, is_committed }) in positions {
+            let id = self.assignments.add(&partition);
+            let (position, epoch) = (offset, leader_epoch);
+            assigned.push(Assignment { partition: partition.clone(), id, position, is_committed });
+            starts.push(Start { partition, assignment: id, position, epoch });
+        }
+        self.tell(SourceEvent::Assigned(assigned)).await;
         self.owned.extend(partitions);
         self.fetcher.start(starts).await;
         Ok(Pulse::Steady)

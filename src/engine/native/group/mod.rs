@@ -10,7 +10,6 @@ mod assignor;
 mod commit;
 mod consumer;
 mod coordinator;
-mod epochs;
 mod heart;
 mod lead;
 mod membership;

@@ -25,6 +25,8 @@ pub(super) struct Position {
     pub offset: i64,
     /// The leader epoch of the record before the offset; -1 when unknown (KIP-320).
     pub leader_epoch: i32,
+    /// Whether the group has committed it; otherwise it was chosen by policy.
+    pub is_committed: bool,
 }
 
 /// The position of each partition.
@@ -47,7 +49,7 @@ pub(super) async fn positions(
                 partitions.iter().filter(|partition| !positions.contains_key(*partition)).cloned().collect();
             for (partition, offset) in reset_positions(client, &without, reset).await? {
                 tracing::info!(%partition, position = offset, "no committed offset, starting by policy");
-                positions.insert(partition, Position { offset, leader_epoch: -1 });
+                positions.insert(partition, Position { offset, leader_epoch: -1, is_committed: false });
             }
             Ok(positions)
         };
@@ -131,6 +133,7 @@ async fn committed(
                 let position = Position {
                     offset: partition.committed_offset,
                     leader_epoch: partition.committed_leader_epoch,
+                    is_committed: true,
                 };
                 committed.insert(place, position);
             }
@@ -147,13 +150,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        batch::Generation,
+        batch::{AssignmentId, PartitionBatch},
         broker::Broker,
         engine::{
-            ClientSettings, Offset, Sink, Source, SourceEvent,
+            ClientSettings, Offset, Room, Sink, Source, SourceEvent,
             native::{
                 NativeSink, NativeSource,
-                group::{Identity, assignments::Commit},
+                group::Identity,
                 testing::{batch, embedded, source_settings},
             },
         },
@@ -180,10 +183,9 @@ mod tests {
         }
 
         async fn commit(&self, next: i64, leader_epoch: i32) {
-            let offset =
-                Offset { partition: self.partition.clone(), generation: Generation::default(), next };
-            let commit = Commit { offset, leader_epoch };
-            self.coordinator.commit(&Identity::default(), &[commit]).await.unwrap();
+            let (partition, assignment) = (self.partition.clone(), AssignmentId::default());
+            let offset = Offset { partition, assignment, next, leader_epoch };
+            self.coordinator.commit(&Identity::default(), &[offset]).await.unwrap();
         }
 
         async fn position(&self) -> (i64, i32) {
@@ -199,7 +201,10 @@ mod tests {
     }
 
     async fn next(source: &mut NativeSource) -> SourceEvent {
-        timeout(Duration::from_secs(20), source.next(true)).await.expect("something is told").unwrap()
+        timeout(Duration::from_secs(20), source.next(&Room::open()))
+            .await
+            .expect("something is told")
+            .unwrap()
     }
 
     #[tokio::test]
@@ -217,8 +222,9 @@ mod tests {
         sink.send(batch(&group.partition, 3, 0)).await.unwrap();
         let mut source = group.source().await;
         assert!(matches!(next(&mut source).await, SourceEvent::Assigned(_)));
-        let SourceEvent::Batch(read) = next(&mut source).await else { panic!() };
-        let offset = Offset { partition: read.origin, generation: read.generation, next: read.next_offset };
+        let SourceEvent::Batch(read, _) = next(&mut source).await else { panic!() };
+        let PartitionBatch { origin, assignment, next_offset, leader_epoch, .. } = read;
+        let offset = Offset { partition: origin, assignment, next: next_offset, leader_epoch };
         source.commit(vec![offset]).await.unwrap();
         assert_eq!(group.position().await, (3, 0));
     }

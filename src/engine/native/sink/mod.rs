@@ -35,7 +35,7 @@ use super::{
     settings::{NativeSettings, ProduceSettings},
 };
 use crate::{
-    batch::{OutputBatch, TopicPartition},
+    batch::{AssignmentId, OutputBatch, TopicPartition},
     engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink},
     records::{Compression, EncodedBatch, ProducerStamp},
 };
@@ -105,7 +105,7 @@ impl Sink for NativeSink {
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
         let (done, receipt) = oneshot::channel();
         let deadline = Instant::now() + self.shared.produce.delivery_timeout;
-        let OutputBatch { destination, chunks } = batch;
+        let OutputBatch { destination, chunks, .. } = batch;
         let job = Job { chunks, deadline, done };
         // A writer ends only with its sink, and then the receipt says so.
         let _ = self.writer(&destination).send(job);
@@ -115,6 +115,8 @@ impl Sink for NativeSink {
             })
         }
     }
+
+    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
 
     async fn close(mut self) {
         self.tasks.shutdown().await;
@@ -127,7 +129,7 @@ impl Sink for NativeSink {
 impl Shared {
     /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
     async fn seal(&self, records: EncodedBatch, stamp: ProducerStamp) -> Result<Bytes, EngineError> {
-        let codec = self.produce.codec;
+        let codec = self.produce.codec(Compression::None);
         if codec.compression == Compression::None {
             return Ok(records.seal(stamp, codec));
         }

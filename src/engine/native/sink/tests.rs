@@ -216,7 +216,7 @@ async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
 async fn an_empty_batch_is_acknowledged_at_once() {
     let setup = setup(&[]).await;
     let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
-    let empty = OutputBatch { destination: setup.to.clone(), chunks: Vec::new() };
+    let empty = OutputBatch { destination: setup.to.clone(), chunks: Vec::new(), ..OutputBatch::default() };
     assert!(sink.send(empty).await.unwrap().refused.is_empty());
     sink.close().await;
 }

@@ -1,0 +1,141 @@
+//! What does not work at the moment, in one place: for readiness, metrics and the log.
+//!
+//! Whoever tries something again and again says so here once it fails and once it works again;
+//! nobody who does so logs it on every attempt.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use crate::batch::TopicPartition;
+
+/// The troubles of a process; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Troubles {
+    now: Arc<Mutex<BTreeMap<Place, Trouble>>>,
+}
+
+/// Where something does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// A partition of the source cannot be read.
+    Fetch(TopicPartition),
+    /// A partition of the destination or of the dead letter topic is not written.
+    Write(TopicPartition),
+    /// A partition of the source is read again from its committed offset after an error, or waits to be.
+    Rewind(TopicPartition),
+    /// A partition of the source has no counterpart in this topic.
+    Destination(TopicPartition),
+    /// The coordinator does not take commits.
+    Commit,
+    /// The group has not let this member in, or the coordinator does not answer it.
+    Group,
+    /// The source topic is not there.
+    Source(Arc<str>),
+    /// The work has not begun, or ended with an error and has not begun again.
+    Start,
+}
+
+/// Something that does not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Instant,
+    /// How often it was tried meanwhile.
+    pub attempts: u64,
+    /// What went wrong last, without the place.
+    pub reason: String,
+}
+
+impl Troubles {
+    /// It does not work at `place`, for this reason; the time of the first failure stays.
+    pub fn begin(&self, place: Place, reason: &dyn fmt::Display) {
+        let mut now = self.lock();
+        let trouble = now.entry(place).or_insert_with(|| Trouble {
+            since: Instant::now(),
+            attempts: 0,
+            reason: String::new(),
+        });
+        trouble.attempts += 1;
+        trouble.reason = reason.to_string();
+    }
+
+    /// It works again at `place`, or nobody tries it any more.
+    pub fn end(&self, place: &Place) {
+        self.lock().remove(place);
+    }
+
+    /// Ends what `is_over` says.
+    pub fn end_where(&self, is_over: impl Fn(&Place) -> bool) {
+        self.lock().retain(|place, _| !is_over(place));
+    }
+
+    /// All of them now.
+    pub fn now(&self) -> Vec<(Place, Trouble)> {
+        self.lock().iter().map(|(place, trouble)| (place.clone(), trouble.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Trouble>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// All stages.
+    pub const STAGES: [&str; 8] =
+        ["fetch", "write", "rewind", "destination", "commit", "group", "source", "start"];
+
+    /// The stage as it stands in metrics.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Place::Fetch(_) => "fetch",
+            Place::Write(_) => "write",
+            Place::Rewind(_) => "rewind",
+            Place::Destination(_) => "destination",
+            Place::Commit => "commit",
+            Place::Group => "group",
+            Place::Source(_) => "source",
+            Place::Start => "start",
+        }
+    }
+
+    /// The partition concerned, if one is.
+    pub fn partition(&self) -> Option<&TopicPartition> {
+        match self {
+            Place::Fetch(partition)
+            | Place::Write(partition)
+            | Place::Rewind(partition)
+            | Place::Destination(partition) => Some(partition),
+            Place::Commit | Place::Group | Place::Source(_) | Place::Start => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trouble_lasts_from_its_first_failure_until_it_ends() {
+        let troubles = Troubles::default();
+        let place = Place::Write(TopicPartition::new("t", 3));
+        let began = Instant::now();
+        troubles.begin(place.clone(), &"no leader");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        troubles.begin(place.clone(), &"no replicas");
+        troubles.begin(Place::Commit, &"away");
+        let all = troubles.now();
+        assert_eq!(all.len(), 2);
+        let (_, trouble) = all.iter().find(|(at, _)| *at == place).unwrap();
+        assert_eq!((trouble.since, trouble.attempts, &*trouble.reason), (began, 2, "no replicas"));
+        troubles.end(&place);
+        troubles.end_where(|place| *place == Place::Commit);
+        assert_eq!(troubles.now(), []);
+    }
+}
