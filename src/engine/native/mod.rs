@@ -43,6 +43,8 @@ pub use sink::NativeSink;
 pub use source::NativeSource;
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod live_tests;
 #[cfg(test)]
 mod testing;
