@@ -76,7 +76,7 @@ pub async fn transform(
     match config.engine {
         EngineKind::Native => {
             let open = async || {
-                let sink = NativeSink::new(&client, &config.client).await?;
+                let sink = NativeSink::new(&client, &config.client, observers.troubles.clone()).await?;
                 Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
             };
             turn(open, check, &settings, observers, drain).await

@@ -37,6 +37,8 @@ pub enum Lane {
     Fetch,
     /// Produce requests, which carry many bytes.
     Produce,
+    /// Produce requests that may be why a broker closes the connection.
+    Suspect,
     /// Group requests, which wait for other members.
     Group,
 }

@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     error::WireError,
+    pieces::Pieces,
     transport::{ReadHalf, WriteHalf},
     versions::{self, Versions},
 };
@@ -58,11 +59,9 @@ struct Shared {
     expires: OnceLock<Instant>,
 }
 
-/// A request as it goes out, in three pieces so that records are never copied.
+/// A request as it goes out.
 struct Outgoing {
-    head: Bytes,
-    body: Bytes,
-    tail: Bytes,
+    frame: Pieces,
     waiting: Waiting,
 }
 
@@ -146,7 +145,7 @@ impl Connection {
         let size = request.compute_size(version).map_err(|e| malformed(e.to_string()))?;
         let mut head = self.head(api, version, R::header_version(version), size);
         request.encode(&mut head.bytes, version).map_err(|e| malformed(e.to_string()))?;
-        self.send_parts(head, Bytes::new(), Bytes::new(), timeout).await
+        self.send_parts(head, Pieces::default(), timeout).await
     }
 
     /// Starts a request by hand: the frame's length (filled in later) and the header, with room
@@ -164,23 +163,24 @@ impl Connection {
         Head { api, version, correlation, bytes }
     }
 
-    /// Queues a request made of a head, and a body and tail that are written from where they are.
+    /// Queues a request made of a head and a body that is written from where it lies.
     pub(super) async fn send_parts<P: Decodable + HeaderVersion>(
         &self,
         mut head: Head,
-        body: Bytes,
-        tail: Bytes,
+        body: Pieces,
         timeout: Duration,
     ) -> Result<Reply<P>, WireError> {
         let Head { api, version, correlation, .. } = head;
-        let size = head.bytes.len() - 4 + body.len() + tail.len();
+        let size = head.bytes.len() - 4 + body.remaining();
         let size =
             i32::try_from(size).map_err(|_| self.malformed(api, version, format!("{size} bytes long")))?;
         head.bytes[..4].copy_from_slice(&size.to_be_bytes());
         let (answer, receiver) = oneshot::channel();
         let deadline = Instant::now() + timeout;
         let waiting = Waiting { api, correlation, after: timeout, deadline, answer };
-        let outgoing = Outgoing { head: head.bytes.freeze(), body, tail, waiting };
+        let mut frame = body;
+        frame.push_front(head.bytes.freeze());
+        let outgoing = Outgoing { frame, waiting };
         match timeout_at(deadline, self.outgoing.send(outgoing)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(self.shared.closed()),
@@ -359,7 +359,7 @@ async fn write_requests(
     requests: &mut mpsc::Receiver<Outgoing>,
     sent: mpsc::Sender<Waiting>,
 ) -> std::io::Result<WriteHalf> {
-    while let Some(Outgoing { head, body, tail, waiting }) = requests.recv().await {
+    while let Some(Outgoing { mut frame, waiting }) = requests.recv().await {
         let throttled = shared.throttled_until.lock().expect("no panic while locked").take();
         if let Some(until) = throttled {
             sleep_until(until).await;
@@ -367,7 +367,7 @@ async fn write_requests(
         if sent.send(waiting).await.is_err() {
             break;
         }
-        write.write_all_buf(&mut head.chain(body).chain(tail)).await?;
+        write.write_all_buf(&mut frame).await?;
         write.flush().await?;
     }
     Ok(write)

@@ -13,6 +13,7 @@ mod group;
 mod handshake;
 mod metadata;
 mod offsets;
+mod pieces;
 mod properties;
 mod reader;
 mod retry;
