@@ -61,7 +61,6 @@ impl Flags for RunArgs {
 impl Flags for GenerateArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
-        flag(settings, "--topic", (Section::Source, "topic"), self.topic.as_ref());
         no_create_topics(settings, self.no_create_topics);
     }
 }

@@ -79,6 +79,8 @@ pub struct Config {
     pub create_topics: bool,
     /// Where to serve metrics and health, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Whether that address was asked for: then it must be free.
+    pub admin_given: bool,
 }
 
 impl Config {
@@ -88,7 +90,19 @@ impl Config {
     /// All problems at once.
     pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
-        let config = Config::read(&mut settings);
+        let transform = rules::transform_of_source(&mut settings);
+        let config = Config::read(&mut settings, transform);
+        settings.finish(config)
+    }
+
+    /// As [`for_run`](Config::for_run), with a transform of one's own.
+    ///
+    /// # Errors
+    /// All problems at once; a transform that is set elsewhere is one.
+    pub fn for_run_with(args: &RunArgs, transform: TransformKind) -> Result<Config, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        rules::no_transform(&mut settings);
+        let config = Config::read(&mut settings, transform);
         settings.finish(config)
     }
 
@@ -98,19 +112,19 @@ impl Config {
         properties::native(self.engine, self.client.clone())
     }
 
-    fn read(settings: &mut Settings) -> Config {
+    fn read(settings: &mut Settings, transform: TransformKind) -> Config {
         let (strategy, workers, order) = rules::strategy(settings);
         let engine = rules::engine(settings);
         let topics = rules::topics(settings, strategy);
         Config {
             client: properties::client(settings, engine),
-            group: rules::group(settings, strategy),
+            group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
             offset_reset: rules::offset_reset(settings),
             on_gap: rules::on_gap(settings),
-            transform: rules::transform(settings),
+            transform,
             strategy,
             workers,
             order,
@@ -125,6 +139,7 @@ impl Config {
             until_caught_up: rules::until_caught_up(settings),
             create_topics: rules::create_topics(settings),
             admin: rules::admin(settings),
+            admin_given: rules::admin_given(settings),
         }
     }
 }

@@ -1,12 +1,18 @@
 //! A cluster: its brokers, topics, groups and offsets. The questions are in `topics` and `offsets`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
-    cluster::Cluster, error::check, handshake::Dial, retry::retry, security::Security,
-    settings::NativeSettings, transport::Address,
+    cluster::Cluster,
+    error::check,
+    handshake::Dial,
+    retry::retry,
+    security::Security,
+    settings::NativeSettings,
+    transport::{Address, Sockets},
 };
 use crate::engine::{ClientSettings, EngineError, ErrorKind};
 
@@ -21,6 +27,9 @@ pub struct Client {
 pub struct TopicInfo {
     /// The topic's name.
     pub name: String,
+    /// What tells it from an earlier or later topic of the same name (KIP-516); `None` where the
+    /// broker does not tell.
+    pub id: Option<Uuid>,
     /// The number of its partitions, which are numbered from 0.
     pub partitions: i32,
     /// The replicas of each partition.
@@ -32,11 +41,21 @@ pub struct TopicInfo {
 pub struct GroupInfo {
     /// The group's name.
     pub group: String,
-    /// Its state, such as `Stable` or `Empty`.
+    /// Its state, such as `Stable` or `Empty`; `Dead` when there is no such group.
     pub state: String,
     /// Its members.
     pub members: Vec<MemberInfo>,
 }
+
+impl GroupInfo {
+    /// Whether there is such a group: it has members, or has committed offsets.
+    pub fn exists(&self) -> bool {
+        self.state != NO_GROUP
+    }
+}
+
+/// The state of a group that does not exist.
+pub(super) const NO_GROUP: &str = "Dead";
 
 /// A member of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +66,8 @@ pub struct MemberInfo {
     pub client: String,
     /// The client's host.
     pub host: String,
+    /// The topics that it subscribes to by name.
+    pub topics: BTreeSet<String>,
 }
 
 /// A place in a partition's log.
@@ -54,8 +75,11 @@ pub struct MemberInfo {
 pub enum OffsetAt {
     /// The first record that is still there.
     Earliest,
-    /// After the last record (with open transactions: after the last stable one).
+    /// After the last record that who reads committed records may read: before the first open
+    /// transaction (the last stable offset), or the high watermark when there is none.
     Latest,
+    /// After the last record that is replicated, whether or not its transaction has ended.
+    HighWatermark,
     /// The first record whose timestamp in milliseconds is at least this.
     Timestamp(i64),
 }
@@ -74,8 +98,10 @@ impl Client {
         let dial = Dial {
             client_id: native.client_id.clone(),
             connect_timeout: native.connection_timeout.min(settings.connect_timeout),
-            request_timeout: native.request_timeout,
-            security,
+            // Twice, as a broker whose quotas hold this client up reads nothing for a while.
+            sockets: Sockets::new(native.family, 2 * native.request_timeout),
+            security: Arc::new(security),
+            logins: Arc::default(),
         };
         let address = |text: &String| {
             Address::parse(text).ok_or_else(|| fatal(format!("broker {text:?} is not host:port")))
@@ -83,7 +109,7 @@ impl Client {
         let bootstrap = settings.brokers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
         let deadline = Instant::now() + settings.connect_timeout;
         let cluster = Cluster::connect(bootstrap, native, dial, deadline).await?;
-        Ok(Client { cluster: Arc::new(cluster) })
+        Ok(Client { cluster })
     }
 
     /// The size in bytes that a batch to write had best have at most: `batch.size`, within

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    testing::{batch, cluster, fresh, read_all, value},
+    testing::{batch, cluster, fresh, read_all, source_settings, value},
     *,
 };
 use crate::{
     batch::{OutputBatch, TopicPartition},
-    engine::{ErrorKind, Sink, Troubles},
+    engine::{Assignment, ErrorKind, Offset, Room, Sink, Source, SourceEvent, SourceSettings, Troubles},
     records::{NO_HEADERS, RecordWriter},
     transform::ErrorClass,
 };
@@ -25,7 +25,7 @@ async fn topics_are_created_described_and_deleted() {
     assert_eq!(client.topic(&topic).await.unwrap().unwrap().partitions, 3);
     assert_eq!(client.topic_config(&topic).await.unwrap()["max.message.bytes"], "123456");
     let empty = BTreeMap::from([(0, 0), (1, 0), (2, 0)]);
-    for at in [OffsetAt::Earliest, OffsetAt::Latest, OffsetAt::Timestamp(1)] {
+    for at in [OffsetAt::Earliest, OffsetAt::Latest, OffsetAt::HighWatermark, OffsetAt::Timestamp(1)] {
         assert_eq!(client.offsets(&topic, at).await.unwrap(), empty, "{at:?}");
     }
     client.delete_topic(&topic).await.unwrap();
@@ -36,12 +36,66 @@ async fn topics_are_created_described_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_topic_made_anew_has_another_id() {
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
+    let topic = fresh("anew");
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        client.create_topic(&topic, 1, None, &[]).await.unwrap();
+        ids.push(client.topic(&topic).await.unwrap().unwrap().id.unwrap());
+        assert_eq!(client.cluster().topic(&topic).await.unwrap().id, ids.last().copied());
+        client.delete_topic(&topic).await.unwrap();
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn a_topic_gains_partitions() {
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
+    let topic = fresh("grow");
+    let error = client.create_partitions(&topic, 2).await.unwrap_err();
+    assert!(error.message.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{error}");
+    client.create_topic(&topic, 2, None, &[]).await.unwrap();
+    // What there is already stays.
+    for count in [3, 3, 2] {
+        client.create_partitions(&topic, count).await.unwrap();
+        assert_eq!(client.offsets(&topic, OffsetAt::Latest).await.unwrap().len(), 3);
+    }
+    client.delete_topic(&topic).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_group_that_is_not_there_is_dead_and_has_committed_nothing() {
     let (_broker, settings) = cluster().await;
     let client = Client::connect(&settings).await.unwrap();
     let group = client.group(&fresh("group")).await.unwrap();
     assert_eq!((group.state.as_str(), group.members.len()), ("Dead", 0));
+    assert!(!group.exists());
     assert_eq!(client.committed(&fresh("group"), "t").await.unwrap(), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_group_tells_what_it_reads_and_has_committed() {
+    let (_broker, settings) = cluster().await;
+    let client = Client::connect(&settings).await.unwrap();
+    let (topic, group) = (fresh("read"), fresh("group"));
+    client.create_topic(&topic, 1, None, &[]).await.unwrap();
+    let of = SourceSettings { topic: topic.as_str().into(), group: group.clone(), ..source_settings() };
+    let mut source = NativeSource::new(&client, &settings, of).await.unwrap();
+    let SourceEvent::Assigned(assigned) = source.next(&Room::open()).await.unwrap() else { panic!() };
+    let Assignment { partition, id: assignment, .. } = assigned[0].clone();
+    let offset = Offset { partition, assignment, next: 7, leader_epoch: -1 };
+    source.commit(vec![offset]).await.unwrap();
+    let described = client.group(&group).await.unwrap();
+    assert!(described.exists());
+    assert_eq!(described.members[0].topics, [topic.clone()].into());
+    let expected = BTreeMap::from([(TopicPartition::new(topic.as_str(), 0), 7)]);
+    assert_eq!(client.committed_all(&group).await.unwrap(), expected);
+    source.close().await;
+    assert!(client.group(&group).await.unwrap().exists(), "it has committed");
+    client.delete_topic(&topic).await.unwrap();
 }
 
 #[tokio::test]

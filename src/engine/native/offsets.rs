@@ -1,40 +1,63 @@
-//! Offsets: where a partition begins and ends, and what a group has committed.
+//! Offsets: where a partition begins and ends (ListOffsets, KIP-79).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use kafka_protocol::{
-    messages::ApiKey,
     messages::{
-        BrokerId, ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, ListOffsetsRequest,
-        OffsetFetchRequest, TopicName,
+        BrokerId, ListOffsetsRequest, TopicName,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
     },
     protocol::StrBytes,
 };
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Client, GroupInfo, MemberInfo, OffsetAt, cluster::Lane, metadata::Leader};
+use super::{Client, OffsetAt, ask::Whom, metadata::Leader};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind},
 };
+
+/// How long a leader is given to answer at least.
+const LEAST_WAIT: Duration = Duration::from_secs(5);
+
+/// What each partition answered.
+type Answers = BTreeMap<i32, Result<i64, EngineError>>;
 
 impl Client {
     /// The offset of a place in each partition of a topic. With [`OffsetAt::Timestamp`], a
     /// partition without such a record gives its end.
     ///
     /// # Errors
-    /// When the topic is missing or the cluster does not answer in time.
+    /// When the topic is missing or a partition cannot be asked in time.
     pub async fn offsets(&self, topic: &str, at: OffsetAt) -> Result<BTreeMap<i32, i64>, EngineError> {
-        let what = format!("the offsets of topic {topic}");
-        let mut found = self.retry(&what, || self.list_offsets(topic, at, None)).await?;
-        if found.values().any(|offset| *offset < 0) {
-            let ends = self.retry(&what, || self.list_offsets(topic, OffsetAt::Latest, None)).await?;
-            for (partition, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
-                *offset = ends.get(partition).copied().unwrap_or_default();
-            }
+        let patience = self.cluster().settings.api_timeout;
+        let answers = self.offsets_by_partition(topic, at, patience).await?;
+        answers.into_iter().map(|(partition, answer)| Ok((partition, answer?))).collect()
+    }
+
+    /// As [`offsets`](Client::offsets), with an outcome for each partition: one that cannot be
+    /// asked hides no other. Those are asked again for `patience`, without it once.
+    ///
+    /// # Errors
+    /// When the topic is missing, or the cluster does not describe it within `patience`.
+    pub async fn offsets_by_partition(
+        &self,
+        topic: &str,
+        at: OffsetAt,
+        patience: Duration,
+    ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
+        let deadline = Instant::now() + patience;
+        let mut answers = self.ask_until(deadline, topic, at, None).await?;
+        let nothing = answers.iter().filter(|(_, answer)| matches!(answer, Ok(..0)));
+        let nothing: BTreeSet<_> = nothing.map(|(partition, _)| *partition).collect();
+        if !nothing.is_empty() {
+            answers.extend(self.ask_until(deadline, topic, OffsetAt::Latest, Some(&nothing)).await?);
         }
-        Ok(found)
+        Ok(answers)
     }
 
     /// Where each of `partitions` begins or ends, whatever state the topic's others are in; one that
@@ -48,78 +71,72 @@ impl Client {
         partitions: &BTreeSet<i32>,
         at: OffsetAt,
     ) -> Result<BTreeMap<i32, i64>, EngineError> {
-        let what = format!("the offsets of topic {topic}");
-        self.retry(&what, || self.list_offsets(topic, at, Some(partitions))).await
+        let deadline = Instant::now() + self.cluster().settings.api_timeout;
+        let answers = self.ask_until(deadline, topic, at, Some(partitions)).await?;
+        answers.into_iter().map(|(partition, answer)| Ok((partition, answer?))).collect()
     }
 
-    /// The offsets that a group has committed for a topic; partitions without one are left out.
+    /// As [`offsets_by_partition`](Client::offsets_by_partition) for these partitions alone; one that
+    /// the cluster does not know is left out.
     ///
     /// # Errors
-    /// When the coordinator refuses or does not answer in time.
-    pub async fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
-        let what = format!("the committed offsets of group {group}");
-        let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(None);
-        self.retry(&what, || async {
-            let broker = self.cluster().coordinator(group).await?;
-            let connection = self.cluster().connection(broker, Lane::Control).await?;
-            let response = connection.call(request.clone()).await?;
-            connection.throttle(response.throttle_time_ms);
-            self.checked(response.error_code, &what, None)?;
-            let partitions = response.topics.iter().filter(|t| t.name.0.as_str() == topic);
-            let mut offsets = BTreeMap::new();
-            for partition in partitions.flat_map(|t| &t.partitions) {
-                self.checked(partition.error_code, &what, None)?;
-                if partition.committed_offset >= 0 {
-                    offsets.insert(partition.partition_index, partition.committed_offset);
+    /// As [`offsets_by_partition`](Client::offsets_by_partition).
+    pub async fn offsets_of_each(
+        &self,
+        topic: &str,
+        partitions: &BTreeSet<i32>,
+        at: OffsetAt,
+        patience: Duration,
+    ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
+        self.ask_until(Instant::now() + patience, topic, at, Some(partitions)).await
+    }
+
+    /// Asks until every partition has answered or refused for good, or `deadline` passes.
+    async fn ask_until(
+        &self,
+        deadline: Instant,
+        topic: &str,
+        at: OffsetAt,
+        only: Option<&BTreeSet<i32>>,
+    ) -> Result<Answers, EngineError> {
+        let retry = self.cluster().settings.retry;
+        let mut answers = Answers::new();
+        let mut open = only.cloned();
+        for failures in 1.. {
+            let limit = deadline.saturating_duration_since(Instant::now()).max(LEAST_WAIT);
+            let round = self.ask_leaders(topic, at, open.as_ref(), limit).await;
+            let pause = retry.pause(failures);
+            let is_over = Instant::now() + pause >= deadline;
+            match round {
+                Ok(round) => {
+                    let again = |answer: &Result<i64, EngineError>| {
+                        answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Retriable)
+                    };
+                    let failed = round.iter().filter(|(_, answer)| again(answer));
+                    open = Some(failed.map(|(partition, _)| *partition).collect());
+                    answers.extend(round);
+                    if is_over || open.as_ref().is_some_and(BTreeSet::is_empty) {
+                        return Ok(answers);
+                    }
                 }
+                // What did answer before is not thrown away because of the metadata of now.
+                Err(_) if is_over && !answers.is_empty() => return Ok(answers),
+                Err(error) if is_over || error.kind != ErrorKind::Retriable => return Err(error),
+                Err(_) => {}
             }
-            Ok(offsets)
-        })
-        .await
-    }
-
-    /// Describes a consumer group; one that does not exist has the state `Dead` and no members.
-    ///
-    /// # Errors
-    /// When the coordinator refuses or does not answer in time.
-    pub async fn group(&self, group: &str) -> Result<GroupInfo, EngineError> {
-        let what = format!("describing group {group}");
-        self.retry(&what, || self.describe_group(group, &what)).await
-    }
-
-    async fn describe_group(&self, group: &str, what: &str) -> Result<GroupInfo, EngineError> {
-        let broker = self.cluster().coordinator(group).await?;
-        let connection = self.cluster().connection(broker, Lane::Control).await?;
-        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
-        let mut info = GroupInfo { group: group.to_owned(), state: "Dead".to_owned(), members: Vec::new() };
-        let Some(described) = response.groups.first() else { return Ok(info) };
-        self.checked(described.error_code, what, None)?;
-        if described.group_state.as_str() != "Dead" {
-            info.state = described.group_state.to_string();
-            let members = described.members.iter();
-            info.members = members.map(|m| member(&m.member_id, &m.client_id, &m.client_host)).collect();
-        } else if connection.offered(ApiKey::ConsumerGroupDescribe).is_some() {
-            // A group of the newer protocol (KIP-848) looks dead to the older question.
-            let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-            let response = connection.call(request).await?;
-            if let Some(described) = response.groups.first().filter(|described| described.error_code == 0) {
-                info.state = described.group_state.to_string();
-                let members = described.members.iter();
-                info.members = members.map(|m| member(&m.member_id, &m.client_id, &m.client_host)).collect();
-            }
+            sleep(pause).await;
         }
-        Ok(info)
+        unreachable!("the loop ends by returning")
     }
 
-    /// Asks the leader of each partition, or of each of `only` (KIP-79).
-    async fn list_offsets(
+    /// Asks the leader of each partition, or of each of `only`, once.
+    async fn ask_leaders(
         &self,
         topic: &str,
         at: OffsetAt,
         only: Option<&BTreeSet<i32>>,
-    ) -> Result<BTreeMap<i32, i64>, EngineError> {
+        limit: Duration,
+    ) -> Result<Answers, EngineError> {
         let mut by_leader: BTreeMap<i32, Vec<(i32, Leader)>> = BTreeMap::new();
         let mut partitions = self.cluster().topic(topic).await?.partitions;
         partitions.retain(|partition, _| only.is_none_or(|only| only.contains(partition)));
@@ -127,26 +144,44 @@ impl Client {
             by_leader.entry(leader.broker).or_default().push((partition, leader));
         }
         let asking = by_leader.into_iter().map(|(broker, partitions)| async move {
-            if broker < 0 {
-                self.cluster().invalidate();
-                let error = EngineError::new(ErrorKind::Retriable, "there is no leader");
-                return Err(error.at(&TopicPartition::new(topic, partitions[0].0)));
-            }
-            self.list_offsets_of(broker, topic, &partitions, at).await
+            let outcome = match broker {
+                ..0 => {
+                    self.cluster().invalidate();
+                    Err(EngineError::new(ErrorKind::Retriable, "there is no leader"))
+                }
+                _ => match timeout(limit, self.ask_leader(broker, topic, &partitions, at)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        let text = format!("broker {broker} does not say its offsets within {limit:?}");
+                        Err(EngineError::new(ErrorKind::Retriable, text))
+                    }
+                },
+            };
+            let of = |partition: i32| match &outcome {
+                Ok(answers) => answers.get(&partition).cloned().unwrap_or_else(|| {
+                    Err(EngineError::new(ErrorKind::Retriable, "the leader does not answer for it"))
+                }),
+                Err(error) => Err(error.clone()),
+            };
+            let named = |partition: i32| {
+                of(partition).map_err(|error| error.at(&TopicPartition::new(topic, partition)))
+            };
+            partitions.iter().map(|(partition, _)| (*partition, named(*partition))).collect::<Vec<_>>()
         });
-        Ok(try_join_all(asking).await?.into_iter().flatten().collect())
+        Ok(join_all(asking).await.into_iter().flatten().collect())
     }
 
-    async fn list_offsets_of(
+    async fn ask_leader(
         &self,
         broker: i32,
         topic: &str,
         partitions: &[(i32, Leader)],
         at: OffsetAt,
-    ) -> Result<Vec<(i32, i64)>, EngineError> {
+    ) -> Result<Answers, EngineError> {
         let (timestamp, read_committed) = match at {
             OffsetAt::Earliest => (-2, false),
             OffsetAt::Latest => (-1, true),
+            OffsetAt::HighWatermark => (-1, false),
             OffsetAt::Timestamp(timestamp) => (timestamp, false),
         };
         let asked = partitions.iter().map(|(partition, leader)| {
@@ -160,25 +195,14 @@ impl Client {
             .with_replica_id(BrokerId(-1))
             .with_isolation_level(i8::from(read_committed))
             .with_topics(vec![ListOffsetsTopic::default().with_name(name).with_partitions(asked.collect())]);
-        let connection = self.cluster().connection(broker, Lane::Control).await?;
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
-        let mut offsets = Vec::new();
-        for answer in response.topics.iter().flat_map(|topic| &topic.partitions) {
-            let at = TopicPartition::new(topic, answer.partition_index);
-            self.checked(answer.error_code, "listing offsets", None).map_err(|error| error.at(&at))?;
-            offsets.push((answer.partition_index, answer.offset));
-        }
-        Ok(offsets)
+        let limit = self.cluster().settings.request_timeout;
+        let response = self.cluster().ask(Whom::Broker(broker), &request, limit).await?;
+        let answers = response.topics.iter().flat_map(|topic| &topic.partitions).map(|answer| {
+            let checked = self.checked(answer.error_code, "listing offsets", None);
+            (answer.partition_index, checked.map(|()| answer.offset))
+        });
+        Ok(answers.collect())
     }
-}
-
-fn group_id(group: &str) -> GroupId {
-    GroupId(StrBytes::from_string(group.to_owned()))
-}
-
-fn member(member: &str, client: &str, host: &str) -> MemberInfo {
-    MemberInfo { member: member.to_owned(), client: client.to_owned(), host: host.to_owned() }
 }
 
 #[cfg(test)]
@@ -187,16 +211,38 @@ mod tests {
     use crate::engine::native::testing::embedded;
 
     #[tokio::test]
-    async fn a_partition_without_a_leader_delays_none_but_itself() {
+    async fn a_partition_without_a_leader_hides_none_but_itself() {
         let (broker, settings) = embedded().await;
         broker.create_topic("t", 2, &[]).unwrap();
         let client = Client::connect(&settings).await.unwrap();
         client.cluster().metadata("t").await.unwrap();
         client.cluster().unseat("t", 1);
-        let only = |partition| BTreeSet::from([partition]);
-        let found = client.list_offsets("t", OffsetAt::Earliest, Some(&only(0))).await;
+        let answers = client.offsets_by_partition("t", OffsetAt::Earliest, Duration::ZERO).await.unwrap();
+        assert_eq!(*answers[&0].as_ref().unwrap(), 0);
+        let error = answers[&1].as_ref().unwrap_err();
+        let partition = Some(TopicPartition::new("t", 1));
+        assert_eq!((error.kind, &error.partition), (ErrorKind::Retriable, &partition), "{error}");
+        // With patience, what the cluster says by then.
+        let answers = client.offsets_by_partition("t", OffsetAt::Latest, LEAST_WAIT).await.unwrap();
+        assert!(answers.values().all(|answer| matches!(answer, Ok(0))), "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn only_the_leaders_of_the_partitions_that_matter_are_asked() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 2, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        client.cluster().metadata("t").await.unwrap();
+        client.cluster().unseat("t", 1);
+        let found = client.offsets_of("t", &BTreeSet::from([0]), OffsetAt::Earliest).await;
         assert_eq!(found.unwrap(), BTreeMap::from([(0, 0)]));
-        let error = client.list_offsets("t", OffsetAt::Earliest, Some(&only(1))).await.unwrap_err();
-        assert_eq!((error.kind, error.partition), (ErrorKind::Retriable, Some(TopicPartition::new("t", 1))));
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_missing_is_an_error() {
+        let (_broker, settings) = embedded().await;
+        let client = Client::connect(&settings).await.unwrap();
+        let answers = client.offsets_by_partition("t", OffsetAt::HighWatermark, Duration::ZERO).await;
+        assert!(answers.unwrap_err().message.contains("UNKNOWN_TOPIC_OR_PARTITION"));
     }
 }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 use super::{
     Isolation,
     settings::{
-        Assignor, GroupProtocol, Mechanism, NativeSettings, Pem, ProduceCompression, SaslSettings, Secret,
-        TlsSettings, TokenSource,
+        Assignor, Family, GroupProtocol, Mechanism, NativeSettings, Password, Pem, ProduceCompression,
+        SaslSettings, Secret, TlsSettings, TokenSource,
     },
 };
 use crate::engine::{OffsetReset, PropertyError};
@@ -21,7 +21,7 @@ impl NativeSettings {
         let mut settings = NativeSettings::default();
         let mut security = Security::default();
         for (key, value) in properties {
-            let value = Value { key, text: value.trim() };
+            let value = Value { key, text: if is_secret(key) { value } else { value.trim() } };
             if !security.set(&value)? && !settings.set(&value)? {
                 return Err(PropertyError::new(key, unsupported(key)));
             }
@@ -88,6 +88,10 @@ impl NativeSettings {
             "reconnect.backoff.max.ms" => self.reconnect.most = value.millis(1)?,
             "metadata.max.age.ms" | "topic.metadata.refresh.interval.ms" => {
                 self.metadata_max_age = value.millis(1000)?;
+            }
+            "broker.address.family" => {
+                self.family =
+                    value.one_of(&[("any", Family::Any), ("v4", Family::V4), ("v6", Family::V6)])?;
             }
             "socket.nagle.disable" => value.must("true")?,
             "allow.auto.create.topics" => value.must("false")?,
@@ -156,6 +160,11 @@ fn protects(key: &str) -> bool {
     ["security.", "sasl.", "ssl.", "enable.ssl."].iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// Whether a property is taken as it is, blanks at its ends included.
+fn is_secret(key: &str) -> bool {
+    matches!(key, "sasl.password" | "sasl.oauthbearer.token" | "ssl.key.pem" | "ssl.key.password")
+}
+
 /// What is said of a property that is not taken.
 fn unsupported(key: &str) -> String {
     match key {
@@ -189,6 +198,7 @@ struct Security {
     mechanism: Option<Mechanism>,
     username: String,
     password: Secret,
+    password_file: Option<PathBuf>,
     token: Option<TokenSource>,
 }
 
@@ -222,6 +232,7 @@ impl Security {
             }
             "sasl.username" => self.username = value.text.to_owned(),
             "sasl.password" => self.password = Secret(value.text.to_owned()),
+            "sasl.password_file" => self.password_file = Some(PathBuf::from(value.some()?)),
             "sasl.oauthbearer.token" => self.token = Some(TokenSource::Text(Secret(value.some()?))),
             "sasl.oauthbearer.token_file" => {
                 self.token = Some(TokenSource::File(PathBuf::from(value.some()?)));
@@ -266,7 +277,8 @@ impl Security {
             if !by_token && self.username.is_empty() {
                 return missing("sasl.username");
             }
-            let (username, password) = (self.username, self.password);
+            let username = self.username;
+            let password = self.password_file.map_or(Password::Text(self.password), Password::File);
             let token = self.token.filter(|_| by_token);
             settings.security.sasl = Some(SaslSettings { mechanism, username, password, token });
         }

@@ -122,6 +122,16 @@ fn security_is_complete_or_refused() {
 }
 
 #[test]
+fn a_password_keeps_the_blanks_at_its_ends() {
+    let protocol =
+        [("security.protocol", " SASL_SSL "), ("sasl.mechanism", "PLAIN"), ("sasl.username", " mill ")];
+    let settings = read(&[protocol[0], protocol[1], protocol[2], ("sasl.password", " p w ")]).unwrap();
+    let sasl = settings.security.sasl.unwrap();
+    let Password::Text(Secret(password)) = &sasl.password else { panic!("it is no file") };
+    assert_eq!((sasl.username.as_str(), password.as_str()), ("mill", " p w "));
+}
+
+#[test]
 fn assignors_go_by_either_name_and_keep_their_order() {
     let names = "org.apache.kafka.clients.consumer.RangeAssignor, cooperative-sticky";
     let settings = read(&[("partition.assignment.strategy", names)]).unwrap();

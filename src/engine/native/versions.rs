@@ -47,8 +47,8 @@ pub fn ours(api: ApiKey, implemented: VersionRange) -> VersionRange {
         ApiKey::Fetch => 12,
         // 8 asks the local log only (KIP-405).
         ApiKey::ListOffsets => 7,
-        // 10 and above add topic ids (KIP-516), which nothing here needs.
-        ApiKey::Metadata => 9,
+        // 10 adds topic ids (KIP-516); 13 may tell the client to start over (KIP-1102).
+        ApiKey::Metadata => 12,
         // 4 asks for several keys (KIP-699).
         ApiKey::FindCoordinator => 3,
         // 8 asks for several groups (KIP-709).

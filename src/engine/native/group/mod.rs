@@ -23,6 +23,7 @@ pub use assignor::Assignor;
 pub(super) use commit::Committer;
 pub(super) use membership::{MemberSettings, Membership};
 pub(super) use positions::reset_position;
+pub(super) use protocol::subscribed_topics;
 
 /// A task in the background, ended on drop.
 #[derive(Debug)]

@@ -50,6 +50,11 @@ pub(super) fn decode_subscription(id: &str, instance: Option<&str>, mut bytes: &
     Some(Member { id: id.to_owned(), instance: instance.map(str::to_owned), topics, owned, generation })
 }
 
+/// The topics that a member of any client subscribes to; `None` when the bytes are malformed.
+pub(in crate::engine::native) fn subscribed_topics(subscription: &[u8]) -> Option<BTreeSet<String>> {
+    decode_subscription("", None, subscription).map(|member| member.topics.into_iter().collect())
+}
+
 /// Says what a member shall read.
 pub(super) fn encode_assignment(partitions: &BTreeSet<TopicPartition>) -> Bytes {
     let assigned = by_topic(partitions)

@@ -27,10 +27,7 @@ use super::{
 };
 use crate::{
     batch::TopicPartition,
-    engine::native::{
-        connection::{Connection, Reply},
-        error::WireError,
-    },
+    engine::native::{connection::Connection, error::WireError, reply::Reply},
 };
 
 /// The most requests under way, full ones; below what a connection queues.
@@ -80,7 +77,6 @@ impl Carrier {
             waiting_bytes: 0,
             under_way: VecDeque::new(),
             bytes: 0,
-            not_before: None,
             last_answer: Instant::now(),
         };
         tokio::spawn(work.run());
@@ -121,24 +117,23 @@ struct Work {
     under_way: VecDeque<UnderWay>,
     /// The bytes under way.
     bytes: usize,
-    /// The broker wants to be left alone until then.
-    not_before: Option<Instant>,
     last_answer: Instant,
 }
 
 impl Work {
     async fn run(mut self) {
         while !self.connection.is_closed() {
-            self.not_before = self.not_before.filter(|until| *until > Instant::now());
             self.gather();
-            while self.not_before.is_none()
+            // What waits for the end of a throttling is not sent yet, and may still be taken back.
+            let throttled_until = self.connection.throttled_until();
+            while throttled_until.is_none()
                 && let Some(parcels) = self.next_request()
             {
                 if let Err(error) = self.send(parcels).await {
                     return self.end(error);
                 }
             }
-            let throttled_until = self.not_before.filter(|_| !self.waiting.is_empty());
+            let throttled_until = throttled_until.filter(|_| !self.waiting.is_empty());
             tokio::select! {
                 biased;
                 answer = first_answer(&mut self.under_way), if !self.under_way.is_empty() => {
@@ -254,8 +249,6 @@ impl Work {
         };
         let now = Instant::now();
         let throttle = Duration::from_millis(response.throttle_time_ms.try_into().unwrap_or(0));
-        self.connection.throttle(response.throttle_time_ms);
-        self.not_before = Some(now + throttle).filter(|until| *until > now);
         self.pace().answered(bytes, now - sent.max(self.last_answer) + throttle);
         self.last_answer = now;
         deal(parts, response, throttle);

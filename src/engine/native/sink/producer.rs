@@ -78,15 +78,13 @@ pub fn is_disowned(error: KafkaError) -> bool {
 
 /// Asks the cluster for a new producer, once.
 pub async fn ask(cluster: &Cluster) -> Result<Producer, EngineError> {
-    let connection = cluster.any().await?;
     // Without a transaction the timeout means nothing.
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_transaction_timeout_ms(i32::MAX)
         .with_producer_id((-1).into())
         .with_producer_epoch(-1);
-    let response = connection.call(request).await?;
-    connection.throttle(response.throttle_time_ms);
+    let response = cluster.ask_any(&request, cluster.settings.request_timeout).await?;
     check(response.error_code).map_err(|error| cluster.failed(error, WHAT, None))?;
     Ok(Producer { id: response.producer_id.0, epoch: response.producer_epoch })
 }

@@ -15,9 +15,10 @@ use kafka_protocol::{
 use crate::{
     batch::TopicPartition,
     engine::native::{
-        connection::{Connection, Reply},
+        connection::Connection,
         error::{KafkaError, Remedy, WireError, check},
         pieces::Pieces,
+        reply::Reply,
     },
 };
 
