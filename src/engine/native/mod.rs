@@ -17,6 +17,7 @@ mod handshake;
 mod logins;
 mod metadata;
 mod offsets;
+mod pieces;
 mod properties;
 mod race;
 mod reader;
