@@ -48,11 +48,11 @@ async fn what_is_generated_and_transformed_verifies() {
     assert_eq!((lag.len(), behind), (2, 40000));
     assert!(lag.iter().all(|of| of["committed"].is_null() && of["lag_seconds"].is_number()));
 
-    let run = "run --source s --destination d --group g --until-caught-up --admin off";
+    let run = "run --source s --destination d --transform name-event --group g --until-caught-up --admin off";
     printed(&broker, 0, run).await;
-    let verify = "verify --source s --destination d --json";
+    let verify = "verify --transform name-event --source s --destination d --json";
     let clean = json!({
-        "source": "s", "destination": "d", "dead_letter": "s_dead_letter", "missing": 0, "duplicates": 0,
+        "source": "s", "destination": "d", "dead_letter": "d_dead_letter", "missing": 0, "duplicates": 0,
         "reordered": 0, "corrupt": 0, "phantom": 0, "misrouted": 0, "ok": true,
     });
     for order in ["partition", "key", "none"] {
@@ -68,7 +68,7 @@ async fn what_is_generated_and_transformed_verifies() {
     printed(&broker, 0, "generate --topic d --count 3 --seed 9").await;
     let report = objects(&printed(&broker, 65, verify).await).remove(0);
     assert_eq!((&report["phantom"], &report["ok"]), (&json!(3), &json!(false)));
-    let text = printed(&broker, 65, "verify --source s --destination d").await;
+    let text = printed(&broker, 65, "verify --transform name-event --source s --destination d").await;
     assert!(text.contains("phantom: d[") && text.contains("3 phantom"), "{text}");
     broker.stop().await;
 }
@@ -86,7 +86,9 @@ async fn a_count_is_exact_whatever_the_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_is_named_and_no_broker_is_75() {
     let broker = broker().await;
-    let output = topicmill(Some(&broker), "verify --source nowhere --destination nowhere_else").await;
+    let output =
+        topicmill(Some(&broker), "verify --transform name-event --source nowhere --destination nowhere_else")
+            .await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere_else"), "{output:?}");
     let output = topicmill(Some(&broker), "generate --topic nowhere --count 1 --no-create-topics").await;
@@ -144,9 +146,9 @@ async fn what_only_librdkafka_knows_disturbs_no_command() {
     let with = |command: &str| format!("{command} --config {}", config.path().display());
     let broker = broker().await;
     printed(&broker, 0, &with("generate --topic s --count 1000")).await;
-    let run = "run --source s --destination d --group g --until-caught-up --admin off";
+    let run = "run --source s --destination d --transform name-event --group g --until-caught-up --admin off";
     printed(&broker, 0, &with(run)).await;
-    printed(&broker, 0, &with("verify --source s --destination d")).await;
+    printed(&broker, 0, &with("verify --transform name-event --source s --destination d")).await;
     let lag = objects(&printed(&broker, 0, &with("lag --source s --group g --json")).await);
     assert_eq!(lag[0]["committed"], 1000);
     printed(&broker, 0, &with("demo --events 1000")).await;

@@ -40,6 +40,7 @@ pub async fn serve(listener: TcpListener, core: Arc<Core>, closed: watch::Receiv
                 Ok((stream, remote)) if connections.len() <= MAX_CONNECTIONS => {
                     let mut closed = closed.clone();
                     let core = Arc::clone(&core);
+                    core.seen.connection();
                     closed.borrow_and_update();
                     connections.spawn(async move {
                         tokio::select! {

@@ -10,7 +10,10 @@ use std::{
 
 use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
 
-use super::{BrokerSettings, faults::Faults, groups::Groups, partition::Store, topics::Topics};
+use super::{
+    BrokerSettings, faults::Faults, groups::Groups, pace::Pace, partition::Store, seen::Counts,
+    topics::Topics,
+};
 
 /// The id of the one node there is.
 pub const NODE: BrokerId = BrokerId(1);
@@ -29,6 +32,10 @@ pub struct Core {
     pub groups: Groups,
     /// What is to go wrong.
     pub faults: Faults,
+    /// How fast what is produced is taken.
+    pub disk: Pace,
+    /// What was asked so far.
+    pub seen: Counts,
     /// Where clients are sent, unless to where they came.
     advertised: RwLock<Option<(String, u16)>>,
     next_producer_id: AtomicI64,
@@ -43,6 +50,8 @@ impl Core {
             store,
             groups: Groups::default(),
             faults: Faults::default(),
+            disk: Pace::default(),
+            seen: Counts::default(),
             advertised: RwLock::default(),
             next_producer_id: AtomicI64::new(1),
         }

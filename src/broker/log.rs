@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes};
 use kafka_protocol::error::ResponseError;
 
-use super::producers::{Admission, Producers};
+use super::{
+    epochs::Epochs,
+    producers::{Admission, Producers},
+};
 use crate::records::{BatchHeader, HEADER_LEN, RecordsError, walk};
-
-/// The epoch of the only leader there ever is.
-pub const LEADER_EPOCH: i32 = 0;
 
 /// The size of what the broker writes at the front of a batch: base offset, length, leader epoch.
 /// None of it is under the checksum (KIP-98).
@@ -25,6 +25,7 @@ pub struct StoredBatch {
     pub base_offset: i64,
     /// The offset of its last record.
     pub last_offset: i64,
+    leader_epoch: i32,
     base_timestamp: i64,
     max_timestamp: i64,
     /// As it was sent: what the broker decides is put in front when it is read.
@@ -38,7 +39,7 @@ impl StoredBatch {
         let mut out = &mut patch[..];
         out.put_i64(self.base_offset);
         out.put_slice(&self.sent[8..12]);
-        out.put_i32(LEADER_EPOCH);
+        out.put_i32(self.leader_epoch);
         patch
     }
 
@@ -79,6 +80,10 @@ pub struct Log {
     end: i64,
     batches: VecDeque<StoredBatch>,
     producers: Producers,
+    epochs: Epochs,
+    leaderless: bool,
+    /// Where a transaction is open for ever, in a test.
+    held: Option<i64>,
 }
 
 /// What an append did.
@@ -103,7 +108,58 @@ impl Log {
 
     /// The offset below which every transaction is decided.
     pub fn last_stable(&self) -> i64 {
-        self.end
+        self.held.map_or(self.end, |held| held.clamp(self.start, self.end))
+    }
+
+    /// Lets a transaction be open from `offset` on, or none.
+    pub fn hold_stable_offset(&mut self, offset: Option<i64>) {
+        self.held = offset;
+    }
+
+    /// Whether the partition has no leader.
+    pub fn is_leaderless(&self) -> bool {
+        self.leaderless
+    }
+
+    /// Takes the leader away, or elects one; either makes a new epoch, as in Kafka.
+    pub fn set_leaderless(&mut self, leaderless: bool) {
+        match (self.leaderless, leaderless) {
+            (false, true) => self.epochs.depose(),
+            (true, false) => self.epochs.elect(self.end),
+            (false, false) | (true, true) => {}
+        }
+        self.leaderless = leaderless;
+    }
+
+    /// The epoch of the leader.
+    pub fn leader_epoch(&self) -> i32 {
+        self.epochs.current()
+    }
+
+    /// The epoch that the record at `offset` was appended in.
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        self.epochs.at(offset)
+    }
+
+    /// The greatest epoch that is not above `epoch`, and where it ended (KIP-101).
+    pub fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        self.epochs.end_of(epoch, self.end)
+    }
+
+    /// Refuses who does not meet the leader, or knows another one (KIP-320); -1 knows none.
+    ///
+    /// # Errors
+    /// `NotLeaderOrFollower`, `FencedLeaderEpoch`, `UnknownLeaderEpoch`.
+    pub fn check_leader(&self, known_epoch: i32) -> Result<(), ResponseError> {
+        if self.leaderless {
+            return Err(ResponseError::NotLeaderOrFollower);
+        }
+        match known_epoch {
+            -1 => Ok(()),
+            epoch if epoch < self.leader_epoch() => Err(ResponseError::FencedLeaderEpoch),
+            epoch if epoch > self.leader_epoch() => Err(ResponseError::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
     }
 
     /// Appends the one batch that `bytes` hold, unless its producer's sequence says otherwise.
@@ -111,6 +167,7 @@ impl Log {
     /// # Errors
     /// The protocol's error for a batch that is damaged, too large, out of order or fenced.
     pub fn append(&mut self, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
+        self.check_leader(-1)?;
         let header = check(&bytes, max_size)?;
         if let Admission::Duplicate { base_offset } = self.producers.check(&header)? {
             return Ok(Appended { base_offset, cost: 0 });
@@ -121,6 +178,7 @@ impl Log {
         let batch = StoredBatch {
             base_offset,
             last_offset: self.end - 1,
+            leader_epoch: self.leader_epoch(),
             base_timestamp: header.base_timestamp,
             max_timestamp: header.max_timestamp,
             sent: bytes,
@@ -130,14 +188,15 @@ impl Log {
         Ok(Appended { base_offset, cost })
     }
 
-    /// The batches from `offset` on, up to `max_size` bytes. The first is returned whatever its
-    /// size when `at_least_one`, so that a reader always gets on (KIP-74).
+    /// The batches from `offset` on that end below `before`, up to `max_size` bytes. The first is
+    /// returned whatever its size when `at_least_one`, so that a reader always gets on (KIP-74).
     ///
     /// # Errors
     /// `OffsetOutOfRange`.
     pub fn read(
         &self,
         offset: i64,
+        before: i64,
         max_size: usize,
         at_least_one: bool,
     ) -> Result<Vec<StoredBatch>, ResponseError> {
@@ -148,7 +207,7 @@ impl Log {
         let mut size = 0;
         let fitting = self.batches.range(from..).enumerate().take_while(|(i, batch)| {
             size += batch.size();
-            size <= max_size || (*i == 0 && at_least_one)
+            batch.last_offset < before && (size <= max_size || (*i == 0 && at_least_one))
         });
         Ok(fitting.map(|(_, batch)| batch.clone()).collect())
     }
@@ -174,6 +233,20 @@ impl Log {
         }
         self.start = self.start.max(offset);
         Ok(freed)
+    }
+
+    /// A new leader has only what is below `offset`: whole batches from there on are lost, and
+    /// the epoch is a new one. Returns the memory that became free in bytes.
+    pub fn truncate(&mut self, offset: i64) -> usize {
+        let mut freed = 0;
+        while let Some(batch) = self.batches.pop_back_if(|batch| batch.last_offset >= offset) {
+            self.end = batch.base_offset;
+            freed += batch.cost();
+        }
+        self.start = self.start.min(self.end);
+        self.producers.truncate(self.end);
+        self.epochs.elect(self.end);
+        freed
     }
 
     /// The memory that the batches hold in bytes.

@@ -9,17 +9,21 @@ mod admin;
 mod cluster;
 pub mod command;
 mod connection;
+mod controls;
 mod core;
 mod dispatch;
+mod epochs;
 mod faults;
 mod fetch;
 mod frame;
 mod groups;
 mod list_offsets;
 mod log;
+mod pace;
 mod partition;
 mod produce;
 mod producers;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -31,7 +35,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use self::core::Core;
 
 pub use self::{
-    faults::{Fault, FaultAction},
+    faults::{Fault, FaultAction, FaultId},
+    seen::Seen,
     topics::Refusal,
 };
 pub use kafka_protocol::messages::ApiKey;
@@ -111,21 +116,6 @@ impl Broker {
     /// The bytes of memory that records hold.
     pub fn memory_used(&self) -> usize {
         self.core.store.used()
-    }
-
-    /// Lets something go wrong.
-    pub fn inject(&self, fault: Fault) {
-        self.core.faults.inject(fault);
-    }
-
-    /// Takes back all faults and the limit of the rate.
-    pub fn clear_faults(&self) {
-        self.core.faults.clear();
-    }
-
-    /// Takes produced bytes at no more than this rate, as a slow disk would; `None` lifts the limit.
-    pub fn limit_produce_rate(&self, bytes_per_s: Option<u64>) {
-        self.core.faults.limit_rate(bytes_per_s);
     }
 
     /// Closes every connection there is; new ones are accepted.

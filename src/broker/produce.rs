@@ -19,12 +19,14 @@ pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> Produ
         -1..=1 => 0,
         _ => ResponseError::InvalidRequiredAcks.code(),
     };
+    let named = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
+    core.seen.partitions(ApiKey::Produce, named);
     let mut taken = 0;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         responses.push(produce_topic(core, topic, forced, &mut taken));
     }
-    let delay = core.faults.delay(taken);
+    let delay = core.disk.take(taken);
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
@@ -39,12 +41,15 @@ fn produce_topic(
 ) -> TopicProduceResponse {
     let found = core.topics.named(&data.name, data.topic_id).map_err(|error| error.code());
     let name = found.as_ref().map_or(&*data.name.0, |topic| &topic.name);
-    let fault = core.faults.meet_topic(ApiKey::Produce, name).unwrap_or(forced);
-    let found = if fault == 0 { found } else { Err(fault) };
+    let code = core.faults.meet_topic(ApiKey::Produce, name, forced);
     let responses = data.partition_data.into_iter().map(|part| {
         let number = part.index;
         let response = PartitionProduceResponse::default().with_index(number).with_log_append_time_ms(-1);
-        match found.as_ref().map_err(|code| *code).and_then(|topic| append(topic, part, taken)) {
+        let appended = match core.faults.meet_partition(ApiKey::Produce, name, number, code) {
+            0 => found.as_ref().map_err(|code| *code).and_then(|topic| append(topic, part, taken)),
+            fault => Err(fault),
+        };
+        match appended {
             Ok((base_offset, start)) => response.with_base_offset(base_offset).with_log_start_offset(start),
             Err(code) => response.with_error_code(code).with_base_offset(-1).with_log_start_offset(-1),
         }

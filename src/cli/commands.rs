@@ -16,21 +16,20 @@ use crate::{
     strategy::{OnPanic, Order, StrategyKind},
 };
 
-/// The flags of `run`.
+/// The flags of `run`. Without a source, everything else has the defaults of the three programs
+/// that this project began with; `examples/*.toml` name them.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
     /// The topic to read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
-    /// The topic to write [default: SOURCE_serial_transformed for the strategy `serial`,
-    /// SOURCE_concurrent_transformed for the others].
+    /// The topic to write; with a source of one's own it must be said.
     #[arg(long, value_name = "TOPIC")]
     pub destination: Option<String>,
-    /// The topic for records that cannot be transformed [default: SOURCE_dead_letter].
+    /// The topic for records that cannot be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
-    /// The consumer group [default: consumer_golang_serial for the strategy `serial`,
-    /// consumer_golang_concurrent for the others].
+    /// The consumer group [default: topicmill-SOURCE-DESTINATION].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
     /// Where a partition without a committed offset starts [default: earliest].
@@ -123,7 +122,7 @@ pub struct DemoArgs {
 /// The flags of `generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// The topic to write [default: the configured source, name_stream].
+    /// The topic to write, whatever a configuration says of a source [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// How many partitions the topic gets if it is missing.
@@ -157,10 +156,10 @@ pub struct VerifyArgs {
     /// The topic that was read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
-    /// The topic that was written [default: as for `run`].
+    /// The topic that was written; with a source of one's own it must be said.
     #[arg(long, value_name = "TOPIC")]
     pub destination: Option<String>,
-    /// The topic of records that could not be transformed [default: SOURCE_dead_letter].
+    /// The topic of records that could not be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
     /// The order that the records must have kept [default: partition].

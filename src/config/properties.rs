@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use tracing::warn;
+
 use super::{
     Origin, environment,
     keys::{self, Section},
@@ -205,6 +207,7 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
     // What was refused here would otherwise be reported as missing there.
     if sound {
         check_sasl(&properties, settings);
+        warn_of_exposure(&properties);
         match engine {
             EngineKind::Native => check_native(properties.clone(), settings),
             EngineKind::Librdkafka => check_librdkafka(&properties, settings),
@@ -220,15 +223,18 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
 /// What would show only when the broker refuses: a password that is missing, and one that is never sent.
 fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
     let sasl = properties.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_"));
-    let Some(mechanism) = properties.get("sasl.mechanism") else { return };
     if !sasl {
-        // A weightier layer may turn off what the file says, for a try.
-        if !rules::at_least(settings, (KAFKA, "sasl.mechanism"), (KAFKA, "security.protocol")) {
-            return;
+        for key in ["sasl.mechanism", "sasl.password"] {
+            // A weightier layer may turn off what the file says, for a try.
+            if rules::at_least(settings, (KAFKA, key), (KAFKA, "security.protocol")) {
+                let message =
+                    "needs security.protocol `sasl_ssl` or `sasl_plaintext`; without, nobody logs in";
+                settings.reject(KAFKA, key, message);
+            }
         }
-        let message = "needs security.protocol `sasl_ssl` or `sasl_plaintext`; without, nobody logs in";
-        return settings.reject(KAFKA, "sasl.mechanism", message);
+        return;
     }
+    let Some(mechanism) = properties.get("sasl.mechanism") else { return };
     let by_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
     if by_password && !properties.contains_key("sasl.password") {
         let message = format!(
@@ -236,6 +242,28 @@ fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
             environment::variable(KAFKA, "sasl.password")
         );
         settings.reject(KAFKA, "sasl.password", message);
+    }
+}
+
+/// Warns of what works and protects nothing.
+fn warn_of_exposure(properties: &BTreeMap<String, String>) {
+    let is = |key: &str, value: &str| properties.get(key).is_some_and(|set| set.eq_ignore_ascii_case(value));
+    let secret = match properties.get("sasl.mechanism").map(String::as_str) {
+        Some("PLAIN") => Some("the password"),
+        Some("OAUTHBEARER") => Some("the token"),
+        _ => None,
+    };
+    if let Some(secret) = secret.filter(|_| is("security.protocol", "sasl_plaintext")) {
+        warn!(
+            "[kafka] security.protocol: sasl_plaintext sends {secret} as it is, for everyone on the way to \
+             read; sasl_ssl protects it"
+        );
+    }
+    if is("enable.ssl.certificate.verification", "false") {
+        warn!(
+            "[kafka] enable.ssl.certificate.verification: false trusts whoever answers, with all that is \
+             sent; ssl.ca.location names the authority to trust"
+        );
     }
 }
 

@@ -212,6 +212,7 @@ mod tests {
         broker::{Broker, BrokerSettings},
         cli::RunArgs,
         engine::ErrorKind,
+        transform::TransformKind,
     };
 
     #[tokio::test]
@@ -220,7 +221,8 @@ mod tests {
         let settings = BrokerSettings { listen, memory: 1 << 20, partitions: 0 };
         let broker = Broker::start(settings).await.unwrap();
         let [source, destination] = ["s", "d"].map(|name| Some(name.to_owned()));
-        let mut config = Config::for_run(&RunArgs { source, destination, ..RunArgs::default() }).unwrap();
+        let arguments = RunArgs { source, destination, ..RunArgs::default() };
+        let mut config = Config::for_run_with(&arguments, TransformKind::NameEvent).unwrap();
         config.client.brokers = vec![broker.address().to_string()];
         broker.create_topic("s", 1, &[]).unwrap();
         let Prepared { client, chunk_limit, .. } = prepare(&config).await.unwrap();

@@ -190,9 +190,10 @@ const COMMANDS: &[(&str, i32, &str)] = &[
     ("demo --delivery exactly-once", CONFIG, "[run] delivery: `exactly-once` is not available"),
     ("generate --rate 0", USAGE, "--rate"),
     ("generate --keys random", USAGE, "--keys"),
-    ("generate --topic a/b", CONFIG, "[source] topic: must consist of"),
+    ("generate --topic a/b", CONFIG, "config: --topic: must consist of"),
     ("verify --source a --destination a", CONFIG, "[destination] topic: must differ"),
     ("lag --group=", CONFIG, "[source] group: must not be empty"),
+    ("lag --source a", CONFIG, "[source] group: is missing"),
     ("dry-run --digest md5", CONFIG, "[transform] digest: is only for"),
     ("broker --listen 19092", USAGE, "--listen"),
     ("completions csh", USAGE, "csh"),
@@ -207,7 +208,7 @@ fn commands() {
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let toml = "[run]\nworkers = 0\nspeed = 9\n[source]\ntopic = '.'\n[kafka]\nacks = 0\nlingr.ms = 5";
+    let toml = "[run]\nworkers = 0\nspeed = 9\n[source]\ntopic = '.'\n[destination]\ntopic = 'd'\n[transform]\nkind = 'name-event'\n[kafka]\nacks = 0\nlingr.ms = 5";
     let ended = Program::new(["check", "--memory", "1"]).config(toml).run();
     ended.expect(
         CONFIG,
@@ -220,12 +221,12 @@ fn all_problems_are_told_at_once() {
 #[test]
 fn the_names_of_topics_have_a_length() {
     let (longest, longer) = ("s".repeat(249), "s".repeat(250));
-    let topics = ["check", "--destination", "d", "--dead-letter", "l", "--source"];
+    let topics = ["check", "--destination", "d", "--transform", "name-event", "--source"];
     Program::new(topics.into_iter().chain([longest.as_str()])).run().expect(0, &["ok"]);
     let refused = ["[source] topic: must have at most 249 characters (from flag --source)"];
     Program::new(topics.into_iter().chain([longer.as_str()])).run().expect(CONFIG, &refused);
-    let refused = ["[destination] topic: the default, made of", "[dead_letter] topic: the default, made of"];
-    Program::new(["check", "--source", &longest]).run().expect(CONFIG, &refused);
+    let refused = ["[dead_letter] topic: the default, made of"];
+    Program::new(["check", "--destination", &longest]).run().expect(CONFIG, &refused);
 }
 
 #[cfg(not(feature = "librdkafka"))]

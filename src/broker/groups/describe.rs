@@ -73,8 +73,17 @@ impl Groups {
     }
 
     /// Describes groups; one that does not exist is dead, which is an error since version 6 (KIP-1043).
-    pub fn describe(&self, request: &DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+    /// `forced` is a fault's error code for each of them, or 0.
+    pub fn describe(
+        &self,
+        request: &DescribeGroupsRequest,
+        version: i16,
+        forced: i16,
+    ) -> DescribeGroupsResponse {
         let described = request.groups.iter().map(|id| {
+            if forced != 0 {
+                return DescribedGroup::default().with_group_id(id.clone()).with_error_code(forced);
+            }
             self.with(id, |group| match group {
                 Some(group) => group.describe(id),
                 None => {
