@@ -80,7 +80,7 @@ pub struct Failed {
 
 impl Delivered {
     /// The batch.
-    fn ticket(&self) -> &Ticket {
+    pub fn ticket(&self) -> &Ticket {
         match self {
             Delivered::Acknowledged(acknowledged) => &acknowledged.ticket,
             Delivered::Failed(failed) => &failed.ticket,

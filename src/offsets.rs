@@ -158,11 +158,14 @@ impl Offsets {
         }
     }
 
-    /// Whether the output of a batch is still to be written: its assignment is the current one,
-    /// and its partition does not stand still before it.
+    /// Whether the output of a batch is still to be sent: its assignment is the current one, it
+    /// will not be read again under another one, and its partition is not stopped before it.
     pub fn is_wanted(&self, ticket: &Ticket) -> bool {
-        self.current(ticket)
-            .is_some_and(|progress| progress.halt.is_none_or(|(_, before)| ticket.number < before))
+        self.current(ticket).is_some_and(|progress| match progress.halt {
+            None => true,
+            Some((Halt::Stopped, before)) => ticket.number < before,
+            Some((Halt::Rewinding, _)) => false,
+        })
     }
 
     /// Whether the assignment of a batch is still the current one.
@@ -259,6 +262,11 @@ impl Offsets {
     /// Whether every partition is settled.
     pub fn all_settled(&self) -> bool {
         self.uncommitted.is_empty() && self.partitions.values().all(Progress::is_settled)
+    }
+
+    /// The partitions assigned.
+    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.keys()
     }
 
     /// Whether no partition is assigned.
@@ -398,7 +406,7 @@ mod tests {
         let partition = TopicPartition::new("t", 0);
         let [a, b] = [10, 20].map(|next| begin(&mut offsets, &batch(1, next)).unwrap());
         assert!(offsets.halt(&partition, AssignmentId(1), Halt::Rewinding));
-        assert!(offsets.is_wanted(&b) && begin(&mut offsets, &batch(1, 30)).is_none());
+        assert!(!offsets.is_wanted(&b) && begin(&mut offsets, &batch(1, 30)).is_none());
         offsets.acknowledge(&a);
         assert!(!offsets.is_landed(&partition));
         assert!(!offsets.halt_before(&b, Halt::Stopped), "it is halted already");
