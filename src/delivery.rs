@@ -108,6 +108,8 @@ pub struct Acknowledged {
     pub bytes: u64,
     /// The class of each dead letter.
     pub dead_letters: Vec<ErrorClass>,
+    /// The offset of the last record that has one, and the class of its error.
+    pub last_letter: Option<(i64, ErrorClass)>,
     /// From sending to the acknowledgement.
     pub time: Duration,
 }
@@ -364,7 +366,9 @@ fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
 }
 
 fn acknowledged(flight: Flight) -> Acknowledged {
+    let offset = |letter: &Letter| (flight.job.batch.records[letter.index].offset, letter.error.class);
     Acknowledged {
+        last_letter: flight.letters.last().map(offset),
         ticket: flight.job.ticket,
         written: flight.output_records,
         bytes: flight.output_bytes,

@@ -214,7 +214,7 @@ async fn watch_until_done(client: &Client, run: &Config, events: u64) -> Result<
         ticks.tick().await;
         let all = lag::measure_records(client, &run.group, &run.source).await?;
         let done: i64 = all.iter().filter_map(|of| of.committed).sum();
-        let lag: i64 = all.iter().map(|of| of.lag).sum();
+        let lag: i64 = all.iter().filter_map(|of| of.lag).sum();
         progress.update(done as u64, format_args!("lag {lag}"));
         if done as u64 >= events {
             progress.finish();

@@ -24,6 +24,8 @@ pub enum Exit {
     Unreachable = 75,
     /// The configuration cannot hold.
     Config = 78,
+    /// Stopped at once by a second signal, a SIGHUP.
+    HungUp = 129,
     /// Stopped at once by a second SIGINT.
     Interrupted = 130,
     /// Stopped at once by a second SIGTERM.

@@ -17,11 +17,7 @@ fn main() -> ExitCode {
     match run(Cli::from_command_line()) {
         Ok(exit) => exit.into(),
         Err(ended) => {
-            match ended.exit {
-                Exit::Done => {}
-                Exit::Config => eprintln!("{}", ended.message),
-                _ => eprintln!("error: {}", ended.message),
-            }
+            logs::failed(&ended);
             ended.exit.into()
         }
     }
@@ -35,7 +31,12 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             return runtime()?.block_on(demo::command(config, &mut io::stdout()));
         }
         Command::Run(args) => {
-            network_runtime()?.block_on(run::run(Config::for_run(&args)?))?;
+            let config = Config::for_run(&args)?;
+            let runtime = network_runtime()?;
+            let ended = runtime.block_on(run::run(config));
+            // A thread that waits for an answer of the system must not hold up a stop.
+            runtime.shutdown_background();
+            ended?;
         }
         Command::Generate(args) => {
             let config = GenerateConfig::new(&args)?;

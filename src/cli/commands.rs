@@ -199,7 +199,7 @@ pub struct LagArgs {
     /// The consumer group [default: as for `run`].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
-    /// The topic that the group reads [default: name_stream].
+    /// Tell of this topic alone [default: every topic that the group has offsets for or reads].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
     /// Print one JSON object a line and partition.

@@ -111,8 +111,8 @@ impl VerifyConfig {
 pub struct LagConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
-    /// The topic that the group reads.
-    pub source: Arc<str>,
+    /// The topic to tell of; every one that the group reads without.
+    pub source: Option<Arc<str>>,
     /// The consumer group.
     pub group: String,
     /// Whether to print one JSON object a line and partition.
@@ -132,7 +132,7 @@ impl LagConfig {
         let config = LagConfig {
             client: properties::native_client(&mut settings),
             group: rules::group(&mut settings, strategy, &source, destination.as_deref()),
-            source,
+            source: rules::source_named(&mut settings),
             json: args.json,
         };
         settings.finish(config)

@@ -79,6 +79,8 @@ pub struct Config {
     pub create_topics: bool,
     /// Where to serve metrics and health, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Whether that address was asked for: then it must be free.
+    pub admin_given: bool,
 }
 
 impl Config {
@@ -137,6 +139,7 @@ impl Config {
             until_caught_up: rules::until_caught_up(settings),
             create_topics: rules::create_topics(settings),
             admin: rules::admin(settings),
+            admin_given: rules::admin_given(settings),
         }
     }
 }

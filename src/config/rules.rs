@@ -75,6 +75,11 @@ pub(super) fn destination_given(settings: &mut Settings) -> Option<Arc<str>> {
     settings.parsed(Destination, "topic", parse_topic)
 }
 
+/// The source, if anyone named it.
+pub(super) fn source_named(settings: &mut Settings) -> Option<Arc<str>> {
+    settings.parsed(Source, "topic", parse_topic)
+}
+
 /// The topic of a section. A default that is made of a long name may itself be too long.
 fn topic(settings: &mut Settings, section: Section, default: impl FnOnce() -> String) -> Arc<str> {
     if let Some(topic) = settings.parsed(section, "topic", parse_topic) {
@@ -296,6 +301,11 @@ pub(super) fn admin(settings: &mut Settings) -> Option<SocketAddr> {
     settings.parsed(Admin, "listen", parse_listen).unwrap_or(default)
 }
 
+/// Whether the address was asked for: then it must be free.
+pub(super) fn admin_given(settings: &Settings) -> bool {
+    settings.get(Admin, "listen").is_some()
+}
+
 const STRATEGY: (Section, &str) = (Run, "strategy");
 
 /// Whether the first key was given, by a layer at least as weighty as that of the second.
@@ -320,15 +330,18 @@ pub(super) fn parse_topic(name: &str) -> Result<Arc<str>, String> {
     }
 }
 
-/// An address, or `off`.
+/// An address, whose host may be `localhost`, or `off`.
 fn parse_listen(text: &str) -> Result<Option<SocketAddr>, String> {
-    match text.trim() {
-        "off" => Ok(None),
-        address => address
-            .parse()
-            .map(Some)
-            .map_err(|_| "must be an address such as `127.0.0.1:9464`, or `off`".into()),
+    let text = text.trim();
+    if text == "off" {
+        return Ok(None);
     }
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        None => text.parse().ok(),
+    };
+    let message = "must be an address such as `127.0.0.1:9464` or `0.0.0.0:9464`, or `off`";
+    address.map(Some).ok_or_else(|| message.into())
 }
 
 /// A duration, or `never`.

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
+    sync::OnceLock,
 };
 
 use clap::ValueEnum;
@@ -17,25 +18,54 @@ use tracing_subscriber::{
 use crate::{
     cli::{LogFormat, LogLevel},
     config::{ConfigError, Origin, Problem},
+    exit::{Ended, Exit},
 };
 
 /// The environment variable that sets the level when no flag does.
 const VARIABLE: &str = "TOPICMILL_LOG";
 
+/// Whether the log of this process is text; unset before there is one.
+static IS_TEXT: OnceLock<bool> = OnceLock::new();
+
 /// Sets up the log of this process; later calls change nothing.
 ///
 /// # Errors
-/// When the environment names no level that there is.
+/// When the environment names no level that there is; the log has the default one then.
 pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigError> {
-    let level = match level {
-        Some(level) => level,
-        None => from_environment()?.unwrap_or_default(),
-    };
+    match level.map_or_else(from_environment, |level| Ok(Some(level))) {
+        Ok(level) => start(level.unwrap_or_default(), format),
+        Err(error) => {
+            start(LogLevel::default(), format);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Says why a command has failed: as text to people, as events to whoever reads JSON.
+pub fn failed(ended: &Ended) {
+    let Ended { exit, message } = ended;
+    match (exit, IS_TEXT.get().copied().unwrap_or(true)) {
+        (Exit::Done, _) => {}
+        (Exit::Config, true) => eprintln!("{message}"),
+        (_, true) => eprintln!("error: {message}"),
+        // One event for each problem.
+        (Exit::Config, false) => message.lines().for_each(|line| failure(line, *exit)),
+        (_, false) => failure(message, *exit),
+    }
+}
+
+fn failure(error: &str, exit: Exit) {
+    tracing::error!(error, exit_code = exit as i32, "failed");
+}
+
+fn start(level: LogLevel, format: LogFormat) {
     let text = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
+    let _ = IS_TEXT.set(text);
     let escapes = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let colours = colours(escapes, std::env::var_os("NO_COLOR"));
     let layer = fmt::layer().with_writer(move || stderr(escapes));
@@ -45,7 +75,6 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
     };
     // It fails only when a log is set up already, which then stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();
-    Ok(())
 }
 
 /// Where a line goes; on a terminal it takes the place of a progress bar, which is drawn again below.

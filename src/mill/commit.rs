@@ -101,13 +101,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.stage(Stage::Commit, commit.started.elapsed());
         match answer {
             Ok(()) => {
+                // Those of assignments that are over by now may have been left out.
                 let noted = self.offsets.committed(&commit.offsets);
-                for offset in &noted {
-                    self.goal.committed(&offset.partition, offset.next);
-                }
-                // Those of assignments that were over by then were left out.
                 if !noted.is_empty() {
-                    self.metrics.commits.inc();
+                    for offset in &noted {
+                        self.goal.committed(&offset.partition, offset.next);
+                    }
+                    self.tell_committed(&noted);
                     self.work.committed();
                     self.progressed = true;
                 }

@@ -13,6 +13,7 @@ mod goal;
 mod revoke;
 mod rewind;
 mod stop;
+mod tell;
 mod work;
 #[cfg(test)]
 mod simulation;
@@ -41,6 +42,7 @@ use crate::{
     backoff::Backoff,
     batch::{PartitionBatch, TopicPartition},
     budget::Permit,
+    console::troubles::names,
     delivery::{Acknowledged, Delivered, Delivery, Routes},
     engine::{EngineError, Gap, Place, Room, Sink, Source, SourceEvent, Troubles},
     metrics::{Metrics, Stage},
@@ -89,8 +91,6 @@ pub struct MillSettings {
     pub commit_interval: Duration,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
-    /// How often a new start after an error may fail one after the other.
-    pub retries: u32,
     /// How long a partition waits after a failure until it is read again.
     pub rewind_backoff: Backoff,
     /// The memory, in bytes, that partitions may hold whose output is not taken.
@@ -160,6 +160,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.metrics.partitions_stopped.set(0);
+        self.metrics.lag.clear();
         self.metrics.oldest_batch.set(0.0);
         self.delivery.close().await;
         self.source.close().await;
@@ -225,18 +226,24 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
             }
             SourceEvent::Assigned(assignments) => {
-                for assignment in &assignments {
-                    info!(partition = %assignment.partition, position = assignment.position, "assigned");
-                }
+                self.tell_assigned(&assignments);
                 self.assign(&assignments);
             }
             SourceEvent::Revoked { partitions, release } => {
-                info!(partitions = %list(&partitions), "revoked; what is under way is finished first");
+                info!(
+                    partitions = partitions.len(),
+                    names = names(&partitions),
+                    "revoked; what is under way is finished first"
+                );
                 self.begin_rebalance();
                 self.revoking.push(Revoking { partitions, release });
             }
             SourceEvent::Lost(partitions) => {
-                warn!(partitions = %list(&partitions), "lost; what is not committed will be read again");
+                warn!(
+                    partitions = partitions.len(),
+                    names = names(&partitions),
+                    "lost; what is not committed will be read again"
+                );
                 self.begin_rebalance();
                 self.forget(&partitions);
             }
@@ -256,7 +263,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     ..PartitionBatch::default()
                 };
                 if self.begin(nothing, Permit::none()) {
-                    self.metrics.skipped(&gap);
+                    self.tell_gap(&gap);
                 }
             }
             OnGap::Stop => {
@@ -276,6 +283,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.work.batch();
         self.metrics.records_read.inc_by(batch.records.len() as u64);
         self.metrics.bytes_read.inc_by(batch.buffer.len() as u64);
+        self.tell_read(&batch);
         if batch.records.is_empty() {
             self.acknowledge(&ticket);
             return true;
@@ -303,14 +311,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
         let partition = delivered.ticket().partition().clone();
         match delivered {
-            Delivered::Acknowledged(Acknowledged { ticket, written, bytes, dead_letters, time }) => {
+            Delivered::Acknowledged(acknowledged) => {
+                self.tell_letters(&acknowledged);
+                let Acknowledged { ticket, written, bytes, time, .. } = acknowledged;
                 self.metrics.batches.inc();
                 self.metrics.records_written.inc_by(written);
                 self.metrics.bytes_written.inc_by(bytes);
                 self.metrics.stage(Stage::Deliver, time);
-                for class in dead_letters {
-                    self.metrics.dead_letter(class.as_str());
-                }
                 self.acknowledge(&ticket);
             }
             Delivered::Stopped(ticket, stopped) => {
@@ -363,9 +370,4 @@ fn ticker(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-fn list(partitions: &[TopicPartition]) -> String {
-    let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
-    names.join(" ")
 }

@@ -34,7 +34,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             are_new |= is_new;
             self.metrics.partitions_assigned.inc_by(i64::from(is_new));
             self.forget_stop(partition);
-            self.rewinds.rewound(partition);
+            self.rewound(partition);
             self.goal.begin_again(partition);
             if assignment.is_committed {
                 self.goal.committed(partition, assignment.position);
@@ -58,6 +58,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// Lets partitions go: nothing of theirs is written any more that has not been sent.
     pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
+            self.metrics.lag.gone(partition);
             // What is lost may have been on its way to be given up, and be forgotten already.
             let Some(assignment) = self.offsets.remove(partition) else { continue };
             self.delivery.forget(partition, assignment);
@@ -85,7 +86,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
         for revoking in settled {
             if revoking.is_late() {
                 tracing::warn!(
-                    partitions = %super::list(&revoking.partitions),
+                    partitions = revoking.partitions.len(),
+                    names = super::names(&revoking.partitions),
                     "given up before everything was acknowledged; the rest will be read again"
                 );
             }

@@ -21,7 +21,7 @@ use crate::{
     backoff::Backoff,
     batch::{AssignmentId, OutputBatch, Record, Span},
     dead_letter,
-    engine::{Assignment, Receipt, Refusal},
+    engine::{Assignment, ErrorKind, Offset, Receipt, Refusal},
     records::{self, Headers},
     strategy::{Order, StrategyKind},
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
@@ -350,7 +350,9 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
         },
         commit_interval: Duration::from_millis(5),
         drain_timeout: FOREVER,
-        retries: 1000,
+        rewind_backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(8) },
+        stalled_memory: usize::MAX,
+        on_gap: OnGap::Continue,
         until: Some((0..PARTITIONS).map(|partition| (source(partition), RECORDS)).collect()),
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use super::{simulation::*, *};
 use crate::{
     budget::Budget,
+    delivery,
     engine::Assignment,
     strategy::{Order, StrategyKind},
 };
@@ -44,8 +45,8 @@ pub(super) fn mill_with_assignments()
 }
 
 /// The dead letter of `offset` is refused.
-fn stopped(partition: &TopicPartition, offset: i64) -> Stopped {
-    Stopped { partition: partition.clone(), offset, topic: "letters".into(), reason: String::new() }
+fn stopped(partition: &TopicPartition, offset: i64) -> delivery::Stopped {
+    delivery::Stopped { partition: partition.clone(), offset, topic: "letters".into(), reason: String::new() }
 }
 
 /// Such a mill, whose first partition is stopped before its first record.
@@ -54,7 +55,7 @@ fn stopped_mill() -> (Mill<SimulatedSource, SimulatedSink>, TopicPartition) {
     let Assignment { partition, id: assignment, .. } = assigned[0].clone();
     mill.health.beat();
     let ticket = mill.offsets.begin(&batch(0, assignment, 0, 1), Permit::none()).unwrap();
-    mill.settle(Delivered::Stopped(ticket, stopped(&partition, 0)));
+    mill.settle(Delivered::Stopped(ticket, stopped(&partition, 0))).unwrap();
     assert!(mill.metrics.partitions_stopped.get() == 1 && mill.health.ready().is_err());
     (mill, partition)
 }
@@ -88,7 +89,7 @@ fn a_stopped_partition_counts_once_and_keeps_no_memory() {
         mill.offsets.begin(&batch, memory).unwrap()
     });
     for (offset, ticket) in (0..).zip(under_way) {
-        mill.settle(Delivered::Stopped(ticket, stopped(partition, offset)));
+        mill.settle(Delivered::Stopped(ticket, stopped(partition, offset))).unwrap();
     }
     assert_eq!((budget.used(), mill.metrics.partitions_stopped.get()), (0, 1));
 }

@@ -76,6 +76,21 @@ impl Client {
         answers.into_iter().map(|(partition, answer)| Ok((partition, answer?))).collect()
     }
 
+    /// As [`offsets_by_partition`](Client::offsets_by_partition) for these partitions alone; one that
+    /// the cluster does not know is left out.
+    ///
+    /// # Errors
+    /// As [`offsets_by_partition`](Client::offsets_by_partition).
+    pub async fn offsets_of_each(
+        &self,
+        topic: &str,
+        partitions: &BTreeSet<i32>,
+        at: OffsetAt,
+        patience: Duration,
+    ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
+        self.ask_until(Instant::now() + patience, topic, at, Some(partitions)).await
+    }
+
     /// Asks until every partition has answered or refused for good, or `deadline` passes.
     async fn ask_until(
         &self,
