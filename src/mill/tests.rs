@@ -14,7 +14,7 @@ use crate::{
 
 #[test]
 fn a_mill_that_seldom_commits_is_alive() {
-    let world = Arc::new(Mutex::new(World::new(1, 0)));
+    let world = Arc::new(Mutex::new(World::new(1, Order::Partition, false)));
     let settings = MillSettings {
         commit_interval: Duration::from_secs(3600),
         until: None,
@@ -37,9 +37,9 @@ fn a_mill_that_seldom_commits_is_alive() {
 /// A mill of which nothing is known but that everything is assigned to it.
 pub(super) fn mill_with_assignments()
 -> (Arc<Mutex<World>>, Mill<SimulatedSource, SimulatedSink>, Vec<Assignment>) {
-    let world = Arc::new(Mutex::new(World::new(1, 0)));
+    let world = Arc::new(Mutex::new(World::new(1, Order::Partition, false)));
     let mut mill = mill(&world, &settings(StrategyKind::Serial, Order::Partition));
-    let assigned = world.lock().unwrap().assign_all();
+    let assigned = world.lock().unwrap().assign(0..PARTITIONS);
     mill.take(SourceEvent::Assigned(assigned.clone())).unwrap();
     (world, mill, assigned)
 }
