@@ -127,7 +127,8 @@ mod tests {
     fn what_is_given_up_too_late_leaves_the_next_assignment_alone() {
         let (world, mut mill, released) = revoking();
         drop(released);
-        mill.take(SourceEvent::Assigned(world.lock().unwrap().assign(0..PARTITIONS))).unwrap();
+        let again = world.lock().unwrap().assign(0..PARTITIONS);
+        mill.take(SourceEvent::Assigned(again)).unwrap();
         mill.release_settled();
         assert!(all().iter().all(|partition| mill.offsets.position(partition).is_some()));
         assert_eq!(mill.metrics.partitions_assigned.get(), i64::from(PARTITIONS));

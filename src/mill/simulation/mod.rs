@@ -17,7 +17,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use schedule::{Decision, Mishap, Schedule};
+pub(super) use schedule::Mishap;
+use schedule::{Decision, Schedule};
 pub(super) use sink::SimulatedSink;
 pub(super) use source::SimulatedSource;
 use tokio::time::timeout;

@@ -7,6 +7,9 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use super::{PARTITIONS, Plant};
 use crate::strategy::Order;
 
+/// A trouble that lasts so long must not keep others from their work.
+const LONG_MS: u64 = 20_000;
+
 /// Everything that goes wrong in one run, and how it is set up. The delays in between come from
 /// the seed as well.
 #[derive(Clone)]
@@ -94,7 +97,9 @@ impl Schedule {
         match what {
             Mishap::FailWriter { partition, for_ms, .. }
             | Mishap::Stall { partition, for_ms }
-            | Mishap::StallLetters { partition, for_ms } => {
+            | Mishap::StallLetters { partition, for_ms }
+                if *for_ms >= LONG_MS =>
+            {
                 Some((*partition, *at + Duration::from_millis(*for_ms)))
             }
             _ => None,
@@ -167,7 +172,7 @@ fn mishap(random: &mut SmallRng) -> Mishap {
 }
 
 fn trouble_of_one(random: &mut SmallRng) -> Mishap {
-    let (partition, for_ms) = (random.random_range(0..PARTITIONS), 20_000);
+    let (partition, for_ms) = (random.random_range(0..PARTITIONS), LONG_MS);
     match random.random_range(0..3) {
         0 => Mishap::FailWriter { partition, for_ms, writes: random.random_bool(0.5) },
         1 => Mishap::Stall { partition, for_ms },

@@ -81,6 +81,22 @@ fn every_fault_that_is_planted_is_found_and_its_schedule_shrunk() {
     }
 }
 
+/// The end is the place to start at, and nothing has been read when it happens.
+#[test]
+fn a_position_that_was_chosen_is_kept_whatever_comes_before_the_first_record() {
+    for what in [Mishap::Stop, Mishap::Revoke(PARTITIONS, 5000), Mishap::BreakSink] {
+        for (plant, is_kept) in [(None, true), (Some(Plant::PositionsCountAsCommitted), false)] {
+            let decisions = vec![Decision { at: Duration::ZERO, what: what.clone() }];
+            let schedule = Schedule { decisions, latest: true, plant, ..Schedule::new(1) };
+            let course = run(&schedule);
+            match is_kept {
+                true => assert!(course.is_ok(), "{course:?}: {schedule}"),
+                false => assert!(course.is_err_and(|failure| failure.contains("a second time")), "{schedule}"),
+            }
+        }
+    }
+}
+
 /// With the threads that a mill has in earnest.
 #[test]
 fn every_strategy_writes_everything_and_stops_before_a_letter_that_is_refused() {

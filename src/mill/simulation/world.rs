@@ -304,7 +304,7 @@ impl World {
     }
 
     /// Whether a record stands where it belongs, and only there.
-    fn stands(&self, partition: i32, offset: i64) -> bool {
+    pub fn stands(&self, partition: i32, offset: i64) -> bool {
         let stands_in = |log: &BTreeMap<i32, Vec<i64>>| {
             log.get(&partition).is_some_and(|offsets| offsets.contains(&offset))
         };
