@@ -55,6 +55,7 @@ pub mod mill;
 // The edge.
 pub mod engine;
 pub mod broker;
+pub mod decode;
 
 // Around it.
 pub mod admin;

@@ -7,19 +7,37 @@ use topicmill::{
     bench, broker, check,
     cli::{Cli, Command},
     config::{BenchConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
-    console::logs,
+    console::logs::{self, Reader},
     demo, dry_run,
     exit::{Ended, Exit},
     generate, lag, run, verify,
 };
 
 fn main() -> ExitCode {
-    match run(Cli::from_command_line()) {
+    let cli = Cli::from_command_line();
+    let reader = reader(&cli.command);
+    match run(cli) {
         Ok(exit) => exit.into(),
         Err(ended) => {
-            logs::failed(&ended);
+            logs::failed(&ended, reader);
             ended.exit.into()
         }
+    }
+}
+
+/// Who reads what a command says on standard error.
+fn reader(command: &Command) -> Reader {
+    match command {
+        Command::Run(_)
+        | Command::Demo(_)
+        | Command::Generate(_)
+        | Command::Verify(_)
+        | Command::Bench(_) => Reader::Log,
+        Command::DryRun(_)
+        | Command::Lag(_)
+        | Command::Broker(_)
+        | Command::Check(_)
+        | Command::Completions(_) => Reader::Person,
     }
 }
 

@@ -24,7 +24,8 @@ use uuid::Uuid;
 use super::{
     core::{Core, NODE},
     partition::Partition,
-    topics::{DEFAULT_MAX_MESSAGE_BYTES, Refusal, Topic},
+    rules::{DEFAULT_AFTER_MAX_MS, DEFAULT_MAX_MESSAGE_BYTES},
+    topics::{Refusal, Topic},
 };
 
 /// Creates topics.
@@ -185,7 +186,7 @@ pub fn describe_configs(
                 Some(topic) => topic_config(&topic),
                 None => return result.with_error_code(ResponseError::UnknownTopicOrPartition.code()),
             },
-            BROKER if resource.resource_name.as_str() == NODE.0.to_string() => broker_config(),
+            BROKER if resource.resource_name.as_str() == NODE.0.to_string() => broker_config(core),
             BROKER => return result.with_error_code(ResponseError::InvalidRequest.code()),
             _ => Vec::new(),
         };
@@ -199,8 +200,15 @@ fn is_wanted(resource: &DescribeConfigsResource, entry: &DescribeConfigsResource
 }
 
 fn topic_config(topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
-    let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.to_string();
-    let defaults = TOPIC_DEFAULTS.into_iter().chain([("max.message.bytes", max_message_bytes.as_str())]);
+    let (max_message_bytes, after) =
+        (DEFAULT_MAX_MESSAGE_BYTES.to_string(), DEFAULT_AFTER_MAX_MS.to_string());
+    let before = i64::MAX.to_string();
+    let numbers = [
+        ("max.message.bytes", max_message_bytes.as_str()),
+        ("message.timestamp.after.max.ms", after.as_str()),
+        ("message.timestamp.before.max.ms", before.as_str()),
+    ];
+    let defaults = TOPIC_DEFAULTS.into_iter().chain(numbers);
     let defaults = defaults.filter(|(key, _)| !topic.config.contains_key(*key));
     let mut entries: Vec<_> = defaults.map(|(key, value)| entry(key, value, DEFAULT_CONFIG)).collect();
     entries.extend(topic.config.iter().map(|(key, value)| entry(key, value, DYNAMIC_TOPIC_CONFIG)));
@@ -208,13 +216,15 @@ fn topic_config(topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
     entries
 }
 
-fn broker_config() -> Vec<DescribeConfigsResourceResult> {
+fn broker_config(core: &Core) -> Vec<DescribeConfigsResourceResult> {
     let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES.to_string();
+    let max_request_bytes = core.max_request_bytes().to_string();
     [
         ("default.replication.factor", "1"),
         ("log.message.timestamp.type", "CreateTime"),
         ("message.max.bytes", &max_message_bytes),
         ("min.insync.replicas", "1"),
+        ("socket.request.max.bytes", &max_request_bytes),
     ]
     .into_iter()
     .map(|(key, value)| entry(key, value, DEFAULT_CONFIG).with_read_only(true))

@@ -8,8 +8,9 @@ use kafka_protocol::error::ResponseError;
 use super::{
     epochs::Epochs,
     producers::{Admission, Producers},
+    rules::Admitted,
 };
-use crate::records::{BatchHeader, HEADER_LEN, RecordsError, walk};
+use crate::records::{BatchHeader, HEADER_LEN, walk};
 
 /// The size of what the broker writes at the front of a batch: base offset, length, leader epoch.
 /// None of it is under the checksum (KIP-98).
@@ -28,7 +29,7 @@ pub struct StoredBatch {
     leader_epoch: i32,
     base_timestamp: i64,
     max_timestamp: i64,
-    /// As it was sent: what the broker decides is put in front when it is read.
+    /// As it was taken: what the broker decides is put in front when it is read.
     sent: Bytes,
 }
 
@@ -93,6 +94,8 @@ pub struct Appended {
     pub base_offset: i64,
     /// The memory that it took in bytes; 0 for a duplicate.
     pub cost: usize,
+    /// The time that the broker gave it, in milliseconds since the epoch; -1 for none.
+    pub append_time: i64,
 }
 
 impl Log {
@@ -162,15 +165,15 @@ impl Log {
         }
     }
 
-    /// Appends the one batch that `bytes` hold, unless its producer's sequence says otherwise.
+    /// Appends a batch, unless its producer's sequence says otherwise.
     ///
     /// # Errors
-    /// The protocol's error for a batch that is damaged, too large, out of order or fenced.
-    pub fn append(&mut self, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
+    /// The protocol's error for a batch that is out of order or fenced, or when there is no leader.
+    pub fn append(&mut self, admitted: Admitted) -> Result<Appended, ResponseError> {
         self.check_leader(-1)?;
-        let header = check(&bytes, max_size)?;
+        let Admitted { header, bytes, append_time } = admitted;
         if let Admission::Duplicate { base_offset } = self.producers.check(&header)? {
-            return Ok(Appended { base_offset, cost: 0 });
+            return Ok(Appended { base_offset, cost: 0, append_time });
         }
         let base_offset = self.end;
         self.end += i64::from(header.last_offset_delta) + 1;
@@ -185,7 +188,7 @@ impl Log {
         };
         let cost = batch.cost();
         self.batches.push_back(batch);
-        Ok(Appended { base_offset, cost })
+        Ok(Appended { base_offset, cost, append_time })
     }
 
     /// The batches from `offset` on that end below `before`, up to `max_size` bytes. The first is
@@ -265,27 +268,4 @@ impl Log {
         let max_timestamp = self.batches.iter().map(|batch| batch.max_timestamp).max()?;
         self.at_timestamp(max_timestamp)
     }
-}
-
-/// Checks all that can be known of a batch without its records.
-fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
-    let header = BatchHeader::read(bytes).map_err(|error| match error {
-        RecordsError::Magic { .. } => ResponseError::UnsupportedForMessageFormat,
-        _ => ResponseError::CorruptMessage,
-    })?;
-    if header.size > max_size {
-        return Err(ResponseError::MessageTooLarge);
-    }
-    // A request carries one batch for a partition since version 3 of Produce.
-    if header.size != bytes.len() || header.count < 1 || header.is_control() {
-        return Err(ResponseError::InvalidRecord);
-    }
-    if header.base_offset != 0 || header.last_offset_delta != header.count - 1 {
-        return Err(ResponseError::InvalidRecord);
-    }
-    header.check_crc(bytes).map_err(|_| ResponseError::CorruptMessage)?;
-    if header.is_transactional() {
-        return Err(ResponseError::InvalidTxnState);
-    }
-    Ok(header)
 }

@@ -3,7 +3,8 @@
 //! A request comes in by `connection`, is told apart in `dispatch`, and meets either a
 //! partition's `log`, a consumer group in `groups` or the list of `topics`. Record batches
 //! stay the bytes they were sent as, in memory of a bounded size. There is one node and one
-//! replica; transactions are refused.
+//! replica; transactions are refused. What a test may do to it stands in `controls`: `faults` meet
+//! requests, the rest is done to a topic, a partition or the whole.
 
 mod admin;
 mod cluster;
@@ -23,9 +24,12 @@ mod pace;
 mod partition;
 mod produce;
 mod producers;
+mod rules;
 mod seen;
+mod session;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod topics;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -95,9 +99,7 @@ impl Broker {
     /// # Errors
     /// When the name, the count or the configuration will not do.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), Refusal> {
-        let config: BTreeMap<_, _> =
-            config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.core.topics.create(name, partitions, config, false).map(|_| ())
+        self.core.topics.create(name, partitions, owned(config), false).map(|_| ())
     }
 
     /// The first offset that is still there and the offset that the next record gets, if the
@@ -131,4 +133,9 @@ impl Broker {
             tracing::warn!(%address, "the embedded broker did not stop in time");
         }
     }
+}
+
+/// A topic's configuration as it is kept.
+fn owned(config: &[(&str, &str)]) -> BTreeMap<String, String> {
+    config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

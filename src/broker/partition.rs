@@ -13,7 +13,10 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use tokio::sync::watch;
 
-use super::log::{Appended, Log};
+use super::{
+    log::{Appended, Log},
+    rules::{Refused, Rules},
+};
 
 /// The least time between two warnings that records were dropped.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
@@ -44,9 +47,11 @@ impl Partition {
     /// Appends one batch, wakes the waiting readers and drops what no longer fits into memory.
     ///
     /// # Errors
-    /// What [`Log::append`] refuses.
-    pub fn append(self: &Arc<Self>, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
-        let appended = self.log().append(bytes, max_size)?;
+    /// What [`Rules::admit`] and [`Log::append`] refuse.
+    pub fn append(self: &Arc<Self>, bytes: Bytes, rules: &Rules) -> Result<Appended, Refused> {
+        self.log().check_leader(-1)?;
+        let admitted = rules.admit(bytes)?;
+        let appended = self.log().append(admitted)?;
         if appended.cost > 0 {
             self.store.account(self, appended.cost);
             self.store.wake();

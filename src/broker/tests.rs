@@ -12,13 +12,18 @@ use kafka_protocol::{
 use super::{
     BrokerSettings, Fault, FaultAction,
     core::Core,
-    dispatch::{Peer, RequestError, SUPPORTED, answer},
-    log::Log,
+    dispatch::{RequestError, SUPPORTED, answer},
+    log::{Appended, Log},
+    owned,
+    rules::Rules,
+    session::Session,
     topics::Topic,
 };
 use crate::records::{BatchHeader, HEADER_LEN, NO_HEADERS, RecordWriter};
 
+mod connections;
 mod partitions;
+mod refusals;
 
 /// A record batch of `count` values with timestamps 1000, 1001, … from `producer` (id, epoch, sequence).
 fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
@@ -47,6 +52,11 @@ fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
     bytes.freeze()
 }
 
+fn append(log: &mut Log, bytes: Bytes, max_message_bytes: usize) -> Result<Appended, ResponseError> {
+    let rules = Rules::read(&owned(&[("max.message.bytes", &max_message_bytes.to_string())])).unwrap();
+    rules.admit(bytes).map_err(|refused| refused.error).and_then(|admitted| log.append(admitted))
+}
+
 const NO_PRODUCER: (i64, i16, i32) = (-1, -1, -1);
 
 fn core(memory: usize) -> Core {
@@ -61,15 +71,15 @@ fn create(core: &Core, topic: &str) -> Arc<Topic> {
 fn a_batch_that_counts_from_another_offset_than_0_is_refused() {
     let mut bytes = batch(2, NO_PRODUCER).to_vec();
     bytes[7] = 5;
-    let refused = Log::default().append(bytes.into(), 1 << 20);
+    let refused = append(&mut Log::default(), bytes.into(), 1 << 20);
     assert_eq!(refused.unwrap_err(), ResponseError::InvalidRecord);
 }
 
 #[test]
 fn a_batch_gets_its_offset_without_a_change_to_its_checksum() {
     let mut log = Log::default();
-    log.append(batch(3, NO_PRODUCER), 1 << 20).unwrap();
-    assert_eq!(log.append(batch(2, NO_PRODUCER), 1 << 20).unwrap().base_offset, 3);
+    append(&mut log, batch(3, NO_PRODUCER), 1 << 20).unwrap();
+    assert_eq!(append(&mut log, batch(2, NO_PRODUCER), 1 << 20).unwrap().base_offset, 3);
     let [read] = log.read(4, i64::MAX, 0, true).unwrap().try_into().expect("one batch");
     let bytes = [&read.patch()[..], &read.rest()].concat();
     let header = BatchHeader::read(&bytes).unwrap();
@@ -94,30 +104,30 @@ fn what_is_damaged_or_too_large_is_refused() {
         (Bytes::new(), ResponseError::CorruptMessage),
         (Bytes::from([&good[..], &good[..]].concat()), ResponseError::InvalidRecord),
     ] {
-        assert_eq!(log.append(bytes, 1 << 20), Err(error));
+        assert_eq!(append(&mut log, bytes, 1 << 20), Err(error));
     }
-    assert_eq!(log.append(good.clone(), good.len() - 1), Err(ResponseError::MessageTooLarge));
+    assert_eq!(append(&mut log, good.clone(), good.len() - 1), Err(ResponseError::MessageTooLarge));
     assert_eq!(log.end(), 0);
-    log.append(good.clone(), good.len()).unwrap();
+    append(&mut log, good.clone(), good.len()).unwrap();
     assert_eq!(log.end(), 3);
 }
 
 #[test]
 fn a_batch_that_is_sent_again_is_stored_once() {
     let mut log = Log::default();
-    let first = log.append(batch(3, (9, 0, 0)), 1 << 20).unwrap();
-    log.append(batch(3, (9, 0, 3)), 1 << 20).unwrap();
-    let again = log.append(batch(3, (9, 0, 0)), 1 << 20).unwrap();
+    let first = append(&mut log, batch(3, (9, 0, 0)), 1 << 20).unwrap();
+    append(&mut log, batch(3, (9, 0, 3)), 1 << 20).unwrap();
+    let again = append(&mut log, batch(3, (9, 0, 0)), 1 << 20).unwrap();
     assert_eq!((again.base_offset, again.cost), (first.base_offset, 0));
-    assert_eq!(log.append(batch(3, (9, 0, 9)), 1 << 20), Err(ResponseError::OutOfOrderSequenceNumber));
+    assert_eq!(append(&mut log, batch(3, (9, 0, 9)), 1 << 20), Err(ResponseError::OutOfOrderSequenceNumber));
     assert_eq!(log.end(), 6);
 }
 
 #[test]
 fn timestamps_lead_to_the_record() {
     let mut log = Log::default();
-    log.append(batch(3, NO_PRODUCER), 1 << 20).unwrap();
-    log.append(batch(5, NO_PRODUCER), 1 << 20).unwrap();
+    append(&mut log, batch(3, NO_PRODUCER), 1 << 20).unwrap();
+    append(&mut log, batch(5, NO_PRODUCER), 1 << 20).unwrap();
     assert_eq!(log.at_timestamp(0), Some((0, 1000)));
     assert_eq!(log.at_timestamp(1001), Some((1, 1001)));
     assert_eq!(log.at_timestamp(1004), Some((7, 1004)));
@@ -130,9 +140,9 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
     let core = core(10_000);
     let (a, b) = (create(&core, "a"), create(&core, "b"));
     let size = batch(100, NO_PRODUCER).len();
-    a.partitions[0].append(batch(100, NO_PRODUCER), 1 << 20).unwrap();
+    a.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
     for _ in 0..100 {
-        b.partitions[0].append(batch(100, NO_PRODUCER), 1 << 20).unwrap();
+        b.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
         assert!(core.store.used() <= 10_000);
     }
     assert!(core.store.used() + 2 * size > 10_000, "no more is dropped than needed");
@@ -152,7 +162,7 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
 fn a_deleted_topic_gives_its_memory_back() {
     let core = core(1 << 20);
     let topic = create(&core, "a");
-    topic.partitions[0].append(batch(100, NO_PRODUCER), 1 << 20).unwrap();
+    topic.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
     assert!(core.store.used() > 0);
     core.topics.delete("a");
     drop(topic);
@@ -160,9 +170,9 @@ fn a_deleted_topic_gives_its_memory_back() {
     assert_eq!(core.store.used(), 0);
 }
 
-fn peer() -> Peer {
+fn session() -> Session {
     let address: SocketAddr = ([127, 0, 0, 1], 9).into();
-    Peer { local: address, remote: address }
+    Session::new(address, address)
 }
 
 fn request<R: Request>(version: i16, body: &R) -> Bytes {
@@ -178,7 +188,7 @@ fn request<R: Request>(version: i16, body: &R) -> Bytes {
 }
 
 async fn ask<R: Request>(core: &Core, version: i16, body: &R) -> R::Response {
-    let mut frame = answer(core, peer(), request(version, body)).await.unwrap().expect("an answer");
+    let mut frame = answer(core, &mut session(), request(version, body)).await.unwrap().expect("an answer");
     let mut bytes = frame.copy_to_bytes(frame.remaining());
     assert_eq!(bytes.get_i32() as usize, bytes.len(), "the length in front");
     let header = ResponseHeader::decode(&mut bytes, R::Response::header_version(version)).unwrap();
@@ -196,7 +206,7 @@ async fn check_versions<R: Request>(core: &Core, body: impl Fn(i16) -> R) -> i16
         let whole = request(version, &body(version));
         for len in 0..whole.len() {
             // Some cuts leave a shorter request that is whole; none may panic or be answered wrongly.
-            if let Err(error) = answer(core, peer(), whole.slice(..len)).await {
+            if let Err(error) = answer(core, &mut session(), whole.slice(..len)).await {
                 assert!(!matches!(error, RequestError::Answer { .. }), "{error}");
             }
         }
@@ -302,6 +312,8 @@ async fn every_version_that_is_claimed_is_answered() {
         check_versions(&core, |_| DeleteGroupsRequest::default().with_groups_names(vec![group()])).await,
         check_versions(&core, |_| OffsetDeleteRequest::default().with_group_id(group())).await,
         check_versions(&core, |_| DescribeClusterRequest::default()).await,
+        check_versions(&core, |_| SaslHandshakeRequest::default()).await,
+        check_versions(&core, |_| SaslAuthenticateRequest::default()).await,
     ]);
     checked.sort_unstable();
     let mut spoken: Vec<i16> = SUPPORTED.iter().map(|api| api.key as i16).collect();
@@ -338,7 +350,7 @@ async fn a_newer_client_learns_the_versions() {
     let core = core(1 << 20);
     let mut frame = request(4, &ApiVersionsRequest::default()).to_vec();
     frame[2..4].copy_from_slice(&99_i16.to_be_bytes());
-    let mut answer = answer(&core, peer(), frame.into()).await.unwrap().unwrap();
+    let mut answer = answer(&core, &mut session(), frame.into()).await.unwrap().unwrap();
     let mut bytes = answer.copy_to_bytes(answer.remaining()).slice(8..);
     let versions = ApiVersionsResponse::decode(&mut bytes, 0).unwrap();
     assert_eq!(versions.error_code, ResponseError::UnsupportedVersion.code());
@@ -355,7 +367,7 @@ async fn injected_faults_meet_the_request() {
     assert_eq!(ask(&core, 9, &produce()).await.responses[0].partition_responses[0].error_code, error);
     assert_eq!(topic.partitions[0].log().end(), 0);
     core.faults.inject(Fault::once(ApiKey::Produce, FaultAction::LoseResponse));
-    let lost = answer(&core, peer(), request(9, &produce())).await;
+    let lost = answer(&core, &mut session(), request(9, &produce())).await;
     assert!(matches!(lost, Err(RequestError::Fault)));
     assert_eq!(topic.partitions[0].log().end(), 3);
     let again = ask(&core, 9, &produce()).await;

@@ -197,7 +197,15 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
             continue;
         }
         match check(&name, &setting, engine) {
-            Ok(value) => drop(properties.insert(name, value)),
+            Ok(value) => {
+                // The native engine reads it again at each login: it may be replaced meanwhile.
+                if let (EngineKind::Native, "sasl.password", Value::ContentOf(path)) =
+                    (engine, name.as_str(), &setting.value)
+                {
+                    properties.insert("sasl.password_file".into(), path.display().to_string());
+                }
+                properties.insert(name, value);
+            }
             Err(message) => {
                 sound = false;
                 settings.reject(KAFKA, &name, message);

@@ -42,10 +42,20 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// Says why a command has failed: as text to people, as events to whoever reads JSON.
-pub fn failed(ended: &Ended) {
+/// Who reads what a command says on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// It works for long and tells of its progress: what it says goes where logs go.
+    Log,
+    /// It answers a question.
+    Person,
+}
+
+/// Says why a command has failed: as text to people, as an event where the log is JSON.
+pub fn failed(ended: &Ended, reader: Reader) {
     let Ended { exit, message } = ended;
-    match (exit, IS_TEXT.get().copied().unwrap_or(true)) {
+    let is_text = reader == Reader::Person || IS_TEXT.get().copied().unwrap_or(true);
+    match (exit, is_text) {
         (Exit::Done, _) => {}
         (Exit::Config, true) => eprintln!("{message}"),
         (_, true) => eprintln!("error: {message}"),

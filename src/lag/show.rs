@@ -27,8 +27,7 @@ pub(super) fn table(all: &[PartitionLag], out: &mut impl Write) -> io::Result<()
     let heads = ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "LAG_SECONDS", "STABLE_END", "NOTE"];
     writeln!(out, "{}", row(heads))?;
     for of in all {
-        let [committed, end, lag, stable] =
-            [of.committed, of.end, of.lag, of.stable_end].map(|number| text(number));
+        let [committed, end, lag, stable] = [of.committed, of.end, of.lag, of.stable_end].map(text);
         let (partition, seconds) = (of.partition.to_string(), seconds(of.lag_seconds));
         let note = of.note.as_deref().unwrap_or_default();
         writeln!(out, "{}", row([&of.topic, &partition, &committed, &end, &lag, &seconds, &stable, note]))?;

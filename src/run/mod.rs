@@ -56,9 +56,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let (stop, drain) = channel(false);
     signals::drain_on_signal(stop);
     let _watchdog = Watchdog::start(config.drain_timeout, drain.clone());
-    report::started(&config);
     let work = async {
         let _admin = start_admin(&config, &observers).await?;
+        report::started(&config);
         transform(&config, &observers, drain).await
     };
     report::while_running(&observers, work).await
@@ -106,7 +106,7 @@ async fn transform_until(
         match config.engine {
             EngineKind::Native => {
                 let open = async || {
-                    let sink = NativeSink::new(&client, &config.client).await?;
+                    let sink = NativeSink::new(&client, &config.client, observers.troubles.clone()).await?;
                     Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
                 };
                 turn(open, &settings, observers, drain).await

@@ -9,13 +9,14 @@ use kafka_protocol::{
         describe_groups_response::{DescribedGroup, DescribedGroupMember},
         list_groups_response::ListedGroup,
     },
-    protocol::{Decodable, StrBytes},
+    protocol::StrBytes,
 };
 
 use super::{
     Groups,
     group::{Group, State},
 };
+use crate::decode::decode;
 
 impl Group {
     /// Whether a member reads `topic`, as far as consumers say.
@@ -28,7 +29,7 @@ impl Group {
                 }
                 let version = i16::from_be_bytes([metadata[0], metadata[1]]).clamp(0, 3);
                 let mut body = metadata.split_off(2);
-                ConsumerProtocolSubscription::decode(&mut body, version)
+                decode::<ConsumerProtocolSubscription>(&mut body, version)
                     .is_ok_and(|subscription| subscription.topics.iter().any(|name| name.as_str() == topic))
             })
     }

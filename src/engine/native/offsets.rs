@@ -15,7 +15,7 @@ use kafka_protocol::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Client, OffsetAt, cluster::Lane, metadata::Leader};
+use super::{Client, OffsetAt, ask::Whom, metadata::Leader};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind},
@@ -195,9 +195,8 @@ impl Client {
             .with_replica_id(BrokerId(-1))
             .with_isolation_level(i8::from(read_committed))
             .with_topics(vec![ListOffsetsTopic::default().with_name(name).with_partitions(asked.collect())]);
-        let connection = self.cluster().connection(broker, Lane::Control).await?;
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
+        let limit = self.cluster().settings.request_timeout;
+        let response = self.cluster().ask(Whom::Broker(broker), &request, limit).await?;
         let answers = response.topics.iter().flat_map(|topic| &topic.partitions).map(|answer| {
             let checked = self.checked(answer.error_code, "listing offsets", None);
             (answer.partition_index, checked.map(|()| answer.offset))

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 use super::{
     Isolation,
     settings::{
-        Assignor, GroupProtocol, Mechanism, NativeSettings, Pem, ProduceCompression, SaslSettings, Secret,
-        TlsSettings, TokenSource,
+        Assignor, Family, GroupProtocol, Mechanism, NativeSettings, Password, Pem, ProduceCompression,
+        SaslSettings, Secret, TlsSettings, TokenSource,
     },
 };
 use crate::engine::{OffsetReset, PropertyError};
@@ -88,6 +88,10 @@ impl NativeSettings {
             "reconnect.backoff.max.ms" => self.reconnect.most = value.millis(1)?,
             "metadata.max.age.ms" | "topic.metadata.refresh.interval.ms" => {
                 self.metadata_max_age = value.millis(1000)?;
+            }
+            "broker.address.family" => {
+                self.family =
+                    value.one_of(&[("any", Family::Any), ("v4", Family::V4), ("v6", Family::V6)])?;
             }
             "socket.nagle.disable" => value.must("true")?,
             "allow.auto.create.topics" => value.must("false")?,
@@ -194,6 +198,7 @@ struct Security {
     mechanism: Option<Mechanism>,
     username: String,
     password: Secret,
+    password_file: Option<PathBuf>,
     token: Option<TokenSource>,
 }
 
@@ -227,6 +232,7 @@ impl Security {
             }
             "sasl.username" => self.username = value.text.to_owned(),
             "sasl.password" => self.password = Secret(value.text.to_owned()),
+            "sasl.password_file" => self.password_file = Some(PathBuf::from(value.some()?)),
             "sasl.oauthbearer.token" => self.token = Some(TokenSource::Text(Secret(value.some()?))),
             "sasl.oauthbearer.token_file" => {
                 self.token = Some(TokenSource::File(PathBuf::from(value.some()?)));
@@ -271,7 +277,8 @@ impl Security {
             if !by_token && self.username.is_empty() {
                 return missing("sasl.username");
             }
-            let (username, password) = (self.username, self.password);
+            let username = self.username;
+            let password = self.password_file.map_or(Password::Text(self.password), Password::File);
             let token = self.token.filter(|_| by_token);
             settings.security.sasl = Some(SaslSettings { mechanism, username, password, token });
         }

@@ -14,6 +14,7 @@ use crate::{
     engine::{
         Assignment, EngineError, ErrorKind, OffsetReset, SourceEvent,
         native::{
+            ask::Whom,
             cluster::{Cluster, Lane},
             error::check,
             group::reset_position,
@@ -104,7 +105,8 @@ async fn end_of_epoch(
     if !lets_clients_ask(connection.offered(ApiKey::OffsetForLeaderEpoch)) {
         return Ok(EpochEnd::Unasked);
     }
-    let response = connection.call(request).await?;
+    let limit = cluster.settings.request_timeout;
+    let response = cluster.ask(Whom::Broker(leader.broker), &request, limit).await?;
     let what = "asking for the end of a leader's epoch";
     let answer = response.topics.first().and_then(|topic| topic.partitions.first());
     let answer = answer.ok_or_else(|| {

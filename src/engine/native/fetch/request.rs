@@ -260,8 +260,7 @@ pub(in crate::engine::native) async fn ask(
         .with_session_epoch(-1)
         .with_topics(topics);
     let limit = cluster.settings.request_timeout + shape.max_wait;
-    let response = connection.call_within(request, limit).await?;
-    connection.throttle(response.throttle_time_ms);
+    let response = connection.call_within(&request, limit).await?;
     check(response.error_code).map_err(|error| cluster.failed(error, "fetching", None))?;
     Ok(Asked(response))
 }
