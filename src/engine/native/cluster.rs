@@ -16,6 +16,7 @@ use tracing::warn;
 use super::{
     connection::Connection,
     error::{KafkaError, Remedy, WireError, check},
+    group::Memory,
     handshake::Dial,
     metadata::{Leader, Metadata, Topic},
     retry::retry,
@@ -62,6 +63,8 @@ struct State {
     generation: u64,
     stale: bool,
     coordinators: HashMap<String, i32>,
+    /// What is known of each group beyond the life of one source.
+    groups: HashMap<String, Memory>,
     /// Ids and epochs of producers that are closed.
     retired: Vec<(i64, i16)>,
     lanes: HashMap<(i32, Lane), Arc<tokio::sync::Mutex<Slot>>>,
@@ -99,6 +102,7 @@ impl Cluster {
                 generation: 0,
                 stale: true,
                 coordinators: HashMap::new(),
+                groups: HashMap::new(),
                 retired: Vec::new(),
                 lanes: HashMap::new(),
             }),
@@ -205,6 +209,11 @@ impl Cluster {
     /// Forgets who coordinates a group.
     pub fn forget_coordinator(&self, group: &str) {
         self.state().coordinators.remove(group);
+    }
+
+    /// What this process knows of a group.
+    pub(super) fn memory(&self, group: &str) -> Memory {
+        self.state().groups.entry(group.to_owned()).or_default().clone()
     }
 
     /// Keeps the id of a producer that is closed for the next one.

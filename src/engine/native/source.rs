@@ -1,9 +1,9 @@
 //! Reads the partitions that a consumer group assigns to this member.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -32,6 +32,8 @@ pub struct NativeSource {
     held: Option<Delivered>,
     assignments: Arc<Assignments>,
     committer: Arc<Committer>,
+    /// The partitions that are not to be fetched, as the fetcher was told.
+    full: watch::Sender<Arc<BTreeSet<TopicPartition>>>,
     closing: Option<oneshot::Sender<()>>,
     member: Task,
 }
@@ -54,32 +56,53 @@ impl NativeSource {
         let shared = Shared {
             client: client.clone(),
             shape: FetchShape::new(&native.fetch, native.fetch.isolation.unwrap_or_default()),
-            offset_reset: member.offset_reset,
+            topic: Arc::clone(&member.topic),
+            memory: client.cluster().memory(&settings.group),
+            troubles: settings.troubles.clone(),
             budget: settings.budget,
             assignments: Arc::clone(&assignments),
             events: events_sender.clone(),
         };
-        let fetcher = FetchHandle::new(shared, batches_sender);
+        let (full, is_full) = watch::channel(Arc::default());
+        let (fetcher, fetching) = FetchHandle::new(shared, batches_sender, is_full);
         let membership = Membership::new(
             client.clone(),
             settings.group,
             member,
+            settings.troubles,
             Arc::clone(&assignments),
             fetcher,
             events_sender,
         );
         let committer = Arc::new(membership.committer());
         let (closing, closed) = oneshot::channel();
-        let member = Task(tokio::spawn(membership.run(closed)));
+        let member = Task(tokio::spawn(membership.run(closed, fetching)));
         Ok(NativeSource {
             events,
             batches,
             held: None,
             assignments,
             committer,
+            full,
             closing: Some(closing),
             member,
         })
+    }
+}
+
+impl NativeSource {
+    /// The event, without assignments that are over already: what ended them comes, or has come.
+    fn still_holds(&self, event: Result<SourceEvent, EngineError>) -> Option<Result<SourceEvent, EngineError>> {
+        let mut event = event;
+        if let Ok(SourceEvent::Assigned(assigned)) = &mut event
+            && !assigned.is_empty()
+        {
+            assigned.retain(|assigned| self.assignments.is_current(&assigned.partition, assigned.id));
+            if assigned.is_empty() {
+                return None;
+            }
+        }
+        Some(event)
     }
 }
 
@@ -102,19 +125,27 @@ async fn next_batch(
 
 impl Source for NativeSource {
     async fn next(&mut self, room: &Room) -> Result<SourceEvent, EngineError> {
+        if *self.full.borrow().as_ref() != room.full {
+            self.full.send_replace(Arc::new(room.full.clone()));
+        }
         loop {
             tokio::select! {
                 biased;
-                event = next_event(&mut self.events) => return event,
-                Some(delivered) = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
+                event = next_event(&mut self.events) => match self.still_holds(event) {
+                    Some(event) => return event,
+                    None => {}
+                },
+                delivered = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
+                    // The member tells why, if it can.
+                    let Some(delivered) = delivered else { return next_event(&mut self.events).await };
                     // Since the look at the events, the one that assigned its partition may have come.
                     if !self.events.is_empty() {
                         self.held = Some(delivered);
-                        return next_event(&mut self.events).await;
+                        continue;
                     }
-                    let Delivered { batch, memory, .. } = delivered;
-                    if self.assignments.is_reading(&batch.origin, batch.assignment) {
-                        return Ok(SourceEvent::Batch(batch, memory));
+                    let (partition, assignment) = delivered.assignment();
+                    if self.assignments.is_reading(partition, assignment) {
+                        return Ok(delivered.into_event());
                     }
                 }
             }
@@ -126,8 +157,10 @@ impl Source for NativeSource {
         async move { committer.commit(offsets).await }
     }
 
-    async fn rewind(&mut self, _partitions: Vec<TopicPartition>) {
-        todo!("the group's part")
+    /// From here on, nothing of the old assignments counts; where the new ones begin is found out
+    /// in the background, as for partitions that the group assigns. The group hears nothing of it.
+    async fn rewind(&mut self, partitions: Vec<TopicPartition>) {
+        self.assignments.seek(partitions.into_iter().map(|partition| (partition, None)), drop);
     }
 
     async fn close(mut self) {
@@ -198,7 +231,7 @@ mod tests {
         (source.events, source.batches, source.assignments) = (events, batches, Arc::default());
 
         let partition = TopicPartition::new("t", 0);
-        let assignment = source.assignments.add(&partition);
+        let assignment = source.assignments.hold(&partition);
         // Both come between a look at the events and one at the batches: that drops the last waker.
         let both = move || {
             let position = 0;
@@ -211,7 +244,7 @@ mod tests {
                 next_offset: 1,
                 ..PartitionBatch::default()
             };
-            batch.try_send(Delivered::new(read, Permit::none(), Permit::none())).unwrap();
+            batch.try_send(Delivered::Batch(read, Permit::none(), Permit::none())).unwrap();
         };
         {
             let room = Room::open();
