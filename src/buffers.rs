@@ -95,6 +95,14 @@ impl Buffer {
         self.len = len;
     }
 
+    /// Appends `bytes`.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        self.reserve(end);
+        self.memory[self.len..end].copy_from_slice(bytes);
+        self.len = end;
+    }
+
     /// Makes the bytes shareable; the memory is used again when the last share is gone.
     pub fn share(self) -> Bytes {
         Bytes::from_owner(self)

@@ -1,7 +1,8 @@
 //! A failed record with its origin, as Kafka Connect would write it.
 //!
 //! Key, value, headers and timestamp stay as they are; the headers gain where the record came
-//! from and what was wrong with it (Kafka Connect's `errors.deadletterqueue.context.headers`).
+//! from and what was wrong with it (Kafka Connect's `errors.deadletterqueue.context.headers`). Of a
+//! record that was a dead letter itself, these replace the older ones.
 
 use crate::{
     batch::{PartitionBatch, TopicPartition},
@@ -9,6 +10,10 @@ use crate::{
     transform::ValueError,
 };
 
+/// What the names of all these headers begin with.
+pub const PREFIX: &str = "__connect.errors.";
+/// The header with the pipeline: here the consumer group.
+pub const PIPELINE: &str = "__connect.errors.connector.name";
 /// The header with the source topic.
 pub const TOPIC: &str = "__connect.errors.topic";
 /// The header with the source partition, in decimal.
@@ -52,25 +57,32 @@ pub struct Letter {
     pub error: ValueError,
 }
 
-/// Encodes the dead letters for some records of `batch`, each chunk at most `chunk_limit` bytes
-/// unless a single record is larger.
-pub fn encode(batch: &PartitionBatch, letters: &[Letter], chunk_limit: usize) -> Vec<EncodedBatch> {
+/// Encodes the dead letters of the consumer group `group` for some records of `batch`, each chunk
+/// at most `chunk_limit` bytes unless a single record is larger.
+pub fn encode(
+    batch: &PartitionBatch,
+    letters: &[Letter],
+    group: &str,
+    chunk_limit: usize,
+) -> Vec<EncodedBatch> {
     let mut writer = RecordWriter::new(chunk_limit, 0);
     for letter in letters {
         let record = &batch.records[letter.index];
         let value = batch.bytes(record.value).map(|value| [value]);
         let pieces = value.as_ref().map(|value| &value[..]);
-        writer.push(record.timestamp, batch.bytes(record.key), pieces, &headers(batch, letter));
+        writer.push(record.timestamp, batch.bytes(record.key), pieces, &headers(batch, letter, group));
     }
     writer.finish()
 }
 
-fn headers(batch: &PartitionBatch, letter: &Letter) -> Vec<u8> {
+fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
     let record = &batch.records[letter.index];
     let TopicPartition { topic, partition } = &batch.origin;
     let mut headers = HeadersWriter::default();
-    headers.extend(Headers::new(batch.bytes(record.headers).unwrap_or_default()));
+    let own = Headers::new(batch.bytes(record.headers).unwrap_or_default());
+    own.filter(|(key, _)| !is_about_error(key)).for_each(|(key, value)| headers.push(key, value));
     let mut add = |key: &str, value: &str| headers.push(key.as_bytes(), Some(value.as_bytes()));
+    add(PIPELINE, group);
     add(TOPIC, topic);
     add(PARTITION, &partition.to_string());
     add(OFFSET, &record.offset.to_string());
@@ -78,6 +90,11 @@ fn headers(batch: &PartitionBatch, letter: &Letter) -> Vec<u8> {
     add(CLASS, letter.error.class.as_str());
     add(MESSAGE, &letter.error.message);
     headers.finish()
+}
+
+/// Whether a header of that name tells of an error, rather than being the record's own.
+pub fn is_about_error(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
 }
 
 #[cfg(test)]
@@ -88,55 +105,80 @@ mod tests {
         transform::ErrorClass,
     };
 
-    #[test]
-    fn a_dead_letter_keeps_the_record_and_tells_its_origin() {
-        let mut headers = HeadersWriter::default();
-        headers.push(b"trace", Some(b"42"));
-        let headers = headers.finish();
-        let buffer = [b"key", &b"{bad"[..], &headers].concat();
+    /// The batch of the one record whose headers these are.
+    fn batch_of(origin: TopicPartition, offset: i64, headers: &[u8]) -> PartitionBatch {
+        let buffer = [b"key", &b"{bad"[..], headers].concat();
         let record = Record {
-            offset: 77,
+            offset,
             timestamp: 1234,
             key: Span::new(0, 3),
             value: Span::new(3, 4),
             headers: Span::new(7, headers.len() as u32),
         };
-        let batch = PartitionBatch {
-            origin: TopicPartition::new("names", 5),
+        PartitionBatch {
+            origin,
             assignment: AssignmentId(1),
-            next_offset: 78,
+            next_offset: offset + 1,
             buffer: buffer.into(),
             records: vec![record],
             ..PartitionBatch::default()
-        };
+        }
+    }
+
+    fn letter_of(batch: &PartitionBatch, group: &str) -> EncodedBatch {
         let error = ValueError::new(ErrorClass::Eof, "ends at byte 4");
         let letters = [Letter { index: 0, stage: Stage::Transformation, error }];
+        encode(batch, &letters, group, 1000).remove(0)
+    }
 
-        let chunks = encode(&batch, &letters, 1000);
+    /// The headers of the only record, as text.
+    fn headers_of(chunk: &EncodedBatch) -> Vec<(String, String)> {
+        let headers = chunk.records().unwrap()[0].headers.get(&chunk.bytes).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Headers::new(headers).map(|(key, value)| (text(key), text(value.unwrap()))).collect()
+    }
 
-        let chunk = &chunks[0];
+    #[test]
+    fn a_dead_letter_keeps_the_record_and_tells_its_origin() {
+        let mut headers = HeadersWriter::default();
+        headers.push(b"trace", Some(b"42"));
+        let batch = batch_of(TopicPartition::new("names", 5), 77, &headers.finish());
+
+        let chunk = letter_of(&batch, "mill");
+
         let read = chunk.records().unwrap();
         let bytes = |span: Span| span.get(&chunk.bytes).unwrap();
         assert_eq!(
             (read[0].timestamp, bytes(read[0].key), bytes(read[0].value)),
             (1234, &b"key"[..], &b"{bad"[..])
         );
-        let headers: Vec<(&str, &str)> = Headers::new(bytes(read[0].headers))
-            .map(|(key, value)| {
-                (std::str::from_utf8(key).unwrap(), std::str::from_utf8(value.unwrap()).unwrap())
-            })
-            .collect();
-        assert_eq!(
-            headers,
-            [
-                ("trace", "42"),
-                ("__connect.errors.topic", "names"),
-                ("__connect.errors.partition", "5"),
-                ("__connect.errors.offset", "77"),
-                ("__connect.errors.stage", "TRANSFORMATION"),
-                ("__connect.errors.exception.class.name", "eof"),
-                ("__connect.errors.exception.message", "ends at byte 4"),
-            ]
-        );
+        let expected = [
+            ("trace", "42"),
+            ("__connect.errors.connector.name", "mill"),
+            ("__connect.errors.topic", "names"),
+            ("__connect.errors.partition", "5"),
+            ("__connect.errors.offset", "77"),
+            ("__connect.errors.stage", "TRANSFORMATION"),
+            ("__connect.errors.exception.class.name", "eof"),
+            ("__connect.errors.exception.message", "ends at byte 4"),
+        ];
+        assert_eq!(headers_of(&chunk), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_dead_letter_of_a_dead_letter_tells_of_the_last_error_alone() {
+        let mut headers = HeadersWriter::default();
+        headers.push(b"trace", Some(b"42"));
+        let first = letter_of(&batch_of(TopicPartition::new("names", 5), 77, &headers.finish()), "mill");
+        let headers = first.records().unwrap()[0].headers.get(&first.bytes).unwrap().to_vec();
+
+        let second = letter_of(&batch_of(TopicPartition::new("letters", 0), 3, &headers), "replay");
+
+        let told = headers_of(&second);
+        assert_eq!(told.len(), 8, "{told:?}");
+        let of = |name: &str| told.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let [group, topic, offset] = [PIPELINE, TOPIC, OFFSET].map(of);
+        assert_eq!((group, topic, offset), (Some("replay"), Some("letters"), Some("3")));
+        assert_eq!(of("trace"), Some("42"));
     }
 }

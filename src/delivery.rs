@@ -36,6 +36,8 @@ pub struct Routes {
     pub destination: Arc<str>,
     /// The topic of the records that failed.
     pub dead_letter: Arc<str>,
+    /// The consumer group, which dead letters name.
+    pub group: Arc<str>,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
     /// The bytes of output and dead letters that may wait for their acknowledgement before no more
@@ -76,6 +78,8 @@ pub struct Acknowledged {
     pub bytes: u64,
     /// The class of each dead letter.
     pub dead_letters: Vec<ErrorClass>,
+    /// The offset of the last record that has one, and the class of its error.
+    pub last_letter: Option<(i64, ErrorClass)>,
     /// From sending to the acknowledgement.
     pub time: Duration,
 }
@@ -188,8 +192,9 @@ impl<K: Sink> Delivery<K> {
 
     /// Sends output and the unsent dead letters of a flight.
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
-        let letters = dead_letter::encode(&flight.job.batch, &flight.unsent, self.routes.chunk_limit);
-        let letters = written_to(&self.routes.dead_letter, &flight.job.batch, letters);
+        let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
+        let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
+        let letters = written_to(&self.routes.dead_letter, batch, letters);
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
         self.waiting += flight.under_way;
@@ -291,7 +296,9 @@ fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
 }
 
 fn acknowledged(flight: Flight) -> Acknowledged {
+    let offset = |letter: &Letter| (flight.job.batch.records[letter.index].offset, letter.error.class);
     Acknowledged {
+        last_letter: flight.letters.last().map(offset),
         ticket: flight.job.ticket,
         written: flight.output_records,
         bytes: flight.output_bytes,

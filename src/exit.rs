@@ -1,6 +1,10 @@
 //! What the process says to whoever started it.
 
-use std::process::ExitCode;
+use std::{
+    error::Error,
+    fmt,
+    process::{ExitCode, Termination},
+};
 
 use crate::engine::{EngineError, ErrorKind};
 
@@ -20,6 +24,8 @@ pub enum Exit {
     Unreachable = 75,
     /// The configuration cannot hold.
     Config = 78,
+    /// Stopped at once by a second signal, a SIGHUP.
+    HungUp = 129,
     /// Stopped at once by a second SIGINT.
     Interrupted = 130,
     /// Stopped at once by a second SIGTERM.
@@ -55,6 +61,32 @@ impl<E: Failure> From<E> for Ended {
     }
 }
 
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Ended {}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> ExitCode {
+        ended.exit.into()
+    }
+}
+
+impl Termination for Ended {
+    /// Tells the message as this crate's program does, and returns the exit code.
+    fn report(self) -> ExitCode {
+        match self.exit {
+            Exit::Done => {}
+            Exit::Config => eprintln!("{self}"),
+            _ => eprintln!("error: {self}"),
+        }
+        self.into()
+    }
+}
+
 impl Failure for std::io::Error {
     /// A reader that has seen enough of our output is no failure.
     fn exit(&self) -> Exit {
@@ -71,5 +103,25 @@ impl Failure for EngineError {
             ErrorKind::Unreachable => Exit::Unreachable,
             ErrorKind::Retriable | ErrorKind::Fatal => Exit::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ConfigError};
+
+    /// As the `main` of someone else's program, with an error of many kinds.
+    #[test]
+    fn how_a_command_ended_is_an_error_that_knows_its_exit_code() {
+        fn all_kinds() -> Result<Config, Box<dyn Error>> {
+            Err(Ended::from(ConfigError { problems: Vec::new() }))?
+        }
+        let error = all_kinds().unwrap_err();
+        assert_eq!(error.downcast_ref::<Ended>().map(|ended| ended.exit), Some(Exit::Config));
+        let ended = Ended { exit: Exit::Unreachable, message: "nobody answers".into() };
+        assert_eq!(ended.to_string(), "nobody answers");
+        assert_eq!(ExitCode::from(ended.clone()), ExitCode::from(75));
+        assert_eq!(ended.report(), ExitCode::from(75));
     }
 }

@@ -18,14 +18,21 @@
 //! [`transform::Transform`]; `examples/transform.rs` has one of one's own. This runs it:
 //!
 //! ```no_run
-//! use std::sync::Arc;
+//! use std::{process::{ExitCode, Termination}, sync::Arc};
 //! use topicmill::{cli::RunArgs, config::Config, exit::Ended, run, transform::{Transform, TransformKind}};
 //!
 //! async fn mill(make: fn() -> Box<dyn Transform>) -> Result<(), Ended> {
-//!     let arguments = RunArgs { source: Some("words".into()), ..RunArgs::default() };
-//!     let mut config = Config::for_run(&arguments)?;
-//!     config.transform = TransformKind::Custom(Arc::new(make));
+//!     let (source, destination) = (Some("words".into()), Some("loud_words".into()));
+//!     let arguments = RunArgs { source, destination, ..RunArgs::default() };
+//!     let config = Config::for_run_with(&arguments, TransformKind::Custom(Arc::new(make)))?;
 //!     Ok(run::run(config).await?)
+//! }
+//!
+//! # fn make() -> Box<dyn Transform> { unimplemented!() }
+//! #[tokio::main]
+//! async fn main() -> ExitCode {
+//!     // With the message and the exit code that the program `topicmill` ends with.
+//!     mill(make).await.map_or_else(Ended::report, |()| ExitCode::SUCCESS)
 //! }
 //! ```
 
@@ -48,6 +55,7 @@ pub mod mill;
 // The edge.
 pub mod engine;
 pub mod broker;
+pub mod decode;
 
 // Around it.
 pub mod admin;

@@ -7,23 +7,37 @@ use topicmill::{
     bench, broker, check,
     cli::{Cli, Command},
     config::{BenchConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
-    console::logs,
+    console::logs::{self, Reader},
     demo, dry_run,
     exit::{Ended, Exit},
     generate, lag, run, verify,
 };
 
 fn main() -> ExitCode {
-    match run(Cli::from_command_line()) {
+    let cli = Cli::from_command_line();
+    let reader = reader(&cli.command);
+    match run(cli) {
         Ok(exit) => exit.into(),
         Err(ended) => {
-            match ended.exit {
-                Exit::Done => {}
-                Exit::Config => eprintln!("{}", ended.message),
-                _ => eprintln!("error: {}", ended.message),
-            }
+            logs::failed(&ended, reader);
             ended.exit.into()
         }
+    }
+}
+
+/// Who reads what a command says on standard error.
+fn reader(command: &Command) -> Reader {
+    match command {
+        Command::Run(_)
+        | Command::Demo(_)
+        | Command::Generate(_)
+        | Command::Verify(_)
+        | Command::Bench(_) => Reader::Log,
+        Command::DryRun(_)
+        | Command::Lag(_)
+        | Command::Broker(_)
+        | Command::Check(_)
+        | Command::Completions(_) => Reader::Person,
     }
 }
 
@@ -35,7 +49,12 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             return runtime()?.block_on(demo::command(config, &mut io::stdout()));
         }
         Command::Run(args) => {
-            network_runtime()?.block_on(run::run(Config::for_run(&args)?))?;
+            let config = Config::for_run(&args)?;
+            let runtime = network_runtime()?;
+            let ended = runtime.block_on(run::run(config));
+            // A thread that waits for an answer of the system must not hold up a stop.
+            runtime.shutdown_background();
+            ended?;
         }
         Command::Generate(args) => {
             let config = GenerateConfig::new(&args)?;

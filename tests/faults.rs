@@ -276,11 +276,9 @@ fn connections_closed_all_the_time_cost_no_record() {
 #[test]
 fn without_a_broker_the_program_says_so_in_time() {
     let names = Names::new("nobody");
-    let cluster = Cluster::embedded();
-    let gone = cluster.brokers.clone();
-    drop(cluster.embedded.unwrap());
-    let arguments =
-        ["run", "--brokers", &gone, "--connect-timeout", "1s", "--admin", "off", "--source", &names.source];
+    let mut cluster = Cluster::embedded();
+    drop(cluster.embedded.take());
+    let arguments = names.run(&cluster, &["--connect-timeout", "1s"]);
     let shown = expect(&arguments, 75);
-    assert!(shown.contains(&gone), "{shown}");
+    assert!(shown.contains(&cluster.brokers), "{shown}");
 }

@@ -180,6 +180,7 @@ impl Seen {
             SourceEvent::Lost(partitions) => {
                 self.held.retain(|partition, _| !partitions.contains(partition));
             }
+            SourceEvent::Skipped(_) | SourceEvent::Unreadable { .. } => panic!("{event:?}"),
         }
     }
 
@@ -312,7 +313,7 @@ async fn a_member_without_a_partition_hears_that_it_has_none() {
 }
 
 /// Reads until a revoke and returns its release.
-async fn until_revoked(source: &mut NativeSource, seen: &mut Seen, room: bool) -> oneshot::Sender<()> {
+async fn until_revoked(source: &mut NativeSource, seen: &mut Seen, room: &Room) -> oneshot::Sender<()> {
     loop {
         match in_time("a revoke", source.next(room)).await.unwrap() {
             SourceEvent::Revoked { release, .. } => return release,
@@ -331,15 +332,16 @@ async fn a_revoke_comes_before_queued_batches_and_waits_for_its_release() {
     stage.produce(0, 1000..2000).await;
     // Both members may get the only partition; whoever is first by id keeps it.
     let (mut second, mut of_second) = (stage.source(&[]).await, Seen::default());
-    let release = until_revoked(&mut first, &mut seen, false).await;
+    let release = until_revoked(&mut first, &mut seen, &Room::closed()).await;
     seen.commit(&first).await.unwrap();
     let committed = stage.client.committed(&stage.group, &stage.topic).await.unwrap();
     assert_eq!(committed, BTreeMap::from([(0, read_so_far)]), "a revoked partition still commits");
     // While the release is held nothing is assigned; the intake of the first has stopped.
+    let room = Room::open();
     let early = tokio::time::timeout(Duration::from_millis(500), async {
         tokio::select! {
-            event = first.next(&Room::open()) => event,
-            event = second.next(&Room::open()) => event,
+            event = first.next(&room) => event,
+            event = second.next(&room) => event,
         }
     });
     assert!(early.await.is_err(), "something came while the release was held");
@@ -477,7 +479,7 @@ async fn a_reader_reads_from_one_offset_to_another() {
         let mut reader =
             Reader::new(&stage.client, stage.partition(0), from, until, isolation, budget.clone());
         let mut read = Vec::new();
-        while let Some(batch) = in_time("the reader", reader.next()).await.unwrap() {
+        while let Some((batch, _)) = in_time("the reader", reader.next()).await.unwrap() {
             read.extend(numbers(&batch));
         }
         assert!(read.iter().copied().eq(from as u64..until as u64), "{from}..{until}");

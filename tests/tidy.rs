@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::CommandFactory;
-use topicmill::{cli::Cli, metrics::Metrics};
+use topicmill::{
+    cli::Cli,
+    metrics::{Exposition, Metrics},
+};
 
 /// No file is longer.
 const MOST_LINES: usize = 500;
@@ -70,7 +73,7 @@ fn unsafe_stands_only_in_codec_and_kernels() {
 #[test]
 fn every_metric_is_in_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let shown = Metrics::new().render();
+    let shown = Metrics::new().render(Exposition::OpenMetrics);
     let names: Vec<&str> = shown
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))

@@ -2,21 +2,37 @@
 
 use std::{
     sync::{
-        Mutex,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
+
+use crate::{
+    console::troubles::sentences,
+    engine::{Place, Troubles},
+};
 
 /// A mill that has not turned for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// A transform that has not come back from a batch for so long does not come back.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+
+/// How long something may fail before this process does not count as ready.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often whoever waits says that it does.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// What the mill tells of itself.
 #[derive(Debug)]
 pub struct Health {
     last_beat: Mutex<Instant>,
+    /// Since when the oldest batch has been in the transform's hands.
+    transforming: Mutex<Option<Instant>>,
     assigned: AtomicBool,
     stopped: AtomicBool,
 }
@@ -25,6 +41,7 @@ impl Default for Health {
     fn default() -> Health {
         Health {
             last_beat: Mutex::new(Instant::now()),
+            transforming: Mutex::new(None),
             assigned: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         }
@@ -34,7 +51,29 @@ impl Default for Health {
 impl Health {
     /// The loop has turned.
     pub fn beat(&self) {
-        *self.last_beat.lock().expect("nothing panics while it is held") = Instant::now();
+        *lock(&self.last_beat) = Instant::now();
+    }
+
+    /// Waits for `work` and says all the while that to wait is not to be stuck.
+    pub async fn waiting<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut beats = interval(BEAT);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = beats.tick() => self.beat(),
+            }
+        }
+    }
+
+    /// Since when the oldest batch has been in the transform's hands, if it has any.
+    pub fn transforming(&self, since: Option<Instant>) {
+        *lock(&self.transforming) = since;
+    }
+
+    /// How long the oldest batch has been in the transform's hands.
+    pub fn transforming_for(&self) -> Duration {
+        lock(&self.transforming).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The group has given this member its partitions, be it none.
@@ -53,20 +92,104 @@ impl Health {
     }
 
     /// `Ok` while the loop turns.
-    pub(crate) fn live(&self) -> Result<(), &'static str> {
-        let last = *self.last_beat.lock().expect("nothing panics while it is held");
-        if last.elapsed() < STUCK_AFTER { Ok(()) } else { Err("the loop is stuck") }
+    pub(crate) fn live(&self) -> Result<(), String> {
+        if lock(&self.last_beat).elapsed() >= STUCK_AFTER {
+            return Err("the loop is stuck".into());
+        }
+        match self.transforming_for() {
+            time if time >= LOST_AFTER => {
+                Err(format!("the transform has not come back for {} s", time.as_secs()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `Ok` while all assigned partitions are worked on.
-    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+    pub(crate) fn ready(&self) -> Result<(), String> {
         self.live()?;
         if self.stopped.load(Ordering::Relaxed) {
-            return Err("a partition is stopped: a dead letter was refused");
+            return Err("a partition is stopped: a dead letter was refused".into());
         }
         if !self.assigned.load(Ordering::Relaxed) {
-            return Err("no partitions are assigned yet");
+            return Err("no partitions are assigned yet".into());
         }
         Ok(())
+    }
+
+    /// As [`ready`](Health::ready), and nothing has been in trouble for long.
+    pub(crate) fn ready_without(&self, troubles: &Troubles) -> Result<(), String> {
+        let mut troubles = troubles.now();
+        troubles.retain(|(place, trouble)| trouble.since.elapsed() >= patience(place));
+        if troubles.is_empty() {
+            return self.ready();
+        }
+        let mut reasons: Vec<String> =
+            sentences(troubles).iter().map(|sentence| sentence.to_string()).collect();
+        reasons.extend(self.ready().err());
+        Err(reasons.join("\n"))
+    }
+}
+
+/// What does not pass by itself is told at once.
+fn patience(place: &Place) -> Duration {
+    match place {
+        Place::Source(_) | Place::Destination(_) => Duration::ZERO,
+        Place::Fetch(_)
+        | Place::Write(_)
+        | Place::Rewind(_)
+        | Place::Commit
+        | Place::Group
+        | Place::Start => PATIENCE,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+    use crate::batch::TopicPartition;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_for_ten_seconds_is_not_ready_but_alive() {
+        let troubles = Troubles::default();
+        let health = Health::default();
+        health.assigned();
+        let place = Place::Write(TopicPartition::new("d", 3));
+        troubles.begin(place.clone(), &"NOT_ENOUGH_REPLICAS");
+        assert_eq!(health.ready_without(&troubles), Ok(()));
+        advance(PATIENCE).await;
+        let reason = health.ready_without(&troubles).unwrap_err();
+        assert!(reason.contains("d[3]") && reason.contains("NOT_ENOUGH_REPLICAS"), "{reason}");
+        assert_eq!(health.live(), Ok(()));
+        troubles.end(&place);
+        assert_eq!(health.ready_without(&troubles), Ok(()));
+        troubles.begin(Place::Source("s".into()), &"it does not exist");
+        assert!(health.ready_without(&troubles).unwrap_err().contains("does not exist"), "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_wait_is_not_to_be_stuck() {
+        let health = Health::default();
+        health.waiting(sleep(STUCK_AFTER * 3)).await;
+        assert_eq!(health.live(), Ok(()));
+        sleep(STUCK_AFTER).await;
+        assert!(health.live().unwrap_err().contains("stuck"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transform_that_never_returns_is_noticed_while_the_loop_turns() {
+        let health = Health::default();
+        health.transforming(Some(Instant::now()));
+        health.waiting(sleep(LOST_AFTER / 2)).await;
+        assert_eq!(health.live(), Ok(()));
+        health.waiting(sleep(LOST_AFTER)).await;
+        assert!(health.live().unwrap_err().contains("transform"));
+        health.transforming(None);
+        assert_eq!(health.live(), Ok(()));
     }
 }

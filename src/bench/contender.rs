@@ -70,6 +70,7 @@ impl Contender {
         };
         command.args(["--source", &turn.source, "--destination", &turn.destination]);
         command.args(["--dead-letter", &turn.dead_letter, "--group", &turn.group]);
+        command.args(["--transform", "name-event"]);
         command.args(["--strategy", &strategy.to_string(), "--delivery", &delivery.to_string()]);
         command.args(["--engine", engine, "--admin", "off"]);
     }

@@ -5,9 +5,9 @@ use std::{net::SocketAddr, sync::Arc};
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        ApiVersionsResponse, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
-        InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProducerId,
-        TopicName,
+        ApiKey, ApiVersionsResponse, BrokerId, DescribeClusterResponse, FindCoordinatorRequest,
+        FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
+        MetadataResponse, ProducerId, TopicName,
         api_versions_response::ApiVersion,
         describe_cluster_response::DescribeClusterBroker,
         find_coordinator_response::Coordinator,
@@ -19,7 +19,6 @@ use kafka_protocol::{
 use super::{
     core::{CLUSTER_ID, Core, NODE},
     dispatch::SUPPORTED,
-    log::LEADER_EPOCH,
     topics::{Refusal, Topic},
 };
 
@@ -43,8 +42,10 @@ pub fn metadata(
     forced: i16,
 ) -> MetadataResponse {
     let may_create = version < 4 || request.allow_auto_topic_creation;
-    let described =
-        |topic: &Arc<Topic>| if forced == 0 { describe(topic) } else { nameless(&topic.name, forced) };
+    let described = |topic: &Arc<Topic>| match core.faults.meet_topic(ApiKey::Metadata, &topic.name, forced) {
+        0 => describe(topic),
+        code => failed(&topic.name, code),
+    };
     let topics = match &request.topics {
         None => core.topics.list().iter().map(described).collect(),
         Some(topics) if topics.is_empty() && version == 0 => {
@@ -64,7 +65,7 @@ pub fn metadata(
                 };
                 match find(core, name, may_create) {
                     Ok(topic) => described(&topic),
-                    Err(error) => nameless(name, error.code()),
+                    Err(error) => failed(name, error.code()),
                 }
             })
             .collect(),
@@ -85,14 +86,25 @@ fn find(core: &Core, name: &str, may_create: bool) -> Result<Arc<Topic>, Respons
     core.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)
 }
 
+/// The id of the leader where there is none.
+const NOBODY: BrokerId = BrokerId(-1);
+
 fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().map(|partition| {
-        MetadataResponsePartition::default()
+        let log = partition.log();
+        let described = MetadataResponsePartition::default()
             .with_partition_index(partition.number)
             .with_leader_id(NODE)
-            .with_leader_epoch(LEADER_EPOCH)
+            .with_leader_epoch(log.leader_epoch())
             .with_replica_nodes(vec![NODE])
-            .with_isr_nodes(vec![NODE])
+            .with_isr_nodes(vec![NODE]);
+        if !log.is_leaderless() {
+            return described;
+        }
+        described
+            .with_error_code(ResponseError::LeaderNotAvailable.code())
+            .with_leader_id(NOBODY)
+            .with_offline_replicas(vec![NODE])
     });
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
@@ -100,7 +112,7 @@ fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
         .with_partitions(partitions.collect())
 }
 
-fn nameless(name: &str, error: i16) -> MetadataResponseTopic {
+fn failed(name: &str, error: i16) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(name.to_owned()))))
         .with_error_code(error)

@@ -40,6 +40,7 @@ pub async fn serve(listener: TcpListener, core: Arc<Core>, closed: watch::Receiv
                 Ok((stream, remote)) if connections.len() <= MAX_CONNECTIONS => {
                     let mut closed = closed.clone();
                     let core = Arc::clone(&core);
+                    core.seen.connection();
                     closed.borrow_and_update();
                     connections.spawn(async move {
                         tokio::select! {
@@ -67,7 +68,7 @@ async fn converse(stream: TcpStream, remote: SocketAddr, core: &Core) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
     loop {
-        let request = match frame::read(&mut reader).await {
+        let request = match frame::read(&mut reader, core.max_request_bytes()).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
             Err(error) => {

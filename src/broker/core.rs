@@ -4,13 +4,16 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
 use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
 
-use super::{BrokerSettings, faults::Faults, groups::Groups, partition::Store, topics::Topics};
+use super::{
+    BrokerSettings, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace, partition::Store,
+    seen::Counts, topics::Topics,
+};
 
 /// The id of the one node there is.
 pub const NODE: BrokerId = BrokerId(1);
@@ -29,9 +32,14 @@ pub struct Core {
     pub groups: Groups,
     /// What is to go wrong.
     pub faults: Faults,
+    /// How fast what is produced is taken.
+    pub disk: Pace,
+    /// What was asked so far.
+    pub seen: Counts,
     /// Where clients are sent, unless to where they came.
     advertised: RwLock<Option<(String, u16)>>,
     next_producer_id: AtomicI64,
+    max_request_bytes: AtomicUsize,
 }
 
 impl Core {
@@ -43,14 +51,27 @@ impl Core {
             store,
             groups: Groups::default(),
             faults: Faults::default(),
+            disk: Pace::default(),
+            seen: Counts::default(),
             advertised: RwLock::default(),
             next_producer_id: AtomicI64::new(1),
+            max_request_bytes: AtomicUsize::new(MAX_FRAME),
         }
     }
 
     /// A producer id that nobody has.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The largest request that is read, in bytes.
+    pub fn max_request_bytes(&self) -> usize {
+        self.max_request_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Reads requests of at most this many bytes from now on.
+    pub fn limit_requests(&self, bytes: usize) {
+        self.max_request_bytes.store(bytes.min(MAX_FRAME), Ordering::Relaxed);
     }
 
     /// Sends clients to this host and port from now on.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        ApiKey, HeartbeatResponse, LeaveGroupResponse, ProduceRequest, RequestHeader, ResponseHeader,
-        SyncGroupResponse,
+        ApiKey, HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, ProduceRequest, RequestHeader,
+        ResponseHeader, SyncGroupResponse,
     },
     protocol::{Decodable, Encodable, HeaderVersion},
 };
@@ -21,6 +21,7 @@ use super::{
     list_offsets,
     produce::produce,
 };
+use crate::decode::decode;
 
 /// An api and the versions of it that the broker speaks.
 #[derive(Clone, Copy, Debug)]
@@ -141,12 +142,15 @@ pub async fn answer(core: &Core, peer: Peer, frame: Bytes) -> Result<Option<Fram
     }
     let mut forced = 0;
     let mut lost = false;
-    match core.faults.meet(request.api) {
-        None => {}
-        Some(FaultAction::Error(code)) => forced = code,
-        Some(FaultAction::Close) => return Err(RequestError::Fault),
-        Some(FaultAction::LoseResponse) => lost = true,
-        Some(FaultAction::Delay(delay)) => tokio::time::sleep(delay).await,
+    core.seen.request(request.api);
+    if let Some((fault, action)) = core.faults.meet(request.api) {
+        match action {
+            FaultAction::Error(code) => forced = code,
+            FaultAction::Close => return Err(RequestError::Fault),
+            FaultAction::LoseResponse => lost = true,
+            FaultAction::Delay(delay) => tokio::time::sleep(delay).await,
+            FaultAction::Freeze => core.faults.lifted(fault).await,
+        }
     }
     let answer = dispatch(core, peer, request, forced).await?;
     if lost { Err(RequestError::Fault) } else { Ok(answer) }
@@ -200,17 +204,20 @@ async fn dispatch(
         ApiKey::Heartbeat => q.encode(&core.groups.heartbeat(&q.decode()?)),
         ApiKey::LeaveGroup if forced != 0 => q.encode(&LeaveGroupResponse::default().with_error_code(forced)),
         ApiKey::LeaveGroup => q.encode(&core.groups.leave(&q.decode()?, version)),
-        ApiKey::OffsetCommit => q.encode(&core.groups.commit(&q.decode()?, &core.topics, forced)),
+        ApiKey::OffsetCommit => {
+            q.encode(&core.groups.commit(&q.decode()?, &core.topics, &core.faults, forced))
+        }
         ApiKey::OffsetFetch => q.encode(&core.groups.committed(&q.decode()?, version, forced)),
         ApiKey::OffsetDelete => q.encode(&core.groups.delete_offsets(&q.decode()?)),
+        ApiKey::ListGroups if forced != 0 => q.encode(&ListGroupsResponse::default().with_error_code(forced)),
         ApiKey::ListGroups => q.encode(&core.groups.list(&q.decode()?)),
-        ApiKey::DescribeGroups => q.encode(&core.groups.describe(&q.decode()?, version)),
+        ApiKey::DescribeGroups => q.encode(&core.groups.describe(&q.decode()?, version, forced)),
         ApiKey::DeleteGroups => q.encode(&core.groups.delete(&q.decode()?)),
         ApiKey::CreateTopics => q.encode(&admin::create_topics(core, &q.decode()?, forced)),
-        ApiKey::DeleteTopics => q.encode(&admin::delete_topics(core, &q.decode()?)),
-        ApiKey::CreatePartitions => q.encode(&admin::create_partitions(core, &q.decode()?)),
-        ApiKey::DeleteRecords => q.encode(&admin::delete_records(core, &q.decode()?)),
-        ApiKey::DescribeConfigs => q.encode(&admin::describe_configs(core, &q.decode()?)),
+        ApiKey::DeleteTopics => q.encode(&admin::delete_topics(core, &q.decode()?, forced)),
+        ApiKey::CreatePartitions => q.encode(&admin::create_partitions(core, &q.decode()?, forced)),
+        ApiKey::DeleteRecords => q.encode(&admin::delete_records(core, &q.decode()?, forced)),
+        ApiKey::DescribeConfigs => q.encode(&admin::describe_configs(core, &q.decode()?, forced)),
         api => Err(RequestError::Version { api, version }),
     }
 }
@@ -231,7 +238,7 @@ impl Request {
                 Request { api, version, correlation_id, client_id: String::new(), body: Bytes::new() };
             return Ok((request, false));
         }
-        let header = RequestHeader::decode(&mut frame, api.request_header_version(version));
+        let header = decode::<RequestHeader>(&mut frame, api.request_header_version(version));
         let header =
             header.map_err(|error| RequestError::Malformed { api, version, message: error.to_string() })?;
         let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
@@ -241,7 +248,7 @@ impl Request {
 
     /// The body. What follows it is ignored.
     fn decode<T: Decodable>(&self) -> Result<T, RequestError> {
-        T::decode(&mut self.body.clone(), self.version).map_err(|error| RequestError::Malformed {
+        decode(&mut self.body.clone(), self.version).map_err(|error| RequestError::Malformed {
             api: self.api,
             version: self.version,
             message: error.to_string(),

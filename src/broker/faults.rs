@@ -1,22 +1,32 @@
 //! Faults for tests: what the broker is told to do wrong, and when.
+//!
+//! A [`Fault`] meets requests of an api, of a topic or of a partition. It goes when it has met as
+//! many as it was told to, or when it is lifted. What is not a matter of requests, a partition
+//! without a leader for one, is told to the [`Broker`](super::Broker) itself.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use kafka_protocol::messages::ApiKey;
+use tokio::sync::watch;
 
 /// A fault to inject: which requests it meets, and what happens to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The requests it meets; `None` meets all.
     pub api: Option<ApiKey>,
-    /// Only requests for this topic; understood for `Produce` and `Fetch` with an error code.
+    /// Only the part of a request that is about this topic.
     pub topic: Option<String>,
-    /// The requests it lets pass before the first that it meets.
+    /// Only the part of a request that is about this partition of the topic.
+    pub partition: Option<i32>,
+    /// The requests, or parts, that it lets pass before the first that it meets.
     pub after: u64,
-    /// The number of requests it meets; `u64::MAX` meets every one from then on.
+    /// The number of requests, or parts, that it meets; `u64::MAX` meets every one from then on.
     pub count: u64,
     /// What happens.
     pub action: FaultAction,
@@ -25,25 +35,40 @@ pub struct Fault {
 /// What happens to a request that meets a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultAction {
-    /// It has no effect and is answered with this error code of the protocol.
+    /// It has no effect and is answered with this error code of the protocol, by apis whose
+    /// answer has one.
     Error(i16),
-    /// It has no effect and its connection is closed.
+    /// It has no effect and its connection is closed without an answer.
     Close,
     /// It takes effect and its connection is closed in place of an answer.
     LoseResponse,
-    /// Its answer comes this much later.
+    /// It takes effect, and is answered, this much later. As with Kafka, requests of one
+    /// connection are handled one after the other: those behind it wait as well.
     Delay(Duration),
+    /// It is taken and nothing follows, until the fault is lifted; then it takes effect and is
+    /// answered. Those behind it on the same connection wait as well.
+    Freeze,
 }
+
+/// A fault that was injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultId(u64);
 
 impl Fault {
     /// `action` at the next request of `api`, once.
     pub fn once(api: ApiKey, action: FaultAction) -> Fault {
-        Fault { api: Some(api), topic: None, after: 0, count: 1, action }
+        Fault { api: Some(api), topic: None, partition: None, after: 0, count: 1, action }
     }
 
     /// `action` at every request of `api`.
     pub fn always(api: ApiKey, action: FaultAction) -> Fault {
         Fault { count: u64::MAX, ..Fault::once(api, action) }
+    }
+
+    /// `action` at every request. With [`FaultAction::Freeze`] the broker is like a process that
+    /// was stopped: connections are accepted and nothing is answered.
+    pub fn everywhere(action: FaultAction) -> Fault {
+        Fault { api: None, ..Fault::always(ApiKey::Produce, action) }
     }
 
     /// The same after `requests` that pass.
@@ -58,86 +83,149 @@ impl Fault {
         Fault { count, ..self }
     }
 
-    /// The same for one topic only.
+    /// The same for one topic only, for an error code of Produce, Fetch, ListOffsets,
+    /// OffsetForLeaderEpoch, OffsetCommit, Metadata, CreateTopics, CreatePartitions.
     #[must_use]
     pub fn on(self, topic: &str) -> Fault {
         Fault { topic: Some(topic.to_owned()), ..self }
     }
+
+    /// The same for one partition only, for an error code of Produce, Fetch, ListOffsets,
+    /// OffsetForLeaderEpoch, OffsetCommit.
+    #[must_use]
+    pub fn on_partition(self, topic: &str, partition: i32) -> Fault {
+        Fault { partition: Some(partition), ..self.on(topic) }
+    }
+}
+
+/// A fault that is still to happen, or whose requests wait for its end.
+#[derive(Debug)]
+struct Pending {
+    id: FaultId,
+    fault: Fault,
 }
 
 /// The faults that are still to happen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Faults {
-    pending: Mutex<Vec<Fault>>,
-    /// The rate of produced bytes a second, and the time at which what was taken is through.
-    rate: Mutex<Option<(u64, Instant)>>,
+    pending: Mutex<Vec<Pending>>,
+    /// Whether there are any, so that all is as fast as ever without.
+    any: AtomicBool,
+    /// The number of those injected, and with it the news that some were lifted.
+    injected: watch::Sender<u64>,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults { pending: Mutex::default(), any: AtomicBool::new(false), injected: watch::channel(0).0 }
+    }
 }
 
 impl Faults {
     /// Adds a fault to those still to happen.
-    pub fn inject(&self, fault: Fault) {
-        self.pending().push(fault);
+    ///
+    /// # Panics
+    /// For a part of a request with anything but an error code: it cannot be told to the rest.
+    pub fn inject(&self, fault: Fault) -> FaultId {
+        let whole = fault.topic.is_none();
+        assert!(whole || matches!(fault.action, FaultAction::Error(_)), "{fault:?} is not for a part");
+        let mut pending = self.pending();
+        self.injected.send_modify(|count| *count += 1);
+        let id = FaultId(*self.injected.borrow());
+        pending.push(Pending { id, fault });
+        self.any.store(true, Ordering::Release);
+        id
     }
 
-    /// Forgets all faults and the rate.
+    /// Takes a fault back; what it has frozen goes on.
+    pub fn lift(&self, id: FaultId) {
+        self.keep(|pending| pending.id != id);
+    }
+
+    /// Takes all faults back.
     pub fn clear(&self) {
-        self.pending().clear();
-        self.limit_rate(None);
+        self.keep(|_| false);
+    }
+
+    fn keep(&self, kept: impl FnMut(&Pending) -> bool) {
+        let mut pending = self.pending();
+        pending.retain(kept);
+        self.any.store(!pending.is_empty(), Ordering::Release);
+        drop(pending);
+        self.injected.send_modify(|_| ());
+    }
+
+    /// Waits until a fault that has frozen a request is lifted.
+    pub async fn lifted(&self, id: FaultId) {
+        let is_lifted = |_: &u64| self.pending().iter().all(|pending| pending.id != id);
+        // The sender lives as long as `self`.
+        let _ = self.injected.subscribe().wait_for(is_lifted).await;
     }
 
     /// What happens to this request of `api`, if anything.
-    pub fn meet(&self, api: ApiKey) -> Option<FaultAction> {
-        self.take(api, None)
+    pub fn meet(&self, api: ApiKey) -> Option<(FaultId, FaultAction)> {
+        self.take(api, None, None)
     }
 
-    /// The error code for the part of a request of `api` that is about `topic`, if any.
-    pub fn meet_topic(&self, api: ApiKey, topic: &str) -> Option<i16> {
-        match self.take(api, Some(topic))? {
-            FaultAction::Error(code) => Some(code),
-            FaultAction::Close | FaultAction::LoseResponse | FaultAction::Delay(_) => None,
+    /// The error code for the part of a request of `api` that is about `topic`; `code` if no
+    /// fault meets it.
+    pub fn meet_topic(&self, api: ApiKey, topic: &str, code: i16) -> i16 {
+        error_code(self.take(api, Some(topic), None)).unwrap_or(code)
+    }
+
+    /// The error code for the part of a request of `api` that is about a partition; `code` if no
+    /// fault meets it.
+    pub fn meet_partition(&self, api: ApiKey, topic: &str, partition: i32, code: i16) -> i16 {
+        error_code(self.take(api, Some(topic), Some(partition))).unwrap_or(code)
+    }
+
+    fn take(
+        &self,
+        api: ApiKey,
+        topic: Option<&str>,
+        partition: Option<i32>,
+    ) -> Option<(FaultId, FaultAction)> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
         }
-    }
-
-    fn take(&self, api: ApiKey, topic: Option<&str>) -> Option<FaultAction> {
         let mut pending = self.pending();
         let mut met = None;
-        for fault in pending.iter_mut() {
-            if fault.api.is_some_and(|of| of != api) || fault.topic.as_deref() != topic {
+        for Pending { id, fault } in pending.iter_mut() {
+            let elsewhere = fault.topic.as_deref() != topic || fault.partition != partition;
+            if fault.count == 0 || elsewhere || fault.api.is_some_and(|of| of != api) {
                 continue;
             }
             if fault.after > 0 {
                 fault.after -= 1;
             } else if met.is_none() {
-                met = Some(fault.action);
-                fault.count = if fault.count == u64::MAX { u64::MAX } else { fault.count.saturating_sub(1) };
+                met = Some((*id, fault.action));
+                fault.count = if fault.count == u64::MAX { u64::MAX } else { fault.count - 1 };
             }
         }
-        pending.retain(|fault| fault.count > 0);
+        // One that has frozen its last request stays, so that it can be lifted.
+        pending.retain(|Pending { fault, .. }| fault.count > 0 || fault.action == FaultAction::Freeze);
+        self.any.store(!pending.is_empty(), Ordering::Release);
         met
     }
 
-    /// Takes produced bytes at no more than `bytes_per_s`, by answering late; `None` lifts the limit.
-    pub fn limit_rate(&self, bytes_per_s: Option<u64>) {
-        let rate = bytes_per_s.map(|bytes_per_s| (bytes_per_s.max(1), Instant::now()));
-        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = rate;
-    }
-
-    /// How long the answer to a request with `bytes` of records has to wait.
-    pub fn delay(&self, bytes: usize) -> Duration {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((bytes_per_s, through)) = rate.as_mut() else { return Duration::ZERO };
-        let now = Instant::now();
-        *through = now.max(*through) + Duration::from_secs_f64(bytes as f64 / *bytes_per_s as f64);
-        through.duration_since(now)
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Vec<Fault>> {
+    fn pending(&self) -> MutexGuard<'_, Vec<Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn error_code(met: Option<(FaultId, FaultAction)>) -> Option<i16> {
+    match met?.1 {
+        FaultAction::Error(code) => Some(code),
+        FaultAction::Close | FaultAction::LoseResponse | FaultAction::Delay(_) | FaultAction::Freeze => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
     use super::*;
 
     #[test]
@@ -146,30 +234,42 @@ mod tests {
         faults.inject(Fault::once(ApiKey::Produce, FaultAction::Close).after(1).times(2));
         let met: Vec<_> = (0..5).map(|_| faults.meet(ApiKey::Produce).is_some()).collect();
         assert_eq!(met, [false, true, true, false, false]);
-        faults.inject(Fault::always(ApiKey::Fetch, FaultAction::Error(3)));
+        let id = faults.inject(Fault::always(ApiKey::Fetch, FaultAction::Error(3)));
         assert_eq!(faults.meet(ApiKey::Produce), None);
-        assert_eq!(faults.meet(ApiKey::Fetch), Some(FaultAction::Error(3)));
-        assert_eq!(faults.meet(ApiKey::Fetch), Some(FaultAction::Error(3)));
+        assert_eq!(faults.meet(ApiKey::Fetch), Some((id, FaultAction::Error(3))));
+        assert_eq!(faults.meet(ApiKey::Fetch), Some((id, FaultAction::Error(3))));
         faults.clear();
         assert_eq!(faults.meet(ApiKey::Fetch), None);
     }
 
     #[test]
-    fn a_fault_of_a_topic_meets_that_topic_alone() {
+    fn a_fault_of_a_part_meets_that_part_alone() {
         let faults = Faults::default();
         faults.inject(Fault::once(ApiKey::Produce, FaultAction::Error(10)).on("a"));
+        let always = Fault::always(ApiKey::Produce, FaultAction::Error(19)).on_partition("a", 1);
+        let id = faults.inject(always);
         assert_eq!(faults.meet(ApiKey::Produce), None);
-        assert_eq!(faults.meet_topic(ApiKey::Produce, "b"), None);
-        assert_eq!(faults.meet_topic(ApiKey::Produce, "a"), Some(10));
-        assert_eq!(faults.meet_topic(ApiKey::Produce, "a"), None);
+        assert_eq!(faults.meet_topic(ApiKey::Produce, "b", 0), 0);
+        assert_eq!(faults.meet_topic(ApiKey::Produce, "a", 0), 10);
+        assert_eq!(faults.meet_topic(ApiKey::Produce, "a", 7), 7);
+        for (partition, code) in [(0, 7), (1, 19), (2, 7), (1, 19)] {
+            assert_eq!(faults.meet_partition(ApiKey::Produce, "a", partition, 7), code);
+        }
+        faults.lift(id);
+        assert_eq!(faults.meet_partition(ApiKey::Produce, "a", 1, 0), 0);
     }
 
-    #[test]
-    fn the_rate_delays_in_proportion() {
+    #[tokio::test]
+    async fn what_was_frozen_goes_on_when_its_fault_is_lifted_and_no_sooner() {
         let faults = Faults::default();
-        assert_eq!(faults.delay(1 << 30), Duration::ZERO);
-        faults.limit_rate(Some(1000));
-        assert!(faults.delay(10_000) > Duration::from_secs(9));
-        assert!(faults.delay(10_000) > Duration::from_secs(19));
+        let id = faults.inject(Fault::once(ApiKey::Fetch, FaultAction::Freeze));
+        assert_eq!(faults.meet(ApiKey::Fetch), Some((id, FaultAction::Freeze)));
+        assert_eq!(faults.meet(ApiKey::Fetch), None);
+        let mut lifted = pin!(faults.lifted(id));
+        assert!(poll!(&mut lifted).is_pending());
+        faults.inject(Fault::once(ApiKey::Fetch, FaultAction::Close));
+        assert!(poll!(&mut lifted).is_pending());
+        faults.lift(id);
+        assert!(poll!(&mut lifted).is_ready());
     }
 }

@@ -5,19 +5,12 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     error::ResponseError,
-    messages::{
-        ApiKey, FetchRequest,
-        fetch_request::{FetchPartition, FetchTopic},
-    },
+    messages::{ApiKey, FetchRequest, fetch_request::FetchPartition},
 };
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{
-    core::Core,
-    frame::FrameBuilder,
-    log::{LEADER_EPOCH, StoredBatch},
-};
+use super::{core::Core, frame::FrameBuilder, log::StoredBatch, topics::Topic};
 
 /// The longest wait and the largest answer, whatever is asked for.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -54,28 +47,34 @@ pub async fn fetch(core: &Core, request: &FetchRequest, forced: i16) -> Fetched 
         let error = ResponseError::FetchSessionIdNotFound.code();
         return Fetched { error, topics: Vec::new() };
     }
-    let faults: Vec<i16> = request
-        .topics
-        .iter()
-        .map(|topic| {
-            let found = core.topics.named(&topic.topic, topic.topic_id);
-            let name = found.as_ref().map_or(&*topic.topic.0, |found| &found.name);
-            core.faults.meet_topic(ApiKey::Fetch, name).unwrap_or(forced)
-        })
-        .collect();
+    let named = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    core.seen.partitions(ApiKey::Fetch, named);
+    let faults = meet(core, request, forced);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(MAX_WAIT);
     let deadline = Instant::now() + wait;
     let enough = usize::try_from(request.min_bytes).unwrap_or(0);
-    let mut appends = core.store.appends();
+    let mut changes = core.store.changes();
     loop {
-        appends.borrow_and_update();
+        changes.borrow_and_update();
         let round = read(core, request, &faults);
         if round.size >= enough || round.failed || Instant::now() >= deadline {
             return Fetched { error: 0, topics: round.topics };
         }
         // Either way the next round decides.
-        let _ = timeout_at(deadline, appends.changed()).await;
+        let _ = timeout_at(deadline, changes.changed()).await;
     }
+}
+
+/// What the faults do to each part, once, however often the logs are looked at.
+fn meet(core: &Core, request: &FetchRequest, forced: i16) -> Vec<i16> {
+    let parts = request.topics.iter().flat_map(|asked| {
+        let found = core.topics.named(&asked.topic, asked.topic_id);
+        let name = found.map_or_else(|_| asked.topic.to_string(), |topic| topic.name.to_string());
+        let code = core.faults.meet_topic(ApiKey::Fetch, &name, forced);
+        let meet = move |number| core.faults.meet_partition(ApiKey::Fetch, &name, number, code);
+        asked.partitions.iter().map(move |part| meet(part.partition))
+    });
+    parts.collect()
 }
 
 /// One look at all partitions of a request.
@@ -86,62 +85,49 @@ struct Round {
     failed: bool,
 }
 
+/// Each partition is met by its fault of `faults`, an error code or 0.
 fn read(core: &Core, request: &FetchRequest, faults: &[i16]) -> Round {
+    let read_committed = request.isolation_level == 1;
+    let mut faults = faults.iter().copied();
     let limit = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_BYTES);
     let mut round = Round { topics: Vec::with_capacity(request.topics.len()), size: 0, limit, failed: false };
-    for (asked, fault) in request.topics.iter().zip(faults) {
-        let topic = read_topic(core, asked, *fault, &mut round);
-        round.topics.push(topic);
+    for asked in &request.topics {
+        let topic = core.topics.named(&asked.topic, asked.topic_id).map_err(|error| error.code());
+        let partitions = asked.partitions.iter().map(|part| {
+            let fetched = match faults.next() {
+                None | Some(0) => topic.as_ref().map_err(|code| *code).and_then(|topic| {
+                    read_partition(topic, part, read_committed, &round).map_err(|error| error.code())
+                }),
+                Some(fault) => Err(fault),
+            };
+            let fetched = fetched.unwrap_or_else(|error| FetchedPartition::failed(part.partition, error));
+            round.failed |= fetched.error != 0;
+            round.size += fetched.batches.iter().map(StoredBatch::size).sum::<usize>();
+            fetched
+        });
+        let partitions = partitions.collect();
+        round.topics.push(FetchedTopic { name: asked.topic.to_string(), id: asked.topic_id, partitions });
     }
     round
 }
 
-fn read_topic(core: &Core, asked: &FetchTopic, fault: i16, round: &mut Round) -> FetchedTopic {
-    let found = core.topics.named(&asked.topic, asked.topic_id).map_err(|error| error.code());
-    let found = if fault == 0 { found } else { Err(fault) };
-    let partitions = asked.partitions.iter().map(|part| {
-        let partition = found.as_ref().map_err(|code| *code).and_then(|topic| {
-            topic.partition(part.partition).ok_or(ResponseError::UnknownTopicOrPartition.code())
-        });
-        let mut fetched = FetchedPartition {
-            number: part.partition,
-            error: 0,
-            start: -1,
-            end: -1,
-            last_stable: -1,
-            batches: Vec::new(),
-        };
-        match partition {
-            Err(code) => fetched.error = code,
-            Ok(partition) => {
-                let log = partition.log();
-                (fetched.start, fetched.end, fetched.last_stable) =
-                    (log.start(), log.end(), log.last_stable());
-                let max = usize::try_from(part.partition_max_bytes).unwrap_or(0);
-                let max = max.min(round.limit.saturating_sub(round.size));
-                let batches =
-                    check_epoch(part).and_then(|()| log.read(part.fetch_offset, max, round.size == 0));
-                match batches {
-                    Ok(batches) => fetched.batches = batches,
-                    Err(error) => fetched.error = error.code(),
-                }
-            }
-        }
-        round.failed |= fetched.error != 0;
-        round.size += fetched.batches.iter().map(StoredBatch::size).sum::<usize>();
-        fetched
-    });
-    let partitions = partitions.collect();
-    FetchedTopic { name: asked.topic.to_string(), id: asked.topic_id, partitions }
-}
-
-/// Refuses who knows another leader (KIP-320).
-fn check_epoch(part: &FetchPartition) -> Result<(), ResponseError> {
-    match part.current_leader_epoch {
-        -1 | LEADER_EPOCH => Ok(()),
-        epoch if epoch > LEADER_EPOCH => Err(ResponseError::UnknownLeaderEpoch),
-        _ => Err(ResponseError::FencedLeaderEpoch),
-    }
+/// Reads one log, no more than what the round has left; of what is not stable yet nothing is
+/// given to those who read committed.
+fn read_partition(
+    topic: &Topic,
+    part: &FetchPartition,
+    read_committed: bool,
+    round: &Round,
+) -> Result<FetchedPartition, ResponseError> {
+    let partition = topic.partition(part.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let log = partition.log();
+    log.check_leader(part.current_leader_epoch)?;
+    let (start, end, last_stable) = (log.start(), log.end(), log.last_stable());
+    let before = if read_committed { last_stable } else { end };
+    let max = usize::try_from(part.partition_max_bytes).unwrap_or(0);
+    let max = max.min(round.limit.saturating_sub(round.size));
+    let batches = log.read(part.fetch_offset, before, max, round.size == 0)?;
+    Ok(FetchedPartition { number: part.partition, error: 0, start, end, last_stable, batches })
 }
 
 impl Fetched {
@@ -177,6 +163,10 @@ impl Fetched {
 }
 
 impl FetchedPartition {
+    fn failed(number: i32, error: i16) -> FetchedPartition {
+        FetchedPartition { number, error, start: -1, end: -1, last_stable: -1, batches: Vec::new() }
+    }
+
     fn encode(self, builder: &mut FrameBuilder, version: i16) {
         let compact = version >= 12;
         let out = &mut builder.tail;

@@ -8,24 +8,25 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The largest request in bytes, as Kafka's `socket.request.max.bytes`.
+/// The largest request in bytes unless set, as Kafka's `socket.request.max.bytes`.
 pub const MAX_FRAME: usize = 100 << 20;
 
 /// What is at most this long is copied rather than written as a piece of its own.
 const COPY_MAX: usize = 1024;
 
-/// Reads one frame; `None` when the peer has closed the connection between two of them.
+/// Reads one frame of at most `max` bytes; `None` when the peer has closed the connection between
+/// two of them.
 ///
 /// # Errors
 /// When the connection fails, or `InvalidData` for a length that cannot be.
-pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Bytes>> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin), max: usize) -> io::Result<Option<Bytes>> {
     let mut length = [0; 4];
     if stream.read(&mut length[..1]).await? == 0 {
         return Ok(None);
     }
     stream.read_exact(&mut length[1..]).await?;
     let length = i32::from_be_bytes(length);
-    let Some(size) = usize::try_from(length).ok().filter(|size| (8..=MAX_FRAME).contains(size)) else {
+    let Some(size) = usize::try_from(length).ok().filter(|size| (8..=max).contains(size)) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a request of {length} bytes")));
     };
     let mut frame = BytesMut::with_capacity(size);
@@ -141,18 +142,18 @@ mod tests {
             written.extend_from_slice(&frame.chunk()[..step]);
             frame.advance(step);
         }
-        let read = read(&mut &written[..]).await.unwrap().unwrap();
+        let read = read(&mut &written[..], MAX_FRAME).await.unwrap().unwrap();
         assert_eq!(read, [b"before..".as_slice(), &large, b"after"].concat());
     }
 
     #[tokio::test]
     async fn impossible_lengths_are_refused() {
         for length in [-1, 0, 7, MAX_FRAME as i32 + 1, i32::MAX] {
-            let error = read(&mut &length.to_be_bytes()[..]).await.unwrap_err();
+            let error = read(&mut &length.to_be_bytes()[..], MAX_FRAME).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{length}");
         }
-        assert!(read(&mut &b""[..]).await.unwrap().is_none());
-        let cut_off = read(&mut &b"\x00\x00\x00\x10abc"[..]).await.unwrap_err();
+        assert!(read(&mut &b""[..], MAX_FRAME).await.unwrap().is_none());
+        let cut_off = read(&mut &b"\x00\x00\x00\x10abc"[..], MAX_FRAME).await.unwrap_err();
         assert_eq!(cut_off.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

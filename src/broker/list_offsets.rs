@@ -3,17 +3,14 @@
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+        ApiKey, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+        OffsetForLeaderEpochResponse,
         list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
         offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult},
     },
 };
 
-use super::{
-    core::Core,
-    log::{LEADER_EPOCH, Log},
-    topics::Topics,
-};
+use super::{core::Core, log::Log};
 
 /// Special timestamps of a request.
 const LATEST: i64 = -1;
@@ -29,19 +26,24 @@ pub fn list_offsets(
     version: i16,
     forced: i16,
 ) -> ListOffsetsResponse {
+    let read_committed = request.isolation_level == 1;
     let topics = request.topics.iter().map(|topic| {
+        let code = core.faults.meet_topic(ApiKey::ListOffsets, &topic.name, forced);
         let partitions = topic.partitions.iter().map(|part| {
-            let response = ListOffsetsPartitionResponse::default().with_partition_index(part.partition_index);
-            let read_committed = request.isolation_level == 1;
-            let found = with_log(&core.topics, &topic.name, part.partition_index, forced, |log| {
-                locate(log, part.timestamp, read_committed)
+            let number = part.partition_index;
+            let response = ListOffsetsPartitionResponse::default().with_partition_index(number);
+            let code = core.faults.meet_partition(ApiKey::ListOffsets, &topic.name, number, code);
+            let found = with_log(core, &topic.name, number, code, |log| {
+                log.check_leader(part.current_leader_epoch)?;
+                let (offset, timestamp) = locate(log, part.timestamp, read_committed)?;
+                Ok((offset, timestamp, epoch(log, part.timestamp, offset)))
             });
-            match found.and_then(|found| found.map_err(|error| error.code())) {
+            match found {
                 Err(code) => response.with_error_code(code).with_offset(-1).with_timestamp(-1),
-                Ok((offset, timestamp)) => response
+                Ok((offset, timestamp, epoch)) => response
                     .with_offset(offset)
                     .with_timestamp(timestamp)
-                    .with_leader_epoch(if version >= 4 { LEADER_EPOCH } else { -1 }),
+                    .with_leader_epoch(if version >= 4 { epoch } else { -1 }),
             }
         });
         ListOffsetsTopicResponse::default()
@@ -51,36 +53,53 @@ pub fn list_offsets(
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
+/// The leader epoch of what was found: the leader's for the end, else the record's.
+fn epoch(log: &Log, timestamp: i64, offset: i64) -> i32 {
+    match timestamp {
+        LATEST => log.leader_epoch(),
+        _ if offset < 0 => -1,
+        _ => log.epoch_at(offset),
+    }
+}
+
 /// The offset and timestamp of a place, -1 and -1 when nothing is there.
 fn locate(log: &Log, timestamp: i64, read_committed: bool) -> Result<(i64, i64), ResponseError> {
+    let before = if read_committed { log.last_stable() } else { log.end() };
+    let readable =
+        |found: Option<(i64, i64)>| found.filter(|(offset, _)| *offset < before).unwrap_or(NOTHING);
     match timestamp {
-        LATEST if read_committed => Ok((log.last_stable(), -1)),
-        LATEST => Ok((log.end(), -1)),
+        LATEST => Ok((before, -1)),
         EARLIEST | EARLIEST_LOCAL => Ok((log.start(), -1)),
-        MAX_TIMESTAMP => Ok(log.at_max_timestamp().unwrap_or((-1, -1))),
-        LATEST_TIERED => Ok((-1, -1)),
-        timestamp if timestamp >= 0 => Ok(log.at_timestamp(timestamp).unwrap_or((-1, -1))),
+        MAX_TIMESTAMP => Ok(readable(log.at_max_timestamp())),
+        LATEST_TIERED => Ok(NOTHING),
+        timestamp if timestamp >= 0 => Ok(readable(log.at_timestamp(timestamp))),
         _ => Err(ResponseError::UnsupportedVersion),
     }
 }
 
-/// Answers where an epoch ended (KIP-320); there is only ever one.
+const NOTHING: (i64, i64) = (-1, -1);
+
+/// Answers where an epoch ended (KIP-320).
 pub fn epoch_ends(
     core: &Core,
     request: &OffsetForLeaderEpochRequest,
     forced: i16,
 ) -> OffsetForLeaderEpochResponse {
     let topics = request.topics.iter().map(|topic| {
+        let code = core.faults.meet_topic(ApiKey::OffsetForLeaderEpoch, &topic.topic, forced);
         let partitions = topic.partitions.iter().map(|part| {
-            let response = EpochEndOffset::default().with_partition(part.partition);
-            let end = with_log(&core.topics, &topic.topic, part.partition, forced, |log| log.end());
-            match end {
-                Err(code) => response.with_error_code(code).with_leader_epoch(-1).with_end_offset(-1),
-                Ok(end) if part.leader_epoch == LEADER_EPOCH => {
-                    response.with_leader_epoch(LEADER_EPOCH).with_end_offset(end)
-                }
-                Ok(_) => response.with_leader_epoch(-1).with_end_offset(-1),
-            }
+            let number = part.partition;
+            let response = EpochEndOffset::default().with_partition(number);
+            let code = core.faults.meet_partition(ApiKey::OffsetForLeaderEpoch, &topic.topic, number, code);
+            let found = with_log(core, &topic.topic, number, code, |log| {
+                log.check_leader(part.current_leader_epoch)?;
+                Ok(log.end_of_epoch(part.leader_epoch))
+            });
+            let (error, (epoch, end)) = match found {
+                Ok(found) => (0, found.unwrap_or((-1, -1))),
+                Err(code) => (code, (-1, -1)),
+            };
+            response.with_error_code(error).with_leader_epoch(epoch).with_end_offset(end)
         });
         OffsetForLeaderTopicResult::default()
             .with_topic(topic.topic.clone())
@@ -90,16 +109,17 @@ pub fn epoch_ends(
 }
 
 fn with_log<T>(
-    topics: &Topics,
+    core: &Core,
     topic: &str,
     partition: i32,
     forced: i16,
-    then: impl FnOnce(&Log) -> T,
+    then: impl FnOnce(&Log) -> Result<T, ResponseError>,
 ) -> Result<T, i16> {
     if forced != 0 {
         return Err(forced);
     }
-    let topic = topics.get(topic);
+    let topic = core.topics.get(topic);
     let partition = topic.as_ref().and_then(|topic| topic.partition(partition));
-    partition.map(|partition| then(&partition.log())).ok_or(ResponseError::UnknownTopicOrPartition.code())
+    let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition.code())?;
+    then(&partition.log()).map_err(|error| error.code())
 }

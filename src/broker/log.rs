@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes};
 use kafka_protocol::error::ResponseError;
 
-use super::producers::{Admission, Producers};
-use crate::records::{BatchHeader, HEADER_LEN, RecordsError, walk};
-
-/// The epoch of the only leader there ever is.
-pub const LEADER_EPOCH: i32 = 0;
+use super::{
+    epochs::Epochs,
+    producers::{Admission, Producers},
+    rules::Admitted,
+};
+use crate::records::{BatchHeader, HEADER_LEN, walk};
 
 /// The size of what the broker writes at the front of a batch: base offset, length, leader epoch.
 /// None of it is under the checksum (KIP-98).
@@ -25,9 +26,10 @@ pub struct StoredBatch {
     pub base_offset: i64,
     /// The offset of its last record.
     pub last_offset: i64,
+    leader_epoch: i32,
     base_timestamp: i64,
     max_timestamp: i64,
-    /// As it was sent: what the broker decides is put in front when it is read.
+    /// As it was taken: what the broker decides is put in front when it is read.
     sent: Bytes,
 }
 
@@ -38,7 +40,7 @@ impl StoredBatch {
         let mut out = &mut patch[..];
         out.put_i64(self.base_offset);
         out.put_slice(&self.sent[8..12]);
-        out.put_i32(LEADER_EPOCH);
+        out.put_i32(self.leader_epoch);
         patch
     }
 
@@ -79,6 +81,10 @@ pub struct Log {
     end: i64,
     batches: VecDeque<StoredBatch>,
     producers: Producers,
+    epochs: Epochs,
+    leaderless: bool,
+    /// Where a transaction is open for ever, in a test.
+    held: Option<i64>,
 }
 
 /// What an append did.
@@ -88,6 +94,8 @@ pub struct Appended {
     pub base_offset: i64,
     /// The memory that it took in bytes; 0 for a duplicate.
     pub cost: usize,
+    /// The time that the broker gave it, in milliseconds since the epoch; -1 for none.
+    pub append_time: i64,
 }
 
 impl Log {
@@ -103,17 +111,69 @@ impl Log {
 
     /// The offset below which every transaction is decided.
     pub fn last_stable(&self) -> i64 {
-        self.end
+        self.held.map_or(self.end, |held| held.clamp(self.start, self.end))
     }
 
-    /// Appends the one batch that `bytes` hold, unless its producer's sequence says otherwise.
+    /// Lets a transaction be open from `offset` on, or none.
+    pub fn hold_stable_offset(&mut self, offset: Option<i64>) {
+        self.held = offset;
+    }
+
+    /// Whether the partition has no leader.
+    pub fn is_leaderless(&self) -> bool {
+        self.leaderless
+    }
+
+    /// Takes the leader away, or elects one; either makes a new epoch, as in Kafka.
+    pub fn set_leaderless(&mut self, leaderless: bool) {
+        match (self.leaderless, leaderless) {
+            (false, true) => self.epochs.depose(),
+            (true, false) => self.epochs.elect(self.end),
+            (false, false) | (true, true) => {}
+        }
+        self.leaderless = leaderless;
+    }
+
+    /// The epoch of the leader.
+    pub fn leader_epoch(&self) -> i32 {
+        self.epochs.current()
+    }
+
+    /// The epoch that the record at `offset` was appended in.
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        self.epochs.at(offset)
+    }
+
+    /// The greatest epoch that is not above `epoch`, and where it ended (KIP-101).
+    pub fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        self.epochs.end_of(epoch, self.end)
+    }
+
+    /// Refuses who does not meet the leader, or knows another one (KIP-320); -1 knows none.
     ///
     /// # Errors
-    /// The protocol's error for a batch that is damaged, too large, out of order or fenced.
-    pub fn append(&mut self, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
-        let header = check(&bytes, max_size)?;
+    /// `NotLeaderOrFollower`, `FencedLeaderEpoch`, `UnknownLeaderEpoch`.
+    pub fn check_leader(&self, known_epoch: i32) -> Result<(), ResponseError> {
+        if self.leaderless {
+            return Err(ResponseError::NotLeaderOrFollower);
+        }
+        match known_epoch {
+            -1 => Ok(()),
+            epoch if epoch < self.leader_epoch() => Err(ResponseError::FencedLeaderEpoch),
+            epoch if epoch > self.leader_epoch() => Err(ResponseError::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a batch, unless its producer's sequence says otherwise.
+    ///
+    /// # Errors
+    /// The protocol's error for a batch that is out of order or fenced, or when there is no leader.
+    pub fn append(&mut self, admitted: Admitted) -> Result<Appended, ResponseError> {
+        self.check_leader(-1)?;
+        let Admitted { header, bytes, append_time } = admitted;
         if let Admission::Duplicate { base_offset } = self.producers.check(&header)? {
-            return Ok(Appended { base_offset, cost: 0 });
+            return Ok(Appended { base_offset, cost: 0, append_time });
         }
         let base_offset = self.end;
         self.end += i64::from(header.last_offset_delta) + 1;
@@ -121,23 +181,25 @@ impl Log {
         let batch = StoredBatch {
             base_offset,
             last_offset: self.end - 1,
+            leader_epoch: self.leader_epoch(),
             base_timestamp: header.base_timestamp,
             max_timestamp: header.max_timestamp,
             sent: bytes,
         };
         let cost = batch.cost();
         self.batches.push_back(batch);
-        Ok(Appended { base_offset, cost })
+        Ok(Appended { base_offset, cost, append_time })
     }
 
-    /// The batches from `offset` on, up to `max_size` bytes. The first is returned whatever its
-    /// size when `at_least_one`, so that a reader always gets on (KIP-74).
+    /// The batches from `offset` on that end below `before`, up to `max_size` bytes. The first is
+    /// returned whatever its size when `at_least_one`, so that a reader always gets on (KIP-74).
     ///
     /// # Errors
     /// `OffsetOutOfRange`.
     pub fn read(
         &self,
         offset: i64,
+        before: i64,
         max_size: usize,
         at_least_one: bool,
     ) -> Result<Vec<StoredBatch>, ResponseError> {
@@ -148,7 +210,7 @@ impl Log {
         let mut size = 0;
         let fitting = self.batches.range(from..).enumerate().take_while(|(i, batch)| {
             size += batch.size();
-            size <= max_size || (*i == 0 && at_least_one)
+            batch.last_offset < before && (size <= max_size || (*i == 0 && at_least_one))
         });
         Ok(fitting.map(|(_, batch)| batch.clone()).collect())
     }
@@ -176,6 +238,20 @@ impl Log {
         Ok(freed)
     }
 
+    /// A new leader has only what is below `offset`: whole batches from there on are lost, and
+    /// the epoch is a new one. Returns the memory that became free in bytes.
+    pub fn truncate(&mut self, offset: i64) -> usize {
+        let mut freed = 0;
+        while let Some(batch) = self.batches.pop_back_if(|batch| batch.last_offset >= offset) {
+            self.end = batch.base_offset;
+            freed += batch.cost();
+        }
+        self.start = self.start.min(self.end);
+        self.producers.truncate(self.end);
+        self.epochs.elect(self.end);
+        freed
+    }
+
     /// The memory that the batches hold in bytes.
     pub fn cost(&self) -> usize {
         self.batches.iter().map(StoredBatch::cost).sum()
@@ -192,27 +268,4 @@ impl Log {
         let max_timestamp = self.batches.iter().map(|batch| batch.max_timestamp).max()?;
         self.at_timestamp(max_timestamp)
     }
-}
-
-/// Checks all that can be known of a batch without its records.
-fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
-    let header = BatchHeader::read(bytes).map_err(|error| match error {
-        RecordsError::Magic { .. } => ResponseError::UnsupportedForMessageFormat,
-        _ => ResponseError::CorruptMessage,
-    })?;
-    if header.size > max_size {
-        return Err(ResponseError::MessageTooLarge);
-    }
-    // A request carries one batch for a partition since version 3 of Produce.
-    if header.size != bytes.len() || header.count < 1 || header.is_control() {
-        return Err(ResponseError::InvalidRecord);
-    }
-    if header.base_offset != 0 || header.last_offset_delta != header.count - 1 {
-        return Err(ResponseError::InvalidRecord);
-    }
-    header.check_crc(bytes).map_err(|_| ResponseError::CorruptMessage)?;
-    if header.is_transactional() {
-        return Err(ResponseError::InvalidTxnState);
-    }
-    Ok(header)
 }

@@ -9,17 +9,22 @@ mod admin;
 mod cluster;
 pub mod command;
 mod connection;
+mod controls;
 mod core;
 mod dispatch;
+mod epochs;
 mod faults;
 mod fetch;
 mod frame;
 mod groups;
 mod list_offsets;
 mod log;
+mod pace;
 mod partition;
 mod produce;
 mod producers;
+mod rules;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -31,7 +36,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use self::core::Core;
 
 pub use self::{
-    faults::{Fault, FaultAction},
+    faults::{Fault, FaultAction, FaultId},
+    seen::Seen,
     topics::Refusal,
 };
 pub use kafka_protocol::messages::ApiKey;
@@ -90,9 +96,7 @@ impl Broker {
     /// # Errors
     /// When the name, the count or the configuration will not do.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) -> Result<(), Refusal> {
-        let config: BTreeMap<_, _> =
-            config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.core.topics.create(name, partitions, config, false).map(|_| ())
+        self.core.topics.create(name, partitions, owned(config), false).map(|_| ())
     }
 
     /// The first offset that is still there and the offset that the next record gets, if the
@@ -113,21 +117,6 @@ impl Broker {
         self.core.store.used()
     }
 
-    /// Lets something go wrong.
-    pub fn inject(&self, fault: Fault) {
-        self.core.faults.inject(fault);
-    }
-
-    /// Takes back all faults and the limit of the rate.
-    pub fn clear_faults(&self) {
-        self.core.faults.clear();
-    }
-
-    /// Takes produced bytes at no more than this rate, as a slow disk would; `None` lifts the limit.
-    pub fn limit_produce_rate(&self, bytes_per_s: Option<u64>) {
-        self.core.faults.limit_rate(bytes_per_s);
-    }
-
     /// Closes every connection there is; new ones are accepted.
     pub fn close_connections(&self) {
         self.connections.send_modify(|count| *count += 1);
@@ -141,4 +130,9 @@ impl Broker {
             tracing::warn!(%address, "the embedded broker did not stop in time");
         }
     }
+}
+
+/// A topic's configuration as it is kept.
+fn owned(config: &[(&str, &str)]) -> BTreeMap<String, String> {
+    config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use tokio::sync::watch;
 
-use super::log::{Appended, Log};
+use super::{
+    log::{Appended, Log},
+    rules::{Refused, Rules},
+};
 
 /// The least time between two warnings that records were dropped.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
@@ -44,14 +47,24 @@ impl Partition {
     /// Appends one batch, wakes the waiting readers and drops what no longer fits into memory.
     ///
     /// # Errors
-    /// What [`Log::append`] refuses.
-    pub fn append(self: &Arc<Self>, bytes: Bytes, max_size: usize) -> Result<Appended, ResponseError> {
-        let appended = self.log().append(bytes, max_size)?;
+    /// What [`Rules::admit`] and [`Log::append`] refuse.
+    pub fn append(self: &Arc<Self>, bytes: Bytes, rules: &Rules) -> Result<Appended, Refused> {
+        self.log().check_leader(-1)?;
+        let admitted = rules.admit(bytes)?;
+        let appended = self.log().append(admitted)?;
         if appended.cost > 0 {
             self.store.account(self, appended.cost);
-            self.store.appended.send_modify(|count| *count += 1);
+            self.store.wake();
         }
         Ok(appended)
+    }
+
+    /// Changes the log in another way than by an append, and wakes the readers that wait for one:
+    /// each looks again and finds what is so now. `change` returns the memory that it freed.
+    pub fn change(&self, change: impl FnOnce(&mut Log) -> usize) {
+        let freed = change(&mut self.log());
+        self.store.used.fetch_sub(freed, Ordering::Relaxed);
+        self.store.wake();
     }
 
     /// Moves the start of the log to `offset`.
@@ -59,9 +72,13 @@ impl Partition {
     /// # Errors
     /// `OffsetOutOfRange` past the end.
     pub fn drop_below(&self, offset: i64) -> Result<(), ResponseError> {
-        let freed = self.log().drop_below(offset)?;
-        self.store.used.fetch_sub(freed, Ordering::Relaxed);
-        Ok(())
+        let mut moved = Ok(());
+        self.change(|log| {
+            let freed = log.drop_below(offset);
+            moved = freed.map(|_| ());
+            freed.unwrap_or(0)
+        });
+        moved
     }
 }
 
@@ -72,7 +89,7 @@ impl Drop for Partition {
     }
 }
 
-/// The memory that all partitions share, and the news that one of them has grown.
+/// The memory that all partitions share, and the news that one of them has changed.
 #[derive(Debug)]
 pub struct Store {
     limit: usize,
@@ -80,7 +97,7 @@ pub struct Store {
     /// One entry for every batch, oldest first.
     order: Mutex<VecDeque<Weak<Partition>>>,
     warned: Mutex<Option<Instant>>,
-    appended: watch::Sender<u64>,
+    changed: watch::Sender<u64>,
 }
 
 impl Store {
@@ -91,13 +108,18 @@ impl Store {
             used: AtomicUsize::new(0),
             order: Mutex::default(),
             warned: Mutex::default(),
-            appended: watch::channel(0).0,
+            changed: watch::channel(0).0,
         })
     }
 
-    /// Changes whenever a batch is appended anywhere.
-    pub fn appends(&self) -> watch::Receiver<u64> {
-        self.appended.subscribe()
+    /// Lets those who wait for a change of any log look again.
+    pub fn wake(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever a batch is appended anywhere, or a log changes otherwise.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The memory that all batches hold in bytes.

@@ -5,11 +5,12 @@ use kafka_protocol::{
     messages::{
         ApiKey, ProduceRequest, ProduceResponse,
         produce_request::{PartitionProduceData, TopicProduceData},
-        produce_response::{PartitionProduceResponse, TopicProduceResponse},
+        produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse},
     },
+    protocol::StrBytes,
 };
 
-use super::{core::Core, topics::Topic};
+use super::{core::Core, log::Appended, rules::Refused, topics::Topic};
 
 /// Appends what a request carries; `forced` is a fault's error code for all of it, or 0. The
 /// answer comes late when the rate is limited.
@@ -19,12 +20,14 @@ pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> Produ
         -1..=1 => 0,
         _ => ResponseError::InvalidRequiredAcks.code(),
     };
+    let named = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
+    core.seen.partitions(ApiKey::Produce, named);
     let mut taken = 0;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         responses.push(produce_topic(core, topic, forced, &mut taken));
     }
-    let delay = core.faults.delay(taken);
+    let delay = core.disk.take(taken);
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
@@ -39,14 +42,22 @@ fn produce_topic(
 ) -> TopicProduceResponse {
     let found = core.topics.named(&data.name, data.topic_id).map_err(|error| error.code());
     let name = found.as_ref().map_or(&*data.name.0, |topic| &topic.name);
-    let fault = core.faults.meet_topic(ApiKey::Produce, name).unwrap_or(forced);
-    let found = if fault == 0 { found } else { Err(fault) };
+    let code = core.faults.meet_topic(ApiKey::Produce, name, forced);
     let responses = data.partition_data.into_iter().map(|part| {
         let number = part.index;
         let response = PartitionProduceResponse::default().with_index(number).with_log_append_time_ms(-1);
-        match found.as_ref().map_err(|code| *code).and_then(|topic| append(topic, part, taken)) {
-            Ok((base_offset, start)) => response.with_base_offset(base_offset).with_log_start_offset(start),
-            Err(code) => response.with_error_code(code).with_base_offset(-1).with_log_start_offset(-1),
+        let failed = response.clone().with_base_offset(-1).with_log_start_offset(-1);
+        let topic = match core.faults.meet_partition(ApiKey::Produce, name, number, code) {
+            0 => found.as_ref().map_err(|code| *code),
+            fault => Err(fault),
+        };
+        match topic.map(|topic| append(topic, part, taken)) {
+            Ok(Ok((appended, start))) => response
+                .with_base_offset(appended.base_offset)
+                .with_log_append_time_ms(appended.append_time)
+                .with_log_start_offset(start),
+            Ok(Err(refused)) => say(failed, refused),
+            Err(code) => failed.with_error_code(code),
         }
     });
     let responses = responses.collect();
@@ -56,15 +67,27 @@ fn produce_topic(
         .with_partition_responses(responses)
 }
 
-fn append(topic: &Topic, data: PartitionProduceData, taken: &mut usize) -> Result<(i64, i64), i16> {
-    let partition = topic.partition(data.index).ok_or(ResponseError::UnknownTopicOrPartition.code())?;
+/// Names the records that are to blame (KIP-467).
+fn say(response: PartitionProduceResponse, refused: Refused) -> PartitionProduceResponse {
+    let records = refused.records.into_iter().map(|(number, message)| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(number)
+            .with_batch_index_error_message(Some(StrBytes::from_string(message)))
+    });
+    response
+        .with_error_code(refused.error.code())
+        .with_error_message(refused.message.map(StrBytes::from_static_str))
+        .with_record_errors(records.collect())
+}
+
+fn append(topic: &Topic, data: PartitionProduceData, taken: &mut usize) -> Result<(Appended, i64), Refused> {
+    let partition = topic.partition(data.index).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let records = data.records.unwrap_or_default();
     *taken += records.len();
-    let appended = partition.append(records, topic.max_message_bytes).map_err(|error| {
+    let appended = partition.append(records, &topic.rules).inspect_err(|refused| {
         tracing::debug!(
-            topic = %topic.name, partition = data.index, %error, "a record batch was refused"
+            topic = %topic.name, partition = data.index, error = %refused, "a record batch was refused"
         );
-        error.code()
     })?;
-    Ok((appended.base_offset, partition.log().start()))
+    Ok((appended, partition.log().start()))
 }

@@ -102,6 +102,14 @@ impl Producers {
         });
     }
 
+    /// Forgets the batches that a truncation to the offset `end` took away.
+    pub fn truncate(&mut self, end: i64) {
+        self.by_id.retain(|_, producer| {
+            producer.recent.retain(|appended| appended.base_offset < end);
+            !producer.recent.is_empty()
+        });
+    }
+
     fn forget_most_silent(&mut self) {
         let last_offset = |producer: &Producer| producer.recent.back().map_or(-1, |last| last.base_offset);
         let silent = self.by_id.iter().min_by_key(|(_, producer)| last_offset(producer)).map(|(id, _)| *id);

@@ -13,10 +13,15 @@ use super::{
     BrokerSettings, Fault, FaultAction,
     core::Core,
     dispatch::{Peer, RequestError, SUPPORTED, answer},
-    log::{LEADER_EPOCH, Log},
+    log::{Appended, Log},
+    owned,
+    rules::Rules,
     topics::Topic,
 };
 use crate::records::{BatchHeader, HEADER_LEN, NO_HEADERS, RecordWriter};
+
+mod partitions;
+mod refusals;
 
 /// A record batch of `count` values with timestamps 1000, 1001, … from `producer` (id, epoch, sequence).
 fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
@@ -45,6 +50,11 @@ fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
     bytes.freeze()
 }
 
+fn append(log: &mut Log, bytes: Bytes, max_message_bytes: usize) -> Result<Appended, ResponseError> {
+    let rules = Rules::read(&owned(&[("max.message.bytes", &max_message_bytes.to_string())])).unwrap();
+    rules.admit(bytes).map_err(|refused| refused.error).and_then(|admitted| log.append(admitted))
+}
+
 const NO_PRODUCER: (i64, i16, i32) = (-1, -1, -1);
 
 fn core(memory: usize) -> Core {
@@ -59,19 +69,19 @@ fn create(core: &Core, topic: &str) -> Arc<Topic> {
 fn a_batch_that_counts_from_another_offset_than_0_is_refused() {
     let mut bytes = batch(2, NO_PRODUCER).to_vec();
     bytes[7] = 5;
-    let refused = Log::default().append(bytes.into(), 1 << 20);
+    let refused = append(&mut Log::default(), bytes.into(), 1 << 20);
     assert_eq!(refused.unwrap_err(), ResponseError::InvalidRecord);
 }
 
 #[test]
 fn a_batch_gets_its_offset_without_a_change_to_its_checksum() {
     let mut log = Log::default();
-    log.append(batch(3, NO_PRODUCER), 1 << 20).unwrap();
-    assert_eq!(log.append(batch(2, NO_PRODUCER), 1 << 20).unwrap().base_offset, 3);
-    let [read] = log.read(4, 0, true).unwrap().try_into().expect("one batch");
+    append(&mut log, batch(3, NO_PRODUCER), 1 << 20).unwrap();
+    assert_eq!(append(&mut log, batch(2, NO_PRODUCER), 1 << 20).unwrap().base_offset, 3);
+    let [read] = log.read(4, i64::MAX, 0, true).unwrap().try_into().expect("one batch");
     let bytes = [&read.patch()[..], &read.rest()].concat();
     let header = BatchHeader::read(&bytes).unwrap();
-    assert_eq!((header.base_offset, header.next_offset(), header.leader_epoch), (3, 5, LEADER_EPOCH));
+    assert_eq!((header.base_offset, header.next_offset(), header.leader_epoch), (3, 5, 0));
     assert_eq!(crc32c::crc32c(&bytes[21..]), header.crc);
 }
 
@@ -92,30 +102,30 @@ fn what_is_damaged_or_too_large_is_refused() {
         (Bytes::new(), ResponseError::CorruptMessage),
         (Bytes::from([&good[..], &good[..]].concat()), ResponseError::InvalidRecord),
     ] {
-        assert_eq!(log.append(bytes, 1 << 20), Err(error));
+        assert_eq!(append(&mut log, bytes, 1 << 20), Err(error));
     }
-    assert_eq!(log.append(good.clone(), good.len() - 1), Err(ResponseError::MessageTooLarge));
+    assert_eq!(append(&mut log, good.clone(), good.len() - 1), Err(ResponseError::MessageTooLarge));
     assert_eq!(log.end(), 0);
-    log.append(good.clone(), good.len()).unwrap();
+    append(&mut log, good.clone(), good.len()).unwrap();
     assert_eq!(log.end(), 3);
 }
 
 #[test]
 fn a_batch_that_is_sent_again_is_stored_once() {
     let mut log = Log::default();
-    let first = log.append(batch(3, (9, 0, 0)), 1 << 20).unwrap();
-    log.append(batch(3, (9, 0, 3)), 1 << 20).unwrap();
-    let again = log.append(batch(3, (9, 0, 0)), 1 << 20).unwrap();
+    let first = append(&mut log, batch(3, (9, 0, 0)), 1 << 20).unwrap();
+    append(&mut log, batch(3, (9, 0, 3)), 1 << 20).unwrap();
+    let again = append(&mut log, batch(3, (9, 0, 0)), 1 << 20).unwrap();
     assert_eq!((again.base_offset, again.cost), (first.base_offset, 0));
-    assert_eq!(log.append(batch(3, (9, 0, 9)), 1 << 20), Err(ResponseError::OutOfOrderSequenceNumber));
+    assert_eq!(append(&mut log, batch(3, (9, 0, 9)), 1 << 20), Err(ResponseError::OutOfOrderSequenceNumber));
     assert_eq!(log.end(), 6);
 }
 
 #[test]
 fn timestamps_lead_to_the_record() {
     let mut log = Log::default();
-    log.append(batch(3, NO_PRODUCER), 1 << 20).unwrap();
-    log.append(batch(5, NO_PRODUCER), 1 << 20).unwrap();
+    append(&mut log, batch(3, NO_PRODUCER), 1 << 20).unwrap();
+    append(&mut log, batch(5, NO_PRODUCER), 1 << 20).unwrap();
     assert_eq!(log.at_timestamp(0), Some((0, 1000)));
     assert_eq!(log.at_timestamp(1001), Some((1, 1001)));
     assert_eq!(log.at_timestamp(1004), Some((7, 1004)));
@@ -128,9 +138,9 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
     let core = core(10_000);
     let (a, b) = (create(&core, "a"), create(&core, "b"));
     let size = batch(100, NO_PRODUCER).len();
-    a.partitions[0].append(batch(100, NO_PRODUCER), 1 << 20).unwrap();
+    a.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
     for _ in 0..100 {
-        b.partitions[0].append(batch(100, NO_PRODUCER), 1 << 20).unwrap();
+        b.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
         assert!(core.store.used() <= 10_000);
     }
     assert!(core.store.used() + 2 * size > 10_000, "no more is dropped than needed");
@@ -139,15 +149,18 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
     let log = b.partitions[0].log();
     assert_eq!(log.end(), 10_000);
     assert!(log.start() > 0 && log.start() % 100 == 0);
-    assert_eq!(log.read(log.start() - 1, 1 << 20, true).unwrap_err(), ResponseError::OffsetOutOfRange);
-    assert_eq!(log.read(log.start(), 1 << 20, true).unwrap()[0].base_offset, log.start());
+    assert_eq!(
+        log.read(log.start() - 1, i64::MAX, 1 << 20, true).unwrap_err(),
+        ResponseError::OffsetOutOfRange
+    );
+    assert_eq!(log.read(log.start(), i64::MAX, 1 << 20, true).unwrap()[0].base_offset, log.start());
 }
 
 #[test]
 fn a_deleted_topic_gives_its_memory_back() {
     let core = core(1 << 20);
     let topic = create(&core, "a");
-    topic.partitions[0].append(batch(100, NO_PRODUCER), 1 << 20).unwrap();
+    topic.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
     assert!(core.store.used() > 0);
     core.topics.delete("a");
     drop(topic);

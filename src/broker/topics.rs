@@ -8,13 +8,13 @@ use std::{
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
-use super::partition::{Partition, Store};
+use super::{
+    partition::{Partition, Store},
+    rules::Rules,
+};
 
 /// The partitions that may exist in all.
 const MAX_PARTITIONS: usize = 20_000;
-
-/// The largest record batch a topic takes unless configured: 1 MiB and a batch's overhead.
-pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
 /// A topic.
 #[derive(Clone, Debug)]
@@ -25,10 +25,10 @@ pub struct Topic {
     pub id: Uuid,
     /// Its partitions in the order of their numbers.
     pub partitions: Vec<Arc<Partition>>,
-    /// What was configured when it was created.
+    /// What was configured.
     pub config: BTreeMap<String, String>,
-    /// The largest record batch in bytes.
-    pub max_message_bytes: usize,
+    /// The records that it takes by that.
+    pub rules: Rules,
 }
 
 impl Topic {
@@ -128,7 +128,7 @@ impl Topics {
     ) -> Result<Arc<Topic>, Refusal> {
         check_name(name)?;
         let partitions = if partitions == -1 { self.default_partitions.max(1) } else { partitions };
-        let max_message_bytes = check_config(&config)?;
+        let rules = Rules::read(&config)?;
         let mut all = self.write();
         if all.by_name.contains_key(name) {
             return refuse(ResponseError::TopicAlreadyExists, format!("topic {name} exists already"));
@@ -139,7 +139,7 @@ impl Topics {
         let partitions = (0..partitions)
             .map(|number| Partition::new(Arc::clone(&name), number, Arc::clone(&self.store)))
             .collect();
-        let topic = Arc::new(Topic { name, id, partitions, config, max_message_bytes });
+        let topic = Arc::new(Topic { name, id, partitions, config, rules });
         if !validate_only {
             all.insert(&topic);
         }
@@ -168,6 +168,21 @@ impl Topics {
         if !validate_only {
             all.insert(&Arc::new(grown));
         }
+        Ok(())
+    }
+
+    /// Configures a topic anew.
+    ///
+    /// # Errors
+    /// When it is missing or the configuration will not do.
+    pub fn configure(&self, name: &str, config: BTreeMap<String, String>) -> Result<(), Refusal> {
+        let rules = Rules::read(&config)?;
+        let mut all = self.write();
+        let Some(topic) = all.by_name.get(name) else {
+            return refuse(ResponseError::UnknownTopicOrPartition, format!("there is no topic {name}"));
+        };
+        let configured = Arc::new(Topic { config, rules, ..Topic::clone(topic) });
+        all.insert(&configured);
         Ok(())
     }
 
@@ -213,25 +228,6 @@ fn check_name(name: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     refuse(ResponseError::InvalidTopicException, "a topic's name has 1 to 249 of [a-zA-Z0-9._-]".to_owned())
-}
-
-/// Checks what the broker would have to act on, and returns the largest record batch in bytes.
-fn check_config(config: &BTreeMap<String, String>) -> Result<usize, Refusal> {
-    let mut max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES;
-    for (key, value) in config {
-        let holds = match key.as_str() {
-            "max.message.bytes" => value.parse().map(|bytes| max_message_bytes = bytes).is_ok(),
-            "compression.type" => value == "producer",
-            "message.timestamp.type" => value == "CreateTime",
-            "cleanup.policy" => value == "delete",
-            _ => true,
-        };
-        if !holds {
-            let message = format!("{key}={value} is not supported by the embedded broker");
-            return refuse(ResponseError::InvalidConfig, message);
-        }
-    }
-    Ok(max_message_bytes)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct ConnectionArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Transform")]
 pub struct TransformArgs {
-    /// The transform [default: name-event].
+    /// The transform; with a source of one's own it must be said.
     #[arg(long, value_name = "NAME")]
     pub transform: Option<TransformName>,
     /// The field that `hash-field` sets [default: hash].
@@ -42,7 +42,8 @@ pub struct TransformArgs {
 /// The transforms by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TransformName {
-    /// Name events get the MD5 of their value as `hash`, as the Go experiment writes them.
+    /// Name events get the MD5 of their value as `hash`, as Go's `encoding/json` writes them: every
+    /// field but first_name and last_name is dropped, and these are empty where they are missing.
     #[default]
     NameEvent,
     /// Any JSON object gets one field set to a digest of its value.

@@ -7,34 +7,38 @@ use clap::Args;
 use super::{ConnectionArgs, TransformArgs};
 use crate::{
     broker::BrokerSettings,
-    config::units::{parse_duration, parse_size},
+    config::units::{parse_count, parse_duration, parse_size},
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
     generate::Keys,
+    mill::OnGap,
     records::Compression,
-    strategy::{Order, StrategyKind},
+    strategy::{OnPanic, Order, StrategyKind},
 };
 
-/// The flags of `run`.
+/// The flags of `run`. Without a source, everything else has the defaults of the three programs
+/// that this project began with; `examples/*.toml` name them.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
     /// The topic to read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
-    /// The topic to write [default: SOURCE_serial_transformed for the strategy `serial`,
-    /// SOURCE_concurrent_transformed for the others].
+    /// The topic to write; with a source of one's own it must be said.
     #[arg(long, value_name = "TOPIC")]
     pub destination: Option<String>,
-    /// The topic for records that cannot be transformed [default: SOURCE_dead_letter].
+    /// The topic for records that cannot be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
-    /// The consumer group [default: consumer_golang_serial for the strategy `serial`,
-    /// consumer_golang_concurrent for the others].
+    /// The consumer group [default: topicmill-SOURCE-DESTINATION].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
     /// Where a partition without a committed offset starts [default: earliest].
     #[arg(long, value_name = "WHERE")]
     pub auto_offset_reset: Option<OffsetReset>,
+    /// What to do when records were deleted before they were read: retention that overtakes, or a
+    /// topic that was cut [default: continue].
+    #[arg(long, value_name = "WHAT")]
+    pub on_gap: Option<OnGap>,
     /// How the work is spread [default: pipeline].
     #[arg(long, value_name = "STRATEGY")]
     pub strategy: Option<StrategyKind>,
@@ -48,6 +52,9 @@ pub struct RunArgs {
     /// What is promised about each record [default: at-least-once].
     #[arg(long, value_name = "DELIVERY")]
     pub delivery: Option<DeliveryKind>,
+    /// What to do when the transform panics on a record [default: stop].
+    #[arg(long, value_name = "WHAT")]
+    pub on_panic: Option<OnPanic>,
     /// The engine that speaks to Kafka [default: native].
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
@@ -63,6 +70,10 @@ pub struct RunArgs {
     /// How long a stop may wait for what is on its way [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     pub drain_timeout: Option<Duration>,
+    /// How long the cluster may be away before the run fails, once it had started, or `never`
+    /// [default: never; 10m with --until-caught-up].
+    #[arg(long, value_name = "DURATION|never", allow_hyphen_values = true)]
+    pub give_up_after: Option<String>,
     /// Stop once everything up to the end offsets at the start is transformed and committed.
     #[arg(long)]
     pub until_caught_up: bool,
@@ -92,7 +103,7 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// How many events to generate and transform.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = parse_count, allow_negative_numbers = true)]
     pub events: u64,
     /// How many partitions the source topic gets.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
@@ -111,14 +122,14 @@ pub struct DemoArgs {
 /// The flags of `generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// The topic to write [default: the configured source, name_stream].
+    /// The topic to write, whatever a configuration says of a source [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
-    /// How many partitions the topic gets if it is missing.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
-    pub partitions: i32,
-    /// How many events to write [default: until ctrl+c].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// How many partitions the topic gets if it is missing [default: 1].
+    #[arg(long, value_name = "N", value_parser = partition_count(), allow_negative_numbers = true)]
+    pub partitions: Option<i32>,
+    /// How many events to write, such as 1000000 or 1M [default: until ctrl+c].
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// How many events to write a second at most [default: as fast as the broker takes them, one
     /// request at a time and partition, so that a transformer beside it can follow; more with
@@ -145,10 +156,10 @@ pub struct VerifyArgs {
     /// The topic that was read [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
-    /// The topic that was written [default: as for `run`].
+    /// The topic that was written; with a source of one's own it must be said.
     #[arg(long, value_name = "TOPIC")]
     pub destination: Option<String>,
-    /// The topic of records that could not be transformed [default: SOURCE_dead_letter].
+    /// The topic of records that could not be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
     /// The order that the records must have kept [default: partition].
@@ -188,7 +199,7 @@ pub struct LagArgs {
     /// The consumer group [default: as for `run`].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
-    /// The topic that the group reads [default: name_stream].
+    /// Tell of this topic alone [default: every topic that the group has offsets for or reads].
     #[arg(long, value_name = "TOPIC")]
     pub source: Option<String>,
     /// Print one JSON object a line and partition.
@@ -228,10 +239,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = parse_positive)]
     pub batch_size: Vec<usize>,
     /// How many events a source topic gets at most; fewer in small batches or of large values.
-    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "2000000", value_parser = parse_events)]
     pub events: u64,
     /// How many events a peer transforms at most.
-    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "500000", value_parser = parse_events)]
     pub peer_events: u64,
     /// How often each is measured; the results are medians.
     #[arg(long, value_name = "N", default_value = "3", value_parser = parse_positive)]
@@ -296,6 +307,11 @@ fn partition_count() -> clap::builder::RangedI64ValueParser<i32> {
 fn parse_positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "must be a whole number greater than 0".into())
+}
+
+fn parse_events(text: &str) -> Result<u64, String> {
+    let events = parse_count(text)?;
+    if events > 0 { Ok(events) } else { Err("must be greater than 0".into()) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

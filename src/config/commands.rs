@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Config, ConfigError, properties, rules, settings::Settings};
+use super::{
+    Config, ConfigError, Origin,
+    keys::Section::{Destination, Kafka, Transform},
+    properties, rules,
+    settings::Settings,
+};
 use crate::{
     cli::{BenchArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
     engine::ClientSettings,
@@ -11,6 +16,9 @@ use crate::{
     transform::TransformKind,
 };
 
+/// The topic that `generate` writes unless it is told another.
+const DEFAULT_TOPIC: &str = "name_stream";
+
 /// What `generate` is to do.
 #[derive(Clone, Debug)]
 pub struct GenerateConfig {
@@ -18,6 +26,8 @@ pub struct GenerateConfig {
     pub client: ClientSettings,
     /// What to generate.
     pub settings: GenerateSettings,
+    /// Whether the number of partitions was asked for: then a topic that has another one is told.
+    pub partitions_given: bool,
     /// Whether to create the topic if it is missing.
     pub create_topics: bool,
 }
@@ -29,16 +39,22 @@ impl GenerateConfig {
     /// All problems at once.
     pub fn new(args: &GenerateArgs) -> Result<GenerateConfig, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        // Never that of a run's configuration: it would be flooded with mock events.
+        let topic = args.topic.clone().unwrap_or_else(|| DEFAULT_TOPIC.into());
+        if let Err(message) = rules::parse_topic(&topic) {
+            settings.problem("--topic".into(), message, Origin::Default);
+        }
         let config = GenerateConfig {
             client: properties::native_client(&mut settings),
             settings: GenerateSettings {
-                topic: rules::source(&mut settings).to_string(),
-                partitions: args.partitions,
+                topic,
+                partitions: args.partitions.unwrap_or(1),
                 count: args.count,
                 rate: args.rate,
                 seed: args.seed,
                 keys: args.keys,
             },
+            partitions_given: args.partitions.is_some(),
             create_topics: rules::create_topics(&mut settings),
         };
         settings.finish(config)
@@ -84,7 +100,7 @@ impl VerifyConfig {
             destination: topics.destination,
             dead_letter: topics.dead_letter,
             dead_letter_given,
-            transform: rules::transform(&mut settings),
+            transform: rules::transform_of_source(&mut settings),
             order: rules::order(&mut settings),
             memory: rules::memory(&mut settings),
             json: args.json,
@@ -98,8 +114,8 @@ impl VerifyConfig {
 pub struct LagConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
-    /// The topic that the group reads.
-    pub source: Arc<str>,
+    /// The topic to tell of; every one that the group reads without.
+    pub source: Option<Arc<str>>,
     /// The consumer group.
     pub group: String,
     /// Whether to print one JSON object a line and partition.
@@ -114,10 +130,12 @@ impl LagConfig {
     pub fn new(args: &LagArgs) -> Result<LagConfig, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
         let strategy = rules::strategy_kind(&mut settings);
+        let source = rules::source(&mut settings);
+        let destination = rules::destination_given(&mut settings);
         let config = LagConfig {
             client: properties::native_client(&mut settings),
-            source: rules::source(&mut settings),
-            group: rules::group(&mut settings, strategy),
+            group: rules::group(&mut settings, strategy, &source, destination.as_deref()),
+            source: rules::source_named(&mut settings),
             json: args.json,
         };
         settings.finish(config)
@@ -145,8 +163,18 @@ impl DemoConfig {
     /// All problems at once.
     pub fn new(args: &DemoArgs) -> Result<DemoConfig, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
-        let mut run = Config::read(&mut settings);
         let embedded = args.connection.brokers.is_none();
+        if embedded {
+            settings.forget(Kafka);
+        }
+        // Its topics and its events are its own: what a source of one's own needs, it does not.
+        if rules::source_given(&settings) {
+            let destination = format!("{}_transformed", rules::source(&mut settings));
+            settings.set_default(Destination, "topic", destination);
+            settings.set_default(Transform, "kind", "name-event".into());
+        }
+        let transform = rules::transform(&mut settings);
+        let mut run = Config::read(&mut settings, transform);
         if embedded {
             run.client.brokers.clear();
             run.client.properties.clear();
@@ -174,8 +202,11 @@ impl BenchConfig {
     /// All problems at once.
     pub fn new(args: BenchArgs) -> Result<BenchConfig, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), &args);
-        let mut client = properties::native_client(&mut settings);
         let embedded = args.connection.brokers.is_none();
+        if embedded {
+            settings.forget(Kafka);
+        }
+        let mut client = properties::native_client(&mut settings);
         if embedded {
             client.brokers.clear();
             client.properties.clear();

@@ -24,6 +24,7 @@ impl fmt::Display for Config {
         text(f, "topic", &self.source)?;
         text(f, "group", &self.group)?;
         text(f, "auto_offset_reset", format!("{:?}", self.offset_reset).to_lowercase())?;
+        text(f, "on_gap", self.on_gap.to_string())?;
         writeln!(f, "\n[destination]")?;
         text(f, "topic", &self.destination)?;
         writeln!(f, "create = {}", self.create_topics)?;
@@ -42,12 +43,14 @@ impl fmt::Display for Config {
         writeln!(f, "workers = {}", self.workers)?;
         text(f, "order", self.order.to_string())?;
         text(f, "delivery", self.delivery.to_string())?;
+        text(f, "on_panic", self.on_panic.to_string())?;
         text(f, "engine", format!("{:?}", self.engine).to_lowercase())?;
         text(f, "memory", format_size(self.memory))?;
         writeln!(f, "retries = {}", self.retries)?;
         text(f, "commit_interval", format_duration(self.commit_interval))?;
         text(f, "drain_timeout", format_duration(self.drain_timeout))?;
         text(f, "connect_timeout", format_duration(self.client.connect_timeout))?;
+        text(f, "give_up_after", self.give_up_after.map_or_else(|| "never".into(), format_duration))?;
         writeln!(f, "until_caught_up = {}", self.until_caught_up)?;
         writeln!(f, "\n[dead_letter]")?;
         text(f, "topic", &self.dead_letter)?;

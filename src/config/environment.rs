@@ -15,16 +15,20 @@ const PREFIX: &str = "TOPICMILL_";
 const LOG: &str = "TOPICMILL_LOG";
 
 /// Puts the values of all variables that begin with `TOPICMILL_`. An unknown one is a problem, as
-/// a typo would be lost otherwise.
+/// a typo would be lost otherwise. An empty one counts as unset: `${GROUP:-}` of a compose file
+/// makes such.
 pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settings: &mut Settings) {
     let known = known();
     let ours = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let mut ours: Vec<_> =
-        ours.filter(|(name, _)| name.starts_with(PREFIX) && name != LOG && !is_link(name)).collect();
+        ours.filter(|(name, value)| name.starts_with(PREFIX) && name != LOG && !value.is_empty()).collect();
     ours.sort();
     for (name, value) in ours {
         let origin = Origin::Environment(name.clone());
         let Some((_, section, key)) = known.iter().find(|(variable, ..)| *variable == name) else {
+            if is_link(&name) {
+                continue;
+            }
             let mut message =
                 keys::unknown("variable", &name, known.iter().map(|(variable, ..)| variable.as_str()));
             if !message.ends_with('?') {
@@ -45,12 +49,17 @@ pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settin
     }
 }
 
-/// Whether Kubernetes or docker sets such a variable in every container beside a service that is
-/// named topicmill.
+/// Whether Kubernetes or docker sets such a variable in every container beside a service whose name
+/// begins with topicmill: `TOPICMILL_METRICS_SERVICE_HOST`, `TOPICMILL_PORT_9464_TCP_ADDR` and the like.
 fn is_link(name: &str) -> bool {
-    ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|link| {
-        let rest = name[PREFIX.len()..].strip_prefix(link);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    let words: Vec<&str> = name[PREFIX.len()..].split('_').collect();
+    // What stands before is the rest of the service's name, if it has more.
+    (0..words.len()).any(|from| match &words[from..] {
+        ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"] => true,
+        ["PORT", number, "TCP" | "UDP" | "SCTP", rest @ ..] => {
+            number.parse::<u16>().is_ok() && matches!(rest, [] | ["ADDR" | "PORT" | "PROTO"])
+        }
+        _ => false,
     })
 }
 

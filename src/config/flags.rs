@@ -34,12 +34,14 @@ impl Flags for RunArgs {
             (Section::Source, "auto_offset_reset"),
             self.auto_offset_reset,
         );
+        choice(settings, "--on-gap", (Section::Source, "on_gap"), self.on_gap);
         flag(settings, "--destination", (Section::Destination, "topic"), self.destination.as_ref());
         flag(settings, "--dead-letter", (Section::DeadLetter, "topic"), self.dead_letter.as_ref());
         choice(settings, "--strategy", (Section::Run, "strategy"), self.strategy);
         flag(settings, "--workers", (Section::Run, "workers"), self.workers);
         choice(settings, "--order", (Section::Run, "order"), self.order);
         choice(settings, "--delivery", (Section::Run, "delivery"), self.delivery);
+        choice(settings, "--on-panic", (Section::Run, "on_panic"), self.on_panic);
         choice(settings, "--engine", (Section::Run, "engine"), self.engine);
         flag(settings, "--memory", (Section::Run, "memory"), self.memory.map(format_size));
         flag(settings, "--retries", (Section::Run, "retries"), self.retries);
@@ -47,6 +49,8 @@ impl Flags for RunArgs {
         flag(settings, "--commit-interval", (Section::Run, "commit_interval"), interval);
         let timeout = self.drain_timeout.map(format_duration);
         flag(settings, "--drain-timeout", (Section::Run, "drain_timeout"), timeout);
+        let give_up = self.give_up_after.as_ref();
+        flag(settings, "--give-up-after", (Section::Run, "give_up_after"), give_up);
         let until = self.until_caught_up.then_some(true);
         flag(settings, "--until-caught-up", (Section::Run, "until_caught_up"), until);
         no_create_topics(settings, self.no_create_topics);
@@ -57,7 +61,6 @@ impl Flags for RunArgs {
 impl Flags for GenerateArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
-        flag(settings, "--topic", (Section::Source, "topic"), self.topic.as_ref());
         no_create_topics(settings, self.no_create_topics);
     }
 }

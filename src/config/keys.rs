@@ -40,7 +40,7 @@ impl Section {
     pub(super) fn keys(self) -> Vec<&'static str> {
         match self {
             Section::Kafka => super::properties::names().collect(),
-            Section::Source => vec!["topic", "group", "auto_offset_reset"],
+            Section::Source => vec!["topic", "group", "auto_offset_reset", "on_gap"],
             Section::Destination => vec!["topic", "create"],
             Section::Transform => vec!["kind", "field", "digest"],
             Section::Run => vec![
@@ -48,12 +48,14 @@ impl Section {
                 "workers",
                 "order",
                 "delivery",
+                "on_panic",
                 "engine",
                 "memory",
                 "retries",
                 "commit_interval",
                 "drain_timeout",
                 "connect_timeout",
+                "give_up_after",
                 "until_caught_up",
             ],
             Section::DeadLetter => vec!["topic"],

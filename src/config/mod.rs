@@ -26,7 +26,8 @@ use crate::{
     cli::RunArgs,
     delivery::DeliveryKind,
     engine::{ClientSettings, EngineKind, OffsetReset},
-    strategy::{Order, StrategyKind},
+    mill::OnGap,
+    strategy::{OnPanic, Order, StrategyKind},
     transform::TransformKind,
 };
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub group: String,
     /// Where a partition without a committed offset starts.
     pub offset_reset: OffsetReset,
+    /// What to do when records were deleted before they were read.
+    pub on_gap: OnGap,
     /// The transform.
     pub transform: TransformKind,
     /// How the work is spread.
@@ -55,6 +58,8 @@ pub struct Config {
     pub order: Order,
     /// What is promised about each record.
     pub delivery: DeliveryKind,
+    /// What to do when the transform panics on a record.
+    pub on_panic: OnPanic,
     /// The engine that speaks to Kafka.
     pub engine: EngineKind,
     /// The memory in bytes that records may hold on their way.
@@ -65,12 +70,17 @@ pub struct Config {
     pub commit_interval: Duration,
     /// How long a stop may wait for what is on its way.
     pub drain_timeout: Duration,
+    /// How long the cluster may be away before the run fails, once it had started; `None` is for
+    /// ever.
+    pub give_up_after: Option<Duration>,
     /// Whether to stop at the end offsets of the start.
     pub until_caught_up: bool,
     /// Whether to create a missing destination or dead letter topic.
     pub create_topics: bool,
     /// Where to serve metrics and health, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// Whether that address was asked for: then it must be free.
+    pub admin_given: bool,
 }
 
 impl Config {
@@ -80,7 +90,19 @@ impl Config {
     /// All problems at once.
     pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
         let mut settings = Settings::load(args.connection.config.as_deref(), args);
-        let config = Config::read(&mut settings);
+        let transform = rules::transform_of_source(&mut settings);
+        let config = Config::read(&mut settings, transform);
+        settings.finish(config)
+    }
+
+    /// As [`for_run`](Config::for_run), with a transform of one's own.
+    ///
+    /// # Errors
+    /// All problems at once; a transform that is set elsewhere is one.
+    pub fn for_run_with(args: &RunArgs, transform: TransformKind) -> Result<Config, ConfigError> {
+        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        rules::no_transform(&mut settings);
+        let config = Config::read(&mut settings, transform);
         settings.finish(config)
     }
 
@@ -90,30 +112,34 @@ impl Config {
         properties::native(self.engine, self.client.clone())
     }
 
-    fn read(settings: &mut Settings) -> Config {
+    fn read(settings: &mut Settings, transform: TransformKind) -> Config {
         let (strategy, workers, order) = rules::strategy(settings);
         let engine = rules::engine(settings);
         let topics = rules::topics(settings, strategy);
         Config {
             client: properties::client(settings, engine),
-            group: rules::group(settings, strategy),
+            group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
             offset_reset: rules::offset_reset(settings),
-            transform: rules::transform(settings),
+            on_gap: rules::on_gap(settings),
+            transform,
             strategy,
             workers,
             order,
             delivery: rules::delivery(settings),
+            on_panic: rules::on_panic(settings),
             engine,
             memory: rules::memory(settings),
             retries: rules::retries(settings),
             commit_interval: rules::commit_interval(settings),
             drain_timeout: rules::drain_timeout(settings),
+            give_up_after: rules::give_up_after(settings),
             until_caught_up: rules::until_caught_up(settings),
             create_topics: rules::create_topics(settings),
             admin: rules::admin(settings),
+            admin_given: rules::admin_given(settings),
         }
     }
 }

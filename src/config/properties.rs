@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use tracing::warn;
+
 use super::{
     Origin, environment,
     keys::{self, Section},
@@ -87,7 +89,7 @@ const KNOWN: &[(&str, Takes)] = &[
     // Writing.
     ("acks", Text),
     ("batch.size", Integer),
-    ("compression.type", OneOf(&["none", "gzip", "snappy", "lz4", "zstd"])),
+    ("compression.type", OneOf(&["source", "none", "gzip", "snappy", "lz4", "zstd"])),
     ("compression.level", Integer),
     ("compression.gzip.level", Integer),
     ("compression.zstd.level", Integer),
@@ -195,7 +197,15 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
             continue;
         }
         match check(&name, &setting, engine) {
-            Ok(value) => drop(properties.insert(name, value)),
+            Ok(value) => {
+                // The native engine reads it again at each login: it may be replaced meanwhile.
+                if let (EngineKind::Native, "sasl.password", Value::ContentOf(path)) =
+                    (engine, name.as_str(), &setting.value)
+                {
+                    properties.insert("sasl.password_file".into(), path.display().to_string());
+                }
+                properties.insert(name, value);
+            }
             Err(message) => {
                 sound = false;
                 settings.reject(KAFKA, &name, message);
@@ -205,6 +215,7 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
     // What was refused here would otherwise be reported as missing there.
     if sound {
         check_sasl(&properties, settings);
+        warn_of_exposure(&properties);
         match engine {
             EngineKind::Native => check_native(properties.clone(), settings),
             EngineKind::Librdkafka => check_librdkafka(&properties, settings),
@@ -220,15 +231,18 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
 /// What would show only when the broker refuses: a password that is missing, and one that is never sent.
 fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
     let sasl = properties.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_"));
-    let Some(mechanism) = properties.get("sasl.mechanism") else { return };
     if !sasl {
-        // A weightier layer may turn off what the file says, for a try.
-        if !rules::at_least(settings, (KAFKA, "sasl.mechanism"), (KAFKA, "security.protocol")) {
-            return;
+        for key in ["sasl.mechanism", "sasl.password"] {
+            // A weightier layer may turn off what the file says, for a try.
+            if rules::at_least(settings, (KAFKA, key), (KAFKA, "security.protocol")) {
+                let message =
+                    "needs security.protocol `sasl_ssl` or `sasl_plaintext`; without, nobody logs in";
+                settings.reject(KAFKA, key, message);
+            }
         }
-        let message = "needs security.protocol `sasl_ssl` or `sasl_plaintext`; without, nobody logs in";
-        return settings.reject(KAFKA, "sasl.mechanism", message);
+        return;
     }
+    let Some(mechanism) = properties.get("sasl.mechanism") else { return };
     let by_password = mechanism == "PLAIN" || mechanism.starts_with("SCRAM-");
     if by_password && !properties.contains_key("sasl.password") {
         let message = format!(
@@ -236,6 +250,28 @@ fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
             environment::variable(KAFKA, "sasl.password")
         );
         settings.reject(KAFKA, "sasl.password", message);
+    }
+}
+
+/// Warns of what works and protects nothing.
+fn warn_of_exposure(properties: &BTreeMap<String, String>) {
+    let is = |key: &str, value: &str| properties.get(key).is_some_and(|set| set.eq_ignore_ascii_case(value));
+    let secret = match properties.get("sasl.mechanism").map(String::as_str) {
+        Some("PLAIN") => Some("the password"),
+        Some("OAUTHBEARER") => Some("the token"),
+        _ => None,
+    };
+    if let Some(secret) = secret.filter(|_| is("security.protocol", "sasl_plaintext")) {
+        warn!(
+            "[kafka] security.protocol: sasl_plaintext sends {secret} as it is, for everyone on the way to \
+             read; sasl_ssl protects it"
+        );
+    }
+    if is("enable.ssl.certificate.verification", "false") {
+        warn!(
+            "[kafka] enable.ssl.certificate.verification: false trusts whoever answers, with all that is \
+             sent; ssl.ca.location names the authority to trust"
+        );
     }
 }
 
@@ -285,6 +321,8 @@ fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, St
         (None, EngineKind::Native) => return Err(keys::unknown("property", name, names())),
     };
     let text = match &setting.value {
+        // A password may begin and end with blanks.
+        Value::Raw(text) | Value::Text(text) if is_secret(name) => text.clone(),
         Value::Raw(text) | Value::Text(text) => text.trim().to_owned(),
         Value::Integer(number) => number.to_string(),
         Value::Boolean(flag) => flag.to_string(),
@@ -292,7 +330,9 @@ fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, St
         Value::ContentOf(path) => {
             let content = std::fs::read_to_string(path);
             let content = content.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            content.trim_end_matches(['\r', '\n']).to_owned()
+            // Only the newline that editors put at the end of every file.
+            let line = content.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            line.unwrap_or(&content).to_owned()
         }
     };
     match (name, takes) {

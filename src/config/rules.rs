@@ -10,7 +10,8 @@ use crate::{
     cli::TransformName,
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
-    strategy::{Order, StrategyKind},
+    mill::OnGap,
+    strategy::{OnPanic, Order, StrategyKind},
     transform::TransformKind,
 };
 
@@ -23,6 +24,12 @@ const MOST_WORKERS: i64 = 1024;
 /// The longest time that anything may be told to wait.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a run to the end waits for a cluster that is away.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// What is said of a key that has a default for the experiment's source alone.
+const NO_DEFAULT: &str = "is missing: there is no default for a source of one's own; set";
+
 /// The three topics.
 pub(super) struct Topics {
     pub(super) source: Arc<str>,
@@ -33,23 +40,47 @@ pub(super) struct Topics {
 pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics {
     let source = source(settings);
     let suffix = if strategy == StrategyKind::Serial { "serial" } else { "concurrent" };
-    let destination = topic(settings, Destination, || format!("{source}_{suffix}_transformed"));
-    let dead_letter = topic(settings, DeadLetter, || format!("{source}_dead_letter"));
-    if source == destination {
+    let destination = match source_given(settings) && settings.get(Destination, "topic").is_none() {
+        true => {
+            settings.reject(Destination, "topic", format!("{NO_DEFAULT} it or --destination"));
+            None
+        }
+        false => Some(topic(settings, Destination, || format!("{source}_{suffix}_transformed"))),
+    };
+    let dead_letter = match &destination {
+        Some(destination) => topic(settings, DeadLetter, || format!("{destination}_dead_letter")),
+        None => settings.parsed(DeadLetter, "topic", parse_topic).unwrap_or_default(),
+    };
+    if destination.as_ref() == Some(&source) {
         settings.reject(Destination, "topic", format!("must differ from the source, `{source}`"));
     }
-    if dead_letter == source || dead_letter == destination {
+    if dead_letter == source || destination.as_ref() == Some(&dead_letter) {
         let other = if dead_letter == source { "source" } else { "destination" };
         settings.reject(DeadLetter, "topic", format!("must differ from the {other}, `{dead_letter}`"));
     }
-    Topics { source, destination, dead_letter }
+    Topics { source, destination: destination.unwrap_or_default(), dead_letter }
 }
 
+/// The source; without one, that of the experiment, for which alone everything has a default.
 pub(super) fn source(settings: &mut Settings) -> Arc<str> {
     topic(settings, Source, || "name_stream".into())
 }
 
-/// The topic of a section. A default that is made of a long source may itself be too long.
+pub(super) fn source_given(settings: &Settings) -> bool {
+    settings.get(Source, "topic").is_some()
+}
+
+/// The destination, if there is one beyond the experiment's.
+pub(super) fn destination_given(settings: &mut Settings) -> Option<Arc<str>> {
+    settings.parsed(Destination, "topic", parse_topic)
+}
+
+/// The source, if anyone named it.
+pub(super) fn source_named(settings: &mut Settings) -> Option<Arc<str>> {
+    settings.parsed(Source, "topic", parse_topic)
+}
+
+/// The topic of a section. A default that is made of a long name may itself be too long.
 fn topic(settings: &mut Settings, section: Section, default: impl FnOnce() -> String) -> Arc<str> {
     if let Some(topic) = settings.parsed(section, "topic", parse_topic) {
         return topic;
@@ -59,7 +90,7 @@ fn topic(settings: &mut Settings, section: Section, default: impl FnOnce() -> St
         settings.reject(
             section,
             "topic",
-            format!("the default, made of the source's name, {message}; set another"),
+            format!("the default, made of the destination's name, {message}; set another"),
         );
     }
     default.into()
@@ -69,14 +100,29 @@ pub(super) fn dead_letter_given(settings: &Settings) -> bool {
     settings.get(DeadLetter, "topic").is_some()
 }
 
-pub(super) fn group(settings: &mut Settings, strategy: StrategyKind) -> String {
+/// The consumer group. That of the experiment depends on the strategy, as its programs' groups do;
+/// any other is named by what it reads and writes, so that no two pipelines share one.
+pub(super) fn group(
+    settings: &mut Settings,
+    strategy: StrategyKind,
+    source: &str,
+    destination: Option<&str>,
+) -> String {
     let group = settings.text(Source, "group");
     if group.as_ref().is_some_and(|group| group.trim().is_empty()) {
         settings.reject(Source, "group", "must not be empty");
     }
-    group.unwrap_or_else(|| match strategy {
-        StrategyKind::Serial => "consumer_golang_serial".into(),
-        StrategyKind::Pipeline | StrategyKind::Worker => "consumer_golang_concurrent".into(),
+    let experiment = !source_given(settings) && settings.get(Destination, "topic").is_none();
+    group.unwrap_or_else(|| match (destination, strategy) {
+        (_, StrategyKind::Serial) if experiment => "consumer_golang_serial".into(),
+        (_, StrategyKind::Pipeline | StrategyKind::Worker) if experiment => {
+            "consumer_golang_concurrent".into()
+        }
+        (Some(destination), _) => format!("topicmill-{source}-{destination}"),
+        (None, _) => {
+            settings.reject(Source, "group", format!("{NO_DEFAULT} it or --group"));
+            String::new()
+        }
     })
 }
 
@@ -84,8 +130,31 @@ pub(super) fn offset_reset(settings: &mut Settings) -> OffsetReset {
     settings.choice(Source, "auto_offset_reset").unwrap_or_default()
 }
 
+pub(super) fn on_gap(settings: &mut Settings) -> OnGap {
+    settings.choice(Source, "on_gap").unwrap_or_default()
+}
+
 pub(super) fn create_topics(settings: &mut Settings) -> bool {
     settings.boolean(Destination, "create").unwrap_or(true)
+}
+
+/// The transform for records of a source that may be anyone's: none is guessed, as the wrong one
+/// destroys what it writes.
+pub(super) fn transform_of_source(settings: &mut Settings) -> TransformKind {
+    if source_given(settings) && settings.get(Transform, "kind").is_none() {
+        let names = super::settings::names_of::<TransformName>();
+        settings.reject(Transform, "kind", format!("{NO_DEFAULT} it or --transform to {names}"));
+    }
+    transform(settings)
+}
+
+/// Refuses every setting of a transform: the program has one of its own.
+pub(super) fn no_transform(settings: &mut Settings) {
+    for key in Transform.keys() {
+        if settings.get(Transform, key).is_some() {
+            settings.reject(Transform, key, "has no effect: this program has a transform of its own");
+        }
+    }
 }
 
 pub(super) fn transform(settings: &mut Settings) -> TransformKind {
@@ -158,6 +227,10 @@ pub(super) fn delivery(settings: &mut Settings) -> DeliveryKind {
     delivery
 }
 
+pub(super) fn on_panic(settings: &mut Settings) -> OnPanic {
+    settings.choice(Run, "on_panic").unwrap_or_default()
+}
+
 pub(super) fn engine(settings: &mut Settings) -> EngineKind {
     let engine = settings.choice(Run, "engine").unwrap_or_default();
     if engine == EngineKind::Librdkafka && !cfg!(feature = "librdkafka") {
@@ -198,10 +271,25 @@ pub(super) fn drain_timeout(settings: &mut Settings) -> Duration {
 /// A time of `[run]`: more than nothing and bounded.
 pub(super) fn timeout(settings: &mut Settings, key: &str, default: Duration) -> Duration {
     let timeout = settings.parsed(Run, key, super::units::parse_duration).unwrap_or(default);
+    bounded(settings, key, timeout);
+    timeout
+}
+
+fn bounded(settings: &mut Settings, key: &str, timeout: Duration) {
     if timeout.is_zero() || timeout > LONGEST {
         settings.reject(Run, key, "must be more than 0 and at most 24h");
     }
-    timeout
+}
+
+/// `None` waits for ever: what someone else waits for, a run to the end, is not left to do so
+/// unless it is asked for.
+pub(super) fn give_up_after(settings: &mut Settings) -> Option<Duration> {
+    let default = until_caught_up(settings).then_some(GIVE_UP_AFTER);
+    let limit = settings.parsed(Run, "give_up_after", parse_limit).unwrap_or(default);
+    if let Some(limit) = limit {
+        bounded(settings, "give_up_after", limit);
+    }
+    limit
 }
 
 pub(super) fn until_caught_up(settings: &mut Settings) -> bool {
@@ -211,6 +299,11 @@ pub(super) fn until_caught_up(settings: &mut Settings) -> bool {
 pub(super) fn admin(settings: &mut Settings) -> Option<SocketAddr> {
     let default = Some(SocketAddr::from(([127, 0, 0, 1], 9464)));
     settings.parsed(Admin, "listen", parse_listen).unwrap_or(default)
+}
+
+/// Whether the address was asked for: then it must be free.
+pub(super) fn admin_given(settings: &Settings) -> bool {
+    settings.get(Admin, "listen").is_some()
 }
 
 const STRATEGY: (Section, &str) = (Run, "strategy");
@@ -226,7 +319,7 @@ pub(super) fn at_least(
 }
 
 /// A name that brokers take for a topic.
-fn parse_topic(name: &str) -> Result<Arc<str>, String> {
+pub(super) fn parse_topic(name: &str) -> Result<Arc<str>, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match name {
         "" => Err("must not be empty".into()),
@@ -237,14 +330,27 @@ fn parse_topic(name: &str) -> Result<Arc<str>, String> {
     }
 }
 
-/// An address, or `off`.
+/// An address, whose host may be `localhost`, or `off`.
 fn parse_listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    let text = text.trim();
+    if text == "off" {
+        return Ok(None);
+    }
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        None => text.parse().ok(),
+    };
+    let message = "must be an address such as `127.0.0.1:9464` or `0.0.0.0:9464`, or `off`";
+    address.map(Some).ok_or_else(|| message.into())
+}
+
+/// A duration, or `never`.
+fn parse_limit(text: &str) -> Result<Option<Duration>, String> {
     match text.trim() {
-        "off" => Ok(None),
-        address => address
-            .parse()
+        "never" => Ok(None),
+        duration => super::units::parse_duration(duration)
             .map(Some)
-            .map_err(|_| "must be an address such as `127.0.0.1:9464`, or `off`".into()),
+            .map_err(|message| format!("{message}, or `never`")),
     }
 }
 

@@ -77,6 +77,17 @@ impl Settings {
         }
     }
 
+    /// Sets what nobody has set.
+    pub(super) fn set_default(&mut self, section: Section, key: &str, value: String) {
+        let setting = Setting { value: Value::Raw(value), origin: Origin::Default };
+        self.values.entry((section, key.to_owned())).or_insert(setting);
+    }
+
+    /// Forgets what was said of a section, but for the flags.
+    pub(super) fn forget(&mut self, section: Section) {
+        self.values.retain(|(of, _), setting| *of != section || matches!(setting.origin, Origin::Flag(_)));
+    }
+
     /// Notes a problem with a key whose value came from `origin`.
     pub(super) fn problem(&mut self, subject: String, message: impl Into<String>, origin: Origin) {
         self.problems.push(Problem { subject, message: message.into(), origin });
@@ -161,7 +172,9 @@ impl Settings {
 
     /// The choice of a key from a closed set.
     pub(super) fn choice<T: ValueEnum>(&mut self, section: Section, key: &str) -> Option<T> {
-        self.parsed(section, key, |text| T::from_str(text, false).map_err(|_| one_of::<T>()))
+        self.parsed(section, key, |text| {
+            T::from_str(text, false).map_err(|_| format!("must be one of {}", names_of::<T>()))
+        })
     }
 
     /// `read` gives `None` for a value of the wrong type; what is wrong becomes a problem.
@@ -183,8 +196,9 @@ impl Settings {
     }
 }
 
-fn one_of<T: ValueEnum>() -> String {
+/// The names of a closed set, in backquotes.
+pub(super) fn names_of<T: ValueEnum>() -> String {
     let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     let names: Vec<_> = names.map(|value| format!("`{}`", value.get_name())).collect();
-    format!("must be one of {}", names.join(", "))
+    names.join(", ")
 }

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
+    sync::OnceLock,
 };
 
 use clap::ValueEnum;
@@ -17,25 +18,64 @@ use tracing_subscriber::{
 use crate::{
     cli::{LogFormat, LogLevel},
     config::{ConfigError, Origin, Problem},
+    exit::{Ended, Exit},
 };
 
 /// The environment variable that sets the level when no flag does.
 const VARIABLE: &str = "TOPICMILL_LOG";
 
+/// Whether the log of this process is text; unset before there is one.
+static IS_TEXT: OnceLock<bool> = OnceLock::new();
+
 /// Sets up the log of this process; later calls change nothing.
 ///
 /// # Errors
-/// When the environment names no level that there is.
+/// When the environment names no level that there is; the log has the default one then.
 pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigError> {
-    let level = match level {
-        Some(level) => level,
-        None => from_environment()?.unwrap_or_default(),
-    };
+    match level.map_or_else(from_environment, |level| Ok(Some(level))) {
+        Ok(level) => start(level.unwrap_or_default(), format),
+        Err(error) => {
+            start(LogLevel::default(), format);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Who reads what a command says on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// It works for long and tells of its progress: what it says goes where logs go.
+    Log,
+    /// It answers a question.
+    Person,
+}
+
+/// Says why a command has failed: as text to people, as an event where the log is JSON.
+pub fn failed(ended: &Ended, reader: Reader) {
+    let Ended { exit, message } = ended;
+    let is_text = reader == Reader::Person || IS_TEXT.get().copied().unwrap_or(true);
+    match (exit, is_text) {
+        (Exit::Done, _) => {}
+        (Exit::Config, true) => eprintln!("{message}"),
+        (_, true) => eprintln!("error: {message}"),
+        // One event for each problem.
+        (Exit::Config, false) => message.lines().for_each(|line| failure(line, *exit)),
+        (_, false) => failure(message, *exit),
+    }
+}
+
+fn failure(error: &str, exit: Exit) {
+    tracing::error!(error, exit_code = exit as i32, "failed");
+}
+
+fn start(level: LogLevel, format: LogFormat) {
     let text = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
+    let _ = IS_TEXT.set(text);
     let escapes = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let colours = colours(escapes, std::env::var_os("NO_COLOR"));
     let layer = fmt::layer().with_writer(move || stderr(escapes));
@@ -45,7 +85,6 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
     };
     // It fails only when a log is set up already, which then stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();
-    Ok(())
 }
 
 /// Where a line goes; on a terminal it takes the place of a progress bar, which is drawn again below.
@@ -69,7 +108,7 @@ fn targets(level: LevelFilter) -> Targets {
 }
 
 fn from_environment() -> Result<Option<LogLevel>, ConfigError> {
-    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let level = text.to_str().and_then(|text| LogLevel::from_str(text.trim(), true).ok());
     level.map(Some).ok_or_else(|| ConfigError {
         problems: vec![Problem {

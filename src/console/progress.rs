@@ -1,49 +1,62 @@
-//! Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Progress of long work: a bar on a terminal, now and then an event in the log elsewhere.
 
 use std::{
     fmt,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use tracing::info;
 
-/// How often a plain line is written.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long until the first event.
+const FIRST_AFTER: Duration = Duration::from_secs(10);
 
-/// Shows how far something is, on standard error.
+/// The time between two events at least.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Shows how far something is.
 #[derive(Debug)]
 pub struct Progress {
+    what: &'static str,
+    unit: &'static str,
+    total: Option<u64>,
     bar: Option<ProgressBar>,
-    lines: Lines,
+    pace: Pace,
 }
 
 impl Progress {
     /// Progress of `what`, counted in `unit`, to `total` if that is known.
     pub fn new(what: &'static str, unit: &'static str, total: Option<u64>) -> Progress {
         let bar = io::stderr().is_terminal().then(|| bar(what, unit, total));
-        Progress { bar, lines: Lines::new(what, unit, total, Instant::now()) }
+        Progress { what, unit, total, bar, pace: Pace::new(Instant::now()) }
     }
 
     /// Says that `done` units are done, with a `note` behind.
     pub fn update(&mut self, done: u64, note: impl fmt::Display) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(done);
-                bar.set_message(note.to_string());
-            }
-            None => {
-                if let Some(line) = self.lines.line(done, note, Instant::now()) {
-                    // Who closes standard error does not want to see it.
-                    let _ = writeln!(io::stderr(), "{line}");
-                }
-            }
+        if self.draw(done, &note) {
+            return;
         }
+        if let Some(rate) = self.pace.due(done, Instant::now()) {
+            let note = note.to_string();
+            let note = (!note.is_empty()).then_some(note);
+            let (what, unit, total) = (self.what, self.unit, self.total);
+            info!(what, unit, done, total, per_second = rate, note, "progress");
+        }
+    }
+
+    /// Draws the bar, if there is one; without, what to say and when is the caller's.
+    pub fn draw(&self, done: u64, note: impl fmt::Display) -> bool {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(note.to_string());
+        }
+        self.bar.is_some()
     }
 
     /// Changes the total.
     pub fn set_total(&mut self, total: u64) {
-        self.lines.total = Some(total);
+        self.total = Some(total);
         if let Some(bar) = &self.bar {
             bar.set_length(total);
         }
@@ -73,31 +86,28 @@ fn bar(what: &'static str, unit: &'static str, total: Option<u64>) -> ProgressBa
     bar.with_style(style).with_prefix(what)
 }
 
-/// Decides when a line is due and what it says.
+/// Decides when an event is due: now and then, if anything has moved.
 #[derive(Debug)]
-struct Lines {
-    what: &'static str,
-    unit: &'static str,
-    total: Option<u64>,
+pub struct Pace {
     since: Instant,
+    next: Instant,
     done: u64,
 }
 
-impl Lines {
-    fn new(what: &'static str, unit: &'static str, total: Option<u64>, now: Instant) -> Lines {
-        Lines { what, unit, total, since: now, done: 0 }
+impl Pace {
+    /// Nothing is done yet.
+    pub fn new(now: Instant) -> Pace {
+        Pace { since: now, next: now + FIRST_AFTER, done: 0 }
     }
 
-    fn line(&mut self, done: u64, note: impl fmt::Display, now: Instant) -> Option<String> {
-        let elapsed = now.duration_since(self.since);
-        if elapsed < LINE_INTERVAL {
+    /// With `done` units done: the units per second since the last event, if one is due.
+    pub fn due(&mut self, done: u64, now: Instant) -> Option<u64> {
+        if now < self.next || done == self.done {
             return None;
         }
-        let rate = done.saturating_sub(self.done) as f64 / elapsed.as_secs_f64();
-        (self.since, self.done) = (now, done);
-        let of = self.total.map_or(String::new(), |total| format!(" of {total}"));
-        let line = format!("{}: {done}{of} {}, {rate:.0}/s {note}", self.what, self.unit);
-        Some(line.trim_end().into())
+        let rate = done.saturating_sub(self.done) as f64 / now.duration_since(self.since).as_secs_f64();
+        *self = Pace { since: now, next: now + EVERY, done };
+        Some(rate.round() as u64)
     }
 }
 
@@ -106,15 +116,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_due_every_few_seconds_with_the_rate_since_the_last() {
+    fn an_event_is_due_once_a_minute_if_anything_has_moved() {
         let start = Instant::now();
-        let mut lines = Lines::new("generate", "events", None, start);
-        assert_eq!(lines.line(100, "", start + LINE_INTERVAL / 2), None);
-        let line = lines.line(1000, "", start + LINE_INTERVAL);
-        assert_eq!(line.unwrap(), "generate: 1000 events, 200/s");
-        assert_eq!(lines.line(2000, "", start + LINE_INTERVAL + LINE_INTERVAL / 2), None);
-        lines.total = Some(6000);
-        let line = lines.line(3000, "(lag 7)", start + LINE_INTERVAL * 2);
-        assert_eq!(line.unwrap(), "generate: 3000 of 6000 events, 400/s (lag 7)");
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.due(100, start + FIRST_AFTER / 2), None);
+        assert_eq!(pace.due(1000, start + FIRST_AFTER), Some(100));
+        let last = start + FIRST_AFTER;
+        assert_eq!(pace.due(2000, last + EVERY / 2), None);
+        assert_eq!(pace.due(1000, last + EVERY * 2), None, "it stands still");
+        assert_eq!(pace.due(13_000, last + EVERY * 2), Some(100));
     }
 }

@@ -50,6 +50,7 @@ fn routes(window: usize) -> Routes {
     Routes {
         destination: "destination".into(),
         dead_letter: "letters".into(),
+        group: "group".into(),
         chunk_limit: 1000,
         window,
         retries: 3,

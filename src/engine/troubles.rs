@@ -36,6 +36,8 @@ pub enum Place {
     Group,
     /// The source topic is not there.
     Source(Arc<str>),
+    /// The work has not begun, or ended with an error and has not begun again.
+    Start,
 }
 
 /// Something that does not work.
@@ -83,6 +85,10 @@ impl Troubles {
 }
 
 impl Place {
+    /// All stages.
+    pub const STAGES: [&str; 8] =
+        ["fetch", "write", "rewind", "destination", "commit", "group", "source", "start"];
+
     /// The stage as it stands in metrics.
     pub fn stage(&self) -> &'static str {
         match self {
@@ -93,6 +99,7 @@ impl Place {
             Place::Commit => "commit",
             Place::Group => "group",
             Place::Source(_) => "source",
+            Place::Start => "start",
         }
     }
 
@@ -103,7 +110,7 @@ impl Place {
             | Place::Write(partition)
             | Place::Rewind(partition)
             | Place::Destination(partition) => Some(partition),
-            Place::Commit | Place::Group | Place::Source(_) => None,
+            Place::Commit | Place::Group | Place::Source(_) | Place::Start => None,
         }
     }
 }

@@ -6,7 +6,9 @@
 //! while anything else is under way.
 
 mod error;
+mod gap;
 mod revoke;
+mod tell;
 mod work;
 #[cfg(test)]
 mod simulation;
@@ -16,6 +18,7 @@ mod tests;
 use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 
 pub use error::MillError;
+pub use gap::OnGap;
 use revoke::Revoking;
 use tokio::{
     sync::watch,
@@ -28,6 +31,7 @@ use crate::{
     admin::Health,
     batch::{PartitionBatch, TopicPartition},
     budget::Permit,
+    console::troubles::names,
     delivery::{Acknowledged, Delivered, Delivery, Routes, Stopped},
     engine::{EngineError, ErrorKind, Gap, Offset, Room, Sink, Source, SourceEvent, Troubles},
     metrics::{Metrics, Stage},
@@ -130,6 +134,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.metrics.partitions_stopped.set(0);
+        self.metrics.lag.clear();
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
@@ -181,17 +186,25 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.health.assigned();
                 self.metrics.rebalances.inc();
                 self.metrics.partitions_assigned.inc_by(assignments.len() as i64);
+                self.tell_assigned(&assignments);
                 for assignment in &assignments {
-                    info!(partition = %assignment.partition, position = assignment.position, "assigned");
                     self.offsets.assign(assignment);
                 }
             }
             SourceEvent::Revoked { partitions, release } => {
-                info!(partitions = %list(&partitions), "revoked; what is under way is finished first");
+                info!(
+                    partitions = partitions.len(),
+                    names = names(&partitions),
+                    "revoked; what is under way is finished first"
+                );
                 self.revoking.push(Revoking { partitions, release });
             }
             SourceEvent::Lost(partitions) => {
-                warn!(partitions = %list(&partitions), "lost; what is not committed will be read again");
+                warn!(
+                    partitions = partitions.len(),
+                    names = names(&partitions),
+                    "lost; what is not committed will be read again"
+                );
                 self.forget(&partitions);
             }
         }
@@ -200,6 +213,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     /// Goes on behind offsets that are not there.
     fn pass_over(&mut self, gap: Gap) {
+        self.tell_gap(&gap);
         let Gap { partition: origin, assignment, to: next_offset, .. } = gap;
         let nothing =
             PartitionBatch { origin, assignment, next_offset, leader_epoch: -1, ..PartitionBatch::default() };
@@ -215,6 +229,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.work.batch();
         self.metrics.records_read.inc_by(batch.records.len() as u64);
         self.metrics.bytes_read.inc_by(batch.buffer.len() as u64);
+        self.tell_read(&batch);
         if batch.records.is_empty() {
             self.offsets.acknowledge(ticket);
             return;
@@ -233,14 +248,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
     fn settle(&mut self, delivered: Delivered) {
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
         match delivered {
-            Delivered::Acknowledged(Acknowledged { ticket, written, bytes, dead_letters, time }) => {
+            Delivered::Acknowledged(acknowledged) => {
+                self.tell_letters(&acknowledged);
+                let Acknowledged { ticket, written, bytes, time, .. } = acknowledged;
                 self.metrics.batches.inc();
                 self.metrics.records_written.inc_by(written);
                 self.metrics.bytes_written.inc_by(bytes);
                 self.metrics.stage(Stage::Deliver, time);
-                for class in dead_letters {
-                    self.metrics.dead_letter(class.as_str());
-                }
                 self.offsets.acknowledge(ticket);
             }
             Delivered::Stopped(ticket, stopped) => {
@@ -277,7 +291,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.stage(Stage::Commit, commit.started.elapsed());
         match answer {
             Ok(()) => {
-                self.metrics.commits.inc();
+                self.tell_committed(&commit.offsets);
                 self.work.committed();
                 self.offsets.committed(&commit.offsets);
                 self.failed_commits = 0;
@@ -328,6 +342,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.rebalances.inc();
         for partition in partitions {
             // What is lost may have been on its way to be given up, and be forgotten already.
+            self.metrics.lag.gone(partition);
             if self.offsets.remove(partition) {
                 self.metrics.partitions_assigned.dec();
             }
@@ -359,9 +374,4 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
-}
-
-fn list(partitions: &[TopicPartition]) -> String {
-    let names: Vec<String> = partitions.iter().map(TopicPartition::to_string).collect();
-    names.join(" ")
 }

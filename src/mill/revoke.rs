@@ -35,7 +35,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
         for revoking in settled {
             if revoking.is_late() {
                 tracing::warn!(
-                    partitions = %super::list(&revoking.partitions),
+                    partitions = revoking.partitions.len(),
+                    names = super::names(&revoking.partitions),
                     "given up before everything was acknowledged; the rest will be read again"
                 );
             }

@@ -342,6 +342,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
         routes: Routes {
             destination: "destination".into(),
             dead_letter: "letters".into(),
+            group: "group".into(),
             chunk_limit: 300,
             window: 2000,
             retries: 3,

@@ -131,8 +131,8 @@ fn every_flipped_bit_under_the_checksum_is_found() {
 #[test]
 fn a_flipped_length_or_magic_is_an_error() {
     let mut bad = plain(0, &["a"]);
-    bad[16] = 1;
-    assert!(matches!(read(&[bad.clone()], 0)[..], [Err(RecordsError::Magic { magic: 1, .. })]));
+    bad[16] = 3;
+    assert!(matches!(read(&[bad.clone()], 0)[..], [Err(RecordsError::Magic { magic: 3, .. })]));
     bad[16] = 2;
     bad[8..12].copy_from_slice(&48i32.to_be_bytes());
     assert!(matches!(read(&[bad], 0)[..], [Err(RecordsError::Malformed { .. })]));
@@ -192,8 +192,8 @@ fn pieces_end_at_their_limits_and_lose_nothing() {
     for (max_bytes, max_records, sizes) in [
         (2 * size, usize::MAX, vec![4; 5]),
         (2 * size - 1, usize::MAX, vec![2; 10]),
-        (1, usize::MAX, vec![2; 10]),
-        (usize::MAX, 5, vec![6, 6, 6, 2]),
+        (1, usize::MAX, vec![1; 20]),
+        (usize::MAX, 5, vec![5; 4]),
     ] {
         let settings = AssembleSettings { max_bytes, max_records, ..AssembleSettings::default() };
         let read: Vec<Assembled> =
@@ -201,25 +201,110 @@ fn pieces_end_at_their_limits_and_lose_nothing() {
         assert_eq!(read.iter().map(|piece| piece.records.len()).collect::<Vec<_>>(), sizes);
         let offsets: Vec<i64> = read.iter().flat_map(|piece| &piece.records).map(|r| r.offset).collect();
         assert_eq!(offsets, (0..20).collect::<Vec<_>>());
+        assert!(read.iter().all(|piece| piece.records.last().unwrap().offset + 1 == piece.next_offset));
+    }
+}
+
+/// A wire batch of `count` values of `len` bytes each.
+fn large(count: usize, len: usize, compression: Compression) -> Vec<u8> {
+    let mut writer = RecordWriter::new(usize::MAX >> 1, count * (len + 20) + 100);
+    for number in 0..count {
+        writer.push(5, None, Some(&[number.to_string().as_bytes(), b" ", &vec![b'x'; len]]), NO_HEADERS);
+    }
+    writer.finish().remove(0).seal(ProducerStamp::NONE, compression).to_vec()
+}
+
+#[test]
+fn a_large_batch_is_spread_over_pieces_that_take_little_memory() {
+    const MAX: usize = 256 << 10;
+    for compression in Compression::ALL {
+        let settings = AssembleSettings { max_bytes: MAX, ..AssembleSettings::default() };
+        let (count, len) = (8000, 5000);
+        let bytes = large(count, len, compression);
+        let mut next = 0;
+        for piece in pieces(&[bytes], 0, Vec::new(), settings) {
+            let piece = piece.unwrap();
+            assert_eq!(piece.compression, compression);
+            assert!(piece.buffer.len() <= MAX + (128 << 10), "{compression}: {}", piece.buffer.len());
+            assert!(piece.memory <= 4 * MAX, "{compression}: {}", piece.memory);
+            for (offset, value) in contents(&piece) {
+                assert_eq!(offset, next);
+                assert!(value.starts_with(&format!("{next} x")), "{compression}: {offset}");
+                next += 1;
+            }
+            assert_eq!(piece.next_offset, next, "{compression}");
+        }
+        assert_eq!(next, count as i64, "{compression}");
     }
 }
 
 #[test]
-fn a_batch_that_decompresses_to_too_much_is_refused() {
-    let bomb = wire(0, &["a"; 1000], ProducerStamp::NONE, Compression::Zstd);
-    let settings = AssembleSettings { max_decompressed: 50_000, ..AssembleSettings::default() };
-    let read = pieces(&[bomb], 0, Vec::new(), settings);
-    assert!(matches!(read[..], [Err(RecordsError::Decompress { codec: "zstd", .. })]));
+fn small_records_end_a_piece_by_their_number() {
+    for compression in Compression::ALL {
+        let settings = AssembleSettings { max_records: 1000, ..AssembleSettings::default() };
+        let sizes: Vec<usize> = pieces(&[large(4500, 1, compression)], 0, Vec::new(), settings)
+            .into_iter()
+            .map(|piece| piece.unwrap().records.len())
+            .collect();
+        assert_eq!(sizes, [1000, 1000, 1000, 1000, 500], "{compression}");
+    }
 }
 
 #[test]
-fn a_message_of_an_old_format_is_told_by_its_magic_however_short() {
-    for magic in [0, 1] {
-        // Offset, size, checksum, magic, attributes, and a key and a value that are null.
-        let mut message = [&[0; 7][..], &[41, 0, 0, 0, 14], &[9; 4], &[magic, 0]].concat();
-        message.extend_from_slice(&[0xff; 8]);
-        let pieces: Vec<_> =
-            Assembler::new(message.into(), 41, Vec::new(), AssembleSettings::default()).collect();
-        assert_eq!(pieces, [Err(RecordsError::Magic { base_offset: 41, magic: magic as i8 })]);
+fn a_record_larger_than_a_piece_is_told_before_it_is_unpacked() {
+    let settings = AssembleSettings { max_bytes: 100_000, ..AssembleSettings::default() };
+    for compression in Compression::ALL.into_iter().skip(1) {
+        let all = [wire(0, &["small"], ProducerStamp::NONE, compression), large(2, 3_000_000, compression)];
+        let mut second = all[1].clone();
+        second[..8].copy_from_slice(&1i64.to_be_bytes());
+        let bytes = Bytes::from([all[0].clone(), second].concat());
+        let mut assembler = Assembler::new(bytes, 0, Vec::new(), settings);
+        let mut needs = Vec::new();
+        let mut records = Vec::new();
+        loop {
+            let needed = assembler.needs();
+            let Some(piece) = assembler.next() else { break };
+            let piece = piece.unwrap();
+            assert!(piece.buffer.len() < 200_000 || needed.is_some_and(|needed| needed >= 3_000_000));
+            needs.push(needed.is_some());
+            records.push(piece.records.len());
+        }
+        assert_eq!(records.iter().sum::<usize>(), 3, "{compression}");
+        assert_eq!(needs.iter().filter(|needed| **needed).count(), 2, "{compression}: {records:?}");
+    }
+}
+
+#[test]
+fn where_a_large_batch_is_read_from_its_middle_every_call_is_bounded() {
+    let settings = AssembleSettings { max_bytes: 100_000, ..AssembleSettings::default() };
+    for compression in Compression::ALL {
+        let read = pieces(&[large(2000, 1000, compression)], 1990, Vec::new(), settings);
+        let read: Vec<Assembled> = read.into_iter().map(Result::unwrap).collect();
+        assert!(read.len() > 5, "{compression}: {}", read.len());
+        let offsets: Vec<i64> = read.iter().flat_map(|piece| &piece.records).map(|r| r.offset).collect();
+        assert_eq!(offsets, (1990..2000).collect::<Vec<_>>(), "{compression}");
+        assert!(read.iter().all(|piece| piece.records.is_empty() == (piece.next_offset == 1990)));
+    }
+}
+
+#[test]
+fn what_is_wrong_late_in_a_large_batch_is_told_where_it_stands() {
+    let settings = AssembleSettings { max_bytes: 100_000, check_crc: false, ..AssembleSettings::default() };
+    for compression in Compression::ALL {
+        // One record more than there are, so that the last one is cut off.
+        let bytes = patch(large(2000, 1000, compression), 57, &2001i32.to_be_bytes());
+        let bytes = patch(bytes, 23, &2000i32.to_be_bytes());
+        let mut assembler = Assembler::new(bytes.into(), 0, Vec::new(), settings);
+        let mut read = 0;
+        let error = loop {
+            match assembler.next().unwrap() {
+                Ok(piece) => read += piece.records.len(),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, RecordsError::Malformed { base_offset: 0, .. }), "{compression}: {error}");
+        assert_eq!(assembler.next_offset(), read as i64, "{compression}");
+        assert!(read > 1000, "{compression}: {read}");
+        assert!(assembler.next().is_none());
     }
 }

@@ -7,7 +7,9 @@ use std::{
     str::FromStr,
 };
 
-use super::{BatchHeader, HEADER_LEN, RecordsError, snappy};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+
+use super::{BatchHeader, RecordsError, snappy};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,27 +43,13 @@ impl Compression {
     }
 
     /// The compression of a batch.
-    pub(super) fn of(header: &BatchHeader) -> Result<Compression, RecordsError> {
+    ///
+    /// # Errors
+    /// [`RecordsError::Malformed`] when there is none of its number.
+    pub fn of(header: &BatchHeader) -> Result<Compression, RecordsError> {
         let base_offset = header.base_offset;
         Compression::from_id(header.codec())
             .ok_or(RecordsError::Malformed { base_offset, what: "its compression is unknown" })
-    }
-
-    /// Appends the records of `batch`, which `header` heads, decompressed to `out`.
-    pub(super) fn unpack(
-        self,
-        header: &BatchHeader,
-        batch: &[u8],
-        out: &mut Vec<u8>,
-        limit: usize,
-    ) -> Result<(), RecordsError> {
-        self.decompress(&batch[HEADER_LEN..header.size], out, limit).map_err(|error| {
-            RecordsError::Decompress {
-                base_offset: header.base_offset,
-                codec: self.as_str(),
-                message: error.to_string(),
-            }
-        })
     }
 
     /// The name as in Kafka's `compression.type`.
@@ -90,17 +78,23 @@ impl Compression {
     /// When `input` is not of this compression, or gives more than `limit` bytes. `out` may then
     /// hold a part.
     pub fn decompress(self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-        match self {
-            Compression::None if input.len() > limit => Err(too_large(limit)),
-            Compression::None => {
-                out.extend_from_slice(input);
-                Ok(())
-            }
-            Compression::Gzip => read_up_to(flate2::bufread::MultiGzDecoder::new(input), out, limit),
-            Compression::Snappy => snappy::decompress(input, out, limit),
-            Compression::Lz4 => decompress_lz4(input, out, limit),
-            Compression::Zstd => read_up_to(zstd::Decoder::with_buffer(input)?, out, limit),
-        }
+        let read = self.reader(input)?.take((limit as u64).saturating_add(1)).read_to_end(out)?;
+        if read > limit { Err(too_large(limit)) } else { Ok(()) }
+    }
+
+    /// Decompresses `input` bit by bit: what it gives at once stays small, however much it is.
+    pub(super) fn reader<'a>(
+        self,
+        input: impl AsRef<[u8]> + Send + 'a,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
+        let plain = io::Cursor::new;
+        Ok(match self {
+            Compression::None => Box::new(plain(input)),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(plain(input))),
+            Compression::Snappy => Box::new(snappy::Reader::new(input)),
+            Compression::Lz4 => Box::new(Lz4Reader(Some(FrameDecoder::new(plain(input))))),
+            Compression::Zstd => Box::new(zstd::Decoder::with_buffer(plain(input))?),
+        })
     }
 }
 
@@ -173,7 +167,6 @@ impl Codec {
 
 /// The Java client reads only independent blocks, and writes blocks of this size.
 fn compress_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
     let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
     let mut encoder = FrameEncoder::with_frame_info(info, out);
     encoder.write_all(input)?;
@@ -181,19 +174,23 @@ fn compress_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// One decoder reads one frame: frames of different block sizes may follow each other.
-fn decompress_lz4(mut input: &[u8], out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-    let before = out.len();
-    while !input.is_empty() {
-        let left = limit - (out.len() - before);
-        read_up_to(lz4_flex::frame::FrameDecoder::new(&mut input), out, left)?;
-    }
-    Ok(())
-}
+/// Reads frames that follow each other, which may have different block sizes: a decoder reads one.
+struct Lz4Reader<B: AsRef<[u8]>>(Option<FrameDecoder<io::Cursor<B>>>);
 
-fn read_up_to(reader: impl Read, out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-    let read = reader.take(limit as u64 + 1).read_to_end(out)?;
-    if read > limit { Err(too_large(limit)) } else { Ok(()) }
+impl<B: AsRef<[u8]>> Read for Lz4Reader<B> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.0 {
+            let read = decoder.read(out)?;
+            if read > 0 || out.is_empty() {
+                return Ok(read);
+            }
+            let rest = self.0.take().map(FrameDecoder::into_inner);
+            self.0 = rest
+                .filter(|rest| rest.position() < rest.get_ref().as_ref().len() as u64)
+                .map(FrameDecoder::new);
+        }
+        Ok(0)
+    }
 }
 
 /// The error of a batch that would give more than `limit` bytes.

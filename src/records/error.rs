@@ -11,8 +11,8 @@ pub enum RecordsError {
         /// The bytes that are there.
         have: usize,
     },
-    /// The magic byte is not 2.
-    #[error("record batch at offset {base_offset} has magic {magic}; only 2 (Kafka 0.11 and later) is read")]
+    /// The magic byte is that of another format.
+    #[error("record batch at offset {base_offset} has magic {magic}, which is not known")]
     Magic {
         /// The batch's first offset.
         base_offset: i64,
@@ -21,7 +21,7 @@ pub enum RecordsError {
     },
     /// The checksum does not match.
     #[error(
-        "record batch at offset {base_offset} is corrupt: CRC-32C is {actual:08x}, {expected:08x} expected"
+        "record batch at offset {base_offset} is corrupt: its checksum is {actual:08x}, {expected:08x} expected"
     )]
     Crc {
         /// The batch's first offset.

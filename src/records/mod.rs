@@ -1,10 +1,16 @@
 //! Record batch v2 (KIP-98) as bytes: a fetch response into records, records into batches to
-//! produce. Pure, no I/O.
+//! produce. The formats before it are read, too. Pure, no I/O.
 
 // In: wire bytes to records.
 mod assemble;
 mod aborted;
+mod wire;
 mod reader;
+mod piece;
+mod unpack;
+// The formats before record batch v2.
+mod legacy;
+mod lz4_v0;
 // Out: records to wire bytes.
 mod writer;
 mod cursor;
@@ -24,8 +30,10 @@ pub use checksum::crc32c;
 pub use compression::{Codec, Compression, UnknownCompression};
 pub use error::RecordsError;
 pub use headers::{Headers, HeadersWriter, NO_HEADERS};
+pub use legacy::Message;
 pub use reader::{BatchHeader, walk};
 pub use seal::ProducerStamp;
+pub use wire::WireBatch;
 pub use writer::{EncodedBatch, RecordWriter};
 
 use aborted::Aborted;

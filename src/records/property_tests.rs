@@ -66,8 +66,16 @@ fn wire(batches: Vec<EncodedBatch>, mut base_offset: i64, codec: Compression) ->
 
 /// All records of `bytes` and their offsets.
 fn read(bytes: Bytes, from: i64) -> Result<Vec<(i64, Plain)>, RecordsError> {
+    read_in_pieces(bytes, from, AssembleSettings::default())
+}
+
+fn read_in_pieces(
+    bytes: Bytes,
+    from: i64,
+    settings: AssembleSettings,
+) -> Result<Vec<(i64, Plain)>, RecordsError> {
     let mut all = Vec::new();
-    for piece in Assembler::new(bytes, from, Vec::new(), AssembleSettings::default()) {
+    for piece in Assembler::new(bytes, from, Vec::new(), settings) {
         let piece = piece?;
         let owned = |span: crate::batch::Span| span.get(&piece.buffer).map(<[u8]>::to_vec);
         all.extend(piece.records.iter().map(|record| {
@@ -83,13 +91,8 @@ fn read(bytes: Bytes, from: i64) -> Result<Vec<(i64, Plain)>, RecordsError> {
 /// Reads `bytes` in every way and checks what has to hold of anything that is read.
 fn read_safely(bytes: &Bytes) {
     for (read_committed, check_crc) in [(true, true), (true, false), (false, false)] {
-        let settings = AssembleSettings {
-            read_committed,
-            check_crc,
-            max_decompressed: 1 << 20,
-            max_bytes: 1 << 16,
-            ..AssembleSettings::default()
-        };
+        let settings =
+            AssembleSettings { read_committed, check_crc, max_bytes: 1 << 16, ..AssembleSettings::default() };
         let aborted = vec![AbortedTransaction { producer_id: 5, first_offset: 0 }];
         let mut assembler = Assembler::new(bytes.clone(), 3, aborted, settings);
         let mut previous = 2;
@@ -147,13 +150,17 @@ proptest! {
         limit in prop_oneof![Just(1usize << 20), 100..20_000usize],
         codec in 0..5i16,
         skip in 0..50i64,
+        max_bytes in 1..10_000usize,
+        max_records in 1..20usize,
     ) {
         let codec = Compression::from_id(codec).unwrap();
         let batches = encode(&records, limit);
         prop_assert!(batches.iter().all(|batch| batch.count == 1 || batch.bytes.len() <= limit));
         let bytes = wire(batches, 1000, codec);
         let expected: Vec<_> = (1000..).zip(records).skip(skip as usize).collect();
-        prop_assert_eq!(read(bytes, 1000 + skip).unwrap(), expected);
+        prop_assert_eq!(read(bytes.clone(), 1000 + skip).unwrap(), expected.clone());
+        let small = AssembleSettings { max_bytes, max_records, ..AssembleSettings::default() };
+        prop_assert_eq!(read_in_pieces(bytes, 1000 + skip, small).unwrap(), expected);
     }
 
     #[test]

@@ -131,27 +131,99 @@ pub fn walk(
     from_offset: i64,
     out: &mut Vec<Record>,
 ) -> Result<(), RecordsError> {
-    let malformed = |what| RecordsError::Malformed { base_offset: header.base_offset, what };
-    if u32::try_from(end).is_err() {
-        return Err(malformed("the records lie beyond what a span can reach"));
-    }
+    let mut walker = Walker::new(header);
     let bytes = buffer.get(..end).filter(|bytes| start <= bytes.len());
-    let bytes = bytes.ok_or_else(|| malformed("the records are out of range"))?;
-    // A record takes at least 7 bytes, whatever the header says.
-    out.reserve((header.count as usize).min((end - start) / 7));
+    let bytes = bytes.ok_or_else(|| walker.malformed("the records are out of range"))?;
     let mut at = start;
-    let mut previous = header.base_offset - 1;
-    for _ in 0..header.count {
-        let record = read_record(header, bytes, &mut at).map_err(malformed)?;
-        if record.offset <= previous {
-            return Err(malformed("offsets do not ascend"));
-        }
-        previous = record.offset;
-        if record.offset >= from_offset {
-            out.push(record);
-        }
+    walker.step(bytes, &mut at, true, from_offset, usize::MAX, out)?;
+    if at == end { Ok(()) } else { Err(walker.malformed(TRAILING)) }
+}
+
+/// What is wrong with a batch that has more bytes than records.
+pub(super) const TRAILING: &str = "bytes follow the last record";
+
+/// Reads the records of one batch, in as many steps as it takes.
+#[derive(Clone, Debug)]
+pub(super) struct Walker {
+    header: BatchHeader,
+    /// The records that are not read yet.
+    left: usize,
+    /// The offset of the last record read.
+    previous: i64,
+}
+
+impl Walker {
+    pub(super) fn new(header: &BatchHeader) -> Walker {
+        Walker { header: *header, left: header.count as usize, previous: header.base_offset - 1 }
     }
-    if at == end { Ok(()) } else { Err(malformed("bytes follow the last record")) }
+
+    /// Whether all records are read.
+    pub(super) fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The offset after the last record read; the batch's first while none is.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.previous + 1
+    }
+
+    /// Appends at most `most` records to `out`, from `bytes[*at..]` on, and moves `at` past them.
+    /// With `is_all` false more bytes are to come, so that a record may be cut off: it waits.
+    /// Records below `from_offset` count, but are left out.
+    pub(super) fn step(
+        &mut self,
+        bytes: &[u8],
+        at: &mut usize,
+        is_all: bool,
+        from_offset: i64,
+        most: usize,
+        out: &mut Vec<Record>,
+    ) -> Result<(), RecordsError> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(self.malformed("the records lie beyond what a span can reach"));
+        }
+        // A record takes at least 7 bytes, whatever the header says.
+        let count = self.left.min(most);
+        out.reserve(count.min((bytes.len() - *at) / 7));
+        let mut previous = self.previous;
+        for read in 0..count {
+            let start = *at;
+            let record = match read_record(&self.header, bytes, at) {
+                Ok(record) => record,
+                Err(what) => {
+                    (self.left, self.previous) = (self.left - read, previous);
+                    *at = start;
+                    let may_come = bytes.len() + 1..start.saturating_add(i32::MAX as usize);
+                    let waits = !is_all && record_end(bytes, start).is_none_or(|end| may_come.contains(&end));
+                    return if waits { Ok(()) } else { Err(self.malformed(what)) };
+                }
+            };
+            if record.offset <= previous {
+                return Err(self.malformed("offsets do not ascend"));
+            }
+            previous = record.offset;
+            if record.offset >= from_offset {
+                out.push(record);
+            }
+        }
+        (self.left, self.previous) = (self.left - count, previous);
+        Ok(())
+    }
+
+    pub(super) fn malformed(&self, what: &'static str) -> RecordsError {
+        RecordsError::Malformed { base_offset: self.header.base_offset, what }
+    }
+}
+
+/// Where the record at `bytes[at..]` ends, if the bytes that tell are there. A length that cannot
+/// be ends the record at once.
+pub(super) fn record_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    /// The most bytes of a length.
+    const LONGEST: usize = 10;
+    match varint::read_at(bytes, &mut at) {
+        Some(len) => Some(at.saturating_add(usize::try_from(len).unwrap_or(0))),
+        None => (bytes.len() - at >= LONGEST).then_some(at),
+    }
 }
 
 /// The record at `bytes[*at..]`, past which it moves `at`, or what is wrong with it.

@@ -14,7 +14,13 @@ impl EncodedBatch {
         let header = BatchHeader::read(wire)?;
         header.check_crc(wire)?;
         let mut bytes = vec![0; HEADER_LEN];
-        Compression::of(&header)?.unpack(&header, wire, &mut bytes, i32::MAX as usize)?;
+        let codec = Compression::of(&header)?;
+        let unpacked = codec.decompress(&wire[HEADER_LEN..header.size], &mut bytes, i32::MAX as usize);
+        unpacked.map_err(|error| RecordsError::Decompress {
+            base_offset: header.base_offset,
+            codec: codec.as_str(),
+            message: error.to_string(),
+        })?;
         Ok(EncodedBatch {
             bytes: bytes.into(),
             count: header.count as u32,

@@ -29,36 +29,77 @@ pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends `input` decompressed to `out`, at most `limit` bytes of it.
-pub(super) fn decompress(input: &[u8], out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-    if !input.starts_with(MAGIC) {
-        return decompress_block(input, out, limit);
-    }
-    let before = out.len();
-    let mut rest = input;
-    while !rest.is_empty() {
-        // Streams may follow each other, so a header may stand wherever a block may.
-        if rest.starts_with(MAGIC) {
-            rest = rest.get(STREAM_HEADER.len()..).ok_or_else(cut_off)?;
-            continue;
-        }
-        let (len, after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
-        let len = u32::from_be_bytes(*len) as usize;
-        let (block, after) = after.split_at_checked(len).ok_or_else(cut_off)?;
-        rest = after;
-        decompress_block(block, out, limit - (out.len() - before))?;
-    }
-    Ok(())
+/// Decompresses block by block. What has no frame is one block, and comes at once.
+pub(super) struct Reader<B> {
+    input: B,
+    /// Where the next block, or its length, starts; `None` when nothing is looked at yet.
+    at: Option<usize>,
+    block: Vec<u8>,
+    /// The bytes of `block` that are read.
+    read: usize,
 }
 
-fn decompress_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-    let len = snap::raw::decompress_len(block)?;
-    if len > limit || len > block.len().saturating_mul(MAX_RATIO) {
-        return Err(too_large(limit.min(block.len().saturating_mul(MAX_RATIO))));
+impl<B: AsRef<[u8]>> Reader<B> {
+    pub(super) fn new(input: B) -> Reader<B> {
+        Reader { input, at: None, block: Vec::new(), read: 0 }
     }
-    let at = out.len();
-    out.resize(at + len, 0);
-    snap::raw::Decoder::new().decompress(block, &mut out[at..])?;
+
+    /// Decompresses the next block; `false` at the end.
+    fn next_block(&mut self) -> io::Result<bool> {
+        let input = self.input.as_ref();
+        let mut at = match self.at {
+            Some(at) => at,
+            None if input.starts_with(MAGIC) => 0,
+            None => {
+                self.at = Some(input.len());
+                decompress_block(input, &mut self.block)?;
+                self.read = 0;
+                return Ok(true);
+            }
+        };
+        // Streams may follow each other, so a header may stand wherever a block may.
+        while input[at..].starts_with(MAGIC) {
+            at += STREAM_HEADER.len();
+            if at > input.len() {
+                return Err(cut_off());
+            }
+        }
+        if at == input.len() {
+            return Ok(false);
+        }
+        let (len, rest) = input[at..].split_first_chunk::<4>().ok_or_else(cut_off)?;
+        let len = u32::from_be_bytes(*len) as usize;
+        let block = rest.get(..len).ok_or_else(cut_off)?;
+        decompress_block(block, &mut self.block)?;
+        (self.at, self.read) = (Some(at + 4 + len), 0);
+        Ok(true)
+    }
+}
+
+impl<B: AsRef<[u8]>> io::Read for Reader<B> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.block.len() {
+            if !self.next_block()? {
+                return Ok(0);
+            }
+        }
+        let rest = &self.block[self.read..];
+        let len = rest.len().min(out.len());
+        out[..len].copy_from_slice(&rest[..len]);
+        self.read += len;
+        Ok(len)
+    }
+}
+
+/// Lets `out` be what `block` stands for.
+fn decompress_block(block: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    let len = snap::raw::decompress_len(block)?;
+    let most = block.len().saturating_mul(MAX_RATIO);
+    if len > most {
+        return Err(too_large(most));
+    }
+    out.resize(len, 0);
+    snap::raw::Decoder::new().decompress(block, out)?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Why a run ended before its work was done.
 
-use std::sync::Arc;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     engine::{EngineError, ErrorKind},
@@ -33,8 +33,8 @@ pub enum RunError {
     },
     /// A topic to write has fewer partitions than the source.
     #[error(
-        "the topic {topic} ({key}) has {partitions} partitions, the source topic {source_topic} has \
-         {source_partitions}: a record keeps its partition number, so {source_partitions} are needed"
+        "the topic {topic} ({key}) has {partitions} partitions{reason}; the source topic {source_topic} \
+         has {source_partitions}: a record keeps its partition number, so {source_partitions} are needed"
     )]
     TooFewPartitions {
         /// The topic.
@@ -47,6 +47,42 @@ pub enum RunError {
         source_topic: Arc<str>,
         /// The source's partitions.
         source_partitions: i32,
+        /// Why it does not get more, as a clause.
+        reason: String,
+    },
+    /// The admin server cannot listen where it was told to.
+    #[error("[admin] listen, --admin: {address}: {error}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// A stop was not done in time.
+    #[error(
+        "the stop was not done within the drain timeout of {timeout:?}: {}; what is not committed will \
+         be read again",
+        unfinished(*.batches)
+    )]
+    NotStopped {
+        /// The drain timeout.
+        timeout: Duration,
+        /// The batches that were still under way.
+        batches: i64,
+    },
+    /// The cluster was away for longer than is to be waited for.
+    #[error("no progress for {limit:?} (--give-up-after): {reason}")]
+    GaveUp {
+        /// How long was waited.
+        limit: Duration,
+        /// What did not work.
+        reason: String,
+    },
+    /// A task that watches the run came to an unexpected end.
+    #[error("the watcher of the run panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
     },
     /// The engine is not part of this build.
     #[error("config: [run] engine: librdkafka is not part of this build; build with `--features librdkafka`")]
@@ -63,6 +99,16 @@ impl Failure for RunError {
             RunError::NotBuilt => Exit::Config,
             RunError::Mill(_) | RunError::NoSource { .. } => Exit::Failed,
             RunError::Missing { .. } | RunError::TooFewPartitions { .. } => Exit::Failed,
+            RunError::NotStopped { .. } | RunError::GaveUp { .. } | RunError::Panicked { .. } => Exit::Failed,
+            RunError::Admin { .. } => Exit::Failed,
         }
+    }
+}
+
+fn unfinished(batches: i64) -> String {
+    match batches {
+        0 => "the connections are not closed".into(),
+        1 => "1 batch is not acknowledged".into(),
+        _ => format!("{batches} batches are not acknowledged"),
     }
 }

@@ -5,36 +5,80 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     batch::TopicPartition,
     config::Config,
-    engine::{EngineError, OffsetReset, native::Client},
-    lag,
+    engine::{
+        EngineError, OffsetReset,
+        native::{Client, OffsetAt},
+    },
 };
 
 /// The offsets to reach, for the partitions that have anything to read.
 #[derive(Clone, Debug)]
 pub(super) struct Goal {
-    topic: Arc<str>,
-    ends: BTreeMap<i32, i64>,
+    ends: BTreeMap<TopicPartition, End>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct End {
+    end: i64,
+    /// The committed offset that lies beyond the end, if it does: it belongs to what the log was
+    /// before, and is no progress.
+    not: Option<i64>,
 }
 
 impl Goal {
     /// The end offsets now, where the group has something left to read.
     pub(super) async fn now(client: &Client, config: &Config) -> Result<Goal, EngineError> {
-        let lags = lag::measure_records(client, &config.group, &config.source).await?;
-        let reads =
-            |committed: Option<i64>| committed.is_some() || config.offset_reset != OffsetReset::Latest;
-        let left = lags.iter().filter(|of| of.lag > 0 && reads(of.committed));
-        let ends = left.map(|of| (of.partition, of.end)).collect();
-        Ok(Goal { topic: Arc::clone(&config.source), ends })
+        let topic = &config.source;
+        // The commits first: what is committed meanwhile is not beyond the ends.
+        let committed = client.committed(&config.group, topic).await?;
+        let starts = client.offsets(topic, OffsetAt::Earliest).await?;
+        let ends = client.offsets(topic, OffsetAt::Latest).await?;
+        let mut left = BTreeMap::new();
+        for (number, end) in ends {
+            let start = starts.get(&number).copied().unwrap_or(0);
+            let committed = committed.get(&number).copied();
+            let not = committed.filter(|committed| *committed > end);
+            let is_left = match committed {
+                _ if not.is_some() => end > start,
+                // What retention has removed is not there to be read.
+                Some(committed) => end > start.max(committed),
+                None => end > start && config.offset_reset != OffsetReset::Latest,
+            };
+            if is_left {
+                left.insert(TopicPartition { topic: Arc::clone(topic), partition: number }, End { end, not });
+            }
+        }
+        Ok(Goal { ends: left })
     }
 
-    /// The goal by partition.
+    /// The goal by partition, for a mill; what only the group's commits can tell it never reaches.
     pub(super) fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
-        let partition = |number| TopicPartition { topic: Arc::clone(&self.topic), partition: number };
-        self.ends.iter().map(|(number, end)| (partition(*number), *end)).collect()
+        let of = |(partition, goal): (&TopicPartition, &End)| {
+            (partition.clone(), if goal.not.is_some() { i64::MAX } else { goal.end })
+        };
+        self.ends.iter().map(of).collect()
     }
 
     /// Whether the group's committed offsets have reached it.
-    pub(super) fn is_reached(&self, committed: &BTreeMap<i32, i64>) -> bool {
-        self.ends.iter().all(|(partition, end)| committed.get(partition).is_some_and(|at| at >= end))
+    pub(super) fn is_reached(&self, committed: &BTreeMap<TopicPartition, i64>) -> bool {
+        let is_reached = |(partition, goal): (&TopicPartition, &End)| {
+            let committed = committed.get(partition);
+            committed.is_some_and(|at| *at >= goal.end && Some(*at) != goal.not)
+        };
+        self.ends.iter().all(is_reached)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_of_what_the_log_was_before_is_no_progress() {
+        let partition = TopicPartition::new("t", 0);
+        let ends = BTreeMap::from([(partition.clone(), End { end: 50, not: Some(70) })]);
+        let goal = Goal { ends };
+        let is_reached = |at| goal.is_reached(&BTreeMap::from([(partition.clone(), at)]));
+        assert_eq!([70, 49, 50, 51].map(is_reached), [false, false, true, true]);
     }
 }

@@ -2,36 +2,44 @@
 
 mod error;
 mod goal;
+mod notices;
+mod patience;
 mod report;
 pub(crate) mod signals;
+mod stop;
 mod topics;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use error::RunError;
 use goal::Goal;
+use notices::Notices;
 use signals::asked_to_stop;
+use stop::Watchdog;
 use tokio::sync::watch::{Receiver, channel};
 use tracing::{info, warn};
+use watch::Watcher;
 
 use crate::{
-    admin::{Admin, Health},
+    admin::{Admin, Shown},
     backoff::Backoff,
     budget::Budget,
     config::Config,
     delivery::{DeliveryKind, Routes},
     engine::{
-        EngineError, EngineKind, Sink, Source, SourceSettings,
+        EngineError, EngineKind, ErrorKind, Place, Sink, Source, SourceSettings,
         native::{Client, NativeSink, NativeSource},
     },
-    metrics::Metrics,
-    mill::{Ended, Mill, MillSettings, Observers},
+    mill::{Ended, Mill, MillError, MillSettings, Observers},
     strategy::StrategySettings,
 };
 
 /// The part of the memory that output waiting for its acknowledgement may hold.
 const OUTPUT_SHARE: usize = 16;
+
+/// How long to wait between two starts after an error.
+const RESTART: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) };
 
 /// Runs the transformer as a command: with signals, the admin server and progress.
 ///
@@ -41,8 +49,13 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let observers = Observers::default();
     let (stop, drain) = channel(false);
     signals::drain_on_signal(stop);
-    let _admin = start_admin(&config, &observers).await;
-    report::while_running(&observers, transform(&config, &observers, drain)).await
+    let _watchdog = Watchdog::start(config.drain_timeout, drain.clone());
+    let work = async {
+        let _admin = start_admin(&config, &observers).await?;
+        report::started(&config);
+        transform(&config, &observers, drain).await
+    };
+    report::while_running(&observers, work).await
 }
 
 /// Transforms until `drain` turns true, or until caught up if the configuration says so.
@@ -54,15 +67,26 @@ pub async fn transform(
     observers: &Observers,
     drain: Receiver<bool>,
 ) -> Result<(), RunError> {
+    let _notices = Notices::start(observers);
+    let work = transform_until(config, observers, drain.clone());
+    stop::within(config.drain_timeout, drain, observers, work).await
+}
+
+async fn transform_until(
+    config: &Config,
+    observers: &Observers,
+    drain: Receiver<bool>,
+) -> Result<(), RunError> {
     let prepared = tokio::select! {
-        prepared = prepare(config) => prepared?,
+        prepared = observers.health.waiting(prepare(config, observers)) => prepared?,
         // Nothing is under way yet.
         () = asked_to_stop(drain.clone()) => return Ok(()),
     };
     let Prepared { client, chunk_limit, goal } = prepared;
+    observers.metrics.lag.set_group(&config.group);
     let budget = Budget::new(config.memory);
     let settings = mill_settings(config, chunk_limit, goal.as_ref());
-    let watcher = watch::Watcher::start(&client, config, observers, &budget, goal, drain);
+    let mut watcher = Watcher::start(&client, config, observers, &budget, goal, drain);
     let source = || SourceSettings {
         topic: Arc::clone(&config.source),
         group: config.group.clone(),
@@ -72,26 +96,32 @@ pub async fn transform(
         troubles: observers.troubles.clone(),
     };
     let drain = watcher.drain();
-    let check = async || topics::prepare(&client, config).await;
-    match config.engine {
-        EngineKind::Native => {
-            let open = async || {
-                let sink = NativeSink::new(&client, &config.client).await?;
-                Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
-            };
-            turn(open, check, &settings, observers, drain).await
+    let work = async {
+        match config.engine {
+            EngineKind::Native => {
+                let open = async || {
+                    let sink = NativeSink::new(&client, &config.client).await?;
+                    Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
+                };
+                turn(open, &settings, observers, drain).await
+            }
+            #[cfg(feature = "librdkafka")]
+            EngineKind::Librdkafka => {
+                use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
+                let open = async || {
+                    let sink = LibrdkafkaSink::new(&config.client)?;
+                    Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
+                };
+                turn(open, &settings, observers, drain).await
+            }
+            #[cfg(not(feature = "librdkafka"))]
+            EngineKind::Librdkafka => Err(RunError::NotBuilt),
         }
-        #[cfg(feature = "librdkafka")]
-        EngineKind::Librdkafka => {
-            use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
-            let open = async || {
-                let sink = LibrdkafkaSink::new(&config.client)?;
-                Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
-            };
-            turn(open, check, &settings, observers, drain).await
-        }
-        #[cfg(not(feature = "librdkafka"))]
-        EngineKind::Librdkafka => Err(RunError::NotBuilt),
+    };
+    tokio::select! {
+        biased;
+        ended = work => ended,
+        error = watcher.ended() => Err(error),
     }
 }
 
@@ -103,7 +133,16 @@ struct Prepared {
     goal: Option<Goal>,
 }
 
-async fn prepare(config: &Config) -> Result<Prepared, RunError> {
+async fn prepare(config: &Config, observers: &Observers) -> Result<Prepared, RunError> {
+    observers
+        .troubles
+        .begin(Place::Start, &format!("{} has not answered yet", config.client.brokers.join(",")));
+    let prepared = reach(config).await;
+    observers.troubles.end(&Place::Start);
+    prepared
+}
+
+async fn reach(config: &Config) -> Result<Prepared, RunError> {
     let client = Client::connect(&config.native_client()).await?;
     let chunk_limit = topics::prepare(&client, config).await?;
     let goal = match config.until_caught_up {
@@ -114,47 +153,62 @@ async fn prepare(config: &Config) -> Result<Prepared, RunError> {
 }
 
 /// Turns mills until one ends well: after an error that may pass, a new one with a new source and
-/// a new sink starts from the committed offsets. What a topic lacks by then is found by `check`,
-/// as it is at the first start.
+/// a new sink starts from the committed offsets, for as long as it takes.
 async fn turn<S: Source, K: Sink>(
     open: impl AsyncFn() -> Result<(S, K), EngineError>,
-    check: impl AsyncFn() -> Result<usize, RunError>,
     settings: &MillSettings,
     observers: &Observers,
     drain: Receiver<bool>,
 ) -> Result<(), RunError> {
-    let mut failures = 0;
+    let (mut failures, mut failed) = (0, None::<MillError>);
     loop {
         // To wait for the cluster again and again is not to be stuck.
-        observers.health.beat();
-        let opened = async {
+        let opened = observers.health.waiting(async {
             if failures > 0 {
-                check().await?;
+                tokio::time::sleep(RESTART.pause(failures)).await;
             }
-            Ok(open().await?)
+            open().await
+        });
+        let opened = tokio::select! {
+            biased;
+            // What an earlier mill left unfinished is read again by whoever starts next.
+            () = asked_to_stop(drain.clone()) => return failed.map_or(Ok(()), |error| Err(error.into())),
+            opened = opened => opened,
         };
-        let ended = match opened.await {
+        let error = match opened {
             Ok((source, sink)) => {
-                Mill::new(source, sink, settings.clone(), observers.clone()).run(drain.clone()).await
+                observers.troubles.end(&Place::Start);
+                let mill = Mill::new(source, sink, settings.clone(), observers.clone());
+                let Ended { result, progressed } = mill.run(drain.clone()).await;
+                let Err(error) = result else { return Ok(()) };
+                if progressed {
+                    failures = 0;
+                }
+                error
             }
-            Err(RunError::Engine(error)) => Ended { result: Err(error.into()), progressed: false },
-            Err(error) => return Err(error),
+            Err(error) => error.into(),
         };
-        let Err(error) = ended.result else { return Ok(()) };
-        if ended.progressed {
-            failures = 0;
-        }
-        if !error.is_retriable() || failures >= settings.retries || *drain.borrow() {
+        if !may_pass(&error) || *drain.borrow() {
             return Err(error.into());
         }
         failures += 1;
-        let pause = Backoff::default().pause(failures);
-        warn!(%error, ?pause, "starting again from the committed offsets");
+        // Those of the mill that has ended are nobody's any more.
+        observers.troubles.end_where(|place| !matches!(place, Place::Source(_) | Place::Destination(_)));
+        observers.troubles.begin(Place::Start, &error);
         observers.metrics.restarts.inc();
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = asked_to_stop(drain.clone()) => return Err(error.into()),
+        if failures == 1 {
+            warn!(%error, "starting again from the committed offsets");
         }
+        failed = Some(error);
+    }
+}
+
+/// Whether a new start may help: then it is tried for ever. That nobody can be reached is no
+/// reason to end once the cluster was there.
+fn may_pass(error: &MillError) -> bool {
+    match error {
+        MillError::Engine(error) => error.kind != ErrorKind::Fatal,
+        other => other.is_retriable(),
     }
 }
 
@@ -174,6 +228,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
         routes: Routes {
             destination: Arc::clone(&config.destination),
             dead_letter: Arc::clone(&config.dead_letter),
+            group: config.group.as_str().into(),
             chunk_limit,
             window: config.memory / OUTPUT_SHARE,
             retries: config.retries,
@@ -186,20 +241,24 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
     }
 }
 
-/// Starts the admin server. That its address is taken, as it is for a second instance on one
-/// machine, is told but no reason not to work.
-async fn start_admin(config: &Config, observers: &Observers) -> Option<Admin> {
-    let address = config.admin?;
-    let (metrics, health): (Arc<Metrics>, Arc<Health>) =
-        (Arc::clone(&observers.metrics), Arc::clone(&observers.health));
-    match Admin::start(address, metrics, health).await {
+/// Starts the admin server. That the default address is taken, as it is for a second instance on
+/// one machine, is told but no reason not to work; that one of the user's choice is, is an error.
+async fn start_admin(config: &Config, observers: &Observers) -> Result<Option<Admin>, RunError> {
+    let Some(address) = config.admin else { return Ok(None) };
+    let shown = Shown {
+        metrics: Arc::clone(&observers.metrics),
+        health: Arc::clone(&observers.health),
+        troubles: observers.troubles.clone(),
+    };
+    match Admin::start(address, shown).await {
         Ok(admin) => {
             info!(address = %admin.address(), "serving /metrics, /livez and /readyz");
-            Some(admin)
+            Ok(Some(admin))
         }
+        Err(error) if config.admin_given => Err(RunError::Admin { address, error }),
         Err(error) => {
             warn!(%address, %error, "no admin server: choose another address with --admin");
-            None
+            Ok(None)
         }
     }
 }
@@ -207,51 +266,54 @@ async fn start_admin(config: &Config, observers: &Observers) -> Option<Admin> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        broker::{Broker, BrokerSettings},
-        cli::RunArgs,
-        engine::ErrorKind,
-    };
+    use crate::cli::RunArgs;
 
-    #[tokio::test]
-    async fn a_source_that_outgrew_its_destination_is_named_at_the_next_start() {
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let settings = BrokerSettings { listen, memory: 1 << 20, partitions: 0 };
-        let broker = Broker::start(settings).await.unwrap();
-        let [source, destination] = ["s", "d"].map(|name| Some(name.to_owned()));
-        let mut config = Config::for_run(&RunArgs { source, destination, ..RunArgs::default() }).unwrap();
-        config.client.brokers = vec![broker.address().to_string()];
-        broker.create_topic("s", 1, &[]).unwrap();
-        let Prepared { client, chunk_limit, .. } = prepare(&config).await.unwrap();
-
-        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
-            client.delete_topic("s").await?;
-            client.create_topic("s", 2, None, &[]).await?;
-            Err(EngineError::new(ErrorKind::Retriable, "UNKNOWN_TOPIC_OR_PARTITION"))
-        };
-        let check = async || topics::prepare(&client, &config).await;
-        let (_keep, drain) = channel(false);
-        let settings = mill_settings(&config, chunk_limit, None);
-        let ended = turn(open, check, &settings, &Observers::default(), drain).await;
-        let Err(RunError::TooFewPartitions { topic, partitions, source_partitions, .. }) = ended else {
-            panic!("{ended:?}");
-        };
-        assert_eq!((&*topic, partitions, source_partitions), ("d", 1, 2));
+    fn settings() -> MillSettings {
+        mill_settings(&Config::for_run(&RunArgs::default()).unwrap(), 1000, None)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_waits_for_the_cluster_is_alive() {
-        let config = Config::for_run(&RunArgs::default()).unwrap();
-        let settings = MillSettings { retries: 50, ..mill_settings(&config, 1000, None) };
+    async fn a_process_that_waits_for_the_cluster_is_alive_and_goes_on_waiting() {
         let observers = Observers::default();
         let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
             assert_eq!(observers.health.live(), Ok(()));
-            tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            assert_eq!(observers.health.live(), Ok(()));
             Err(EngineError::new(ErrorKind::Retriable, "nobody answers"))
         };
         let (_keep, drain) = channel(false);
-        let ended = turn(open, async || Ok(1000), &settings, &observers, drain).await;
-        assert!(ended.is_err());
-        assert_eq!(observers.metrics.restarts.get(), 50);
+        let an_hour = Duration::from_secs(3600);
+        let turned = tokio::time::timeout(an_hour, turn(open, &settings(), &observers, drain)).await;
+        assert!(turned.is_err(), "{turned:?}");
+        assert!(observers.metrics.restarts.get() >= 28, "it waits 30 s at most between two starts");
+        let troubles = observers.troubles.now();
+        assert!(matches!(&troubles[..], [(Place::Start, trouble)] if trouble.reason.contains("nobody")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_what_is_opened_or_paused() {
+        let open =
+            async || -> Result<(NativeSource, NativeSink), EngineError> { std::future::pending().await };
+        let (stop, drain) = channel(false);
+        let (settings, observers) = (settings(), Observers::default());
+        let turned = turn(open, &settings, &observers, drain);
+        let stopped = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            stop.send_replace(true);
+            tokio::time::Instant::now()
+        };
+        let (turned, stopped) = tokio::join!(turned, stopped);
+        turned.unwrap();
+        assert_eq!(stopped.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_would_fail_again_ends_at_once() {
+        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
+            Err(EngineError::new(ErrorKind::Fatal, "TOPIC_AUTHORIZATION_FAILED"))
+        };
+        let (_keep, drain) = channel(false);
+        let ended = turn(open, &settings(), &Observers::default(), drain).await;
+        assert!(ended.unwrap_err().to_string().contains("TOPIC_AUTHORIZATION_FAILED"));
     }
 }

@@ -1,6 +1,7 @@
-//! What a run tells while it goes on and when it ends.
+//! What a run tells when it starts, while it goes on and when it ends.
 
 use std::{
+    fmt::Write,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -9,10 +10,30 @@ use tokio::time::interval;
 use tracing::info;
 
 use super::RunError;
-use crate::{console::progress::Progress, cpu, mill::Observers};
+use crate::{
+    config::Config,
+    console::progress::{Pace, Progress},
+    cpu,
+    mill::Observers,
+};
 
 /// How often the progress is looked at.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// Says what runs.
+pub(super) fn started(config: &Config) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        source = &*config.source,
+        destination = &*config.destination,
+        dead_letter_topic = &*config.dead_letter,
+        group = &*config.group,
+        transform = ?config.transform,
+        strategy = %config.strategy,
+        brokers = config.client.brokers.join(","),
+        "starting"
+    );
+}
 
 /// Shows the progress of `run` until it ends, then logs what was done.
 pub(super) async fn while_running(
@@ -21,15 +42,14 @@ pub(super) async fn while_running(
 ) -> Result<(), RunError> {
     let started = Instant::now();
     let metrics = &observers.metrics;
-    let mut progress = Progress::new("run", "records", None);
+    let progress = Progress::new("run", "records", None);
+    let mut pace = Pace::new(started);
     let mut ticks = interval(EVERY);
     let mut run = pin!(run);
     let result = loop {
         tokio::select! {
             result = &mut run => break result,
-            _ = ticks.tick() => {
-                progress.update(metrics.records_written.get(), format_args!("lag {}", metrics.lag_total()));
-            }
+            _ = ticks.tick() => show(&progress, &mut pace, observers),
         }
     };
     progress.finish();
@@ -39,13 +59,55 @@ pub(super) async fn while_running(
         read,
         written,
         dead_letters = metrics.dead_letter_total(),
+        skipped_offsets = metrics.skipped_total(),
         seconds,
         // From the first batch to the last commit, for `bench`.
         work_seconds = observers.work.elapsed().map(|time| time.as_secs_f64()),
         records_per_second = (read as f64 / seconds).round(),
         cpu_seconds = cpu::time_used().map(|time| time.as_secs_f64()),
         "{}",
-        if result.is_ok() { "done" } else { "failed" }
+        if result.is_ok() { "done" } else { "ended by an error" }
     );
     result
+}
+
+/// The bar, or an event when one is due.
+fn show(progress: &Progress, pace: &mut Pace, observers: &Observers) {
+    let metrics = &observers.metrics;
+    let (written, dead_letters) = (metrics.records_written.get(), metrics.dead_letter_total());
+    let lag = metrics.lag.total();
+    let failing = observers.troubles.now().len() as u64;
+    if progress.draw(written, note(lag, dead_letters, failing)) {
+        return;
+    }
+    if let Some(records_per_second) = pace.due(written + dead_letters, Instant::now()) {
+        let read = metrics.records_read.get();
+        info!(read, written, dead_letters, records_per_second, lag, failing, "progress");
+    }
+}
+
+fn note(lag: Option<i64>, dead_letters: u64, failing: u64) -> String {
+    let mut note = match lag {
+        Some(lag) => format!("lag {lag}"),
+        None => "lag unknown".to_owned(),
+    };
+    // Writing to a string does not fail.
+    if dead_letters > 0 {
+        let _ = write!(note, ", {dead_letters} dead letters");
+    }
+    if failing > 0 {
+        let _ = write!(note, ", {failing} waiting");
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_tells_of_dead_letters_and_of_what_waits() {
+        assert_eq!(note(Some(7), 0, 0), "lag 7");
+        assert_eq!(note(None, 3, 12), "lag unknown, 3 dead letters, 12 waiting");
+    }
 }

@@ -1,4 +1,6 @@
-//! SIGINT and SIGTERM: the first drains, the second stops at once.
+//! SIGINT, SIGTERM and SIGHUP: the first drains, the second stops at once.
+
+use std::time::{Duration, Instant};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -6,6 +8,10 @@ use tokio::{
 };
 
 use crate::exit::Exit;
+
+/// Signals that come within this time of the first count as one with it: `timeout` signals the
+/// process and then its process group, and a terminal that closes may send several kinds.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Resolves when `stop` turns true; never when nobody can turn it any more.
 pub(crate) async fn asked_to_stop(mut stop: watch::Receiver<bool>) {
@@ -17,24 +23,73 @@ pub(crate) async fn asked_to_stop(mut stop: watch::Receiver<bool>) {
 /// Turns `stop` to true at the first signal and ends the process at the second.
 pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
     // Now, not when the task first runs: no signal may slip in between.
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let signals =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     tokio::spawn(async move {
-        let (Ok(mut interrupts), Ok(mut terminations)) = signals else {
+        let (Ok(mut interrupts), Ok(mut terminations), Ok(mut hang_ups)) = signals else {
             tracing::error!("no signal handler could be installed; a signal stops at once");
             // Keeping the sender keeps the run going.
             return std::future::pending().await;
         };
+        let mut asked = Asked::default();
         loop {
             let exit = tokio::select! {
                 _ = interrupts.recv() => Exit::Interrupted,
                 _ = terminations.recv() => Exit::Terminated,
+                _ = hang_ups.recv() => Exit::HungUp,
             };
-            if stop.send_replace(true) {
-                std::process::exit(exit as i32);
+            match asked.again(Instant::now()) {
+                Ask::Drain => {
+                    stop.send_replace(true);
+                    tracing::info!(
+                        "stopping: what is under way is finished first; a second signal stops at once"
+                    );
+                }
+                Ask::Same => {}
+                Ask::Stop => std::process::exit(exit as i32),
             }
-            tracing::info!(
-                "draining: what is under way is finished and committed; a second signal stops at once"
-            );
         }
     });
+}
+
+/// What the signals so far ask for.
+#[derive(Debug, Default)]
+struct Asked {
+    first: Option<Instant>,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Drain,
+    /// What was asked for already.
+    Same,
+    Stop,
+}
+
+impl Asked {
+    fn again(&mut self, now: Instant) -> Ask {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Ask::Drain
+            }
+            Some(first) if now.duration_since(first) < ONE_SIGNAL => Ask::Same,
+            Some(_) => Ask::Stop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_that_come_together_count_as_one() {
+        let start = Instant::now();
+        let mut asked = Asked::default();
+        assert_eq!(asked.again(start), Ask::Drain);
+        assert_eq!(asked.again(start + ONE_SIGNAL / 2), Ask::Same);
+        assert_eq!(asked.again(start + ONE_SIGNAL), Ask::Stop);
+    }
 }

@@ -1,13 +1,18 @@
-//! The topics a run needs: the source must be there, the others are created if they may be.
+//! The topics a run needs: the source must be there; the others are created, and grow with the
+//! source, if they may be.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
 use super::RunError;
 use crate::{
+    batch::TopicPartition,
     config::Config,
-    engine::native::{Client, TopicInfo},
+    engine::{
+        EngineError, ErrorKind, Place, Troubles,
+        native::{Client, TopicInfo},
+    },
 };
 
 /// The setting of a topic that bounds its record batches, in bytes.
@@ -16,6 +21,16 @@ const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// Room for the headers that a dead letter gains.
 const LETTER_HEADROOM: usize = 64 << 10;
+/// What a dead letter topic takes: as much as a broker reads at all (`socket.request.max.bytes`),
+/// because a record that came compressed may be far larger than any batch of the source.
+const LETTER_MAX_MESSAGE_BYTES: usize = 100 << 20;
+/// How long a topic keeps its records unless it is told otherwise.
+const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// No bound of a setting.
+const UNBOUNDED: &str = "9223372036854775807";
+
+/// What a topic is created with: the first of these that the cluster takes.
+type Choices = Vec<Vec<(&'static str, String)>>;
 
 /// Checks and creates topics; returns the greatest size in bytes of an output chunk.
 ///
@@ -25,50 +40,214 @@ pub(super) async fn prepare(client: &Client, config: &Config) -> Result<usize, R
     let Some(source) = client.topic(&config.source).await? else {
         return Err(RunError::NoSource { topic: Arc::clone(&config.source) });
     };
-    let limit = max_message_bytes(client, &config.source).await.max(DEFAULT_MAX_MESSAGE_BYTES);
-    ensure(client, config, &source, &config.destination, "[destination] topic", limit).await?;
-    let letter_limit = limit + LETTER_HEADROOM;
-    ensure(client, config, &source, &config.dead_letter, "[dead_letter] topic", letter_limit).await?;
-    let limit = max_message_bytes(client, &config.destination).await.min(client.batch_size());
+    ensure_both(client, config, &source).await?;
+    let limit = max_message_bytes(&settings(client, &config.destination).await).min(client.batch_size());
     Ok(limit.min(DEFAULT_MAX_MESSAGE_BYTES))
 }
 
-async fn ensure(
-    client: &Client,
-    config: &Config,
-    source: &TopicInfo,
-    topic: &Arc<str>,
-    key: &'static str,
-    limit: usize,
-) -> Result<(), RunError> {
-    match client.topic(topic).await? {
-        Some(info) if info.partitions < source.partitions => Err(RunError::TooFewPartitions {
-            topic: Arc::clone(topic),
-            key,
-            partitions: info.partitions,
-            source_topic: Arc::clone(&config.source),
-            source_partitions: source.partitions,
-        }),
-        Some(_) => Ok(()),
-        None if !config.create_topics => Err(RunError::Missing { topic: Arc::clone(topic), key }),
-        None => {
-            let limit = limit.to_string();
-            let settings = [(MAX_MESSAGE_BYTES, limit.as_str())];
-            client.create_topic(topic, source.partitions, Some(source.replication), &settings).await?;
-            info!(%topic, partitions = source.partitions, "created");
-            Ok(())
+/// Looks after the topics of a run that goes on.
+#[derive(Debug)]
+pub(super) struct Care {
+    client: Client,
+    config: Config,
+    troubles: Troubles,
+    /// The source's partitions that have their counterparts.
+    covered: i32,
+}
+
+impl Care {
+    pub(super) fn new(client: &Client, config: &Config, troubles: &Troubles) -> Care {
+        let (client, config, troubles) = (client.clone(), config.clone(), troubles.clone());
+        Care { client, config, troubles, covered: 0 }
+    }
+
+    /// Has the destination and the dead letter topic follow a source of so many partitions. While
+    /// they do not, the partitions beyond are in trouble, and only those.
+    pub(super) async fn follow(&mut self, source: &TopicInfo) {
+        // What is not written may have lost its topic.
+        let is_written = !self.troubles.now().iter().any(|(place, _)| matches!(place, Place::Write(_)));
+        if source.partitions <= self.covered && is_written {
+            return;
+        }
+        match ensure_both(&self.client, &self.config, source).await {
+            Ok(()) => {
+                self.troubles.end_where(|place| matches!(place, Place::Destination(_)));
+                self.covered = source.partitions;
+            }
+            Err(RunError::TooFewPartitions { topic, partitions, reason, .. }) => {
+                for number in partitions..source.partitions {
+                    let place = TopicPartition { topic: Arc::clone(&self.config.source), partition: number };
+                    let text = format!("the topic {topic} has {partitions} partitions{reason}");
+                    self.troubles.begin(Place::Destination(place), &text);
+                }
+                self.covered = partitions;
+            }
+            // The next look may find them.
+            Err(error) => tracing::debug!(%error, "the topics to write are not looked after"),
         }
     }
 }
 
-/// A topic's bound, or Kafka's default where this client may not ask.
-async fn max_message_bytes(client: &Client, topic: &str) -> usize {
-    match client.topic_config(topic).await {
-        Ok(config) => config.get(MAX_MESSAGE_BYTES).and_then(|bytes| bytes.parse().ok()),
-        Err(error) => {
-            warn!(topic, %error, "the topic's {MAX_MESSAGE_BYTES} is unknown; taking Kafka's default");
-            None
+async fn ensure_both(client: &Client, config: &Config, source: &TopicInfo) -> Result<(), RunError> {
+    let mut source_settings = None;
+    for (topic, key, is_letters) in [
+        (&config.destination, "[destination] topic", false),
+        (&config.dead_letter, "[dead_letter] topic", true),
+    ] {
+        match client.topic(topic).await? {
+            Some(info) if info.partitions < source.partitions => {
+                grow(client, config, source, &info, (topic, key)).await?;
+            }
+            Some(_) => {}
+            None if !config.create_topics => {
+                return Err(RunError::Missing { topic: Arc::clone(topic), key });
+            }
+            None => {
+                if source_settings.is_none() {
+                    source_settings = Some(settings(client, &config.source).await);
+                }
+                let choices = choices(source_settings.as_ref().unwrap_or(&BTreeMap::new()), is_letters);
+                create(client, topic, source, choices).await?;
+            }
         }
     }
-    .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+    Ok(())
+}
+
+/// Gives a topic as many partitions as the source has, if it may have them.
+async fn grow(
+    client: &Client,
+    config: &Config,
+    source: &TopicInfo,
+    info: &TopicInfo,
+    (topic, key): (&Arc<str>, &'static str),
+) -> Result<(), RunError> {
+    let reason = match config.create_topics {
+        true => match client.create_partitions(topic, source.partitions).await {
+            Ok(()) => {
+                info!(%topic, partitions = source.partitions, was = info.partitions, "grown with the source");
+                return Ok(());
+            }
+            Err(error) if error.kind != ErrorKind::Fatal => return Err(error.into()),
+            Err(error) => format!(", and gets no more: {error}"),
+        },
+        false => ", and creating any is turned off".to_owned(),
+    };
+    Err(RunError::TooFewPartitions {
+        topic: Arc::clone(topic),
+        key,
+        partitions: info.partitions,
+        source_topic: Arc::clone(&config.source),
+        source_partitions: source.partitions,
+        reason,
+    })
+}
+
+/// Creates a topic with the first of `choices` that the cluster takes: older ones do not know
+/// every setting, and a policy may forbid some.
+async fn create(
+    client: &Client,
+    topic: &Arc<str>,
+    source: &TopicInfo,
+    choices: Choices,
+) -> Result<(), EngineError> {
+    let mut refused = None;
+    for choice in choices {
+        let settings: Vec<(&str, &str)> = choice.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        match client.create_topic(topic, source.partitions, Some(source.replication), &settings).await {
+            Ok(()) => {
+                info!(%topic, partitions = source.partitions, "created");
+                return Ok(());
+            }
+            Err(error) if error.kind == ErrorKind::Fatal => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| EngineError::new(ErrorKind::Fatal, format!("{topic} cannot be created"))))
+}
+
+/// What a topic is created with, given the settings of the source: it takes batches as large and
+/// keeps records as long. A dead letter topic takes any record, whatever its time and size.
+fn choices(source: &BTreeMap<String, String>, is_letters: bool) -> Choices {
+    let limit = max_message_bytes(source).max(DEFAULT_MAX_MESSAGE_BYTES);
+    let retention = retention(source);
+    let with = |bytes: usize, more: &[(&'static str, &str)]| {
+        let mut all = vec![(MAX_MESSAGE_BYTES, bytes.to_string())];
+        all.extend(retention.clone().map(|retention| ("retention.ms", retention)));
+        all.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        all
+    };
+    if !is_letters {
+        return vec![with(limit, &[]), vec![(MAX_MESSAGE_BYTES, limit.to_string())]];
+    }
+    let most = LETTER_MAX_MESSAGE_BYTES.max(limit + LETTER_HEADROOM);
+    let (delete, own_time) = (("cleanup.policy", "delete"), ("message.timestamp.type", "CreateTime"));
+    let bounds =
+        [("message.timestamp.before.max.ms", UNBOUNDED), ("message.timestamp.after.max.ms", UNBOUNDED)];
+    vec![
+        with(most, &[delete, own_time, bounds[0], bounds[1]]),
+        // Before KIP-937 (Kafka 3.6) there was one bound for both directions.
+        with(most, &[delete, own_time, ("message.timestamp.difference.max.ms", UNBOUNDED)]),
+        with(limit + LETTER_HEADROOM, &[delete]),
+        vec![(MAX_MESSAGE_BYTES, (limit + LETTER_HEADROOM).to_string())],
+    ]
+}
+
+/// How long the source keeps records in milliseconds, if that is longer than topics do by default:
+/// what is written keeps the time of the source, and would be deleted by it soon.
+fn retention(source: &BTreeMap<String, String>) -> Option<String> {
+    let policy = source.get("cleanup.policy")?;
+    if !policy.contains("delete") {
+        return Some("-1".into());
+    }
+    let retention = source.get("retention.ms")?;
+    let ms: i64 = retention.parse().ok()?;
+    (ms < 0 || ms as u128 > DEFAULT_RETENTION.as_millis()).then(|| retention.clone())
+}
+
+/// A topic's settings; none where this client may not ask.
+async fn settings(client: &Client, topic: &str) -> BTreeMap<String, String> {
+    client.topic_config(topic).await.unwrap_or_else(|error| {
+        warn!(topic, %error, "the topic's settings are unknown; taking Kafka's defaults");
+        BTreeMap::new()
+    })
+}
+
+/// A topic's bound, or Kafka's default.
+fn max_message_bytes(settings: &BTreeMap<String, String>) -> usize {
+    let bound = settings.get(MAX_MESSAGE_BYTES).and_then(|bytes| bytes.parse().ok());
+    bound.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+        settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn first(source: &BTreeMap<String, String>, is_letters: bool) -> BTreeMap<&'static str, String> {
+        choices(source, is_letters).remove(0).into_iter().collect()
+    }
+
+    #[test]
+    fn a_dead_letter_topic_takes_any_time_and_size() {
+        let made = first(&source(&[("max.message.bytes", "2000000"), ("cleanup.policy", "compact")]), true);
+        assert_eq!(made["message.timestamp.before.max.ms"], i64::MAX.to_string());
+        assert_eq!(made["message.timestamp.after.max.ms"], i64::MAX.to_string());
+        assert_eq!(made["cleanup.policy"], "delete");
+        assert_eq!(made["max.message.bytes"], (100 << 20).to_string());
+    }
+
+    #[test]
+    fn records_are_kept_as_long_as_by_the_source() {
+        let month = "2592000000";
+        let keeps = |settings: &[(&str, &str)]| first(&source(settings), false).remove("retention.ms");
+        assert_eq!(keeps(&[("cleanup.policy", "delete"), ("retention.ms", month)]).as_deref(), Some(month));
+        assert_eq!(keeps(&[("cleanup.policy", "delete"), ("retention.ms", "-1")]).as_deref(), Some("-1"));
+        assert_eq!(keeps(&[("cleanup.policy", "compact")]).as_deref(), Some("-1"));
+        assert_eq!(keeps(&[("cleanup.policy", "delete"), ("retention.ms", "1000")]), None);
+        assert_eq!(keeps(&[]), None, "who knows nothing takes the broker's default");
+    }
 }

@@ -1,20 +1,30 @@
-//! Watches a run from outside: the group's lag for the metrics, and whether the group as a whole
-//! has caught up, which one member cannot see.
+//! Watches a run from outside: whether the group as a whole has caught up, which one member cannot
+//! see; where the logs of the partitions owned end; whether the topics are as they must be; whether
+//! to go on waiting.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::{StreamExt, stream};
 use tokio::{
     sync::watch::{self, Receiver},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tracing::debug;
 
-use super::{goal::Goal, signals::asked_to_stop};
+use super::{RunError, goal::Goal, patience::Patience, signals::asked_to_stop, topics::Care};
 use crate::{
+    batch::TopicPartition,
     budget::Budget,
     config::Config,
-    engine::{EngineError, native::Client},
+    engine::{
+        EngineError, ErrorKind, Place,
+        native::{Client, OffsetAt},
+    },
     lag,
     mill::Observers,
 };
@@ -22,15 +32,36 @@ use crate::{
 /// How often the cluster is asked.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// The partitions that one second more is taken for: thousands are not asked for every second.
+const PARTITIONS_PER_SECOND: usize = 500;
+
+/// How often the topics are looked at.
+const TOPICS_EVERY: Duration = Duration::from_secs(5);
+
+/// How long an answer is waited for; what comes later is old.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// How long the source must be missing before it counts as deleted: brokers learn of a topic at
+/// different times.
+const MISSING_FOR: Duration = Duration::from_secs(10);
+
+/// The records that are read at most in a look, to learn how old they are.
+const LOOK_UPS: usize = 32;
+
+/// Those at one time.
+const LOOK_UPS_AT_ONCE: usize = 8;
+
 /// A watcher in the background; it stops when this is dropped.
 pub(super) struct Watcher {
-    drain: Receiver<bool>,
-    watching: JoinHandle<()>,
+    /// Keeps the mill from taking the end of the watching for a wish to stop.
+    stop: watch::Sender<bool>,
+    watching: JoinHandle<RunError>,
+    passing_on: JoinHandle<()>,
 }
 
 impl Watcher {
-    /// Watches the group; its [`drain`](Watcher::drain) follows `drain`, and turns true when
-    /// `goal` is reached as well.
+    /// Watches the group; its [`drain`](Watcher::drain) follows `drain`, whatever the watcher waits
+    /// for, and turns true when `goal` is reached as well.
     pub(super) fn start(
         client: &Client,
         config: &Config,
@@ -39,67 +70,182 @@ impl Watcher {
         goal: Option<Goal>,
         drain: Receiver<bool>,
     ) -> Watcher {
-        let (stop, drain_mill) = watch::channel(*drain.borrow());
+        let (stop, _) = watch::channel(*drain.borrow());
         let watch = Watch {
             client: client.clone(),
-            topic: config.source.to_string(),
+            care: Care::new(client, config, &observers.troubles),
+            patience: config.give_up_after.map(|limit| Patience::new(limit, observers)),
+            source: Arc::clone(&config.source),
             group: config.group.clone(),
             observers: observers.clone(),
             budget: budget.clone(),
             goal,
+            is_bounded: config.until_caught_up,
+            missing_since: None,
+            topics_at: None,
+            ends_at: None,
+            stop: stop.clone(),
         };
-        let watching = tokio::spawn(async move {
-            let mut ticks = interval(EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut asked = std::pin::pin!(asked_to_stop(drain));
-            loop {
-                tokio::select! {
-                    () = &mut asked => {
-                        stop.send_replace(true);
-                        return stop.closed().await;
-                    }
-                    _ = ticks.tick() => match watch.look().await {
-                        Ok(true) => {
-                            stop.send_replace(true);
-                        }
-                        Ok(false) => {}
-                        Err(error) => debug!(%error, "the group's lag is unknown"),
-                    },
-                }
-            }
+        let passed_on = stop.clone();
+        let passing_on = tokio::spawn(async move {
+            asked_to_stop(drain).await;
+            passed_on.send_replace(true);
         });
-        Watcher { drain: drain_mill, watching }
+        Watcher { stop, watching: tokio::spawn(watch.run()), passing_on }
     }
 
     /// Turns true when the mill is to drain.
     pub(super) fn drain(&self) -> Receiver<bool> {
-        self.drain.clone()
+        self.stop.subscribe()
+    }
+
+    /// Why the run must not go on; waits as long as it may.
+    pub(super) async fn ended(&mut self) -> RunError {
+        match (&mut self.watching).await {
+            Ok(error) => error,
+            Err(error) => RunError::Panicked { message: error.to_string() },
+        }
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.watching.abort();
+        self.passing_on.abort();
     }
 }
 
 struct Watch {
     client: Client,
-    topic: String,
+    care: Care,
+    /// Without it the cluster is waited for as long as it takes.
+    patience: Option<Patience>,
+    source: Arc<str>,
     group: String,
     observers: Observers,
     budget: Budget,
     goal: Option<Goal>,
+    /// Whether the run is to end by itself.
+    is_bounded: bool,
+    missing_since: Option<Instant>,
+    /// When the topics and the ends were looked at last.
+    topics_at: Option<Instant>,
+    ends_at: Option<Instant>,
+    stop: watch::Sender<bool>,
 }
 
 impl Watch {
-    /// Updates the gauges; whether the group has reached the goal.
-    async fn look(&self) -> Result<bool, EngineError> {
+    async fn run(mut self) -> RunError {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.look().await {
+                return error;
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), RunError> {
         let metrics = &self.observers.metrics;
         metrics.memory_used.set(self.budget.used() as i64);
-        let lags = lag::measure_records(&self.client, &self.group, &self.topic).await?;
-        metrics.set_lag(&self.group, &self.topic, lags.iter().map(|of| (of.partition, of.lag)));
-        let committed = lags.iter().filter_map(|of| Some((of.partition, of.committed?))).collect();
-        Ok(self.goal.as_ref().is_some_and(|goal| goal.is_reached(&committed)))
+        metrics.transforming.set(self.observers.health.transforming_for().as_secs() as i64);
+        if let Some(patience) = &mut self.patience {
+            patience.look()?;
+        }
+        if is_due(&mut self.topics_at, TOPICS_EVERY) {
+            self.look_at_topics().await?;
+        }
+        let owned = self.observers.metrics.lag.partitions();
+        if is_due(&mut self.ends_at, EVERY * owned.len().div_ceil(PARTITIONS_PER_SECOND) as u32) {
+            self.look_at_ends(owned).await;
+        }
+        self.look_at_goal().await?;
+        Ok(())
     }
+
+    /// Asks the group, whose members may all have a part of the goal.
+    async fn look_at_goal(&mut self) -> Result<(), RunError> {
+        let Some(goal) = &self.goal else { return Ok(()) };
+        match timeout(QUESTION, self.client.committed_all(&self.group)).await {
+            Ok(Ok(committed)) if goal.is_reached(&committed) => {
+                self.stop.send_replace(true);
+            }
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(error)) if error.kind == ErrorKind::Fatal => return Err(error.into()),
+            Ok(Err(error)) => debug!(%error, "the group's offsets are unknown"),
+        }
+        Ok(())
+    }
+
+    /// Asks where the logs of the owned partitions end, and how old what stands there is.
+    async fn look_at_ends(&self, owned: Vec<TopicPartition>) {
+        let lag = &self.observers.metrics.lag;
+        let mut ends = BTreeMap::new();
+        let topics: BTreeSet<&Arc<str>> = owned.iter().map(|partition| &partition.topic).collect();
+        for topic in topics {
+            let numbers = owned.iter().filter(|of| of.topic == *topic).map(|of| of.partition).collect();
+            ends.extend(self.ends(topic, numbers).await);
+        }
+        lag.set_ends(&ends);
+        let look_up = async |unread: crate::metrics::Unread| {
+            let first =
+                lag::first_timestamp(&self.client, &unread.partition, unread.from, unread.end, unread.end);
+            if let Ok(Ok(Some(timestamp))) = timeout(QUESTION, first).await {
+                lag.looked_up(&unread, timestamp);
+            }
+        };
+        stream::iter(lag.unread(LOOK_UPS)).for_each_concurrent(LOOK_UPS_AT_ONCE, look_up).await;
+    }
+
+    /// The ends that are known: without patience, as what is not known now is asked for again soon.
+    async fn ends(&self, topic: &Arc<str>, numbers: BTreeSet<i32>) -> BTreeMap<TopicPartition, i64> {
+        let asked = self.client.offsets_of_each(topic, &numbers, OffsetAt::Latest, Duration::ZERO);
+        let answers = match timeout(QUESTION, asked).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(error)) => {
+                debug!(%error, "the ends of the logs are unknown");
+                BTreeMap::new()
+            }
+            Err(_) => BTreeMap::new(),
+        };
+        let known = |(partition, answer): (i32, Result<i64, EngineError>)| {
+            Some((TopicPartition { topic: Arc::clone(topic), partition }, answer.ok()?))
+        };
+        answers.into_iter().filter_map(known).collect()
+    }
+
+    /// Whether the source is there, and whether the other topics have its partitions.
+    async fn look_at_topics(&mut self) -> Result<(), RunError> {
+        let place = Place::Source(Arc::clone(&self.source));
+        match timeout(QUESTION, self.client.topic(&self.source)).await {
+            Ok(Ok(Some(source))) => {
+                self.missing_since = None;
+                self.observers.troubles.end(&place);
+                // It waits for leaders of what it creates, and is asked again.
+                let _ = timeout(QUESTION * 2, self.care.follow(&source)).await;
+            }
+            Ok(Ok(None)) => {
+                let since = *self.missing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= MISSING_FOR {
+                    self.observers.troubles.begin(place, &"it does not exist any more");
+                    if self.is_bounded {
+                        return Err(RunError::NoSource { topic: Arc::clone(&self.source) });
+                    }
+                }
+            }
+            Ok(Err(error)) => debug!(%error, "the source topic is not described"),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether `every` has passed since `last`, which then begins anew.
+fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() >= every);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }

@@ -63,3 +63,30 @@ impl FromStr for Order {
         ValueEnum::from_str(text, false)
     }
 }
+
+/// What to do when the transform panics on a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnPanic {
+    /// End the run.
+    #[default]
+    Stop,
+    /// Find the record and make it a dead letter.
+    DeadLetter,
+}
+
+impl fmt::Display for OnPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnPanic::Stop => "stop",
+            OnPanic::DeadLetter => "dead-letter",
+        })
+    }
+}
+
+impl FromStr for OnPanic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnPanic, String> {
+        ValueEnum::from_str(text, false)
+    }
+}

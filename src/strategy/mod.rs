@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use kind::{Order, StrategyKind};
+pub use kind::{OnPanic, Order, StrategyKind};
 use pipeline::Pipeline;
 use serial::Serial;
 use worker::Worker;

@@ -13,9 +13,6 @@ use crate::{
     records::{Headers, HeadersWriter},
 };
 
-/// What all headers of an error begin with.
-const ERROR_HEADERS: &[u8] = b"__connect.errors.";
-
 /// The dead letters of one source topic, by source partition, in the order of their offsets.
 #[derive(Debug, Default)]
 pub struct Letters {
@@ -121,7 +118,7 @@ pub fn fingerprint(
     value: Option<&[u8]>,
     headers: &[u8],
 ) -> Fingerprint {
-    let is_own = |name: &[u8]| !name.starts_with(ERROR_HEADERS);
+    let is_own = |name: &[u8]| !dead_letter::is_about_error(name);
     if Headers::new(headers).all(|(name, _)| is_own(name)) {
         return identity.of(timestamp, key, value, headers);
     }
@@ -140,7 +137,7 @@ fn about(letters: &[Letter], offset: i64) -> &[Letter] {
 /// last one counts: a letter that failed again keeps the older ones.
 fn origin(headers: &[u8]) -> Option<((TopicPartition, i64), bool)> {
     let (mut topic, mut partition, mut offset, mut refused) = (None, None, None, false);
-    for (name, value) in Headers::new(headers).filter(|(name, _)| name.starts_with(ERROR_HEADERS)) {
+    for (name, value) in Headers::new(headers).filter(|(name, _)| dead_letter::is_about_error(name)) {
         let text = std::str::from_utf8(value.unwrap_or_default()).ok();
         match std::str::from_utf8(name) {
             Ok(dead_letter::TOPIC) => topic = text,

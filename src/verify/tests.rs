@@ -124,7 +124,7 @@ fn row(partition: i32, at: i64) -> Row {
 }
 
 fn letter(one: &PartitionBatch, stage: Stage, error: ValueError, key: Option<&'static str>) -> Vec<Row> {
-    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], 1 << 20);
+    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], "g", 1 << 20);
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 

@@ -37,6 +37,10 @@ const FLAGS: &[(&str, i32, &str)] = &[
     ("--retries 99999999999", CONFIG, "[run] retries: must be between"),
     ("--connect-timeout 0s", CONFIG, "[run] connect_timeout: must be more than 0"),
     ("--drain-timeout 25h", CONFIG, "[run] drain_timeout: must be more than 0 and at most 24h"),
+    ("--on-gap skip", USAGE, "--on-gap"),
+    ("--on-panic ignore", USAGE, "--on-panic"),
+    ("--give-up-after soon", CONFIG, "[run] give_up_after: must be a duration"),
+    ("--give-up-after 0s", CONFIG, "[run] give_up_after: must be more than 0"),
     ("--brokers localhost", CONFIG, "[kafka] bootstrap.servers: must be `host:port`"),
     ("--brokers localhost:0", CONFIG, "`localhost:0` is not (from flag --brokers)"),
     ("--brokers a:9092,,b:9092", CONFIG, "[kafka] bootstrap.servers"),
@@ -104,6 +108,12 @@ const FILES: &[(&str, &str)] = &[
     ("[run]\ndelivery = 'exactly-once'", "[run] delivery: `exactly-once` is not available"),
     ("[run]\ncommit_interval = 5", "[run] commit_interval: must be a string, not an integer"),
     ("[run]\ndrain_timeout = '5'", "[run] drain_timeout: must be a duration"),
+    (
+        "[run]\ngive_up_after = 'nie'",
+        "[run] give_up_after: must be a duration such as `500ms`, `10s` or `2m`, or `never`",
+    ),
+    ("[run]\non_panic = 'skip'", "[run] on_panic: must be one of `stop`, `dead-letter`"),
+    ("[source]\non_gap = 'fail'", "[source] on_gap: must be one of `continue`, `stop`"),
     ("[run]\nmemory = 1024", "[run] memory: must be at least 16MiB"),
     ("[run]\nmemory = -1", "[run] memory: must not be negative"),
     ("[run]\nretries = -1", "[run] retries: must be between"),
@@ -180,9 +190,10 @@ const COMMANDS: &[(&str, i32, &str)] = &[
     ("demo --delivery exactly-once", CONFIG, "[run] delivery: `exactly-once` is not available"),
     ("generate --rate 0", USAGE, "--rate"),
     ("generate --keys random", USAGE, "--keys"),
-    ("generate --topic a/b", CONFIG, "[source] topic: must consist of"),
+    ("generate --topic a/b", CONFIG, "config: --topic: must consist of"),
     ("verify --source a --destination a", CONFIG, "[destination] topic: must differ"),
     ("lag --group=", CONFIG, "[source] group: must not be empty"),
+    ("lag --source a", CONFIG, "[source] group: is missing"),
     ("dry-run --digest md5", CONFIG, "[transform] digest: is only for"),
     ("broker --listen 19092", USAGE, "--listen"),
     ("completions csh", USAGE, "csh"),
@@ -197,7 +208,7 @@ fn commands() {
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let toml = "[run]\nworkers = 0\nspeed = 9\n[source]\ntopic = '.'\n[kafka]\nacks = 0\nlingr.ms = 5";
+    let toml = "[run]\nworkers = 0\nspeed = 9\n[source]\ntopic = '.'\n[destination]\ntopic = 'd'\n[transform]\nkind = 'name-event'\n[kafka]\nacks = 0\nlingr.ms = 5";
     let ended = Program::new(["check", "--memory", "1"]).config(toml).run();
     ended.expect(
         CONFIG,
@@ -210,12 +221,12 @@ fn all_problems_are_told_at_once() {
 #[test]
 fn the_names_of_topics_have_a_length() {
     let (longest, longer) = ("s".repeat(249), "s".repeat(250));
-    let topics = ["check", "--destination", "d", "--dead-letter", "l", "--source"];
+    let topics = ["check", "--destination", "d", "--transform", "name-event", "--source"];
     Program::new(topics.into_iter().chain([longest.as_str()])).run().expect(0, &["ok"]);
     let refused = ["[source] topic: must have at most 249 characters (from flag --source)"];
     Program::new(topics.into_iter().chain([longer.as_str()])).run().expect(CONFIG, &refused);
-    let refused = ["[destination] topic: the default, made of", "[dead_letter] topic: the default, made of"];
-    Program::new(["check", "--source", &longest]).run().expect(CONFIG, &refused);
+    let refused = ["[dead_letter] topic: the default, made of"];
+    Program::new(["check", "--destination", &longest]).run().expect(CONFIG, &refused);
 }
 
 #[cfg(not(feature = "librdkafka"))]

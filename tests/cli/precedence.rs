@@ -13,6 +13,8 @@ const FILE: &str = "
     strategy = 'worker'
     workers = 2
     memory = 67108864
+    [destination]
+    topic = 'written'
     [transform]
     kind = 'hash-field'
     field = 'sum'
@@ -29,7 +31,7 @@ fn the_defaults_are_the_experiments() {
             "group = \"consumer_golang_concurrent\"",
             "auto_offset_reset = \"earliest\"",
             "topic = \"name_stream_concurrent_transformed\"",
-            "topic = \"name_stream_dead_letter\"",
+            "topic = \"name_stream_concurrent_transformed_dead_letter\"",
             "strategy = \"pipeline\"",
             "memory = \"256MiB\"",
             "retries = 3",
@@ -44,6 +46,16 @@ fn the_defaults_are_the_experiments() {
     Program::new(["check", "--strategy", "worker"]).run().expect(0, &["workers = 4"]);
 }
 
+/// Somebody waits for a run to the end; one that goes on for ever can wait for ever.
+#[test]
+fn only_a_run_to_the_end_gives_up_unless_it_is_told_to() {
+    let never = ["give_up_after = \"never\""];
+    Program::new(["check"]).run().expect(0, &never);
+    Program::new(["check", "--until-caught-up"]).run().expect(0, &["give_up_after = \"10m\""]);
+    Program::new(["check", "--until-caught-up", "--give-up-after", "never"]).run().expect(0, &never);
+    Program::new(["check", "--give-up-after", "1h"]).run().expect(0, &["give_up_after = \"1h\""]);
+}
+
 #[test]
 fn the_file_outweighs_the_default() {
     let expected = [
@@ -54,8 +66,8 @@ fn the_file_outweighs_the_default() {
         "workers = 2",
         "memory = \"64MiB\"",
         "digest = \"xxh3\"",
-        "topic = \"file_concurrent_transformed\"",
-        "topic = \"file_dead_letter\"",
+        "topic = \"written\"",
+        "topic = \"written_dead_letter\"",
     ];
     Program::new(["check"]).config(FILE).run().expect(0, &expected);
 }
@@ -112,20 +124,68 @@ fn a_flag_turns_off_how_the_file_logs_in() {
     Program::new(flag).config(file).run().expect(0, &["security.protocol = \"plaintext\""]);
 }
 
+/// Whatever the rest of the service's name is, unless it makes the name of a key.
 #[test]
-fn what_kubernetes_says_of_a_service_of_this_name_is_no_setting() {
-    let mut program = Program::new(["check"]);
-    for (name, value) in [
-        ("TOPICMILL_SERVICE_HOST", "10.0.0.1"),
-        ("TOPICMILL_SERVICE_PORT_METRICS", "9464"),
-        ("TOPICMILL_PORT", "tcp://10.0.0.1:9464"),
-        ("TOPICMILL_PORT_9464_TCP_ADDR", "10.0.0.1"),
-    ] {
-        program = program.environment(name, value);
+fn what_kubernetes_says_of_a_service_beside_it_is_no_setting() {
+    for service in ["TOPICMILL", "TOPICMILL_METRICS", "TOPICMILL_RUN", "TOPICMILL_ORDERS_V2"] {
+        let mut program = Program::new(["check"]);
+        for (link, value) in [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "9464"),
+            ("SERVICE_PORT_METRICS", "9464"),
+            ("PORT", "tcp://10.0.0.1:9464"),
+            ("PORT_9464_TCP", "tcp://10.0.0.1:9464"),
+            ("PORT_9464_TCP_ADDR", "10.0.0.1"),
+            ("PORT_9464_TCP_PORT", "9464"),
+            ("PORT_9464_TCP_PROTO", "tcp"),
+        ] {
+            program = program.environment(&format!("{service}_{link}"), value);
+        }
+        program.run().expect(0, &["# ok"]);
     }
-    program.run().expect(0, &["# ok"]);
-    Program::new(["check"])
-        .environment("TOPICMILL_PORTS", "1")
-        .run()
-        .expect(78, &["TOPICMILL_PORTS: unknown"]);
+    for typo in ["TOPICMILL_PORTS", "TOPICMILL_PORT_HTTP_TCP", "TOPICMILL_RUN_SERVICE"] {
+        Program::new(["check"]).environment(typo, "1").run().expect(78, &[&format!("{typo}: unknown")]);
+    }
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let mut program = Program::new(["check"]).config("[source]\ngroup = 'file'");
+    for name in ["SOURCE_GROUP", "RUN_WORKERS", "KAFKA_SASL_PASSWORD", "NO_SUCH_KEY", "LOG"] {
+        program = program.environment(&format!("TOPICMILL_{name}"), "");
+    }
+    program.run().expect(0, &["group = \"file\"", "workers = 1"]);
+}
+
+/// The defaults for another source would write the wrong thing, or to the wrong place.
+#[test]
+fn what_a_source_of_ones_own_needs_must_be_said() {
+    let missing = [
+        "config: [destination] topic: is missing",
+        "--destination",
+        "config: [transform] kind: is missing",
+        "--transform to `name-event`, `hash-field`",
+    ];
+    for command in ["run", "check", "verify"] {
+        Program::new([command, "--source", "orders"]).run().expect(78, &missing);
+        Program::new([command]).config("[source]\ntopic = 'orders'").run().expect(78, &missing);
+    }
+    let half = Program::new(["run", "--source", "orders", "--destination", "o"]).run();
+    assert!(!half.expect(78, &missing[2..]).stderr.contains("[destination]"), "{}", half.stderr);
+}
+
+#[test]
+fn nothing_but_the_experiment_depends_on_the_strategy() {
+    let with = |strategy: &str| {
+        let flags = ["check", "--source", "orders", "--destination", "hashed", "--transform", "hash-field"];
+        let ended = Program::new(flags.into_iter().chain(["--strategy", strategy])).run();
+        let expected =
+            ["group = \"topicmill-orders-hashed\"", "topic = \"hashed\"", "topic = \"hashed_dead_letter\""];
+        ended.expect(0, &expected).stdout.replace(&format!("strategy = \"{strategy}\""), "")
+    };
+    assert_eq!(with("serial"), with("pipeline"));
+    assert_eq!(with("serial"), with("worker").replace("workers = 4", "workers = 1"));
+    // Another destination is another pipeline, whatever it reads.
+    let group = ["group = \"topicmill-name_stream-elsewhere\""];
+    Program::new(["check", "--destination", "elsewhere"]).run().expect(0, &group);
 }

@@ -44,6 +44,42 @@ fn from_a_file() {
     assert_silent(ended.expect(0, &["sasl.password = \"***\""]));
 }
 
+/// The newline that ends a file is no part of the password; all else is.
+#[test]
+fn from_a_file_but_for_its_last_newline() {
+    for (content, code) in [("\n", 78), ("\r\n", 78), ("\n\n", 0), (" \n", 0), (" ", 0)] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        let toml = format!("[kafka]\nsasl.password_file = '{}'", file.path().display());
+        let ended = sasl(&[]).config(&toml).run();
+        ended.expect(code, if code == 0 { &[] } else { &["[kafka] sasl.password: must not be empty"] });
+    }
+}
+
+#[test]
+fn where_nobody_logs_in() {
+    let program = Program::new(["check"]).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET);
+    assert_silent(program.run().expect(78, &["[kafka] sasl.password: needs security.protocol `sasl_ssl`"]));
+    // A flag turns it off on purpose; and an embedded broker has nothing to do with it.
+    let flag = ["check", "-X", "security.protocol=plaintext"];
+    Program::new(flag).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run().expect(0, &[]);
+    let demo = Program::new(["demo", "--events", "10"]);
+    assert_silent(demo.environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run().expect(0, &["ok"]));
+}
+
+#[test]
+fn what_everyone_can_read_is_warned_of() {
+    let plaintext = ["-X", "security.protocol=sasl_plaintext"];
+    let ended = sasl(&plaintext).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run();
+    assert_silent(ended.expect(0, &["sasl_plaintext sends the password as it is"]));
+    let scram = ["-X", "security.protocol=sasl_plaintext", "-X", "sasl.mechanism=SCRAM-SHA-256"];
+    let ended = sasl(&scram).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run();
+    assert!(!ended.expect(0, &[]).stderr.contains("sends the password"), "{}", ended.stderr);
+    let unverified = ["-X", "enable.ssl.certificate.verification=false"];
+    let ended = sasl(&unverified).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET).run();
+    ended.expect(0, &["enable.ssl.certificate.verification: false trusts whoever answers"]);
+}
+
 #[test]
 fn an_empty_file_is_no_password() {
     let file = tempfile::NamedTempFile::new().unwrap();

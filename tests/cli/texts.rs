@@ -46,6 +46,9 @@ fn run_offers_what_the_contract_names() {
         "--drain-timeout",
         "--commit-interval",
         "--retries",
+        "--give-up-after",
+        "--on-gap",
+        "--on-panic",
         "--no-create-topics",
     ];
     Program::new(["run", "--help"]).run().expect(0, &flags);

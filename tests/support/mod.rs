@@ -198,6 +198,7 @@ impl Names {
         let mut arguments = vec!["run", "--brokers", &cluster.brokers, "--admin", "off"];
         arguments.extend(["--source", &self.source, "--destination", &self.destination]);
         arguments.extend(["--dead-letter", &self.dead_letter, "--group", &self.group]);
+        arguments.extend(["--transform", "name-event"]);
         arguments.extend(more);
         arguments
     }
@@ -220,6 +221,8 @@ impl Names {
             &self.destination,
             "--dead-letter",
             &self.dead_letter,
+            "--transform",
+            "name-event",
             "--order",
             order,
             "--json",

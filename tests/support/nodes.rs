@@ -78,6 +78,15 @@ impl Nodes {
         self.script(&["start", &node.to_string(), "--port", port]);
     }
 
+    /// Starts all nodes again after all of them were killed: none answers before most are there.
+    pub fn start_all(&self) {
+        std::thread::scope(|scope| {
+            for node in self.numbers() {
+                scope.spawn(move || self.start(node));
+            }
+        });
+    }
+
     /// SIGSTOP, SIGCONT or the like.
     pub fn signal(&self, node: usize, signal: &str) {
         let pid = fs::read_to_string(self.data.join(format!("nodes/{node}/pid"))).unwrap();

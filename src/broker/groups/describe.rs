@@ -9,13 +9,14 @@ use kafka_protocol::{
         describe_groups_response::{DescribedGroup, DescribedGroupMember},
         list_groups_response::ListedGroup,
     },
-    protocol::{Decodable, StrBytes},
+    protocol::StrBytes,
 };
 
 use super::{
     Groups,
     group::{Group, State},
 };
+use crate::decode::decode;
 
 impl Group {
     /// Whether a member reads `topic`, as far as consumers say.
@@ -28,7 +29,7 @@ impl Group {
                 }
                 let version = i16::from_be_bytes([metadata[0], metadata[1]]).clamp(0, 3);
                 let mut body = metadata.split_off(2);
-                ConsumerProtocolSubscription::decode(&mut body, version)
+                decode::<ConsumerProtocolSubscription>(&mut body, version)
                     .is_ok_and(|subscription| subscription.topics.iter().any(|name| name.as_str() == topic))
             })
     }
@@ -73,8 +74,17 @@ impl Groups {
     }
 
     /// Describes groups; one that does not exist is dead, which is an error since version 6 (KIP-1043).
-    pub fn describe(&self, request: &DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+    /// `forced` is a fault's error code for each of them, or 0.
+    pub fn describe(
+        &self,
+        request: &DescribeGroupsRequest,
+        version: i16,
+        forced: i16,
+    ) -> DescribeGroupsResponse {
         let described = request.groups.iter().map(|id| {
+            if forced != 0 {
+                return DescribedGroup::default().with_group_id(id.clone()).with_error_code(forced);
+            }
             self.with(id, |group| match group {
                 Some(group) => group.describe(id),
                 None => {

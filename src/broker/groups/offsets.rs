@@ -5,7 +5,7 @@ use std::time::Instant;
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+        ApiKey, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
         OffsetFetchRequest, OffsetFetchResponse, TopicName,
         offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
         offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic},
@@ -21,7 +21,7 @@ use super::{
     Groups,
     group::{Group, State},
 };
-use crate::broker::topics::Topics;
+use crate::broker::{faults::Faults, topics::Topics};
 
 /// The longest text that may be kept with an offset, as Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA: usize = 4096;
@@ -57,11 +57,12 @@ impl Group {
 }
 
 impl Groups {
-    /// Commits offsets.
+    /// Commits offsets; `forced` is a fault's error code for all of them, or 0.
     pub fn commit(
         &self,
         request: &OffsetCommitRequest,
         topics: &Topics,
+        faults: &Faults,
         forced: i16,
     ) -> OffsetCommitResponse {
         let now = Instant::now();
@@ -76,10 +77,14 @@ impl Groups {
             };
             let answered = request.topics.iter().map(|topic| {
                 let known = topics.get(&topic.name);
+                let code = faults.meet_topic(ApiKey::OffsetCommit, &topic.name, 0);
                 let partitions = topic.partitions.iter().map(|part| {
                     let metadata = part.committed_metadata.as_deref().unwrap_or_default();
                     let exists = known.as_ref().is_some_and(|t| t.partition(part.partition_index).is_some());
+                    let (topic_name, number) = (&topic.name, part.partition_index);
+                    let fault = faults.meet_partition(ApiKey::OffsetCommit, topic_name, number, code);
                     let checked = admitted.and_then(|()| match (exists, metadata.len() > MAX_METADATA) {
+                        _ if fault != 0 => Err(fault),
                         (false, _) => Err(ResponseError::UnknownTopicOrPartition.code()),
                         (true, true) => Err(ResponseError::OffsetMetadataTooLarge.code()),
                         (true, false) => Ok(()),

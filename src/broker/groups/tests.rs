@@ -22,7 +22,7 @@ use super::{
     join::JoinAttempt,
     member::Protocol,
 };
-use crate::broker::{partition::Store, topics::Topics};
+use crate::broker::{faults::Faults, partition::Store, topics::Topics};
 
 const SESSION: Duration = Duration::from_secs(10);
 const REBALANCE: Duration = Duration::from_secs(60);
@@ -260,7 +260,7 @@ fn commit(groups: &Groups, topics: &Topics, generation: i32, member_id: &str, of
         .with_generation_id_or_member_epoch(generation)
         .with_member_id(text(member_id))
         .with_topics(vec![topic]);
-    groups.commit(&request, topics, 0).topics[0].partitions[0].error_code
+    groups.commit(&request, topics, &Faults::default(), 0).topics[0].partitions[0].error_code
 }
 
 fn committed(groups: &Groups) -> i64 {

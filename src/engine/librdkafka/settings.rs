@@ -139,6 +139,8 @@ fn translate<'a>(name: &'a str, value: &str) -> Result<Option<(&'a str, String)>
             Ok(1..) => Ok(None),
             _ => refuse("is not a positive number of milliseconds"),
         },
+        // librdkafka hands records over without the compression that they arrived in.
+        "compression.type" | "compression.codec" if value == "source" => Ok(None),
         "bootstrap.servers" | "metadata.broker.list" | "group.id" | "auto.offset.reset" => Ok(None),
         "max.request.size" => same("message.max.bytes"),
         "fetch.max.wait.ms" => same("fetch.wait.max.ms"),

@@ -6,8 +6,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    cluster::Cluster, error::check, handshake::Dial, retry::retry, security::Security,
-    settings::NativeSettings, transport::Address,
+    cluster::Cluster,
+    error::check,
+    handshake::Dial,
+    retry::retry,
+    security::Security,
+    settings::NativeSettings,
+    transport::{Address, Sockets},
 };
 use crate::engine::{ClientSettings, EngineError, ErrorKind};
 
@@ -93,8 +98,10 @@ impl Client {
         let dial = Dial {
             client_id: native.client_id.clone(),
             connect_timeout: native.connection_timeout.min(settings.connect_timeout),
-            request_timeout: native.request_timeout,
-            security,
+            // Twice, as a broker whose quotas hold this client up reads nothing for a while.
+            sockets: Sockets::new(native.family, 2 * native.request_timeout),
+            security: Arc::new(security),
+            logins: Arc::default(),
         };
         let address = |text: &String| {
             Address::parse(text).ok_or_else(|| fatal(format!("broker {text:?} is not host:port")))
@@ -102,7 +109,7 @@ impl Client {
         let bootstrap = settings.brokers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
         let deadline = Instant::now() + settings.connect_timeout;
         let cluster = Cluster::connect(bootstrap, native, dial, deadline).await?;
-        Ok(Client { cluster: Arc::new(cluster) })
+        Ok(Client { cluster })
     }
 
     /// The size in bytes that a batch to write had best have at most: `batch.size`, within

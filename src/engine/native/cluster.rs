@@ -1,24 +1,25 @@
-//! What every part of the engine shares of a cluster: its metadata and its connections.
+//! What every part of the engine shares of a cluster: its metadata, its coordinators and its
+//! connections. How metadata is kept up to date is in `refresh`, how questions are asked in `ask`.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, Once},
+    sync::{Arc, Mutex, MutexGuard, Once, Weak},
+    time::Duration,
 };
 
-use kafka_protocol::{
-    ResponseError,
-    messages::{FindCoordinatorRequest, MetadataRequest, TopicName, metadata_request::MetadataRequestTopic},
-    protocol::StrBytes,
-};
-use tokio::time::{Instant, sleep_until};
+use kafka_protocol::{ResponseError, messages::FindCoordinatorRequest, protocol::StrBytes};
+use tokio::time::Instant;
 use tracing::warn;
 
+pub use super::connections::Lane;
 use super::{
-    connection::Connection,
-    error::{KafkaError, Remedy, WireError, check},
+    connection::{Connection, Omen},
+    connections::{Connections, Tell},
+    error::{KafkaError, Remedy, check},
     group::Memory,
     handshake::Dial,
     metadata::{Leader, Metadata, Topic},
+    refresh::Refresh,
     retry::retry,
     settings::NativeSettings,
     transport::Address,
@@ -28,86 +29,54 @@ use crate::{
     engine::{EngineError, ErrorKind},
 };
 
-/// What a connection is for. Each purpose has its own connection to a broker, because answers
-/// come in the order of the requests and one that waits would hold up the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// Short questions.
-    Control,
-    /// Fetch requests, which wait for records.
-    Fetch,
-    /// Produce requests, which carry many bytes.
-    Produce,
-    /// Group requests, which wait for other members.
-    Group,
-}
+/// A coordinator that is not available for as long is looked up again.
+const DOUBT: Duration = Duration::from_secs(10);
 
 /// A cluster as this program knows it.
 #[derive(Debug)]
 pub struct Cluster {
     /// The settings that the properties ask for.
     pub settings: NativeSettings,
-    dial: Dial,
-    bootstrap: Vec<Address>,
+    pub(super) bootstrap: Vec<Address>,
+    pub(super) connections: Arc<Connections>,
+    /// For what goes on in the background.
+    pub(super) this: Weak<Cluster>,
     state: Mutex<State>,
-    /// Held by the one that asks for metadata; holds when it was last asked for.
-    refreshing: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
-struct State {
-    metadata: Arc<Metadata>,
+pub(super) struct State {
+    pub metadata: Arc<Metadata>,
     /// The topics to ask for.
-    wanted: BTreeSet<Arc<str>>,
+    pub wanted: BTreeSet<Arc<str>>,
     /// Counts the snapshots.
-    generation: u64,
-    stale: bool,
-    coordinators: HashMap<String, i32>,
+    pub generation: u64,
+    pub stale: bool,
+    pub refresh: Refresh,
+    coordinators: HashMap<String, Coordinator>,
     /// What is known of each group beyond the life of one source.
     groups: HashMap<String, Memory>,
     /// Ids and epochs of producers that are closed.
     retired: Vec<(i64, i16)>,
-    lanes: HashMap<(i32, Lane), Arc<tokio::sync::Mutex<Slot>>>,
 }
 
-/// The place of one connection.
-#[derive(Debug, Default)]
-struct Slot {
-    connection: Option<Connection>,
-    failures: u32,
-    not_before: Option<Instant>,
+/// The broker that coordinates a group, as far as is known.
+#[derive(Clone, Copy, Debug)]
+struct Coordinator {
+    broker: i32,
+    /// Since when it says that it is not available.
+    doubted: Option<Instant>,
 }
 
 impl Cluster {
     /// Connects to the first broker that answers before `deadline`.
-    pub async fn connect(
+    pub(super) async fn connect(
         bootstrap: Vec<Address>,
         settings: NativeSettings,
         dial: Dial,
         deadline: Instant,
-    ) -> Result<Cluster, EngineError> {
-        let empty = Metadata {
-            brokers: HashMap::new(),
-            controller: -1,
-            topics: HashMap::new(),
-            taken: Instant::now(),
-        };
-        let cluster = Cluster {
-            settings,
-            dial,
-            bootstrap,
-            state: Mutex::new(State {
-                metadata: Arc::new(empty),
-                wanted: BTreeSet::new(),
-                generation: 0,
-                stale: true,
-                coordinators: HashMap::new(),
-                groups: HashMap::new(),
-                retired: Vec::new(),
-                lanes: HashMap::new(),
-            }),
-            refreshing: tokio::sync::Mutex::new(None),
-        };
+    ) -> Result<Arc<Cluster>, EngineError> {
+        let cluster = Cluster::unconnected(bootstrap, settings, dial);
         let what = "connecting to the first broker";
         let backoff = cluster.settings.reconnect;
         let told = Once::new();
@@ -126,24 +95,53 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A cluster of which nothing is known yet.
+    pub(super) fn unconnected(bootstrap: Vec<Address>, settings: NativeSettings, dial: Dial) -> Arc<Cluster> {
+        Arc::new_cyclic(|this: &Weak<Cluster>| {
+            let watching = this.clone();
+            let tell: Tell = Box::new(move |broker, omen| {
+                if let Some(cluster) = watching.upgrade() {
+                    cluster.warned(broker, omen);
+                }
+            });
+            let connections = Connections::new(dial, settings.reconnect, settings.fetch.max_wait, tell);
+            let state = State {
+                metadata: Arc::new(Metadata::empty()),
+                wanted: BTreeSet::new(),
+                generation: 0,
+                stale: true,
+                refresh: Refresh::default(),
+                coordinators: HashMap::new(),
+                groups: HashMap::new(),
+                retired: Vec::new(),
+            };
+            Cluster { settings, bootstrap, connections, this: this.clone(), state: Mutex::new(state) }
+        })
+    }
+
     /// The newest snapshot that knows of `topic`; asks the cluster when there is none, or when
     /// it is too old or out of date.
     pub async fn metadata(&self, topic: &str) -> Result<Arc<Metadata>, EngineError> {
-        let (snapshot, generation) = {
-            let mut state = self.state();
-            let known = state.metadata.topics.contains_key(topic);
-            if !state.wanted.contains(topic) {
-                state.wanted.insert(topic.into());
+        // An answer that was under way before the topic was wanted does not have it.
+        for _ in 0..2 {
+            let generation = {
+                let mut state = self.state();
+                let known = state.metadata.topics.contains_key(topic);
+                if !state.wanted.contains(topic) {
+                    state.wanted.insert(topic.into());
+                }
+                let old = state.metadata.taken.elapsed() > self.settings.metadata_max_age;
+                if known && !old && !state.stale {
+                    return Ok(Arc::clone(&state.metadata));
+                }
+                state.generation
+            };
+            let metadata = self.refresh(generation).await?;
+            if metadata.topics.contains_key(topic) {
+                return Ok(metadata);
             }
-            let old = state.metadata.taken.elapsed() > self.settings.metadata_max_age;
-            (known && !old && !state.stale)
-                .then(|| Arc::clone(&state.metadata))
-                .map_or_else(|| (None, state.generation), |metadata| (Some(metadata), state.generation))
-        };
-        match snapshot {
-            Some(metadata) => Ok(metadata),
-            None => self.refresh(generation).await,
         }
+        Ok(Arc::clone(&self.state().metadata))
     }
 
     /// A topic's partitions and their leaders.
@@ -185,6 +183,23 @@ impl Cluster {
         error.because(what, message)
     }
 
+    /// [`failed`](Cluster::failed) for an error that the coordinator of `group` answers with.
+    pub fn failed_in(
+        &self,
+        group: &str,
+        error: KafkaError,
+        what: &str,
+        message: Option<&str>,
+    ) -> EngineError {
+        match (error.0, error.remedy()) {
+            (ResponseError::CoordinatorNotAvailable, _) => self.doubt_coordinator(group),
+            (_, Remedy::RefreshCoordinator) => self.forget_coordinator(group),
+            (_, Remedy::RefreshMetadata) => self.invalidate(),
+            (_, Remedy::Retry | Remedy::Restart | Remedy::GiveUp) => {}
+        }
+        error.because(what, message)
+    }
+
     /// Lets the next question for a leader go to the cluster.
     pub fn invalidate(&self) {
         self.state().stale = true;
@@ -198,17 +213,38 @@ impl Cluster {
         topic.partitions.insert(partition, Leader { broker: -1, epoch: -1 });
     }
 
-    /// A broker that cannot be reached may have moved; others may lead its partitions and
-    /// coordinate its groups by now.
-    fn unreachable(&self, broker: i32) {
-        let mut state = self.state();
-        state.stale = true;
-        state.coordinators.retain(|_, coordinator| *coordinator != broker);
+    /// Acts on what is amiss with a broker.
+    fn warned(&self, broker: i32, omen: Omen) {
+        match omen {
+            // It may have moved; others may lead its partitions and coordinate its groups by now.
+            Omen::Ended => {
+                let mut state = self.state();
+                state.stale = true;
+                state.coordinators.retain(|_, coordinator| coordinator.broker != broker);
+            }
+            // Whoever waits for it asks nobody else: the cluster may know that it is gone.
+            Omen::Silent => {
+                self.invalidate();
+                self.refresh_in_background();
+            }
+        }
     }
 
     /// Forgets who coordinates a group.
     pub fn forget_coordinator(&self, group: &str) {
         self.state().coordinators.remove(group);
+    }
+
+    /// A coordinator that cannot write its log, as when a replica hangs, says that it is not
+    /// available, and so does one that has just stopped to be the coordinator: the connection to it
+    /// is good, and to look it up anew helps only in the second case.
+    fn doubt_coordinator(&self, group: &str) {
+        let mut state = self.state();
+        let Some(coordinator) = state.coordinators.get_mut(group) else { return };
+        let since = *coordinator.doubted.get_or_insert_with(Instant::now);
+        if since.elapsed() >= DOUBT {
+            state.coordinators.remove(group);
+        }
     }
 
     /// What this process knows of a group.
@@ -229,11 +265,11 @@ impl Cluster {
 
     /// The broker that coordinates a group.
     pub async fn coordinator(&self, group: &str) -> Result<i32, EngineError> {
-        if let Some(broker) = self.state().coordinators.get(group) {
-            return Ok(*broker);
+        if let Some(coordinator) = self.state().coordinators.get(group) {
+            return Ok(coordinator.broker);
         }
         let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
-        let response = self.any().await?.call(request).await?;
+        let response = self.ask_any(&request, self.settings.request_timeout).await?;
         check(response.error_code).map_err(|error| {
             let message = response.error_message.as_deref();
             self.failed(error, &format!("the coordinator of group {group}"), message)
@@ -245,140 +281,22 @@ impl Cluster {
             let address = Address { host: response.host.to_string(), port };
             Arc::make_mut(&mut state.metadata).brokers.insert(broker, address);
         }
-        state.coordinators.insert(group.to_owned(), broker);
+        state.coordinators.insert(group.to_owned(), Coordinator { broker, doubted: None });
         Ok(broker)
     }
 
-    /// An open connection to a broker; connects when there is none. After a failure, the next
-    /// attempt waits for the reconnect backoff.
+    /// An open connection to a broker; connects when there is none. After a failure, nobody tries
+    /// again until the reconnect backoff has passed: it is an error till then.
     pub async fn connection(&self, broker: i32, lane: Lane) -> Result<Connection, EngineError> {
-        let slot = Arc::clone(self.state().lanes.entry((broker, lane)).or_default());
-        let mut slot = slot.lock().await;
-        if let Some(connection) = slot.connection.as_ref().filter(|connection| !connection.is_closed()) {
-            return Ok(connection.clone());
-        }
-        if let Some(until) = slot.not_before {
-            sleep_until(until).await;
-        }
         let address = self.state().metadata.brokers.get(&broker).cloned();
         let address = address.ok_or_else(|| {
-            self.unreachable(broker);
+            self.warned(broker, Omen::Ended);
             EngineError::new(ErrorKind::Retriable, format!("broker {broker} is not in the cluster now"))
         })?;
-        match self.dial.open(&address).await {
-            Ok(connection) => {
-                *slot = Slot { connection: Some(connection.clone()), ..Slot::default() };
-                Ok(connection)
-            }
-            Err(error) => {
-                slot.connection = None;
-                slot.failures += 1;
-                slot.not_before = Some(Instant::now() + self.settings.reconnect.pause(slot.failures));
-                self.unreachable(broker);
-                Err(error.into())
-            }
-        }
+        Ok(self.connections.get(broker, lane, &address).await?)
     }
 
-    /// A connection for short questions to any broker, an open one if possible.
-    pub async fn any(&self) -> Result<Connection, EngineError> {
-        let mut brokers: Vec<i32> = self.state().metadata.brokers.keys().copied().collect();
-        for broker in &brokers {
-            let slot = self.state().lanes.get(&(*broker, Lane::Control)).cloned();
-            if let Some(slot) = slot.as_ref().and_then(|slot| slot.try_lock().ok())
-                && let Some(connection) = slot.connection.as_ref().filter(|c| !c.is_closed())
-            {
-                return Ok(connection.clone());
-            }
-        }
-        let mut last = EngineError::new(ErrorKind::Retriable, "no broker is known");
-        while !brokers.is_empty() {
-            let broker = brokers.swap_remove(rand::random_range(0..brokers.len()));
-            match self.connection(broker, Lane::Control).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error,
-            }
-        }
-        for address in &self.bootstrap {
-            match self.dial.open(address).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error.into(),
-            }
-        }
-        Err(last)
-    }
-
-    /// A connection to the broker that creates and deletes topics.
-    pub async fn controller(&self) -> Result<Connection, EngineError> {
-        let stale = {
-            let state = self.state();
-            (state.stale || state.metadata.controller < 0).then_some(state.generation)
-        };
-        if let Some(generation) = stale {
-            self.refresh(generation).await?;
-        }
-        let controller = self.state().metadata.controller;
-        match controller {
-            ..0 => self.any().await,
-            controller => self.connection(controller, Lane::Control).await,
-        }
-    }
-
-    /// Asks for metadata, unless someone else did since snapshot number `seen`. One asks at a
-    /// time, and not more often than the retry backoff.
-    async fn refresh(&self, seen: u64) -> Result<Arc<Metadata>, EngineError> {
-        let mut last = self.refreshing.lock().await;
-        {
-            let state = self.state();
-            if state.generation > seen && !state.stale {
-                return Ok(Arc::clone(&state.metadata));
-            }
-        }
-        if let Some(last) = *last {
-            sleep_until(last + self.settings.retry.first).await;
-        }
-        let topics: Vec<_> = {
-            let mut state = self.state();
-            // What is found out of date from here on asks again.
-            state.stale = false;
-            let topic = |name: &Arc<str>| {
-                let name = TopicName(StrBytes::from_string(name.to_string()));
-                MetadataRequestTopic::default().with_name(Some(name))
-            };
-            state.wanted.iter().map(topic).collect()
-        };
-        *last = Some(Instant::now());
-        let asked = self.ask(topics).await;
-        let mut state = self.state();
-        match asked {
-            Ok(metadata) => {
-                state.metadata = Arc::new(metadata);
-                state.generation += 1;
-                Ok(Arc::clone(&state.metadata))
-            }
-            Err(error) => {
-                state.stale = true;
-                Err(error)
-            }
-        }
-    }
-
-    async fn ask(&self, topics: Vec<MetadataRequestTopic>) -> Result<Metadata, EngineError> {
-        let connection = self.any().await?;
-        let request =
-            MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
-        let metadata = Metadata::new(&response);
-        if metadata.brokers.is_empty() {
-            let broker = connection.broker().to_owned();
-            let reason = "it knows of no brokers yet".to_owned();
-            return Err(WireError::Closed { broker, reason }.into());
-        }
-        Ok(metadata)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while locked")
     }
 }
@@ -399,7 +317,7 @@ mod tests {
         for known in [true, false] {
             {
                 let mut state = client.cluster().state();
-                state.coordinators.insert("g".to_owned(), 99);
+                state.coordinators.insert("g".to_owned(), Coordinator { broker: 99, doubted: None });
                 let brokers = &mut Arc::make_mut(&mut state.metadata).brokers;
                 match known {
                     true => brokers.insert(99, nobody.clone()),

@@ -1,41 +1,38 @@
 //! One connection to one broker: requests go out in order, answers come back in the same order.
 //!
-//! A task owns the socket. It ends, and with it every request that waits, when the broker closes
-//! the connection, when a request passes its deadline, or when the last handle is dropped and
-//! the last answer is there. Nothing waits on a connection without a deadline.
+//! A task owns the socket (`serve`). It ends, and with it every request that waits, when the broker
+//! closes the connection, when a request passes its limit, or when the last handle is dropped and
+//! the last answer is there. A request's limit counts from when it is written: what the broker's
+//! quotas hold it up for does not count.
 
 use std::{
+    fmt,
     marker::PhantomData,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{ApiKey, RequestHeader, ResponseHeader},
-    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange},
+    messages::{ApiKey, RequestHeader},
+    protocol::{Encodable, Request, StrBytes, VersionRange},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     sync::{Notify, mpsc, oneshot},
-    time::{Instant, sleep_until, timeout_at},
+    time::Instant,
 };
 
 use super::{
     error::WireError,
+    reply::{Answer, Reply},
+    serve::{Outgoing, QUEUE, Waiting, serve},
+    throttle::Throttle,
     transport::{ReadHalf, WriteHalf},
     versions::{self, Versions},
 };
-use crate::buffers::Buffer;
-
-/// The greatest response in bytes that is taken; more is a broken or foreign peer.
-const FRAME_LIMIT: usize = 512 << 20;
-
-/// The greatest number of requests that wait to be written, and of those that wait for an answer.
-const QUEUE: usize = 64;
 
 /// A connection; clones share it.
 #[derive(Clone, Debug)]
@@ -44,80 +41,94 @@ pub struct Connection {
     outgoing: mpsc::Sender<Outgoing>,
 }
 
+/// What a connection is told at its start.
 #[derive(Debug)]
-struct Shared {
-    broker: String,
+pub(super) struct Opening {
+    /// The broker's `host:port`, for errors.
+    pub broker: String,
+    pub client_id: String,
+    pub throttle: Throttle,
+    /// Whom to tell of what is amiss.
+    pub watcher: Option<Watcher>,
+    pub is_tls: bool,
+    pub is_sasl: bool,
+}
+
+/// Whom a connection tells of what is amiss.
+#[derive(Clone)]
+pub(super) struct Watcher {
+    /// How long an answer may take before that is told.
+    pub quiet: Duration,
+    pub tell: Arc<dyn Fn(Omen) + Send + Sync>,
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").field("quiet", &self.quiet).finish_non_exhaustive()
+    }
+}
+
+/// What is amiss with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Omen {
+    /// An answer takes long; told again each time as long has passed.
+    Silent,
+    /// The connection ended, and not because this side wanted it.
+    Ended,
+}
+
+/// What all handles of a connection and its task share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    opening: Opening,
     client_id: StrBytes,
-    timeout: Duration,
     versions: OnceLock<Versions>,
     correlation: AtomicI32,
-    throttled_until: Mutex<Option<Instant>>,
-    close: Notify,
+    pub(super) close: Notify,
     closed: OnceLock<String>,
     /// When to replace the connection.
     expires: OnceLock<Instant>,
-}
-
-/// A request as it goes out, in three pieces so that records are never copied.
-struct Outgoing {
-    head: Bytes,
-    body: Bytes,
-    tail: Bytes,
-    waiting: Waiting,
-}
-
-/// A request that waits for its answer.
-struct Waiting {
-    api: ApiKey,
-    correlation: i32,
-    after: Duration,
-    deadline: Instant,
-    answer: oneshot::Sender<Result<Bytes, WireError>>,
+    /// Whether it may be used for more than to agree and authenticate.
+    ready: AtomicBool,
+    /// Whether anything was answered since.
+    trusted: AtomicBool,
+    /// Whether the broker ended it by a TLS alert.
+    refused: AtomicBool,
+    /// When the oldest request was written that is not answered.
+    unanswered: Mutex<Option<Instant>>,
 }
 
 impl Connection {
-    /// Serves a connected socket in the background. `broker` names it in errors.
-    pub(super) fn new(
-        read: ReadHalf,
-        write: WriteHalf,
-        broker: String,
-        client_id: &str,
-        timeout: Duration,
-    ) -> Connection {
+    /// Serves a connected socket in the background.
+    pub(super) fn new(read: ReadHalf, write: WriteHalf, opening: Opening) -> Connection {
         let (outgoing, requests) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
-            broker,
-            client_id: StrBytes::from_string(client_id.to_owned()),
-            timeout,
+            client_id: StrBytes::from_string(opening.client_id.clone()),
+            opening,
             versions: OnceLock::new(),
             correlation: AtomicI32::new(0),
-            throttled_until: Mutex::new(None),
             close: Notify::new(),
             closed: OnceLock::new(),
             expires: OnceLock::new(),
+            ready: AtomicBool::new(false),
+            trusted: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            unanswered: Mutex::new(None),
         });
         tokio::spawn(serve(Arc::clone(&shared), read, write, requests));
         Connection { shared, outgoing }
     }
 
-    /// Sends a request and waits for the response, within the connection's request timeout.
+    /// Sends a request and waits for the response; when `limit` passes, the connection closes.
     ///
     /// # Errors
     /// Any [`WireError`]; the error codes in the response are the caller's.
-    pub async fn call<R: Request>(&self, request: R) -> Result<R::Response, WireError> {
-        self.call_within(request, self.shared.timeout).await
-    }
-
-    /// [`call`](Connection::call) with a limit of its own; when it passes, the connection closes.
-    ///
-    /// # Errors
-    /// Any [`WireError`].
-    pub async fn call_within<R: Request>(
+    pub async fn call_within<R: Request<Response: Answer>>(
         &self,
-        request: R,
-        timeout: Duration,
+        request: &R,
+        limit: Duration,
     ) -> Result<R::Response, WireError> {
-        self.send(&request, timeout).await?.response().await
+        self.send(request, limit).await?.response().await
     }
 
     /// Queues a request; requests are written in the order of these calls' completion. The
@@ -125,28 +136,28 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection is closed, or the request has no version that both sides speak.
-    pub async fn send<R: Request>(
+    pub async fn send<R: Request<Response: Answer>>(
         &self,
         request: &R,
-        timeout: Duration,
+        limit: Duration,
     ) -> Result<Reply<R::Response>, WireError> {
         let api = key_of::<R>();
-        self.send_version(request, self.version_of(api, R::VERSIONS)?, timeout).await
+        self.send_version(request, self.version_of(api, R::VERSIONS)?, limit).await
     }
 
     /// [`send`](Connection::send) in a version that the caller chose.
-    pub(super) async fn send_version<R: Request>(
+    pub(super) async fn send_version<R: Request<Response: Answer>>(
         &self,
         request: &R,
         version: i16,
-        timeout: Duration,
+        limit: Duration,
     ) -> Result<Reply<R::Response>, WireError> {
         let api = key_of::<R>();
         let malformed = |message: String| self.malformed(api, version, message);
         let size = request.compute_size(version).map_err(|e| malformed(e.to_string()))?;
         let mut head = self.head(api, version, R::header_version(version), size);
         request.encode(&mut head.bytes, version).map_err(|e| malformed(e.to_string()))?;
-        self.send_parts(head, Bytes::new(), Bytes::new(), timeout).await
+        self.send_parts(head, Bytes::new(), Bytes::new(), limit).await
     }
 
     /// Starts a request by hand: the frame's length (filled in later) and the header, with room
@@ -165,12 +176,12 @@ impl Connection {
     }
 
     /// Queues a request made of a head, and a body and tail that are written from where they are.
-    pub(super) async fn send_parts<P: Decodable + HeaderVersion>(
+    pub(super) async fn send_parts<P: Answer>(
         &self,
         mut head: Head,
         body: Bytes,
         tail: Bytes,
-        timeout: Duration,
+        limit: Duration,
     ) -> Result<Reply<P>, WireError> {
         let Head { api, version, correlation, .. } = head;
         let size = head.bytes.len() - 4 + body.len() + tail.len();
@@ -178,16 +189,14 @@ impl Connection {
             i32::try_from(size).map_err(|_| self.malformed(api, version, format!("{size} bytes long")))?;
         head.bytes[..4].copy_from_slice(&size.to_be_bytes());
         let (answer, receiver) = oneshot::channel();
-        let deadline = Instant::now() + timeout;
-        let waiting = Waiting { api, correlation, after: timeout, deadline, answer };
+        let waiting = Waiting { api, version, correlation, limit, answer };
         let outgoing = Outgoing { head: head.bytes.freeze(), body, tail, waiting };
-        match timeout_at(deadline, self.outgoing.send(outgoing)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(self.shared.closed()),
-            Err(_) => return Err(self.shared.timed_out(api, timeout)),
+        // A full queue moves on or ends with its connection: what is written has a limit.
+        if self.outgoing.send(outgoing).await.is_err() {
+            return Err(self.shared.closed());
         }
         let shared = Arc::clone(&self.shared);
-        Ok(Reply { shared, api, version, after: timeout, deadline, receiver, response: PhantomData })
+        Ok(Reply { shared, api, version, receiver, response: PhantomData })
     }
 
     /// The version in which a request is sent on this connection.
@@ -203,13 +212,20 @@ impl Connection {
         self.shared.versions.get()?.offered(api)
     }
 
-    /// Waits with the next requests, as the broker asked in a response (KIP-219).
-    pub fn throttle(&self, millis: i32) {
-        if let Ok(millis @ 1..) = u64::try_from(millis) {
-            let until = Instant::now() + Duration::from_millis(millis.min(30_000));
-            let mut current = self.shared.throttled_until.lock().expect("no panic while locked");
-            *current = (*current).max(Some(until));
-        }
+    /// Until when the broker's quotas hold up what is sent here (KIP-219).
+    pub fn throttled_until(&self) -> Option<Instant> {
+        self.shared.throttle().until()
+    }
+
+    /// How long the oldest request has waited for its answer.
+    pub fn silent_for(&self) -> Duration {
+        let unanswered = *self.shared.unanswered.lock().expect("no panic while locked");
+        unanswered.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Closes the connection; what waits for an answer fails with `reason`.
+    pub(super) fn close(&self, reason: &str) {
+        self.shared.shut(reason.to_owned());
     }
 
     /// Whether the connection has ended, or its authentication soon will (KIP-368); a new one is
@@ -227,9 +243,19 @@ impl Connection {
         }
     }
 
+    /// Lets it be used for everything: both sides know each other now.
+    pub(super) fn set_ready(&self) {
+        self.shared.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the broker ended the connection by a TLS alert.
+    pub(super) fn was_refused(&self) -> bool {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
     /// The broker's `host:port`.
     pub fn broker(&self) -> &str {
-        &self.shared.broker
+        self.shared.broker()
     }
 
     /// Sets what the broker offers, once.
@@ -241,7 +267,7 @@ impl Connection {
         let ours = versions::ours(api, implemented);
         let versions = self.shared.versions.get();
         versions.and_then(|versions| versions.common(api, ours)).ok_or_else(|| WireError::Version {
-            broker: self.shared.broker.clone(),
+            broker: self.shared.broker().to_owned(),
             api,
             theirs: self.offered(api),
             ours,
@@ -249,7 +275,7 @@ impl Connection {
     }
 
     fn malformed(&self, api: ApiKey, version: i16, message: String) -> WireError {
-        WireError::Malformed { broker: self.shared.broker.clone(), api, version, message }
+        WireError::Malformed { broker: self.shared.broker().to_owned(), api, version, message }
     }
 }
 
@@ -261,163 +287,93 @@ pub(super) struct Head {
     pub(super) bytes: BytesMut,
 }
 
-/// The response to come of a request that was queued.
-#[derive(Debug)]
-pub struct Reply<P> {
-    shared: Arc<Shared>,
-    api: ApiKey,
-    version: i16,
-    after: Duration,
-    deadline: Instant,
-    receiver: oneshot::Receiver<Result<Bytes, WireError>>,
-    response: PhantomData<fn() -> P>,
-}
-
-impl<P: Decodable + HeaderVersion> Reply<P> {
-    /// Waits for the response. Its byte fields are slices of the frame, not copies.
-    ///
-    /// # Errors
-    /// [`WireError::Timeout`], `Closed` or `Malformed`.
-    pub async fn response(mut self) -> Result<P, WireError> {
-        self.arrival().await
+impl Shared {
+    /// The broker's `host:port`.
+    pub(super) fn broker(&self) -> &str {
+        &self.opening.broker
     }
 
-    /// [`response`](Reply::response) for use in a `select!`: cancel-safe, once.
-    pub(super) async fn arrival(&mut self) -> Result<P, WireError> {
-        let mut frame = self.frame().await?;
-        let (api, version) = (self.api, self.version);
-        let broker = self.shared.broker.clone();
-        let mut decode = || {
-            ResponseHeader::decode(&mut frame, P::header_version(version))?;
-            P::decode(&mut frame, version)
-        };
-        decode().map_err(|e| WireError::Malformed { broker, api, version, message: e.to_string() })
+    /// What the broker's quotas hold up.
+    pub(super) fn throttle(&self) -> &Throttle {
+        &self.opening.throttle
     }
 
-    /// Waits for the whole response as bytes, its header included.
-    pub(super) async fn frame(&mut self) -> Result<Bytes, WireError> {
-        match timeout_at(self.deadline, &mut self.receiver).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(self.shared.closed()),
-            Err(_) => Err(self.shared.timed_out(self.api, self.after)),
+    /// Whether both sides know each other; until then, answers are small.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// How long an answer may take before that is told.
+    pub(super) fn quiet(&self) -> Option<Duration> {
+        self.opening.watcher.as_ref().map(|watcher| watcher.quiet)
+    }
+
+    /// Says what is amiss to whom it concerns.
+    pub(super) fn tell(&self, omen: Omen) {
+        if let Some(watcher) = &self.opening.watcher {
+            (watcher.tell)(omen);
         }
     }
-}
 
-impl Shared {
-    /// Notes why the connection ended; the first reason stays.
-    fn ended(&self, reason: String) {
-        self.closed.get_or_init(|| reason);
+    /// Notes since when the oldest request waits for its answer.
+    pub(super) fn set_unanswered(&self, since: Option<Instant>) {
+        *self.unanswered.lock().expect("no panic while locked") = since;
+        if since.is_none() && self.is_ready() {
+            self.trusted.store(true, Ordering::Relaxed);
+        }
     }
 
-    fn shut(&self, reason: String) {
+    /// Notes that this side ended the connection as nobody needs it any more.
+    pub(super) fn ended_here(&self) {
+        self.closed.get_or_init(|| "by this side".to_owned());
+    }
+
+    /// Notes why the connection ended; the first reason stays.
+    pub(super) fn ended(&self, reason: String) {
+        let mut is_first = false;
+        self.closed.get_or_init(|| {
+            is_first = true;
+            reason
+        });
+        if is_first {
+            self.tell(Omen::Ended);
+        }
+    }
+
+    /// [`ended`](Shared::ended) by a TLS alert.
+    pub(super) fn ended_by_alert(&self, reason: String) {
+        self.refused.store(true, Ordering::Relaxed);
+        self.ended(reason);
+    }
+
+    /// [`ended`](Shared::ended) by the broker. One that has never answered a question may expect
+    /// another protocol: it closes the connection without a word then.
+    pub(super) fn ended_by_broker(&self, reason: &str) {
+        let hint = match (self.trusted.load(Ordering::Relaxed), self.opening.is_tls, self.opening.is_sasl) {
+            (true, ..) | (false, true, true) => "",
+            (false, false, false) => "; is security.protocol right? The broker may want TLS or SASL",
+            (false, false, true) => "; is security.protocol right? The broker may want TLS",
+            (false, true, false) => "; is security.protocol right? The broker may want SASL",
+        };
+        self.ended(format!("{reason}{hint}"));
+    }
+
+    /// Ends the connection.
+    pub(super) fn shut(&self, reason: String) {
         self.ended(reason);
         self.close.notify_one();
     }
 
-    fn closed(&self) -> WireError {
+    /// The error of who still waits after the end.
+    pub(super) fn closed(&self) -> WireError {
         let reason = self.closed.get().cloned().unwrap_or_else(|| "by this side".to_owned());
-        WireError::Closed { broker: self.broker.clone(), reason }
+        WireError::Closed { broker: self.broker().to_owned(), reason }
     }
 
-    /// Closes the connection for a request that passed its deadline.
-    fn timed_out(&self, api: ApiKey, after: Duration) -> WireError {
-        let error = WireError::Timeout { broker: self.broker.clone(), api, after };
+    /// Closes the connection for a request that passed its limit.
+    pub(super) fn timed_out(&self, api: ApiKey, after: Duration) -> WireError {
         self.shut(format!("no answer to {api:?} within {after:?}"));
-        error
-    }
-}
-
-/// Writes and reads until one of them ends.
-async fn serve(
-    shared: Arc<Shared>,
-    read: ReadHalf,
-    write: WriteHalf,
-    mut requests: mpsc::Receiver<Outgoing>,
-) {
-    let (sent, mut waiting) = mpsc::channel(QUEUE);
-    let writing = async {
-        match write_requests(&shared, write, &mut requests, sent).await {
-            // Every handle is gone; the answers under way are still read.
-            Ok(_open) => std::future::pending().await,
-            Err(error) => shared.ended(format!("cannot write: {error}")),
-        }
-    };
-    tokio::select! {
-        () = read_responses(&shared, read, &mut waiting) => {}
-        () = writing => {}
-        () = shared.close.notified() => {}
-    }
-    // The reason is known by now; what still waits is dropped after it, and so learns of it.
-    shared.ended("by this side".to_owned());
-}
-
-/// Returns the open half when no more requests can come.
-async fn write_requests(
-    shared: &Shared,
-    mut write: WriteHalf,
-    requests: &mut mpsc::Receiver<Outgoing>,
-    sent: mpsc::Sender<Waiting>,
-) -> std::io::Result<WriteHalf> {
-    while let Some(Outgoing { head, body, tail, waiting }) = requests.recv().await {
-        let throttled = shared.throttled_until.lock().expect("no panic while locked").take();
-        if let Some(until) = throttled {
-            sleep_until(until).await;
-        }
-        if sent.send(waiting).await.is_err() {
-            break;
-        }
-        write.write_all_buf(&mut head.chain(body).chain(tail)).await?;
-        write.flush().await?;
-    }
-    Ok(write)
-}
-
-/// Gives every request its answer, until the connection ends or no request can come.
-async fn read_responses(shared: &Shared, read: ReadHalf, waiting: &mut mpsc::Receiver<Waiting>) {
-    let mut read = BufReader::new(read);
-    loop {
-        // While nothing is asked for, only the broker's closing is of interest.
-        let next = tokio::select! {
-            next = waiting.recv() => next,
-            idle = read.fill_buf() => match idle {
-                Ok([]) => return shared.ended("by the broker".to_owned()),
-                Ok(_) => waiting.recv().await,
-                Err(error) => return shared.ended(format!("cannot read: {error}")),
-            },
-        };
-        let Some(Waiting { api, correlation, after, deadline, answer }) = next else {
-            return shared.ended("by this side".to_owned());
-        };
-        match timeout_at(deadline, read_frame(&mut read, correlation)).await {
-            // Nobody may be waiting any more; the answer is dropped then.
-            Ok(Ok(frame)) => drop(answer.send(Ok(frame))),
-            Ok(Err(error)) => return shared.ended(format!("cannot read: {error}")),
-            Err(_) => {
-                drop(answer.send(Err(shared.timed_out(api, after))));
-                return;
-            }
-        }
-    }
-}
-
-/// Reads the next response, which must be the one to request number `correlation`.
-async fn read_frame(read: &mut BufReader<ReadHalf>, correlation: i32) -> std::io::Result<Bytes> {
-    let foreign = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let size = read.read_i32().await?;
-    let size =
-        usize::try_from(size).ok().filter(|size| (4..=FRAME_LIMIT).contains(size)).ok_or_else(|| {
-            foreign(format!("the broker sends a response of {size} bytes; is this a Kafka port?"))
-        })?;
-    let mut frame = Buffer::with_room(size);
-    read.read_exact(&mut frame.memory()[..size]).await?;
-    frame.set_len(size);
-    let frame = frame.share();
-    let got = (&frame[..4]).get_i32();
-    if got == correlation {
-        Ok(frame)
-    } else {
-        Err(foreign(format!("the broker answers request {got}, not {correlation}")))
+        WireError::Timeout { broker: self.broker().to_owned(), api, after }
     }
 }
 

@@ -50,9 +50,12 @@ impl KafkaError {
             | ListenerNotFound
             | KafkaStorageError
             | NotController => Remedy::RefreshMetadata,
-            NotCoordinator | CoordinatorNotAvailable => Remedy::RefreshCoordinator,
+            NotCoordinator => Remedy::RefreshCoordinator,
             // The member that had the instance's name before is let go after a session (KIP-848).
-            BrokerNotAvailable | UnreleasedInstanceId => Remedy::Retry,
+            // A coordinator that cannot write its log, as when a replica hangs, is still the one.
+            CoordinatorNotAvailable | BrokerNotAvailable | UnreleasedInstanceId => Remedy::Retry,
+            // A member that is about to leave.
+            NonEmptyGroup => Remedy::Retry,
             UnknownServerError
             | OutOfOrderSequenceNumber
             | UnknownProducerId
@@ -127,6 +130,16 @@ pub enum WireError {
         broker: String,
         /// What was refused.
         message: String,
+        /// Whether to try again: logins have worked before, and the refusal is not old.
+        again: bool,
+    },
+    /// A broker that could not be reached a moment ago is not tried yet.
+    #[error("{error}; trying again in {wait:?}")]
+    BackingOff {
+        /// How long to wait.
+        wait: Duration,
+        /// What went wrong the last time.
+        error: Box<WireError>,
     },
     /// A request passed its deadline; the connection is closed.
     #[error("broker {broker}: no answer to {api:?} within {after:?}")]
@@ -187,9 +200,11 @@ impl WireError {
     /// What may be done about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            WireError::Connect { .. } | WireError::Timeout { .. } | WireError::Closed { .. } => {
-                ErrorKind::Retriable
-            }
+            WireError::Connect { .. }
+            | WireError::Timeout { .. }
+            | WireError::Closed { .. }
+            | WireError::Authentication { again: true, .. } => ErrorKind::Retriable,
+            WireError::BackingOff { error, .. } => error.kind(),
             WireError::Authentication { .. } | WireError::Version { .. } | WireError::Malformed { .. } => {
                 ErrorKind::Fatal
             }

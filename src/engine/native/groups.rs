@@ -1,16 +1,24 @@
-//! Consumer groups: what they have committed, and who is in them.
+//! Consumer groups: what they have committed, who is in them; delete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
+    ResponseError,
     messages::{
-        ApiKey, ConsumerGroupDescribeRequest, DescribeGroupsRequest, GroupId, OffsetFetchRequest,
-        consumer_group_describe_response, describe_groups_response,
+        ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest,
+        DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId, OffsetFetchRequest,
+        OffsetFetchResponse, consumer_group_describe_response, describe_groups_response,
     },
     protocol::StrBytes,
 };
 
-use super::{Client, GroupInfo, MemberInfo, client::NO_GROUP, cluster::Lane, group::subscribed_topics};
+use super::{
+    Client, GroupInfo, MemberInfo,
+    ask::{Whom, accepted},
+    client::NO_GROUP,
+    cluster::Lane,
+    group::subscribed_topics,
+};
 use crate::{batch::TopicPartition, engine::EngineError};
 
 impl Client {
@@ -31,16 +39,12 @@ impl Client {
     pub async fn committed_all(&self, group: &str) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
         let what = format!("the committed offsets of group {group}");
         let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(None);
-        self.retry(&what, || async {
-            let broker = self.cluster().coordinator(group).await?;
-            let connection = self.cluster().connection(broker, Lane::Control).await?;
-            let response = connection.call(request.clone()).await?;
-            connection.throttle(response.throttle_time_ms);
-            self.checked(response.error_code, &what, None)?;
+        let read = |response: OffsetFetchResponse| {
+            accepted(response.error_code, None)?;
             let mut offsets = BTreeMap::new();
             for topic in &response.topics {
                 for partition in &topic.partitions {
-                    self.checked(partition.error_code, &what, None)?;
+                    accepted(partition.error_code, None)?;
                     if partition.committed_offset >= 0 {
                         let place = TopicPartition::new(topic.name.as_str(), partition.partition_index);
                         offsets.insert(place, partition.committed_offset);
@@ -48,8 +52,8 @@ impl Client {
                 }
             }
             Ok(offsets)
-        })
-        .await
+        };
+        self.ask(&what, Whom::Coordinator(group, Lane::Control), &request, read).await
     }
 
     /// Describes a consumer group; one that does not exist has the state `Dead` and no members.
@@ -58,33 +62,54 @@ impl Client {
     /// When the coordinator refuses or does not answer in time.
     pub async fn group(&self, group: &str) -> Result<GroupInfo, EngineError> {
         let what = format!("describing group {group}");
-        self.retry(&what, || self.describe_group(group, &what)).await
-    }
-
-    async fn describe_group(&self, group: &str, what: &str) -> Result<GroupInfo, EngineError> {
+        let coordinator = Whom::Coordinator(group, Lane::Control);
+        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
+        let read = |response: DescribeGroupsResponse| {
+            let Some(described) = response.groups.first() else { return Ok(None) };
+            accepted(described.error_code, None)?;
+            let members = described.members.iter().map(classic).collect();
+            Ok(info(group, &described.group_state, members))
+        };
+        if let Some(found) = self.ask(&what, coordinator, &request, read).await? {
+            return Ok(found);
+        }
+        // A group of the newer protocol (KIP-848) looks dead to the older question.
+        let none = GroupInfo { group: group.to_owned(), state: NO_GROUP.to_owned(), members: Vec::new() };
         let broker = self.cluster().coordinator(group).await?;
         let connection = self.cluster().connection(broker, Lane::Control).await?;
-        let request = DescribeGroupsRequest::default().with_groups(vec![group_id(group)]);
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
-        let mut info = GroupInfo { group: group.to_owned(), state: NO_GROUP.to_owned(), members: Vec::new() };
-        let Some(described) = response.groups.first() else { return Ok(info) };
-        self.checked(described.error_code, what, None)?;
-        if described.group_state.as_str() != NO_GROUP {
-            info.state = described.group_state.to_string();
-            info.members = described.members.iter().map(classic).collect();
-        } else if connection.offered(ApiKey::ConsumerGroupDescribe).is_some() {
-            // A group of the newer protocol (KIP-848) looks dead to the older question.
-            let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
-            let response = connection.call(request).await?;
-            connection.throttle(response.throttle_time_ms);
-            if let Some(described) = response.groups.first().filter(|described| described.error_code == 0) {
-                info.state = described.group_state.to_string();
-                info.members = described.members.iter().map(newer).collect();
-            }
+        if connection.offered(ApiKey::ConsumerGroupDescribe).is_none() {
+            return Ok(none);
         }
-        Ok(info)
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(group)]);
+        let read = |response: ConsumerGroupDescribeResponse| {
+            let described = response.groups.first().filter(|described| described.error_code == 0);
+            Ok(described.and_then(|described| {
+                info(group, &described.group_state, described.members.iter().map(newer).collect())
+            }))
+        };
+        Ok(self.ask(&what, coordinator, &request, read).await?.unwrap_or(none))
     }
+
+    /// Deletes a consumer group with its offsets (KIP-229), once its members have left; a missing
+    /// one is no error.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or does not answer in time, or a member stays.
+    pub async fn delete_group(&self, group: &str) -> Result<(), EngineError> {
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
+        let read = |response: DeleteGroupsResponse| {
+            let code = response.results.first().map_or(0, |result| result.error_code);
+            if code == ResponseError::GroupIdNotFound.code() { Ok(()) } else { accepted(code, None) }
+        };
+        let coordinator = Whom::Coordinator(group, Lane::Control);
+        self.ask(&format!("deleting group {group}"), coordinator, &request, read).await
+    }
+}
+
+/// The group, if there is one.
+fn info(group: &str, state: &str, members: Vec<MemberInfo>) -> Option<GroupInfo> {
+    let info = GroupInfo { group: group.to_owned(), state: state.to_owned(), members };
+    info.exists().then_some(info)
 }
 
 fn group_id(group: &str) -> GroupId {

@@ -1,34 +1,41 @@
 //! From an address to a connection that is ready: connect, agree on versions, authenticate.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use kafka_protocol::{
     ResponseError,
     messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, ResponseHeader},
-    protocol::{Decodable, StrBytes},
+    protocol::StrBytes,
 };
 
 use super::{
-    connection::Connection,
+    connection::{Connection, Opening, Watcher},
     error::{WireError, check},
+    logins::Logins,
+    race,
     sasl::authenticate,
     security::Security,
-    transport::{self, Address},
+    throttle::Throttle,
+    transport::{Address, Sockets},
     versions::Versions,
 };
+use crate::{decode::decode, engine::ErrorKind};
 
 /// How to connect to any broker of a cluster.
 #[derive(Clone, Debug)]
-pub struct Dial {
+pub(super) struct Dial {
     /// What the brokers know this client as, in their logs and quotas.
     pub client_id: String,
     /// The limit of connecting, agreeing and authenticating together.
     pub connect_timeout: Duration,
-    /// The limit of a request, unless it has its own.
-    pub request_timeout: Duration,
+    /// Which addresses are tried, and what is asked of the sockets.
+    pub sockets: Sockets,
     /// TLS and SASL.
-    pub security: Security,
+    pub security: Arc<Security>,
+    /// Who was let in so far.
+    pub logins: Arc<Logins>,
 }
 
 impl Dial {
@@ -36,36 +43,81 @@ impl Dial {
     ///
     /// # Errors
     /// [`WireError::Connect`], `Authentication`, or whatever ends the connection early.
-    pub async fn open(&self, address: &Address) -> Result<Connection, WireError> {
-        let opening = async {
-            let (read, write) =
-                transport::open(address, self.security.tls.as_ref(), self.connect_timeout).await?;
-            let connection =
-                Connection::new(read, write, address.to_string(), &self.client_id, self.request_timeout);
-            let agreed = agree(&connection, self.connect_timeout).await;
-            agreed.map_err(|error| self.refused(error))?;
-            if let Some(sasl) = &self.security.sasl {
-                let lifetime = authenticate(&connection, sasl, self.connect_timeout).await?;
-                connection.set_lifetime(lifetime);
-            }
-            Ok(connection)
-        };
-        tokio::time::timeout(self.connect_timeout, opening).await.unwrap_or_else(|_| {
+    pub async fn open(
+        &self,
+        address: &Address,
+        throttle: Throttle,
+        watcher: Option<Watcher>,
+    ) -> Result<Connection, WireError> {
+        let opening = self.shake_hands(address, throttle, watcher);
+        let opened = tokio::time::timeout(self.connect_timeout, opening).await.unwrap_or_else(|_| {
             let message = format!("the broker is not ready within {:?}", self.connect_timeout);
             Err(WireError::Connect { broker: address.to_string(), message })
+        });
+        match opened {
+            Ok(connection) => {
+                self.logins.let_in(address);
+                connection.set_ready();
+                Ok(connection)
+            }
+            Err(WireError::Authentication { broker, message, .. }) => {
+                let again = self.logins.refused(address, &message);
+                Err(WireError::Authentication { broker, message, again })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A connection to whichever of several brokers is ready first.
+    ///
+    /// # Errors
+    /// What one of them refused, or else what kept the first from being reached.
+    pub async fn open_any(&self, addresses: &[Address]) -> Result<Connection, WireError> {
+        let attempts = addresses.iter().map(|address| self.open_one(address.clone()).boxed());
+        race::first(attempts.collect::<Vec<_>>()).await.map_err(|mut errors| {
+            let refused = errors.iter().position(|error| error.kind() == ErrorKind::Fatal);
+            errors.swap_remove(refused.unwrap_or_default())
         })
     }
-}
 
-impl Dial {
+    async fn open_one(&self, address: Address) -> Result<Connection, WireError> {
+        self.open(&address, Throttle::default(), None).await
+    }
+
+    async fn shake_hands(
+        &self,
+        address: &Address,
+        throttle: Throttle,
+        watcher: Option<Watcher>,
+    ) -> Result<Connection, WireError> {
+        let broker = address.to_string();
+        let unusable = |message: String| WireError::Connect { broker: broker.clone(), message };
+        let tls = self.security.tls().await.map_err(unusable)?;
+        let (read, write) = self.sockets.open(address, tls.as_ref(), self.connect_timeout).await?;
+        let opening = Opening {
+            broker: broker.clone(),
+            client_id: self.client_id.clone(),
+            throttle,
+            watcher,
+            is_tls: tls.is_some(),
+            is_sasl: self.security.sasl.is_some(),
+        };
+        let connection = Connection::new(read, write, opening);
+        let agreed = agree(&connection, self.connect_timeout).await;
+        agreed.map_err(|error| self.refused(&connection, error))?;
+        if let Some(sasl) = &self.security.sasl {
+            let lifetime = authenticate(&connection, sasl, self.connect_timeout).await?;
+            connection.set_lifetime(lifetime);
+        }
+        Ok(connection)
+    }
+
     /// With TLS 1.3, a broker that wants another client certificate, or one at all, says so only
     /// after the handshake, by an alert in place of its first answer.
-    fn refused(&self, error: WireError) -> WireError {
+    fn refused(&self, connection: &Connection, error: WireError) -> WireError {
         match error {
-            WireError::Closed { broker, reason }
-                if self.security.tls.is_some() && reason.contains("fatal alert") =>
-            {
-                WireError::Authentication { broker, message: format!("TLS: {reason}") }
+            WireError::Closed { broker, reason } if connection.was_refused() => {
+                WireError::Authentication { broker, message: format!("TLS: {reason}"), again: false }
             }
             error => error,
         }
@@ -116,14 +168,14 @@ async fn ask_versions(
 
 /// Decodes the answer, which is in version 0 when it says that the version is not supported.
 fn decode_versions(mut frame: Bytes, version: i16) -> Result<ApiVersionsResponse, String> {
-    ResponseHeader::decode(&mut frame, 0).map_err(|e| e.to_string())?;
+    decode::<ResponseHeader>(&mut frame, 0).map_err(|e| e.to_string())?;
     let unsupported = frame.len() >= 2 && (&frame[..2]).get_i16() == ResponseError::UnsupportedVersion.code();
     // Some brokers leave the list out then.
     if unsupported && frame.len() < 6 {
         return Ok(ApiVersionsResponse::default().with_error_code(frame.get_i16()));
     }
     let version = if unsupported { 0 } else { version };
-    ApiVersionsResponse::decode(&mut frame, version).map_err(|e| e.to_string())
+    decode(&mut frame, version).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     batch::{OutputBatch, TopicPartition},
-    engine::{ErrorKind, Offset, Sink, Source, SourceEvent, SourceSettings},
+    engine::{Assignment, ErrorKind, Offset, Room, Sink, Source, SourceEvent, SourceSettings},
     records::{NO_HEADERS, RecordWriter},
     transform::ErrorClass,
 };
@@ -84,9 +84,9 @@ async fn a_group_tells_what_it_reads_and_has_committed() {
     client.create_topic(&topic, 1, None, &[]).await.unwrap();
     let of = SourceSettings { topic: topic.as_str().into(), group: group.clone(), ..source_settings() };
     let mut source = NativeSource::new(&client, &settings, of).await.unwrap();
-    let SourceEvent::Assigned(assigned) = source.next(true).await.unwrap() else { panic!() };
-    let offset =
-        Offset { partition: assigned[0].partition.clone(), generation: assigned[0].generation, next: 7 };
+    let SourceEvent::Assigned(assigned) = source.next(&Room::open()).await.unwrap() else { panic!() };
+    let Assignment { partition, id: assignment, .. } = assigned[0].clone();
+    let offset = Offset { partition, assignment, next: 7, leader_epoch: -1 };
     source.commit(vec![offset]).await.unwrap();
     let described = client.group(&group).await.unwrap();
     assert!(described.exists());

@@ -37,6 +37,8 @@ pub struct Topic {
     pub partitions: BTreeMap<i32, Leader>,
     /// The replicas of a partition.
     pub replication: usize,
+    /// The answers in a row that had older leaders than were known.
+    older_answers: u32,
 }
 
 /// Who leads a partition.
@@ -48,7 +50,28 @@ pub struct Leader {
     pub epoch: i32,
 }
 
+/// Without topic ids, an older leader epoch is taken once as many answers in a row have it: the
+/// topic was made anew.
+const OLDER_ANSWERS: u32 = 5;
+
 impl Metadata {
+    /// A cluster of which nothing is known.
+    pub fn empty() -> Metadata {
+        let (brokers, topics) = (HashMap::new(), HashMap::new());
+        Metadata { brokers, controller: -1, topics, taken: Instant::now() }
+    }
+
+    /// This snapshot after `before`, without what is older in it: a broker that is cut off from the
+    /// others goes on naming the leaders of its time (KIP-320).
+    pub fn after(mut self, before: &Metadata) -> Metadata {
+        for (name, topic) in &mut self.topics {
+            if let (Ok(topic), Some(Ok(before))) = (topic, before.topics.get(name)) {
+                topic.keep_newer(before);
+            }
+        }
+        self
+    }
+
     /// What a broker's answer says.
     pub fn new(response: &MetadataResponse) -> Metadata {
         let brokers = response.brokers.iter().filter_map(|broker| {
@@ -68,6 +91,31 @@ impl Metadata {
     }
 }
 
+impl Topic {
+    /// Keeps the leaders of `before` that have a greater epoch, if it is the same topic.
+    fn keep_newer(&mut self, before: &Topic) {
+        let is_older = |(partition, leader): (&i32, &Leader)| {
+            let before = before.partitions.get(partition);
+            before.is_some_and(|before| leader.epoch >= 0 && leader.epoch < before.epoch)
+        };
+        if (self.id.is_some() && self.id != before.id) || !self.partitions.iter().any(is_older) {
+            return;
+        }
+        if self.id.is_none() && before.older_answers >= OLDER_ANSWERS {
+            return;
+        }
+        self.older_answers = before.older_answers + 1;
+        for (partition, leader) in &mut self.partitions {
+            if let Some(before) =
+                before.partitions.get(partition).filter(|before| before.epoch > leader.epoch)
+                && leader.epoch >= 0
+            {
+                *leader = *before;
+            }
+        }
+    }
+}
+
 fn topic_of(topic: &MetadataResponseTopic) -> Result<Topic, KafkaError> {
     check(topic.error_code)?;
     let leader = |p: &kafka_protocol::messages::metadata_response::MetadataResponsePartition| Leader {
@@ -78,5 +126,53 @@ fn topic_of(topic: &MetadataResponseTopic) -> Result<Topic, KafkaError> {
         id: Some(topic.topic_id).filter(|id| !id.is_nil()),
         partitions: topic.partitions.iter().map(|p| (p.partition_index, leader(p))).collect(),
         replication: topic.partitions.first().map_or(0, |p| p.replica_nodes.len()),
+        older_answers: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(id: Option<u128>, leaders: &[(i32, i32)]) -> Metadata {
+        let leaders = leaders.iter().map(|(broker, epoch)| Leader { broker: *broker, epoch: *epoch });
+        let topic = Topic {
+            id: id.map(Uuid::from_u128),
+            partitions: (0..).zip(leaders).collect(),
+            replication: 1,
+            older_answers: 0,
+        };
+        Metadata { topics: HashMap::from([("t".into(), Ok(topic))]), ..Metadata::empty() }
+    }
+
+    fn leaders(metadata: &Metadata) -> Vec<(i32, i32)> {
+        let topic = metadata.topics["t"].as_ref().unwrap();
+        topic.partitions.values().map(|leader| (leader.broker, leader.epoch)).collect()
+    }
+
+    #[test]
+    fn an_older_leader_is_not_believed() {
+        let known = snapshot(Some(1), &[(1, 5), (1, 5), (1, 5)]);
+        let told = snapshot(Some(1), &[(2, 4), (2, 6), (-1, 5)]).after(&known);
+        assert_eq!(leaders(&told), [(1, 5), (2, 6), (-1, 5)]);
+        // However often it is told.
+        let again =
+            (0..20).fold(told, |known, _| snapshot(Some(1), &[(2, 4), (2, 6), (-1, 5)]).after(&known));
+        assert_eq!(leaders(&again), [(1, 5), (2, 6), (-1, 5)]);
+        // Brokers before KIP-320 do not tell.
+        assert_eq!(leaders(&snapshot(Some(1), &[(2, -1)]).after(&known)), [(2, -1)]);
+    }
+
+    #[test]
+    fn a_topic_made_anew_begins_with_an_older_epoch() {
+        let known = snapshot(Some(1), &[(1, 5)]);
+        assert_eq!(leaders(&snapshot(Some(2), &[(2, 0)]).after(&known)), [(2, 0)]);
+        // Without ids that shows only in time.
+        let mut known = snapshot(None, &[(1, 5)]);
+        for _ in 0..OLDER_ANSWERS {
+            known = snapshot(None, &[(2, 0)]).after(&known);
+            assert_eq!(leaders(&known), [(1, 5)]);
+        }
+        assert_eq!(leaders(&snapshot(None, &[(2, 0)]).after(&known)), [(2, 0)]);
+    }
 }

@@ -4,25 +4,33 @@
 //! `cluster` (leaders, coordinators, a connection for each purpose), `client` for everyone, and
 //! on top of them the reader, the source and the sink.
 
+mod ask;
 mod client;
 mod cluster;
 mod connection;
+mod connections;
 mod error;
 mod fetch;
 mod group;
 mod groups;
 mod handshake;
+mod logins;
 mod metadata;
 mod offsets;
 mod properties;
+mod race;
 mod reader;
+mod refresh;
+mod reply;
 mod retry;
 mod sasl;
 mod scram;
 mod security;
+mod serve;
 mod settings;
 mod sink;
 mod source;
+mod throttle;
 mod token;
 mod topics;
 mod transport;

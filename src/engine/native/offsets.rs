@@ -15,7 +15,7 @@ use kafka_protocol::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Client, OffsetAt, cluster::Lane, metadata::Leader};
+use super::{Client, OffsetAt, ask::Whom, metadata::Leader};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind},
@@ -72,6 +72,21 @@ impl Client {
         at: OffsetAt,
     ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
         self.ask_leaders(topic, at, Some(partitions), LEAST_WAIT).await
+    }
+
+    /// As [`offsets_by_partition`](Client::offsets_by_partition) for these partitions alone; one that
+    /// the cluster does not know is left out.
+    ///
+    /// # Errors
+    /// As [`offsets_by_partition`](Client::offsets_by_partition).
+    pub async fn offsets_of_each(
+        &self,
+        topic: &str,
+        partitions: &BTreeSet<i32>,
+        at: OffsetAt,
+        patience: Duration,
+    ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
+        self.ask_until(Instant::now() + patience, topic, at, Some(partitions)).await
     }
 
     /// Asks until every partition has answered or refused for good, or `deadline` passes.
@@ -178,9 +193,8 @@ impl Client {
             .with_replica_id(BrokerId(-1))
             .with_isolation_level(i8::from(read_committed))
             .with_topics(vec![ListOffsetsTopic::default().with_name(name).with_partitions(asked.collect())]);
-        let connection = self.cluster().connection(broker, Lane::Control).await?;
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
+        let limit = self.cluster().settings.request_timeout;
+        let response = self.cluster().ask(Whom::Broker(broker), &request, limit).await?;
         let answers = response.topics.iter().flat_map(|topic| &topic.partitions).map(|answer| {
             let checked = self.checked(answer.error_code, "listing offsets", None);
             (answer.partition_index, checked.map(|()| answer.offset))

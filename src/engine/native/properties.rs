@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 use super::{
     Isolation,
     settings::{
-        Assignor, GroupProtocol, Mechanism, NativeSettings, Pem, SaslSettings, Secret, TlsSettings,
-        TokenSource,
+        Assignor, Family, GroupProtocol, Mechanism, NativeSettings, Password, Pem, ProduceCompression,
+        SaslSettings, Secret, TlsSettings, TokenSource,
     },
 };
 use crate::engine::{OffsetReset, PropertyError};
@@ -21,7 +21,7 @@ impl NativeSettings {
         let mut settings = NativeSettings::default();
         let mut security = Security::default();
         for (key, value) in properties {
-            let value = Value { key, text: value.trim() };
+            let value = Value { key, text: if is_secret(key) { value } else { value.trim() } };
             if !security.set(&value)? && !settings.set(&value)? {
                 return Err(PropertyError::new(key, unsupported(key)));
             }
@@ -40,13 +40,18 @@ impl NativeSettings {
         {
             return both(key, "is the broker's to decide with group.protocol=consumer");
         }
-        let codec = settings.produce.codec;
-        if let (Some(level), Some(levels)) = (codec.level, codec.compression.levels())
-            && !levels.contains(&level)
-        {
-            let (least, most, codec) = (levels.start(), levels.end(), codec.compression);
-            let message = format!("{level} is not in {least} to {most}, the levels of {codec}");
-            return both("compression.level", &message);
+        if let Some(level) = settings.produce.compression_level {
+            let levels = match settings.produce.compression {
+                ProduceCompression::Source => {
+                    return both("compression.level", "needs compression.type: each has levels of its own");
+                }
+                ProduceCompression::Fixed(codec) => codec.levels().map(|levels| (levels, codec)),
+            };
+            if let Some((levels, codec)) = levels.filter(|(levels, _)| !levels.contains(&level)) {
+                let (least, most) = (levels.start(), levels.end());
+                let message = format!("{level} is not in {least} to {most}, the levels of {codec}");
+                return both("compression.level", &message);
+            }
         }
         security.finish(&mut settings)?;
         Ok(settings)
@@ -84,12 +89,21 @@ impl NativeSettings {
             "metadata.max.age.ms" | "topic.metadata.refresh.interval.ms" => {
                 self.metadata_max_age = value.millis(1000)?;
             }
+            "broker.address.family" => {
+                self.family =
+                    value.one_of(&[("any", Family::Any), ("v4", Family::V4), ("v6", Family::V6)])?;
+            }
             "socket.nagle.disable" => value.must("true")?,
             "allow.auto.create.topics" => value.must("false")?,
 
-            "compression.type" | "compression.codec" => produce.codec.compression = value.parse()?,
+            "compression.type" | "compression.codec" if value.text.eq_ignore_ascii_case("source") => {
+                produce.compression = ProduceCompression::Source;
+            }
+            "compression.type" | "compression.codec" => {
+                produce.compression = ProduceCompression::Fixed(value.parse()?);
+            }
             "compression.level" | "compression.gzip.level" | "compression.zstd.level" => {
-                produce.codec.level = Some(value.parse()?);
+                produce.compression_level = Some(value.parse()?);
             }
             "linger.ms" | "queue.buffering.max.ms" => produce.linger = value.millis(0)?,
             "batch.size" => produce.batch_size = value.within(1, 512 << 20)?,
@@ -146,6 +160,11 @@ fn protects(key: &str) -> bool {
     ["security.", "sasl.", "ssl.", "enable.ssl."].iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// Whether a property is taken as it is, blanks at its ends included.
+fn is_secret(key: &str) -> bool {
+    matches!(key, "sasl.password" | "sasl.oauthbearer.token" | "ssl.key.pem" | "ssl.key.password")
+}
+
 /// What is said of a property that is not taken.
 fn unsupported(key: &str) -> String {
     match key {
@@ -179,6 +198,7 @@ struct Security {
     mechanism: Option<Mechanism>,
     username: String,
     password: Secret,
+    password_file: Option<PathBuf>,
     token: Option<TokenSource>,
 }
 
@@ -212,6 +232,7 @@ impl Security {
             }
             "sasl.username" => self.username = value.text.to_owned(),
             "sasl.password" => self.password = Secret(value.text.to_owned()),
+            "sasl.password_file" => self.password_file = Some(PathBuf::from(value.some()?)),
             "sasl.oauthbearer.token" => self.token = Some(TokenSource::Text(Secret(value.some()?))),
             "sasl.oauthbearer.token_file" => {
                 self.token = Some(TokenSource::File(PathBuf::from(value.some()?)));
@@ -256,7 +277,8 @@ impl Security {
             if !by_token && self.username.is_empty() {
                 return missing("sasl.username");
             }
-            let (username, password) = (self.username, self.password);
+            let username = self.username;
+            let password = self.password_file.map_or(Password::Text(self.password), Password::File);
             let token = self.token.filter(|_| by_token);
             settings.security.sasl = Some(SaslSettings { mechanism, username, password, token });
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::records::Compression;
+use crate::records::{Codec, Compression};
 
 fn read(pairs: &[(&str, &str)]) -> Result<NativeSettings, PropertyError> {
     let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -16,7 +16,8 @@ fn properties_are_read_under_either_client_s_name() {
             read(&[(linger, "7"), (codec, "zstd"), (limit, "2000000"), ("compression.level", "3")]);
         let produce = settings.unwrap().produce;
         assert_eq!(produce.linger, Duration::from_millis(7));
-        assert_eq!((produce.codec.compression, produce.codec.level), (Compression::Zstd, Some(3)));
+        let codec = Codec { compression: Compression::Zstd, level: Some(3) };
+        assert_eq!(produce.codec(Compression::Gzip), codec);
         assert_eq!(produce.max_request_size, 2_000_000);
     }
 }
@@ -80,6 +81,25 @@ fn a_level_must_suit_its_codec() {
     let error = read(&[("compression.type", "gzip"), ("compression.level", "12")]).unwrap_err();
     assert_eq!(error.to_string(), "compression.level: 12 is not in 1 to 9, the levels of gzip");
     read(&[("compression.type", "zstd"), ("compression.level", "12")]).unwrap();
+    // What arrives decides, and may have other levels or none.
+    for kind in [None, Some(("compression.type", "source"))] {
+        let level = [Some(("compression.level", "3")), kind];
+        let error = read(&level.into_iter().flatten().collect::<Vec<_>>()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "compression.level: needs compression.type: each has levels of its own"
+        );
+    }
+}
+
+#[test]
+fn what_is_written_is_compressed_as_it_arrived_unless_it_is_said() {
+    let lz4 = Codec::from(Compression::Lz4);
+    for source in [&[][..], &[("compression.type", "source")]] {
+        assert_eq!(read(source).unwrap().produce.codec(Compression::Lz4), lz4);
+    }
+    let none = read(&[("compression.type", "none")]).unwrap().produce;
+    assert_eq!(none.codec(Compression::Lz4), Codec::from(Compression::None));
 }
 
 #[test]
@@ -99,6 +119,16 @@ fn security_is_complete_or_refused() {
     assert_eq!(sasl.token, Some(TokenSource::Command(command.1.to_owned())));
     let half = [("security.protocol", "ssl"), ("ssl.certificate.location", "/c.pem")];
     assert_eq!(read(&half).unwrap_err().key, "ssl.key.location");
+}
+
+#[test]
+fn a_password_keeps_the_blanks_at_its_ends() {
+    let protocol =
+        [("security.protocol", " SASL_SSL "), ("sasl.mechanism", "PLAIN"), ("sasl.username", " mill ")];
+    let settings = read(&[protocol[0], protocol[1], protocol[2], ("sasl.password", " p w ")]).unwrap();
+    let sasl = settings.security.sasl.unwrap();
+    let Password::Text(Secret(password)) = &sasl.password else { panic!("it is no file") };
+    assert_eq!((sasl.username.as_str(), password.as_str()), ("mill", " p w "));
 }
 
 #[test]

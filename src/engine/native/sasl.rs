@@ -30,9 +30,8 @@ pub async fn authenticate(
     conversation.choose(settings.mechanism).await?;
     if let Some(source) = &settings.token {
         // A source that fails now may give a token later.
-        let broker = || connection.broker().to_owned();
         let token = source.token(limit).await;
-        let token = token.map_err(|message| WireError::Connect { broker: broker(), message })?;
+        let token = token.map_err(|message| WireError::Connect { broker: conversation.broker(), message })?;
         let (refusal, lifetime) = conversation.say(token::first_message(&token)).await?;
         if refusal.is_empty() {
             return Ok(lifetime);
@@ -41,15 +40,18 @@ pub async fn authenticate(
         let _ = conversation.say(token::REFUSED.to_owned()).await;
         return Err(conversation.failed(format!("the token is refused: {refusal}")));
     }
+    let password = settings.password.read().await;
+    let password =
+        password.map_err(|message| WireError::Connect { broker: conversation.broker(), message })?;
     match Scram::start(settings.mechanism, &settings.username, &nonce()) {
         None => {
-            let (username, password) = (&settings.username, &settings.password.0);
+            let (username, password) = (&settings.username, &password.0);
             let (_, lifetime) = conversation.say(format!("\0{username}\0{password}")).await?;
             Ok(lifetime)
         }
         Some(scram) => {
             let (challenge, _) = conversation.say(scram.first()).await?;
-            let answer = scram.answer(&challenge, &settings.password.0);
+            let answer = scram.answer(&challenge, &password.0);
             let (last, expected) = answer.map_err(|message| conversation.failed(message))?;
             let (proof, lifetime) = conversation.say(last).await?;
             expected.check(&proof).map_err(|message| conversation.failed(message))?;
@@ -67,7 +69,7 @@ impl Conversation<'_> {
     async fn choose(&self, mechanism: Mechanism) -> Result<(), WireError> {
         let request =
             SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.as_str()));
-        let response = self.connection.call_within(request, self.limit).await?;
+        let response = self.connection.call_within(&request, self.limit).await?;
         check(response.error_code).map_err(|error| {
             let offered: Vec<_> = response.mechanisms.iter().map(StrBytes::as_str).collect();
             let (name, offered) = (mechanism.as_str(), offered.join(", "));
@@ -78,7 +80,7 @@ impl Conversation<'_> {
     /// Sends one message and returns the broker's, with how long the authentication holds.
     async fn say(&self, message: String) -> Result<(String, Option<Duration>), WireError> {
         let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(message));
-        let response = self.connection.call_within(request, self.limit).await?;
+        let response = self.connection.call_within(&request, self.limit).await?;
         check(response.error_code).map_err(|error| match response.error_message.as_deref() {
             Some(message) => self.failed(format!("{error}: {message}")),
             None => self.failed(error.to_string()),
@@ -89,7 +91,11 @@ impl Conversation<'_> {
     }
 
     fn failed(&self, message: String) -> WireError {
-        WireError::Authentication { broker: self.connection.broker().to_owned(), message }
+        WireError::Authentication { broker: self.broker(), message, again: false }
+    }
+
+    fn broker(&self) -> String {
+        self.connection.broker().to_owned()
     }
 }
 

@@ -1,6 +1,9 @@
 //! How connections are protected: the TLS configuration made of `ssl.*`.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -17,13 +20,20 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::settings::{NativeSettings, Pem, SaslSettings, SecuritySettings, TlsSettings};
 use crate::engine::PropertyError;
 
-/// What a connection needs to be let in; the files are read.
-#[derive(Clone, Debug, Default)]
+/// What a connection needs to be let in. Files are read anew for each, so that one that was
+/// renewed on disk is taken without a restart.
+#[derive(Debug, Default)]
 pub struct Security {
-    /// TLS, for `SSL` and `SASL_SSL`.
-    pub tls: Option<Tls>,
+    tls: Option<Renewed>,
     /// Who this client is, for `SASL_PLAINTEXT` and `SASL_SSL`.
     pub sasl: Option<SaslSettings>,
+}
+
+/// The TLS of the files' present content.
+#[derive(Debug)]
+struct Renewed {
+    settings: TlsSettings,
+    last: Mutex<(Material, Tls)>,
 }
 
 /// TLS towards a broker.
@@ -44,8 +54,70 @@ impl Security {
     /// # Errors
     /// When one cannot be read or does not fit the others; names its property.
     pub fn load(settings: &SecuritySettings) -> Result<Security, PropertyError> {
-        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
+        let renewed = |settings: &TlsSettings| {
+            let material = Material::read(settings)?;
+            let tls = Tls::load(settings, &material)?;
+            Ok(Renewed { settings: settings.clone(), last: Mutex::new((material, tls)) })
+        };
+        let tls = settings.tls.as_ref().map(renewed).transpose()?;
         Ok(Security { tls, sasl: settings.sasl.clone() })
+    }
+
+    /// TLS as the files are now, for `SSL` and `SASL_SSL`.
+    ///
+    /// # Errors
+    /// What is wrong with a file; it may be about to be replaced.
+    pub async fn tls(self: &Arc<Self>) -> Result<Option<Tls>, String> {
+        let this = Arc::clone(self);
+        let reading = move || this.tls.as_ref().map(Renewed::tls).transpose();
+        if self.tls.as_ref().is_none_or(|tls| !tls.settings.has_files()) {
+            return reading().map_err(|error| error.to_string());
+        }
+        let read = tokio::task::spawn_blocking(reading).await;
+        read.map_err(|error| format!("reading certificates: {error}"))?.map_err(|error| error.to_string())
+    }
+}
+
+impl Renewed {
+    fn tls(&self) -> Result<Tls, PropertyError> {
+        let material = Material::read(&self.settings)?;
+        let mut last = self.last.lock().expect("no panic while locked");
+        if last.0 != material {
+            *last = (material.clone(), Tls::load(&self.settings, &material)?);
+            tracing::info!("certificates or keys have changed on disk, and are taken from now on");
+        }
+        Ok(last.1.clone())
+    }
+}
+
+/// What the files hold, as it is.
+#[derive(Clone, PartialEq, Eq)]
+struct Material {
+    ca: Option<Vec<u8>>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Material")
+    }
+}
+
+impl Material {
+    fn read(settings: &TlsSettings) -> Result<Material, PropertyError> {
+        let ca = settings.ca.as_ref().map(|pem| read("ssl.ca.location", pem)).transpose()?;
+        let both = |(certificate, key): &(Pem, Pem)| {
+            Ok((read("ssl.certificate.location", certificate)?, read("ssl.key.location", key)?))
+        };
+        Ok(Material { ca, identity: settings.identity.as_ref().map(both).transpose()? })
+    }
+}
+
+impl TlsSettings {
+    fn has_files(&self) -> bool {
+        let is_file = |pem: &Pem| matches!(pem, Pem::File(_));
+        self.ca.as_ref().is_some_and(is_file)
+            || self.identity.as_ref().is_some_and(|(certificate, key)| is_file(certificate) || is_file(key))
     }
 }
 
@@ -60,14 +132,14 @@ impl NativeSettings {
 }
 
 impl Tls {
-    fn load(settings: &TlsSettings) -> Result<Tls, PropertyError> {
+    fn load(settings: &TlsSettings, material: &Material) -> Result<Tls, PropertyError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|e| PropertyError::new("security.protocol", e.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::load(settings, provider)?));
-        let config = match &settings.identity {
+            .with_custom_certificate_verifier(Arc::new(Verifier::load(settings, material, provider)?));
+        let config = match &material.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates("ssl.certificate.location", certificate)?;
@@ -94,20 +166,19 @@ fn read(key: &str, pem: &Pem) -> Result<Vec<u8>, PropertyError> {
     }
 }
 
-fn certificates(key: &str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, PropertyError> {
-    let bytes = read(key, pem)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+fn certificates(key: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PropertyError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|e| PropertyError::new(key, format!("not PEM certificates: {e}")))?;
     if found.is_empty() { Err(PropertyError::new(key, "has no PEM certificate")) } else { Ok(found) }
 }
 
-fn private_key(key: &str, pem: &Pem) -> Result<PrivateKeyDer<'static>, PropertyError> {
+fn private_key(key: &str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, PropertyError> {
     // An encrypted key is not among the kinds that are looked for.
-    PrivateKeyDer::from_pem_slice(&read(key, pem)?)
+    PrivateKeyDer::from_pem_slice(pem)
         .map_err(|e| PropertyError::new(key, format!("no private key in PEM, unencrypted: {e}")))
 }
 
-fn roots(ca: Option<&Pem>) -> Result<RootCertStore, PropertyError> {
+fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, PropertyError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(pem) => {
@@ -133,9 +204,13 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn load(settings: &TlsSettings, provider: Arc<CryptoProvider>) -> Result<Verifier, PropertyError> {
+    fn load(
+        settings: &TlsSettings,
+        material: &Material,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Verifier, PropertyError> {
         let chain = if settings.verify {
-            let roots = Arc::new(roots(settings.ca.as_ref())?);
+            let roots = Arc::new(roots(material.ca.as_deref())?);
             let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
             let built = builder.build().map_err(|e| PropertyError::new("ssl.ca.location", e.to_string()))?;
             Some(built)
@@ -197,10 +272,11 @@ mod tests {
     fn what_cannot_be_read_names_its_property() {
         let tls = |ca, identity| TlsSettings { ca, identity, verify: true, verify_host: true };
         let text = |text: &str| Pem::Text(text.to_owned());
+        let load = |settings: &TlsSettings| Tls::load(settings, &Material::read(settings)?);
         let missing = tls(Some(Pem::File("/does/not/exist.pem".into())), None);
-        assert_eq!(Tls::load(&missing).unwrap_err().key, "ssl.ca.location");
-        assert_eq!(Tls::load(&tls(Some(text("nothing")), None)).unwrap_err().key, "ssl.ca.location");
+        assert_eq!(load(&missing).unwrap_err().key, "ssl.ca.location");
+        assert_eq!(load(&tls(Some(text("nothing")), None)).unwrap_err().key, "ssl.ca.location");
         let unverified = TlsSettings { verify: false, ..tls(None, Some((text("no"), text("no")))) };
-        assert_eq!(Tls::load(&unverified).unwrap_err().key, "ssl.certificate.location");
+        assert_eq!(load(&unverified).unwrap_err().key, "ssl.certificate.location");
     }
 }

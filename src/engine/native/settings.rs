@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use super::Isolation;
-pub use super::{group::Assignor, token::TokenSource};
+pub use super::{group::Assignor, token::TokenSource, transport::Family};
 use crate::{
     backoff::Backoff,
     engine::OffsetReset,
@@ -27,6 +27,8 @@ pub struct NativeSettings {
     pub reconnect: Backoff,
     /// `metadata.max.age.ms`: leaders are learned anew after this, whatever happens.
     pub metadata_max_age: Duration,
+    /// `broker.address.family`: which of a name's addresses are tried.
+    pub family: Family,
     /// `security.protocol`, `ssl.*` and `sasl.*`.
     pub security: SecuritySettings,
     /// How records are written.
@@ -40,8 +42,10 @@ pub struct NativeSettings {
 /// How records are written.
 #[derive(Clone, Debug)]
 pub struct ProduceSettings {
-    /// `compression.type` and `compression.level`.
-    pub codec: Codec,
+    /// `compression.type`.
+    pub compression: ProduceCompression,
+    /// `compression.level`, for a [fixed](ProduceCompression::Fixed) compression only.
+    pub compression_level: Option<i32>,
     /// `linger.ms`: how long a batch below `batch.size` waits for more; 0 writes at once.
     pub linger: Duration,
     /// `batch.size` in bytes: output is cut into batches of at most this size, and smaller ones
@@ -56,7 +60,26 @@ pub struct ProduceSettings {
     pub in_flight: usize,
 }
 
+/// How what is written is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProduceCompression {
+    /// As what it was made of arrived, so that a copy is not larger than its source.
+    #[default]
+    Source,
+    /// Always the same.
+    Fixed(Compression),
+}
+
 impl ProduceSettings {
+    /// How to compress what was made of records that arrived compressed by `source`.
+    pub fn codec(&self, source: Compression) -> Codec {
+        let compression = match self.compression {
+            ProduceCompression::Source => source,
+            ProduceCompression::Fixed(compression) => compression,
+        };
+        Codec { compression, level: self.compression_level }
+    }
+
     /// `batch.size`, within `max.request.size`.
     pub fn batch_size(&self) -> usize {
         self.batch_size.min(self.max_request_size)
@@ -146,9 +169,39 @@ pub struct SaslSettings {
     /// `sasl.username`; OAUTHBEARER has none.
     pub username: String,
     /// `sasl.password`; OAUTHBEARER has none.
-    pub password: Secret,
+    pub password: Password,
     /// `sasl.oauthbearer.token…`, for OAUTHBEARER.
     pub token: Option<TokenSource>,
+}
+
+/// Where the password comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// `sasl.password`.
+    Text(Secret),
+    /// `sasl.password_file`, which is read at each login.
+    File(PathBuf),
+}
+
+impl Password {
+    /// The password as it is now: of a file all but the end of its last line.
+    ///
+    /// # Errors
+    /// When the file cannot be read; it may be about to be replaced.
+    pub async fn read(&self) -> Result<Secret, String> {
+        let path = match self {
+            Password::Text(secret) => return Ok(secret.clone()),
+            Password::File(path) => path.clone(),
+        };
+        let read = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || std::fs::read_to_string(path)
+        });
+        let failed =
+            |error: &dyn fmt::Display| format!("sasl.password_file: cannot read {}: {error}", path.display());
+        let text = read.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
 }
 
 /// `sasl.mechanism`.
@@ -205,9 +258,11 @@ impl Default for NativeSettings {
             retry: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
             reconnect: Backoff { first: Duration::from_millis(50), most: Duration::from_secs(1) },
             metadata_max_age: Duration::from_secs(300),
+            family: Family::Any,
             security: SecuritySettings::default(),
             produce: ProduceSettings {
-                codec: Codec::from(Compression::None),
+                compression: ProduceCompression::Source,
+                compression_level: None,
                 linger: Duration::ZERO,
                 batch_size: 500_000,
                 max_request_size: 1 << 20,

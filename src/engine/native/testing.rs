@@ -105,7 +105,7 @@ pub async fn fetch(client: &Client, from: &TopicPartition, offset: i64) -> Bytes
         .with_min_bytes(1)
         .with_max_bytes(8 << 20)
         .with_topics(vec![topic]);
-    let response = connection.call(request).await.unwrap();
+    let response = connection.call_within(&request, Duration::from_secs(10)).await.unwrap();
     let answer = &response.responses[0].partitions[0];
     assert_eq!(answer.error_code, 0);
     answer.records.clone().unwrap_or_default()

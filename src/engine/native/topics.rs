@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
+        CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+        DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
         MetadataRequest, TopicName,
         create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
@@ -17,7 +18,8 @@ use kafka_protocol::{
 
 use super::{
     Client, TopicInfo,
-    error::{KafkaError, check},
+    ask::{Refused, Whom, accepted},
+    error::KafkaError,
     metadata::{Metadata, Topic},
 };
 use crate::engine::{EngineError, ErrorKind};
@@ -65,7 +67,12 @@ impl Client {
             .with_topics(vec![topic])
             .with_timeout_ms(self.request_timeout_ms());
         let what = format!("creating topic {name}");
-        self.retry(&what, || self.try_create(&request, &what)).await?;
+        let read = |response: CreateTopicsResponse| {
+            let result = response.topics.first();
+            let result = result.map(|result| (result.error_code, result.error_message.as_deref()));
+            done(result, ResponseError::TopicAlreadyExists).map(drop)
+        };
+        self.ask(&what, Whom::Controller, &request, read).await?;
         self.wait_for_leaders(name, 1).await
     }
 
@@ -81,7 +88,35 @@ impl Client {
             .with_topics(vec![topic])
             .with_timeout_ms(self.request_timeout_ms());
         let what = format!("adding partitions to topic {name}");
-        self.retry(&what, || self.try_grow(name, &request, &what)).await?;
+        let read = |response: CreatePartitionsResponse| {
+            let result = response.results.first();
+            let result = result.map(|result| (result.error_code, result.error_message.as_deref()));
+            // The controller knows all topics: to wait for one brings none.
+            if let Some((code, _)) = result
+                && code == ResponseError::UnknownTopicOrPartition.code()
+            {
+                return Ok(Grown::NoTopic);
+            }
+            let is_done = done(result, ResponseError::InvalidPartitions)?;
+            Ok(if is_done {
+                Grown::Done
+            } else {
+                Grown::Invalid(result.and_then(|(_, text)| text.map(str::to_owned)))
+            })
+        };
+        let refused = |error, text: Option<&str>| {
+            let error = KafkaError(error).because(&what, text);
+            Err(EngineError { kind: ErrorKind::Fatal, ..error })
+        };
+        match self.ask(&what, Whom::Controller, &request, read).await? {
+            Grown::Done => {}
+            Grown::NoTopic => return refused(ResponseError::UnknownTopicOrPartition, None),
+            // Someone else, or an earlier attempt whose answer was lost, may have added them.
+            Grown::Invalid(text) => match self.describe(name).await? {
+                Some(topic) if has_partitions(&topic, count) => {}
+                _ => return refused(ResponseError::InvalidPartitions, text.as_deref()),
+            },
+        }
         self.wait_for_leaders(name, count).await
     }
 
@@ -108,7 +143,12 @@ impl Client {
             .with_topic_names(vec![TopicName(text(name))])
             .with_timeout_ms(self.request_timeout_ms());
         let what = format!("deleting topic {name}");
-        self.retry(&what, || self.try_delete(&request, &what)).await?;
+        let read = |response: DeleteTopicsResponse| {
+            let result = response.responses.first();
+            let result = result.map(|result| (result.error_code, result.error_message.as_deref()));
+            done(result, ResponseError::UnknownTopicOrPartition).map(drop)
+        };
+        self.ask(&what, Whom::Controller, &request, read).await?;
         self.retry(&what, || async {
             match self.describe(name).await? {
                 Some(_) => Err(not_yet(&what)),
@@ -132,18 +172,18 @@ impl Client {
             .with_configuration_keys(None);
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let what = format!("the configuration of topic {name}");
-        self.retry(&what, || async {
-            let connection = self.cluster().any().await?;
-            let response = connection.call(request.clone()).await?;
-            connection.throttle(response.throttle_time_ms);
-            let result = response.results.first().ok_or_else(|| empty(&what))?;
-            self.checked(result.error_code, &what, result.error_message.as_deref())?;
-            let entry = |config: &kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
-                Some((config.name.to_string(), config.value.as_ref()?.to_string()))
-            };
-            Ok(result.configs.iter().filter_map(entry).collect())
-        })
-        .await
+        let read = |response: DescribeConfigsResponse| {
+            let result = response.results.first();
+            accepted(
+                result.map_or(ResponseError::UnknownServerError.code(), |result| result.error_code),
+                result.and_then(|result| result.error_message.as_deref()),
+            )?;
+            let configs = result.iter().flat_map(|result| &result.configs);
+            Ok(configs
+                .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())))
+                .collect())
+        };
+        self.ask(&what, Whom::Any, &request, read).await
     }
 
     /// What a broker knows of a topic now.
@@ -151,9 +191,8 @@ impl Client {
         let topic = MetadataRequestTopic::default().with_name(Some(TopicName(text(name))));
         let request =
             MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
-        let connection = self.cluster().any().await?;
-        let response = connection.call(request).await?;
-        connection.throttle(response.throttle_time_ms);
+        let limit = self.cluster().settings.request_timeout;
+        let response = self.cluster().ask(Whom::Any, &request, limit).await?;
         match Metadata::new(&response).topics.remove(name) {
             Some(Ok(topic)) => Ok(Some(topic)),
             None | Some(Err(KafkaError(ResponseError::UnknownTopicOrPartition))) => Ok(None),
@@ -161,59 +200,26 @@ impl Client {
         }
     }
 
-    async fn try_create(&self, request: &CreateTopicsRequest, what: &str) -> Result<(), EngineError> {
-        let connection = self.cluster().controller().await?;
-        let response = connection.call(request.clone()).await?;
-        connection.throttle(response.throttle_time_ms);
-        let result = response.topics.first().ok_or_else(|| empty(what))?;
-        match check(result.error_code) {
-            Err(KafkaError(ResponseError::TopicAlreadyExists)) => Ok(()),
-            _ => self.checked(result.error_code, what, result.error_message.as_deref()),
-        }
-    }
-
-    async fn try_grow(
-        &self,
-        name: &str,
-        request: &CreatePartitionsRequest,
-        what: &str,
-    ) -> Result<(), EngineError> {
-        let connection = self.cluster().controller().await?;
-        let response = connection.call(request.clone()).await?;
-        connection.throttle(response.throttle_time_ms);
-        let result = response.results.first().ok_or_else(|| empty(what))?;
-        match check(result.error_code) {
-            // Someone else, or an earlier attempt whose answer was lost, may have added them.
-            Err(KafkaError(ResponseError::InvalidPartitions))
-                if self
-                    .describe(name)
-                    .await?
-                    .is_some_and(|topic| has_partitions(&topic, request.topics[0].count)) =>
-            {
-                Ok(())
-            }
-            // The controller knows all topics: waiting brings none.
-            Err(error @ KafkaError(ResponseError::UnknownTopicOrPartition)) => {
-                Err(EngineError { kind: ErrorKind::Fatal, ..error.because(what, None) })
-            }
-            _ => self.checked(result.error_code, what, result.error_message.as_deref()),
-        }
-    }
-
-    async fn try_delete(&self, request: &DeleteTopicsRequest, what: &str) -> Result<(), EngineError> {
-        let connection = self.cluster().controller().await?;
-        let response = connection.call(request.clone()).await?;
-        connection.throttle(response.throttle_time_ms);
-        let result = response.responses.first().ok_or_else(|| empty(what))?;
-        match check(result.error_code) {
-            Err(KafkaError(ResponseError::UnknownTopicOrPartition)) => Ok(()),
-            _ => self.checked(result.error_code, what, result.error_message.as_deref()),
-        }
-    }
-
     fn request_timeout_ms(&self) -> i32 {
         self.cluster().settings.request_timeout.as_millis() as i32
     }
+}
+
+/// What came of adding partitions.
+enum Grown {
+    Done,
+    NoTopic,
+    /// There are as many already, or it may not be.
+    Invalid(Option<String>),
+}
+
+/// Whether something was done, or, by this error, is so already.
+fn done(result: Option<(i16, Option<&str>)>, already: ResponseError) -> Result<bool, Refused> {
+    let (code, message) = result.unwrap_or((ResponseError::UnknownServerError.code(), None));
+    if code == already.code() {
+        return Ok(false);
+    }
+    accepted(code, message).map(|()| true)
 }
 
 fn has_partitions(topic: &Topic, count: i32) -> bool {
@@ -230,8 +236,4 @@ fn text(text: &str) -> StrBytes {
 
 fn not_yet(what: &str) -> EngineError {
     EngineError::new(ErrorKind::Retriable, format!("{what}: not done in time"))
-}
-
-fn empty(what: &str) -> EngineError {
-    EngineError::new(ErrorKind::Fatal, format!("{what}: the response is empty"))
 }

@@ -11,7 +11,7 @@ mod request;
 mod scan;
 mod table;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use kafka_protocol::ResponseError;
 use tokio::{
@@ -30,7 +30,7 @@ use table::{Slot, Table};
 use super::{
     Client,
     error::KafkaError,
-    group::{Assignments, Found, Memory, Task, look_up},
+    group::{Assignments, Memory, Task, look_up},
     metadata::Leader,
 };
 use crate::{
@@ -41,10 +41,6 @@ use crate::{
 
 /// The responses that wait to be taken apart; with the budget, this is what fetching ahead means.
 const AHEAD: usize = 1;
-
-/// After how long beyond the time that a broker may wait for records it is looked whether it still
-/// leads; and how often it is looked again.
-const OVERDUE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(2));
 
 /// Where to start reading an assigned partition.
 #[derive(Clone, Debug)]
@@ -160,8 +156,6 @@ enum Done {
     Repositioned(TopicPartition, AssignmentId, Result<reposition::Verdict, EngineError>),
     /// An assignment was ended and begun anew under this number, from there.
     Renewed(Start),
-    /// Who leads now, as a request takes long.
-    Looked(Option<Found>),
     /// Something was told, and nothing follows.
     Told,
 }
@@ -183,9 +177,6 @@ impl Fetcher {
             self.find_leaders();
             self.send_requests();
             let now = Instant::now();
-            if self.table.is_overdue(now, OVERDUE.1) {
-                self.look();
-            }
             let wake = self.table.next_wake(now);
             let result = tokio::select! {
                 command = commands.recv() => match command {
@@ -199,12 +190,8 @@ impl Fetcher {
                     self.table.leave_out(Arc::clone(&full.borrow_and_update()));
                     Ok(())
                 }
-                Some(done) = self.tasks.join_next_with_id() => match done {
-                    Ok((_, done)) => self.handle(done),
-                    Err(error) if error.is_cancelled() => {
-                        self.table.ended(error.id());
-                        Ok(())
-                    }
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.handle(done),
                     Err(error) => Err(EngineError::new(ErrorKind::Retriable, format!("fetching: {error}"))),
                 },
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => Ok(()),
@@ -262,34 +249,19 @@ impl Fetcher {
 
     /// Sends a request to every leader that has ready partitions and none in flight.
     fn send_requests(&mut self) {
-        let now = Instant::now();
-        let ready = self.table.ready(now);
+        let ready = self.table.ready(Instant::now());
         if ready.is_empty() {
             return;
         }
         let share = self.shared.shape.share_of(&self.shared.budget, self.table.leaders());
-        let look = now + self.shared.shape.max_wait + OVERDUE.0;
         for (broker, wanted) in ready {
             let max = share >> self.table.halvings(broker);
             let (shared, parts) = (Arc::clone(&self.shared), self.parts.clone());
-            let asked = wanted.clone();
-            let task = self.tasks.spawn(async move {
-                let (outcome, answers) = request::fetch(&shared, broker, asked, max, &parts).await;
+            self.tasks.spawn(async move {
+                let (outcome, answers) = request::fetch(&shared, broker, wanted, max, &parts).await;
                 Done::Answered { broker, outcome, answers }
             });
-            self.table.asked(broker, task, look, &wanted);
         }
-    }
-
-    /// Looks who leads now: a broker that is frozen, or cut off, does not answer, and others may
-    /// lead its partitions long before a request to it has passed its limit.
-    fn look(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        self.tasks.spawn(async move {
-            let Shared { topic, memory, troubles, client, .. } = &*shared;
-            client.cluster().invalidate();
-            Done::Looked(look_up(client.cluster(), topic, memory, troubles).await.ok())
-        });
     }
 
     fn handle(&mut self, done: Done) -> Result<(), EngineError> {
@@ -315,14 +287,7 @@ impl Fetcher {
                     self.table.add(start);
                 }
             }
-            Done::Looked(Some(found)) => {
-                let partitions = &found.topic().partitions;
-                self.table.end_moved(|partition| {
-                    let leader = partitions.get(&partition.partition)?.broker;
-                    (leader >= 0).then_some(leader)
-                });
-            }
-            Done::Looked(None) | Done::Told => {}
+            Done::Told => {}
         }
         Ok(())
     }
@@ -490,5 +455,25 @@ impl Slot {
     /// falls is that of another log under the same name, or of a broker that is behind.
     fn needs_check(&self, leader: Leader) -> bool {
         self.epoch >= 0 && leader.epoch != self.checked_epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_task_is_told() {
+        let forever = || Task(tokio::spawn(std::future::pending()));
+        let panicking = || async { panic!("a bug") };
+        let mut fetching = Fetching { fetcher: Task(tokio::spawn(panicking())), deliverer: forever() };
+        let error = fetching.ended().await;
+        assert_eq!(error.kind, ErrorKind::Retriable);
+        assert!(error.message.contains("the fetcher has ended"), "{error}");
+        let deliverer = Task(tokio::spawn(async { panic!("a bug") }));
+        let mut fetching = Fetching { fetcher: Task(tokio::spawn(std::future::pending())), deliverer };
+        let error = fetching.ended().await;
+        assert_eq!(error.kind, ErrorKind::Retriable);
+        assert!(error.message.contains("taking records apart"), "{error}");
     }
 }

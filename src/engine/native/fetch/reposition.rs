@@ -15,6 +15,7 @@ use crate::{
         Assignment, EngineError, ErrorKind, SourceEvent,
         native::{
             OffsetAt,
+            ask::Whom,
             cluster::{Cluster, Lane},
             error::check,
             metadata::Leader,
@@ -125,7 +126,8 @@ async fn end_of_epoch(
     if !lets_clients_ask(connection.offered(ApiKey::OffsetForLeaderEpoch)) {
         return Ok(EpochEnd::Unasked);
     }
-    let response = connection.call(request).await?;
+    let limit = cluster.settings.request_timeout;
+    let response = cluster.ask(Whom::Broker(leader.broker), &request, limit).await?;
     let what = "asking for the end of a leader's epoch";
     let answer = response.topics.first().and_then(|topic| topic.partitions.first());
     let answer = answer.ok_or_else(|| {

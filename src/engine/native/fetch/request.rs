@@ -380,7 +380,6 @@ async fn try_ask(
         .with_topics(topics(wanted, shape, is_by_id));
     let limit = cluster.settings.request_timeout + shape.max_wait;
     let response = connection.send_version(&request, version, limit).await?.response().await?;
-    connection.throttle(response.throttle_time_ms);
     check(response.error_code).map_err(|error| cluster.failed(error, "fetching", None))?;
     Ok(Asked { response, is_by_id })
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::records::{BatchHeader, RecordsError};
+use crate::records::{RecordsError, WireBatch};
 
 /// What a partition's records in a fetch response hold.
 #[derive(Debug)]
@@ -23,15 +23,15 @@ pub(in crate::engine::native) fn scan(bytes: &Bytes, from: i64) -> Scanned {
     let mut at = 0;
     while at < bytes.len() {
         let rest = &bytes[at..];
-        let checked = BatchHeader::read(rest).and_then(|header| {
-            header.check_crc(&rest[..header.size])?;
-            Ok(header)
+        let checked = WireBatch::read(rest).and_then(|batch| {
+            batch.check_crc(&rest[..batch.size()])?;
+            Ok(batch)
         });
         match checked {
-            Ok(header) => {
-                at += header.size;
-                scanned.next = scanned.next.max(header.next_offset());
-                scanned.epoch = header.leader_epoch;
+            Ok(batch) => {
+                at += batch.size();
+                scanned.next = scanned.next.max(batch.next_offset());
+                scanned.epoch = batch.leader_epoch();
             }
             // The last batch ends where the fetch limit cuts it off (not the first, KIP-74).
             Err(RecordsError::Truncated { .. }) if at > 0 => break,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Start, request::Wanted};
@@ -34,23 +34,13 @@ const PROVEN: u32 = 32;
 pub(super) struct Table {
     slots: BTreeMap<TopicPartition, Slot>,
     /// The leaders with a request in flight.
-    busy: HashMap<i32, Request>,
+    busy: HashSet<i32>,
     /// The leaders that did not answer in time.
     slow: HashMap<i32, Slow>,
     /// The partitions that are not to be fetched now.
     full: Arc<BTreeSet<TopicPartition>>,
     /// Counts what was served, so that no partition waits behind the others for ever.
     served: u64,
-}
-
-/// A request in flight.
-#[derive(Debug)]
-struct Request {
-    task: AbortHandle,
-    /// When to look whether its leader still leads.
-    look: Instant,
-    /// What it asks for.
-    wanted: Vec<(TopicPartition, AssignmentId)>,
 }
 
 /// How much less a leader is asked for.
@@ -169,7 +159,7 @@ impl Table {
         let mut requests: HashMap<i32, Vec<(u64, Wanted)>> = HashMap::new();
         for (partition, slot) in &mut self.slots {
             let State::Ready(leader) = slot.state else { continue };
-            if slot.is_due(now) && !slot.is_full && !self.busy.contains_key(&leader.broker) {
+            if slot.is_due(now) && !slot.is_full && !self.busy.contains(&leader.broker) {
                 slot.state = State::Busy(Some(leader));
                 let wanted = Wanted {
                     partition: partition.clone(),
@@ -182,17 +172,12 @@ impl Table {
                 requests.entry(leader.broker).or_default().push((slot.last_served, wanted));
             }
         }
+        self.busy.extend(requests.keys());
         let in_turn = |mut wanted: Vec<(u64, Wanted)>| {
             wanted.sort_by_key(|(last_served, _)| *last_served);
             wanted.into_iter().map(|(_, wanted)| wanted).collect()
         };
         requests.into_iter().map(|(broker, wanted)| (broker, in_turn(wanted))).collect()
-    }
-
-    /// Notes that a leader is asked for `wanted`; at `look` it is looked whether it still leads.
-    pub fn asked(&mut self, broker: i32, task: AbortHandle, look: Instant, wanted: &[Wanted]) {
-        let wanted = wanted.iter().map(|wanted| (wanted.partition.clone(), wanted.assignment)).collect();
-        self.busy.insert(broker, Request { task, look, wanted });
     }
 
     /// How often the bytes to ask a leader for are halved.
@@ -228,44 +213,10 @@ impl Table {
         }
     }
 
-    /// Whether a request has been under way for so long that its leader may lead no more; it is
-    /// looked again after `pause`.
-    pub fn is_overdue(&mut self, now: Instant, pause: Duration) -> bool {
-        let mut is_overdue = false;
-        for request in self.busy.values_mut().filter(|request| request.look <= now) {
-            request.look = now + pause;
-            is_overdue = true;
-        }
-        is_overdue
-    }
-
-    /// Ends the requests to brokers that do not lead any more what they are asked for, as
-    /// `leader_of` says; [`ended`](Table::ended) follows once they have.
-    pub fn end_moved(&self, leader_of: impl Fn(&TopicPartition) -> Option<i32>) {
-        for (broker, request) in &self.busy {
-            let has_moved = |partition| leader_of(partition).is_some_and(|leader| leader != *broker);
-            if request.wanted.iter().any(|(partition, _)| has_moved(partition)) {
-                request.task.abort();
-            }
-        }
-    }
-
-    /// A request was ended: its partitions look for their leaders anew.
-    pub fn ended(&mut self, task: tokio::task::Id) {
-        let broker = self.busy.iter().find(|(_, request)| request.task.id() == task).map(|(broker, _)| *broker);
-        let Some(request) = broker.and_then(|broker| self.busy.remove(&broker)) else { return };
-        for (partition, assignment) in &request.wanted {
-            if let Some(slot) = self.slot(partition, *assignment) {
-                slot.look_again();
-            }
-        }
-    }
-
     /// When a partition that waits is due.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
         let waiting = self.slots.values().filter(|slot| slot.state.waits());
-        let due = waiting.filter_map(|slot| slot.not_before).filter(|due| *due > now);
-        due.chain(self.busy.values().map(|request| request.look)).min()
+        waiting.filter_map(|slot| slot.not_before).filter(|due| *due > now).min()
     }
 }
 
@@ -324,11 +275,6 @@ impl Slot {
         (times + 1 >= NOTHING.0 && now.duration_since(since) >= NOTHING.1).then_some(until)
     }
 
-    /// Looks for the leader anew.
-    fn look_again(&mut self) {
-        (self.state, self.not_before) = (State::Leaderless, None);
-    }
-
     /// Reads no more.
     pub fn halt(&mut self) {
         self.state = State::Halted;
@@ -378,20 +324,10 @@ mod tests {
         (table, all)
     }
 
-    /// Asks the leader 1 for everything that is ready.
-    fn ask(table: &mut Table) -> tokio::task::Id {
-        let now = Instant::now();
-        let wanted = table.ready(now).remove(&1).unwrap();
-        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
-        let id = task.id();
-        table.asked(1, task, now + Duration::from_secs(3), &wanted);
-        id
-    }
-
-    #[tokio::test]
-    async fn a_leader_has_one_request_in_flight() {
+    #[test]
+    fn a_leader_has_one_request_in_flight() {
         let (mut table, all) = table(2);
-        ask(&mut table);
+        assert_eq!(table.ready(Instant::now())[&1].len(), 2);
         table.slot(&all[0], AssignmentId(1)).unwrap().advance(5, 3);
         assert!(table.ready(Instant::now()).is_empty());
         table.answered(1);
@@ -399,10 +335,10 @@ mod tests {
         assert_eq!(wanted.iter().map(|wanted| wanted.position).collect::<Vec<_>>(), [5]);
     }
 
-    #[tokio::test]
-    async fn who_was_served_waits_behind_who_was_not() {
+    #[test]
+    fn who_was_served_waits_behind_who_was_not() {
         let (mut table, all) = table(3);
-        ask(&mut table);
+        table.ready(Instant::now());
         for (partition, next) in all.iter().zip([9, 0, 0]) {
             table.slot(partition, AssignmentId(1)).unwrap().advance(next, 3);
         }
@@ -429,6 +365,7 @@ mod tests {
         let (mut table, all) = table(3);
         let positions = |table: &mut Table| -> Vec<i32> {
             let ready = table.ready(Instant::now()).remove(&1).unwrap_or_default();
+            table.answered(1);
             ready.iter().map(|wanted| wanted.partition.partition).collect()
         };
         table.leave_out(Arc::new(BTreeSet::from([all[1].clone()])));
@@ -442,29 +379,6 @@ mod tests {
         assert_eq!(positions(&mut table), [] as [i32; 0]);
         table.leave_out(Arc::default());
         assert_eq!(positions(&mut table), [2]);
-    }
-
-    #[tokio::test]
-    async fn a_request_to_who_does_not_lead_any_more_is_ended() {
-        let (mut table, all) = table(2);
-        let request = ask(&mut table);
-        let now = Instant::now();
-        assert!(!table.is_overdue(now, Duration::from_secs(2)));
-        let later = now + Duration::from_secs(4);
-        assert!(table.is_overdue(later, Duration::from_secs(2)));
-        assert!(!table.is_overdue(later, Duration::from_secs(2)), "once in a while is enough");
-        let task = table.busy[&1].task.clone();
-        table.end_moved(|_| Some(1));
-        table.end_moved(|_| None);
-        tokio::task::yield_now().await;
-        assert!(!task.is_finished());
-        table.end_moved(|partition| Some(if *partition == all[1] { 2 } else { 1 }));
-        while !task.is_finished() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(table.without_leader(now).count(), 0, "not before it has ended");
-        table.ended(request);
-        assert_eq!(table.without_leader(now).count(), 2);
     }
 
     #[test]

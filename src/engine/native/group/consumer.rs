@@ -197,7 +197,7 @@ impl Coordinator {
         limit: Duration,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let broker = self.cluster.coordinator(&self.group).await?;
-        let connection = self.cluster.connection(broker, Lane::Control).await;
+        let connection = self.cluster.connection(broker, Lane::Member).await;
         let connection = connection.inspect_err(|_| self.cluster.forget_coordinator(&self.group))?;
         if connection.offered(ApiKey::ConsumerGroupHeartbeat).is_none() {
             let text = format!(
@@ -206,7 +206,7 @@ impl Coordinator {
             );
             return Err(Refusal::Fatal(EngineError::new(ErrorKind::Fatal, text)));
         }
-        let response = self.call(Lane::Control, request, limit).await?;
+        let response = self.call(Lane::Member, request, limit).await?;
         self.agreed(response.error_code, "heartbeat")?;
         Ok(response)
     }

@@ -20,8 +20,10 @@ use super::{Assignor, Identity};
 use crate::engine::{
     EngineError, ErrorKind, Offset, Place, Troubles,
     native::{
+        ask::Whom,
         cluster::{Cluster, Lane},
         error::check,
+        reply::Answer,
     },
 };
 
@@ -152,7 +154,7 @@ impl Coordinator {
             .with_generation_id(identity.generation)
             .with_member_id(text(&identity.member))
             .with_group_instance_id(self.instance.as_deref().map(text));
-        let response = self.call(Lane::Control, request, limit).await?;
+        let response = self.call(Lane::Member, request, limit).await?;
         self.agreed(response.error_code, "heartbeat")
     }
 
@@ -186,7 +188,7 @@ impl Coordinator {
             .with_group_instance_id(self.instance.as_deref().map(text))
             .with_topics(topics);
         let limit = self.cluster.settings.request_timeout;
-        let response = self.call(Lane::Control, request, limit).await?;
+        let response = self.call(Lane::Member, request, limit).await?;
         let mut answers = response.topics.iter().flat_map(|topic| &topic.partitions);
         answers.try_for_each(|partition| self.agreed(partition.error_code, "committing offsets"))
     }
@@ -194,7 +196,7 @@ impl Coordinator {
     /// Leaves the group, so that the others need not wait for the session to end.
     pub async fn leave(&self, identity: &Identity, limit: Duration) -> Result<(), Refusal> {
         let broker = self.cluster.coordinator(&self.group).await?;
-        let connection = self.cluster.connection(broker, Lane::Control).await?;
+        let connection = self.cluster.connection(broker, Lane::Member).await?;
         let request = LeaveGroupRequest::default().with_group_id(self.group_id());
         // Version 3 names several members (KIP-345).
         let request = match connection.version(ApiKey::LeaveGroup).map_err(EngineError::from)? {
@@ -204,33 +206,25 @@ impl Coordinator {
                 request.with_members(vec![member])
             }
         };
-        let response = connection.call_within(request, limit).await.map_err(EngineError::from)?;
+        let response = connection.call_within(&request, limit).await.map_err(EngineError::from)?;
         self.agreed(response.error_code, "leaving")
     }
 
     /// Sends a request to the coordinator; one that cannot be reached is looked up anew.
-    pub async fn call<R: Request>(
+    pub async fn call<R: Request<Response: Answer>>(
         &self,
         lane: Lane,
         request: R,
         limit: Duration,
     ) -> Result<R::Response, EngineError> {
-        let answer = async {
-            let broker = self.cluster.coordinator(&self.group).await?;
-            let connection = self.cluster.connection(broker, lane).await?;
-            Ok(connection.call_within(request, limit).await?)
-        };
-        let answer = answer.await;
-        if answer.is_err() {
-            self.cluster.forget_coordinator(&self.group);
-        }
-        answer
+        self.cluster.ask(Whom::Coordinator(&self.group, lane), &request, limit).await
     }
 
-    /// Gives up on a broker that has not answered for long: what waits for other members there
+    /// Gives up on a broker that does not coordinate any more: what waits there for other members
     /// would hold up the next request.
-    pub fn hang_up(&self, _broker: i32) {
+    pub fn hang_up(&self, broker: i32) {
         self.cluster.forget_coordinator(&self.group);
+        self.cluster.connections.close(broker, Lane::Group, "the group's coordinator is lost");
     }
 
     /// What an error code in an answer means.
@@ -245,7 +239,7 @@ impl Coordinator {
             | ResponseError::FencedMemberEpoch
             // The group has gone with its last member, whose session ended (KIP-848).
             | ResponseError::GroupIdNotFound => Err(Refusal::Over(error.because(what, None))),
-            _ => Err(self.cluster.failed(error, &what, None).into()),
+            _ => Err(self.cluster.failed_in(&self.group, error, &what, None).into()),
         }
     }
 

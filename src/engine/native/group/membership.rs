@@ -149,7 +149,7 @@ impl Membership {
         // What does not work here is no trouble any more when nobody tries it.
         self.coordinator.troubles.end_where(|place| match place {
             Place::Fetch(_) | Place::Commit | Place::Group | Place::Source(_) => true,
-            Place::Write(_) | Place::Rewind(_) | Place::Destination(_) => false,
+            Place::Write(_) | Place::Rewind(_) | Place::Destination(_) | Place::Start => false,
         });
         if is_leaving && !self.identity.member.is_empty() {
             let limit = Duration::from_secs(5);

@@ -29,7 +29,7 @@ pub(super) use commit::Committer;
 pub(super) use membership::{MemberSettings, Membership};
 pub(super) use memory::Memory;
 pub(super) use protocol::subscribed_topics;
-pub(super) use topic::{Found, look_up};
+pub(super) use topic::look_up;
 
 /// A task in the background, ended on drop.
 #[derive(Debug)]

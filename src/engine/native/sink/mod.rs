@@ -16,7 +16,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use kafka_protocol::{ResponseError, messages::InitProducerIdRequest};
+use kafka_protocol::{
+    ResponseError,
+    messages::{InitProducerIdRequest, InitProducerIdResponse},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -26,6 +29,7 @@ use tokio::{
 use self::partition::{Job, PartitionWriter};
 use super::{
     Client,
+    ask::{Whom, accepted},
     cluster::Cluster,
     error::KafkaError,
     settings::{NativeSettings, ProduceSettings},
@@ -125,7 +129,7 @@ impl Sink for NativeSink {
 impl Shared {
     /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
     async fn seal(&self, records: EncodedBatch, stamp: ProducerStamp) -> Result<Bytes, EngineError> {
-        let codec = self.produce.codec;
+        let codec = self.produce.codec(Compression::None);
         if codec.compression == Compression::None {
             return Ok(records.seal(stamp, codec));
         }
@@ -168,21 +172,17 @@ async fn producer_id(client: &Client) -> Result<(i64, i16), EngineError> {
         return Ok(producer);
     }
     let what = "asking for a producer id";
-    client
-        .retry(what, || async {
-            let connection = client.cluster().any().await?;
-            // Without a transaction the timeout means nothing.
-            let request = InitProducerIdRequest::default()
-                .with_transactional_id(None)
-                .with_transaction_timeout_ms(i32::MAX)
-                .with_producer_id((-1).into())
-                .with_producer_epoch(-1);
-            let response = connection.call(request).await?;
-            connection.throttle(response.throttle_time_ms);
-            client.checked(response.error_code, what, None)?;
-            Ok((response.producer_id.0, response.producer_epoch))
-        })
-        .await
+    // Without a transaction the timeout means nothing.
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(i32::MAX)
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1);
+    let read = |response: InitProducerIdResponse| {
+        accepted(response.error_code, None)?;
+        Ok((response.producer_id.0, response.producer_epoch))
+    };
+    client.ask(what, Whom::Any, &request, read).await
 }
 
 #[cfg(test)]

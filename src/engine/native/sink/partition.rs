@@ -23,8 +23,9 @@ use crate::{
         EngineError, ErrorKind,
         native::{
             cluster::Lane,
-            connection::{Connection, Reply},
+            connection::Connection,
             error::{KafkaError, WireError},
+            reply::Reply,
         },
     },
     records::{EncodedBatch, ProducerStamp, RecordsError},
@@ -237,9 +238,6 @@ impl PartitionWriter {
             Ok(response) => response,
             Err(error) => return self.rewind(error.into()).await,
         };
-        if let Some((_, connection)) = &self.connection {
-            connection.throttle(response.throttle_time_ms);
-        }
         let count = self.in_flight.front().expect("it was answered").batch.place.count;
         match verdict(&response, count) {
             Verdict::Delivered => {

@@ -15,8 +15,9 @@ use kafka_protocol::{
 use crate::{
     batch::TopicPartition,
     engine::native::{
-        connection::{Connection, Reply},
+        connection::Connection,
         error::{KafkaError, Remedy, WireError, check},
+        reply::Reply,
     },
 };
 

@@ -2,6 +2,8 @@
 //! generator: brokers killed, stopped and led away from, connections cut. `ROUNDS` (1 unless set)
 //! and `RATE` (2000 events a second) make it harder.
 
+mod isolation;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{

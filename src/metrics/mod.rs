@@ -1,12 +1,19 @@
 //! Every metric in one place. They are updated per batch, never per record.
 
+mod lag;
+
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+pub use lag::{OwnLag, PartitionLag, Unread};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::{EncodeLabelSet, prometheus_text, text},
     metrics::{
         counter::Counter,
         family::Family,
@@ -15,6 +22,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+use crate::batch::TopicPartition;
 
 /// The metrics of a running transformer.
 #[derive(Debug)]
@@ -31,7 +40,7 @@ pub struct Metrics {
     /// Batches that are final: written and acknowledged.
     pub batches: Counter,
     dead_letters: Family<ClassLabel, Counter>,
-    dead_letters_total: AtomicU64,
+    dead_letters_by_class: Mutex<BTreeMap<&'static str, u64>>,
     /// Batches dropped unread because their assignment had ended.
     pub stale_batches: Counter,
     /// Commits that the coordinator agreed to.
@@ -51,8 +60,38 @@ pub struct Metrics {
     /// Memory that batches hold.
     pub memory_used: Gauge,
     stages: Family<StageLabel, Histogram>,
-    lag: Family<PartitionLabel, Gauge<f64, AtomicU64>>,
-    lag_total: AtomicI64,
+    /// The lag of the partitions assigned.
+    pub lag: OwnLag,
+    /// When the coordinator last agreed to a commit, in seconds since the epoch; 0 before the first.
+    pub last_commit: Gauge,
+    /// How long the oldest batch has been in the transform's hands, in seconds.
+    pub transforming: Gauge,
+    last_letter: Mutex<Option<LastLetter>>,
+    skipped: Family<SkippedLabel, Counter>,
+    skipped_offsets: AtomicU64,
+    failing: Family<StageLabel, Gauge>,
+    failing_seconds: Family<StageLabel, Gauge>,
+}
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exposition {
+    /// The Prometheus text format 0.0.4.
+    #[default]
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+/// The record that a dead letter was last written for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastLetter {
+    /// Its partition.
+    pub partition: TopicPartition,
+    /// Its offset.
+    pub offset: i64,
+    /// The class of its error.
+    pub class: &'static str,
 }
 
 /// The stages that batches are timed in.
@@ -77,22 +116,16 @@ struct StageLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PartitionLabel {
-    group: String,
+struct SkippedLabel {
     topic: String,
     partition: i32,
+    reason: &'static str,
 }
 
 impl Metrics {
     /// All metrics at zero. A counter's name gains `_total` when it is shown.
     pub fn new() -> Metrics {
         let mut registry = Registry::default();
-        let lag = Family::default();
-        registry.register(
-            "kafka_consumergroup_lag",
-            "Records of the partition that the group has not committed yet",
-            lag.clone(),
-        );
         let mill = registry.sub_registry_with_prefix("topicmill");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -119,6 +152,32 @@ impl Metrics {
         let partitions_stopped =
             gauge("partitions_stopped", "Partitions stopped because a dead letter was refused");
         let memory_used = gauge("memory_used_bytes", "Memory that batches hold");
+        let last_commit = gauge(
+            "last_commit_timestamp_seconds",
+            "When the coordinator last agreed to a commit, in seconds since the epoch; 0 before the first",
+        );
+        let transforming =
+            gauge("transforming_seconds", "How long the oldest batch has been in the transform's hands");
+        let lag = OwnLag::default();
+        mill.register_collector(Box::new(lag.clone()));
+        let skipped = Family::default();
+        mill.register(
+            "skipped_offsets",
+            "Offsets that were passed over because the log does not have them any more",
+            skipped.clone(),
+        );
+        let failing = Family::default();
+        mill.register(
+            "partitions_failing",
+            "Partitions that a stage fails for at the moment",
+            failing.clone(),
+        );
+        let failing_seconds = Family::default();
+        mill.register(
+            "failing_seconds",
+            "How long what a stage fails with has lasted, 0 if it does not fail",
+            failing_seconds.clone(),
+        );
         let dead_letters = Family::default();
         mill.register("dead_letters", "Records written to the dead letter topic", dead_letters.clone());
         let stages = Family::<StageLabel, Histogram>::new_with_constructor(|| {
@@ -138,7 +197,7 @@ impl Metrics {
             bytes_written,
             batches,
             dead_letters,
-            dead_letters_total: AtomicU64::new(0),
+            dead_letters_by_class: Mutex::default(),
             stale_batches,
             commits,
             commit_failures,
@@ -150,19 +209,44 @@ impl Metrics {
             memory_used,
             stages,
             lag,
-            lag_total: AtomicI64::new(0),
+            last_commit,
+            transforming,
+            last_letter: Mutex::default(),
+            skipped,
+            skipped_offsets: AtomicU64::new(0),
+            failing,
+            failing_seconds,
         }
     }
 
     /// Counts one dead letter of a class.
     pub fn dead_letter(&self, class: &'static str) {
         self.dead_letters.get_or_create(&ClassLabel { class }).inc();
-        self.dead_letters_total.fetch_add(1, Ordering::Relaxed);
+        *self.letters().entry(class).or_default() += 1;
     }
 
     /// The dead letters of all classes so far.
     pub fn dead_letter_total(&self) -> u64 {
-        self.dead_letters_total.load(Ordering::Relaxed)
+        self.letters().values().sum()
+    }
+
+    /// The dead letters so far by class.
+    pub fn dead_letters_by_class(&self) -> BTreeMap<&'static str, u64> {
+        self.letters().clone()
+    }
+
+    /// Notes the record of the last dead letter.
+    pub fn set_last_letter(&self, letter: LastLetter) {
+        *self.last_letter.lock().unwrap_or_else(PoisonError::into_inner) = Some(letter);
+    }
+
+    /// The record of the last dead letter.
+    pub fn last_letter(&self) -> Option<LastLetter> {
+        self.last_letter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn letters(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.dead_letters_by_class.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes the time that a batch spent in a stage.
@@ -175,26 +259,32 @@ impl Metrics {
         self.stages.get_or_create(&StageLabel { stage }).observe(time.as_secs_f64());
     }
 
-    /// Sets the lag in records of each partition of a topic.
-    pub fn set_lag(&self, group: &str, topic: &str, partitions: impl IntoIterator<Item = (i32, i64)>) {
-        let mut total = 0;
-        for (partition, lag) in partitions {
-            let label = PartitionLabel { group: group.to_owned(), topic: topic.to_owned(), partition };
-            self.lag.get_or_create(&label).set(lag as f64);
-            total += lag;
-        }
-        self.lag_total.store(total, Ordering::Relaxed);
+    /// Counts offsets of a partition that are passed over for a reason.
+    pub fn skipped(&self, partition: &TopicPartition, reason: &'static str, offsets: u64) {
+        let (topic, partition) = (partition.topic.to_string(), partition.partition);
+        self.skipped.get_or_create(&SkippedLabel { topic, partition, reason }).inc_by(offsets);
+        self.skipped_offsets.fetch_add(offsets, Ordering::Relaxed);
     }
 
-    /// The lag in records of all partitions, as it was last measured.
-    pub fn lag_total(&self) -> i64 {
-        self.lag_total.load(Ordering::Relaxed)
+    /// The offsets passed over so far.
+    pub fn skipped_total(&self) -> u64 {
+        self.skipped_offsets.load(Ordering::Relaxed)
     }
 
-    /// The metrics in the Prometheus text format (OpenMetrics 1.0).
-    pub fn render(&self) -> String {
+    /// Says for how many partitions a stage fails, and since when.
+    pub fn failing(&self, stage: &'static str, partitions: usize, time: Duration) {
+        self.failing.get_or_create(&StageLabel { stage }).set(partitions as i64);
+        self.failing_seconds.get_or_create(&StageLabel { stage }).set(time.as_secs() as i64);
+    }
+
+    /// The metrics as text.
+    pub fn render(&self, exposition: Exposition) -> String {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        match exposition {
+            Exposition::Prometheus => prometheus_text::encode(&mut out, &self.registry),
+            Exposition::OpenMetrics => text::encode(&mut out, &self.registry),
+        }
+        .expect("writing to a string does not fail");
         out
     }
 }
@@ -206,25 +296,45 @@ impl Default for Metrics {
 }
 
 #[cfg(test)]
+mod format;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_names_that_users_build_on_are_there() {
+    fn metrics() -> Metrics {
         let metrics = Metrics::new();
         metrics.records_read.inc_by(7);
         metrics.dead_letter("syntax");
         metrics.stage(Stage::Commit, Duration::from_millis(3));
-        metrics.set_lag("g", "t", [(1, 1), (2, 41)]);
-        assert_eq!(metrics.lag_total(), 42);
-        let text = metrics.render();
-        for line in [
-            "topicmill_records_read_total 7",
-            "topicmill_dead_letters_total{class=\"syntax\"} 1",
-            "topicmill_stage_seconds_count{stage=\"commit\"} 1",
-            "kafka_consumergroup_lag{group=\"g\",topic=\"t\",partition=\"2\"} 41.0",
-        ] {
-            assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+        metrics.skipped(&TopicPartition::new("t", 2), "retention", 5);
+        metrics.failing("fetch", 2, Duration::from_secs(12));
+        let partition = TopicPartition::new("t", 2);
+        metrics.lag.set_group("a\"b\\c\nd");
+        metrics.lag.assigned(&partition, 1);
+        metrics.lag.set_ends(&BTreeMap::from([(partition, 42)]));
+        metrics
+    }
+
+    #[test]
+    fn the_names_that_users_build_on_are_there() {
+        for exposition in [Exposition::Prometheus, Exposition::OpenMetrics] {
+            let text = metrics().render(exposition);
+            for line in [
+                "topicmill_records_read_total 7",
+                "topicmill_dead_letters_total{class=\"syntax\"} 1",
+                "topicmill_stage_seconds_count{stage=\"commit\"} 1",
+                "topicmill_skipped_offsets_total{topic=\"t\",partition=\"2\",reason=\"retention\"} 5",
+                "topicmill_partitions_failing{stage=\"fetch\"} 2",
+                r#"topicmill_lag_records{group="a\"b\\c\nd",topic="t",partition="2"} 41"#,
+            ] {
+                assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+            }
         }
+    }
+
+    #[test]
+    fn every_line_is_in_the_format_that_prometheus_reads() {
+        format::check(&metrics().render(Exposition::Prometheus));
     }
 }

@@ -1,0 +1,148 @@
+//! What a test may do to a running broker, and learn from it.
+
+use kafka_protocol::{error::ResponseError, messages::ApiKey};
+
+use super::{
+    Broker, admin,
+    faults::{Fault, FaultId},
+    owned,
+    partition::Partition,
+    seen::Seen,
+    topics::Refusal,
+};
+
+impl Broker {
+    /// Lets something go wrong with the requests to come. What waits already goes on waiting.
+    ///
+    /// # Panics
+    /// When a fault for a topic or a partition has anything but an error code as its action.
+    pub fn inject(&self, fault: Fault) -> FaultId {
+        self.core.faults.inject(fault)
+    }
+
+    /// Takes a fault back; what it has frozen goes on.
+    pub fn lift(&self, fault: FaultId) {
+        self.core.faults.lift(fault);
+    }
+
+    /// Takes back all faults and the limit of the rate.
+    pub fn clear_faults(&self) {
+        self.core.faults.clear();
+        self.limit_produce_rate(None);
+    }
+
+    /// Takes produced bytes at no more than this rate, as a slow disk would; `None` lifts the limit.
+    pub fn limit_produce_rate(&self, bytes_per_s: Option<u64>) {
+        self.core.disk.limit(bytes_per_s);
+    }
+
+    /// Takes a partition's leader away, or gives it one again: without, Metadata says
+    /// `LEADER_NOT_AVAILABLE`, and Produce, Fetch, ListOffsets and OffsetForLeaderEpoch say
+    /// `NOT_LEADER_OR_FOLLOWER`. Either is a new leader epoch.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn set_leaderless(&self, topic: &str, partition: i32, leaderless: bool) -> Result<(), ResponseError> {
+        self.change(topic, partition, |partition| {
+            partition.change(|log| {
+                log.set_leaderless(leaderless);
+                0
+            });
+            Ok(())
+        })
+    }
+
+    /// Elects a leader that has only what is below `offset` (an unclean election): whole batches
+    /// from there on are lost, and the leader epoch is a new one.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn truncate(&self, topic: &str, partition: i32, offset: i64) -> Result<(), ResponseError> {
+        self.change(topic, partition, |partition| {
+            partition.change(|log| log.truncate(offset));
+            Ok(())
+        })
+    }
+
+    /// Lets a transaction be open from `offset` on: the last stable offset stays there while the
+    /// high watermark moves on. `None` ends it.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn hold_stable_offset(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: Option<i64>,
+    ) -> Result<(), ResponseError> {
+        self.change(topic, partition, |partition| {
+            partition.change(|log| {
+                log.hold_stable_offset(offset);
+                0
+            });
+            Ok(())
+        })
+    }
+
+    /// Drops what is below `offset`, as DeleteRecords (KIP-107) and a retention do.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`; `OffsetOutOfRange` past the end.
+    pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<(), ResponseError> {
+        self.change(topic, partition, |partition| partition.drop_below(offset))
+    }
+
+    /// Reads requests of at most this many bytes (`socket.request.max.bytes`); the connection of a
+    /// larger one is closed without an answer.
+    pub fn limit_requests(&self, bytes: usize) {
+        self.core.limit_requests(bytes);
+    }
+
+    /// Configures a topic anew, with Kafka's keys; what is not named is as it is by default.
+    ///
+    /// # Errors
+    /// When it is missing or the configuration will not do.
+    pub fn configure_topic(&self, name: &str, config: &[(&str, &str)]) -> Result<(), Refusal> {
+        self.core.topics.configure(name, owned(config))
+    }
+
+    /// Gives a topic more partitions, `count` in all.
+    ///
+    /// # Errors
+    /// When it is missing or has as many already.
+    pub fn add_partitions(&self, topic: &str, count: i32) -> Result<(), Refusal> {
+        self.core.topics.grow(topic, count, false)
+    }
+
+    /// Deletes a topic and what groups have committed for it. One of the same name that is
+    /// created later has another id (KIP-516).
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), ResponseError> {
+        admin::delete_topic(&self.core, topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        self.core.store.forget_deleted();
+        Ok(())
+    }
+
+    /// What was asked of an api so far, answered or not.
+    pub fn seen(&self, api: ApiKey) -> Seen {
+        self.core.seen.of(api)
+    }
+
+    /// The connections that were accepted so far.
+    pub fn connections_accepted(&self) -> u64 {
+        self.core.seen.connections()
+    }
+
+    fn change(
+        &self,
+        topic: &str,
+        partition: i32,
+        change: impl FnOnce(&Partition) -> Result<(), ResponseError>,
+    ) -> Result<(), ResponseError> {
+        let topic = self.core.topics.get(topic);
+        let partition = topic.as_ref().and_then(|topic| topic.partition(partition));
+        partition.map_or(Err(ResponseError::UnknownTopicOrPartition), |partition| change(partition))
+    }
+}

@@ -1,0 +1,92 @@
+//! Who was let in: a broker that refuses a login is told from one that always did.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::transport::Address;
+
+/// How long a refusal is taken for one that passes, once a login has worked: credentials that
+/// are being replaced, a certificate that is renewed, a token that expired just now.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A refusal that lasts is told again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// What came of the logins at all brokers.
+#[derive(Debug, Default)]
+pub struct Logins {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether any worked.
+    worked: bool,
+    /// The brokers that refuse.
+    refusing: HashMap<Address, Refusing>,
+}
+
+#[derive(Debug)]
+struct Refusing {
+    since: Instant,
+    told: Instant,
+}
+
+impl Logins {
+    /// Notes that a broker let this client in.
+    pub fn let_in(&self, address: &Address) {
+        let mut state = self.state();
+        state.worked = true;
+        state.refusing.remove(address);
+    }
+
+    /// Notes that a broker refused, and tells so; whether trying again may help.
+    pub fn refused(&self, address: &Address, why: &str) -> bool {
+        let mut state = self.state();
+        if !state.worked {
+            return false;
+        }
+        let now = Instant::now();
+        let is_new = !state.refusing.contains_key(address);
+        let refusing =
+            state.refusing.entry(address.clone()).or_insert_with(|| Refusing { since: now, told: now });
+        let again = now - refusing.since < PATIENCE;
+        if again && (is_new || now - refusing.told >= TELL_AGAIN) {
+            refusing.told = now;
+            let (broker, for_) = (address.to_string(), now - refusing.since);
+            tracing::warn!(broker, refusing_for = ?for_, why, "a login is refused that worked before; trying again");
+        }
+        again
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while locked")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_passes_only_once_a_login_has_worked_and_not_for_ever() {
+        let address = |port| Address { host: "broker".to_owned(), port };
+        let logins = Logins::default();
+        assert!(!logins.refused(&address(1), "a wrong password"));
+        logins.let_in(&address(1));
+        assert!(logins.refused(&address(2), "a wrong password"));
+        tokio::time::advance(PATIENCE - Duration::from_secs(1)).await;
+        assert!(logins.refused(&address(2), "a wrong password"));
+        // Another broker says nothing about this one.
+        logins.let_in(&address(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!logins.refused(&address(2), "a wrong password"));
+        logins.let_in(&address(2));
+        assert!(logins.refused(&address(2), "a wrong password"));
+    }
+}

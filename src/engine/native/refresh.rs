@@ -1,0 +1,134 @@
+//! Metadata is learned anew by one question at a time, whoever needs it: those who come meanwhile,
+//! or soon after one that failed, have its outcome.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use kafka_protocol::{
+    messages::{MetadataRequest, TopicName, metadata_request::MetadataRequestTopic},
+    protocol::StrBytes,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{cluster::Cluster, metadata::Metadata};
+use crate::engine::{EngineError, ErrorKind};
+
+type Attempt = Shared<BoxFuture<'static, Result<(), EngineError>>>;
+
+/// The questions for metadata: the one under way, and how the last one went.
+#[derive(Default)]
+pub(super) struct Refresh {
+    attempt: Option<Attempt>,
+    /// When it was last asked for.
+    last: Option<Instant>,
+    failures: u32,
+    /// Why the last one failed, and until when no other is asked.
+    failed: Option<(Instant, EngineError)>,
+}
+
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh").field("failures", &self.failures).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Asks for metadata, unless someone else did since snapshot number `seen`; not more often than
+    /// the retry backoff.
+    ///
+    /// # Errors
+    /// Why the question failed that this one waited for, or that failed just now.
+    pub(super) async fn refresh(&self, seen: u64) -> Result<Arc<Metadata>, EngineError> {
+        // What is found out of date while a question is under way needs one more.
+        for _ in 0..2 {
+            let attempt = {
+                let mut state = self.state();
+                if state.generation > seen && !state.stale {
+                    break;
+                }
+                match (&state.refresh.attempt, &state.refresh.failed) {
+                    (Some(attempt), _) => attempt.clone(),
+                    (None, Some((until, error))) if *until > Instant::now() => return Err(error.clone()),
+                    (None, _) => state.refresh.attempt.insert(self.attempt()).clone(),
+                }
+            };
+            attempt.await?;
+        }
+        Ok(Arc::clone(&self.state().metadata))
+    }
+
+    /// Asks for metadata although nobody waits for it.
+    pub(super) fn refresh_in_background(&self) {
+        if let Some(cluster) = self.this.upgrade() {
+            tokio::spawn(async move {
+                let seen = cluster.state().generation;
+                if let Err(error) = cluster.refresh(seen).await {
+                    tracing::debug!(%error, "metadata cannot be learned anew");
+                }
+            });
+        }
+    }
+
+    /// Asks in a task of its own: who waits may go away, and the outcome counts all the same.
+    fn attempt(&self) -> Attempt {
+        let ended = || Err(EngineError::new(ErrorKind::Retriable, "this program ends"));
+        let Some(cluster) = self.this.upgrade() else { return std::future::ready(ended()).boxed().shared() };
+        let asking = tokio::spawn(async move { cluster.learn().await });
+        async move { asking.await.unwrap_or_else(|_| ended()) }.boxed().shared()
+    }
+
+    async fn learn(&self) -> Result<(), EngineError> {
+        let last = self.state().refresh.last;
+        if let Some(last) = last {
+            sleep_until(last + self.settings.retry.first).await;
+        }
+        let topics: Vec<_> = {
+            let mut state = self.state();
+            state.refresh.last = Some(Instant::now());
+            // What is found out of date from here on asks again.
+            state.stale = false;
+            let topic = |name: &Arc<str>| {
+                let name = TopicName(StrBytes::from_string(name.to_string()));
+                MetadataRequestTopic::default().with_name(Some(name))
+            };
+            state.wanted.iter().map(topic).collect()
+        };
+        let asked = self.ask_metadata(topics).await;
+        let outcome = {
+            let mut state = self.state();
+            state.refresh.attempt = None;
+            match asked {
+                Ok(metadata) => {
+                    state.metadata = Arc::new(metadata.after(&state.metadata));
+                    state.generation += 1;
+                    (state.refresh.failures, state.refresh.failed) = (0, None);
+                    Ok(Arc::clone(&state.metadata))
+                }
+                Err(error) => {
+                    state.stale = true;
+                    state.refresh.failures += 1;
+                    let until = Instant::now() + self.settings.retry.pause(state.refresh.failures);
+                    state.refresh.failed = Some((until, error.clone()));
+                    Err(error)
+                }
+            }
+        };
+        let metadata = outcome?;
+        self.connections.close_departed(|broker| metadata.brokers.contains_key(&broker));
+        Ok(())
+    }
+
+    async fn ask_metadata(&self, topics: Vec<MetadataRequestTopic>) -> Result<Metadata, EngineError> {
+        let request =
+            MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
+        let response = self.ask_any(&request, self.settings.request_timeout).await?;
+        let metadata = Metadata::new(&response);
+        if metadata.brokers.is_empty() {
+            return Err(EngineError::new(ErrorKind::Retriable, "the broker knows of no brokers yet"));
+        }
+        Ok(metadata)
+    }
+}

@@ -1,0 +1,114 @@
+//! The response to a request that was queued: awaited, decoded, and its throttling noted.
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::*,
+    protocol::{Decodable, HeaderVersion},
+};
+use tokio::sync::oneshot;
+
+use super::{connection::Shared, error::WireError};
+use crate::decode::{DecodeError, decode};
+use std::sync::Arc;
+
+/// A response that this program reads.
+pub trait Answer: Decodable + HeaderVersion {
+    /// How many milliseconds the broker wants to be left alone (KIP-219).
+    fn throttle_ms(&self) -> i32;
+}
+
+macro_rules! throttled {
+    ($($response:ty),* $(,)?) => {
+        $(impl Answer for $response {
+            fn throttle_ms(&self) -> i32 {
+                self.throttle_time_ms
+            }
+        })*
+    };
+}
+
+throttled!(
+    ApiVersionsResponse,
+    ConsumerGroupDescribeResponse,
+    ConsumerGroupHeartbeatResponse,
+    CreatePartitionsResponse,
+    CreateTopicsResponse,
+    DeleteGroupsResponse,
+    DeleteTopicsResponse,
+    DescribeConfigsResponse,
+    DescribeGroupsResponse,
+    FetchResponse,
+    FindCoordinatorResponse,
+    HeartbeatResponse,
+    InitProducerIdResponse,
+    JoinGroupResponse,
+    LeaveGroupResponse,
+    ListOffsetsResponse,
+    MetadataResponse,
+    OffsetCommitResponse,
+    OffsetFetchResponse,
+    OffsetForLeaderEpochResponse,
+    ProduceResponse,
+    SyncGroupResponse,
+);
+
+impl Answer for SaslHandshakeResponse {
+    fn throttle_ms(&self) -> i32 {
+        0
+    }
+}
+
+impl Answer for SaslAuthenticateResponse {
+    fn throttle_ms(&self) -> i32 {
+        0
+    }
+}
+
+/// The response to come of a request that was queued. It comes, or an error does, within the
+/// request's limit from when the request is written; dropped before, the request is not written.
+#[derive(Debug)]
+pub struct Reply<P> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) api: ApiKey,
+    pub(super) version: i16,
+    pub(super) receiver: oneshot::Receiver<Result<Bytes, WireError>>,
+    pub(super) response: PhantomData<fn() -> P>,
+}
+
+impl<P: Answer> Reply<P> {
+    /// Waits for the response. Its byte fields are slices of the frame, not copies.
+    ///
+    /// # Errors
+    /// [`WireError::Timeout`], `Closed` or `Malformed`.
+    pub async fn response(mut self) -> Result<P, WireError> {
+        self.arrival().await
+    }
+
+    /// [`response`](Reply::response) for use in a `select!`: cancel-safe, once.
+    pub(super) async fn arrival(&mut self) -> Result<P, WireError> {
+        let mut frame = self.frame().await?;
+        let (api, version) = (self.api, self.version);
+        let response = (|| {
+            decode::<ResponseHeader>(&mut frame, P::header_version(version))?;
+            decode::<P>(&mut frame, version)
+        })();
+        let response = response.map_err(|error: DecodeError| WireError::Malformed {
+            broker: self.shared.broker().to_owned(),
+            api,
+            version,
+            message: error.to_string(),
+        })?;
+        self.shared.throttle().note(response.throttle_ms());
+        Ok(response)
+    }
+
+    /// Waits for the whole response as bytes, its header included.
+    pub(super) async fn frame(&mut self) -> Result<Bytes, WireError> {
+        match (&mut self.receiver).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.shared.closed()),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What to do about records that were deleted before they were read.
+
+use std::{fmt, str::FromStr};
+
+use clap::ValueEnum;
+
+/// What to do when offsets between the committed one and the log's start are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnGap {
+    /// Go on at the log's start; what was passed over is counted and reported.
+    #[default]
+    Continue,
+    /// End the run, so that someone decides.
+    Stop,
+}
+
+impl fmt::Display for OnGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnGap::Continue => "continue",
+            OnGap::Stop => "stop",
+        })
+    }
+}
+
+impl FromStr for OnGap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnGap, String> {
+        ValueEnum::from_str(text, false)
+    }
+}

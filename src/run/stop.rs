@@ -1,0 +1,109 @@
+//! A stop that takes too long ends all the same.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
+
+use tokio::{sync::watch::Receiver, time::sleep};
+use tracing::error;
+
+use super::{RunError, signals::asked_to_stop};
+use crate::{exit::Exit, mill::Observers};
+
+/// What leaving the group and closing connections may take beyond the drain timeout.
+const TO_CLOSE: Duration = Duration::from_millis(500);
+
+/// When the process ends although its threads do not come to an end: still within a second after
+/// the drain timeout.
+const TO_GIVE_UP: Duration = Duration::from_millis(800);
+
+/// Runs `work`, which drains by itself within `limit` once `stop` turns true; should anything in it
+/// hang, it is dropped shortly after.
+pub(super) async fn within(
+    limit: Duration,
+    stop: Receiver<bool>,
+    observers: &Observers,
+    work: impl Future<Output = Result<(), RunError>>,
+) -> Result<(), RunError> {
+    let overdue = async {
+        asked_to_stop(stop).await;
+        sleep(limit + TO_CLOSE).await;
+    };
+    let work = pin!(work);
+    tokio::select! {
+        biased;
+        ended = work => ended,
+        () = overdue => Err(RunError::NotStopped {
+            timeout: limit,
+            batches: observers.metrics.batches_in_flight.get(),
+        }),
+    }
+}
+
+/// Ends the process when [`within`] cannot: a thread that runs a transform which never returns
+/// does not get to drop anything.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    _alive: Arc<()>,
+}
+
+impl Watchdog {
+    /// Watches until this is dropped, which says that the work has ended.
+    pub(super) fn start(limit: Duration, stop: Receiver<bool>) -> Watchdog {
+        let alive = Arc::new(());
+        let watched = Arc::downgrade(&alive);
+        tokio::spawn(async move {
+            asked_to_stop(stop).await;
+            // A thread of its own, as those of the runtime may all be held up.
+            thread::spawn(move || bite(limit, &watched));
+        });
+        Watchdog { _alive: alive }
+    }
+}
+
+fn bite(limit: Duration, watched: &Weak<()>) {
+    thread::sleep(limit + TO_GIVE_UP);
+    if watched.upgrade().is_some() {
+        error!(
+            error = "a thread does not come to an end; what is not committed will be read again",
+            "stopped by force"
+        );
+        std::process::exit(Exit::Failed as i32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::{sync::watch::channel, time::Instant};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_hangs_ends_within_a_second_of_the_drain_timeout() {
+        let limit = Duration::from_secs(5);
+        let observers = Observers::default();
+        observers.metrics.batches_in_flight.set(3);
+        let (stop, stopped) = channel(false);
+        stop.send_replace(true);
+        let asked = Instant::now();
+        let ended = within(limit, stopped, &observers, pending()).await;
+        assert!(asked.elapsed() <= limit + Duration::from_secs(1));
+        let Err(error @ RunError::NotStopped { batches: 3, .. }) = ended else { panic!("{ended:?}") };
+        assert!(error.to_string().contains("3 batches"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_ends_that_was_not_asked_to() {
+        let (_stop, stopped) = channel(false);
+        let work = async {
+            sleep(Duration::from_secs(3600)).await;
+            Ok(())
+        };
+        within(Duration::from_secs(5), stopped, &Observers::default(), work).await.unwrap();
+    }
+}
