@@ -298,7 +298,9 @@ impl Finder {
             return;
         }
         for ((partition, _), _) in &known {
-            self.search.waiting.remove(partition);
+            if self.search.waiting.remove(partition).is_some() {
+                self.coordinator.troubles.end(&Place::Fetch(partition.clone()));
+            }
         }
         // With room for both first, nothing that the member says can come between.
         let (Ok(event), Ok(command)) = (self.events.reserve().await, self.fetcher.reserve().await) else {

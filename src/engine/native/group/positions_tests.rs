@@ -1,5 +1,12 @@
 use std::time::Duration;
 
+use kafka_protocol::{
+    messages::{
+        BrokerId, MetadataResponse,
+        metadata_response::{MetadataResponsePartition, MetadataResponseTopic},
+    },
+    protocol::StrBytes,
+};
 use proptest::prelude::*;
 use tokio::time::timeout;
 
@@ -12,6 +19,7 @@ use crate::{
         native::{
             Client, NativeSink, NativeSource,
             group::Identity,
+            metadata::Metadata,
             testing::{batch, embedded, source_settings},
         },
     },
@@ -51,14 +59,9 @@ impl Group {
 
     /// What is committed, and under which leader epoch.
     async fn committed(&self) -> Option<(i64, i32)> {
-        let survey = survey(
-            &self.coordinator,
-            &Memory::default(),
-            &Arc::clone(&self.partition.topic),
-            &BTreeSet::from([0]),
-            OffsetReset::Earliest,
-        );
-        let survey = survey.await.unwrap();
+        let (memory, topic) = (Memory::default(), Arc::clone(&self.partition.topic));
+        let only = BTreeSet::from([0]);
+        let survey = survey(&self.coordinator, &memory, &topic, &only, OffsetReset::Earliest).await.unwrap();
         let committed = survey.committed.get(&0)?.as_ref().unwrap();
         Some((committed.offset, committed.leader_epoch))
     }
@@ -135,9 +138,15 @@ async fn what_was_committed_for_an_earlier_topic_of_the_name_does_not_count() {
 
 /// A topic of three partitions, for which this is committed.
 fn surveyed(committed: &[(i32, Result<Committed, EngineError>)]) -> Survey {
-    let leader = crate::engine::native::metadata::Leader { broker: 1, epoch: 0 };
-    let partitions = (0..3).map(|number| (number, leader)).collect();
-    let topic = Topic { id: Some(uuid::Uuid::from_u128(2)), partitions, replication: 1 };
+    let partition = |number| {
+        MetadataResponsePartition::default().with_partition_index(number).with_leader_id(BrokerId(1))
+    };
+    let described = MetadataResponseTopic::default()
+        .with_name(Some(StrBytes::from_static_str("t").into()))
+        .with_topic_id(uuid::Uuid::from_u128(2))
+        .with_partitions((0..3).map(partition).collect());
+    let mut metadata = Metadata::new(&MetadataResponse::default().with_topics(vec![described]));
+    let topic = metadata.topics.remove("t").unwrap().unwrap();
     Survey { topic, committed: committed.iter().cloned().collect() }
 }
 
