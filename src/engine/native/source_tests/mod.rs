@@ -52,7 +52,7 @@ impl Scene {
 
     /// A member of the group in a process of its own.
     async fn source(&self, reset: OffsetReset, properties: &[(&str, &str)]) -> NativeSource {
-        let client = Client::connect(&self.settings).await.unwrap();
+        let client = Client::connect(&self.with(properties)).await.unwrap();
         self.source_of(&client, reset, properties).await
     }
 
@@ -62,13 +62,16 @@ impl Scene {
         reset: OffsetReset,
         properties: &[(&str, &str)],
     ) -> NativeSource {
+        let mut of = source_settings();
+        (of.offset_reset, of.troubles) = (reset, self.troubles.clone());
+        NativeSource::new(client, &self.with(properties), of).await.unwrap()
+    }
+
+    fn with(&self, properties: &[(&str, &str)]) -> ClientSettings {
         let mut settings = self.settings.clone();
         let own = properties.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         settings.properties.extend(own);
-        let mut of = source_settings();
-        (of.offset_reset, of.troubles) = (reset, self.troubles.clone());
-        // What the properties say of fetching and the group is the source's, the rest the client's.
-        NativeSource::new(client, &settings, of).await.unwrap()
+        settings
     }
 
     /// Writes records to a partition, two to a batch.

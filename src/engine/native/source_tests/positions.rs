@@ -44,7 +44,7 @@ async fn a_new_source_in_the_same_process_remembers_where_the_group_saw_the_topi
 async fn a_partition_that_is_new_to_a_group_is_read_from_its_beginning() {
     let scene = Scene::new(1).await;
     scene.produce(0, 10).await;
-    let mut source = scene.source(OffsetReset::Latest, &[("metadata.max.age.ms", "300")]).await;
+    let mut source = scene.source(OffsetReset::Latest, &[("metadata.max.age.ms", "1000")]).await;
     let [first] = &assigned(&mut source).await[..] else { panic!() };
     commit(&source, first, 10).await;
     scene.broker.add_partitions("t", 2).unwrap();
@@ -250,7 +250,7 @@ async fn a_topic_made_anew_is_read_from_its_beginning_and_nothing_of_it_under_th
 #[tokio::test]
 async fn a_topic_that_is_gone_is_a_trouble_until_it_is_there() {
     let scene = Scene::new(1).await;
-    let properties = [("metadata.max.age.ms", "300")];
+    let properties = [("metadata.max.age.ms", "1000")];
     let mut source = scene.source(OffsetReset::Earliest, &properties).await;
     assigned(&mut source).await;
     let place = Place::Source("t".into());
