@@ -54,8 +54,8 @@ pub(super) struct State {
     pub stale: bool,
     pub refresh: Refresh,
     coordinators: HashMap<String, Coordinator>,
-    /// What is known of each group beyond the life of one source.
-    groups: HashMap<String, Memory>,
+    /// What is known of each group and topic that it reads beyond the life of one source.
+    groups: HashMap<(String, Arc<str>), Memory>,
     /// Ids and epochs of producers that are closed.
     retired: Vec<(i64, i16)>,
 }
@@ -247,9 +247,9 @@ impl Cluster {
         }
     }
 
-    /// What this process knows of a group.
-    pub(super) fn memory(&self, group: &str) -> Memory {
-        self.state().groups.entry(group.to_owned()).or_default().clone()
+    /// What this process knows of a group and a topic that it reads.
+    pub(super) fn memory(&self, group: &str, topic: &Arc<str>) -> Memory {
+        self.state().groups.entry((group.to_owned(), Arc::clone(topic))).or_default().clone()
     }
 
     /// Keeps the id of a producer that is closed for the next one.

@@ -39,6 +39,8 @@ pub enum Lane {
     Fetch,
     /// Produce requests, which carry many bytes.
     Produce,
+    /// Produce requests that may be why a broker closes the connection.
+    Suspect,
     /// Group requests, which wait for other members.
     Group,
     /// Heartbeats and commits: the membership hangs on them.
@@ -218,7 +220,7 @@ impl Connections {
 
     fn watcher(self: &Arc<Self>, broker: i32, lane: Lane) -> Watcher {
         let quiet = match lane {
-            Lane::Control | Lane::Produce | Lane::Member => QUIET,
+            Lane::Control | Lane::Produce | Lane::Suspect | Lane::Member => QUIET,
             Lane::Fetch => QUIET + self.fetch_wait,
             Lane::Group => QUIET_GROUP,
         };

@@ -17,6 +17,7 @@ mod handshake;
 mod logins;
 mod metadata;
 mod offsets;
+mod pieces;
 mod properties;
 mod race;
 mod reader;
@@ -42,6 +43,8 @@ pub use settings::NativeSettings;
 pub use sink::NativeSink;
 pub use source::NativeSource;
 
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod live_tests;
 #[cfg(test)]

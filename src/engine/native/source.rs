@@ -57,7 +57,7 @@ impl NativeSource {
             client: client.clone(),
             shape: FetchShape::new(&native.fetch, native.fetch.isolation.unwrap_or_default()),
             topic: Arc::clone(&member.topic),
-            memory: client.cluster().memory(&settings.group),
+            memory: client.cluster().memory(&settings.group, &member.topic),
             troubles: settings.troubles.clone(),
             budget: settings.budget,
             assignments: Arc::clone(&assignments),

@@ -105,7 +105,7 @@ impl Membership {
         events: mpsc::Sender<Result<SourceEvent, EngineError>>,
     ) -> Membership {
         let (cluster, instance) = (Arc::clone(client.cluster()), settings.instance.clone());
-        let memory = cluster.memory(&group);
+        let memory = cluster.memory(&group, &settings.topic);
         let coordinator = Coordinator { cluster, group, instance, troubles };
         let (identity, owned) = (Identity::default(), BTreeSet::new());
         Membership {

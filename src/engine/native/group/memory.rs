@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// How many ids of topics that are gone are remembered.
 const GONE: usize = 16;
 
-/// The memory of one group; clones share it.
+/// The memory of one group and one topic that it reads; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine::native) struct Memory {
     inner: Arc<Mutex<Inner>>,

@@ -89,7 +89,7 @@ async fn a_committed_offset_comes_back_with_its_leader_epoch() {
 #[tokio::test]
 async fn what_was_read_is_committed_with_the_epoch_of_its_batch() {
     let group = Group::new().await;
-    let mut sink = NativeSink::new(&group.client, &group.settings).await.unwrap();
+    let mut sink = NativeSink::new(&group.client, &group.settings, Troubles::default()).await.unwrap();
     sink.send(batch(&group.partition, 3, 0)).await.unwrap();
     let mut source = group.source().await;
     assert!(matches!(next(&mut source).await, SourceEvent::Assigned(_)));
@@ -115,7 +115,7 @@ async fn a_truncation_while_nobody_read_is_noticed() {
 #[tokio::test]
 async fn what_was_committed_for_an_earlier_topic_of_the_name_does_not_count() {
     let group = Group::new().await;
-    let mut sink = NativeSink::new(&group.client, &group.settings).await.unwrap();
+    let mut sink = NativeSink::new(&group.client, &group.settings, Troubles::default()).await.unwrap();
     sink.send(batch(&group.partition, 9, 0)).await.unwrap();
     let earlier = Some(uuid::Uuid::from_u128(1));
     group.commit(5, 0, Note { topic: earlier, first: None }).await;

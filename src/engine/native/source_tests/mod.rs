@@ -76,7 +76,7 @@ impl Scene {
 
     /// Writes records to a partition, two to a batch.
     async fn produce(&self, partition: i32, records: usize) {
-        let mut sink = NativeSink::new(&self.client, &self.settings).await.unwrap();
+        let mut sink = NativeSink::new(&self.client, &self.settings, Troubles::default()).await.unwrap();
         for from in (0..records).step_by(2) {
             let some = batch(&place(partition), 2.min(records - from), from);
             sink.send(some).await.unwrap();
