@@ -13,7 +13,7 @@ use topicmill::{
     batch::{OutputBatch, TopicPartition},
     broker::{Broker, BrokerSettings, Fault, FaultAction},
     engine::{
-        ClientSettings, Sink,
+        ClientSettings, Sink, Troubles,
         native::{Client, NativeSink},
     },
     records::{NO_HEADERS, RecordWriter},
@@ -86,7 +86,7 @@ async fn what_is_generated_and_transformed_verifies() {
 async fn produce(broker: &Broker, topic: &str, values: &[&str]) {
     let settings = client_settings(broker);
     let client = Client::connect(&settings).await.unwrap();
-    let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
     let mut writer = RecordWriter::new(900_000, 0);
     values.iter().for_each(|value| writer.push(1, None, Some(&[value.as_bytes()]), NO_HEADERS));
     let destination = TopicPartition::new(topic, 0);

@@ -24,7 +24,7 @@ use crate::{
     batch::TopicPartition,
     broker::{Fault, FaultAction},
     engine::{
-        ClientSettings, Offset, Source, SourceEvent,
+        ClientSettings, Offset, Room, Source, SourceEvent,
         native::{
             NativeSource, OffsetAt,
             fake::{Asked, Fake, FakeCluster, Say, USUAL},
@@ -128,7 +128,7 @@ async fn a_commit_does_not_wait_behind_other_questions() {
     broker.create_topic("t", 1, &[]).unwrap();
     let client = Client::connect(&settings).await.unwrap();
     let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
-    let SourceEvent::Assigned(assigned) = source.next(true).await.unwrap() else { panic!() };
+    let SourceEvent::Assigned(assigned) = source.next(&Room::open()).await.unwrap() else { panic!() };
     broker.inject(Fault::always(ApiKey::ListOffsets, FaultAction::Delay(Duration::from_secs(600))));
     let asking = tokio::spawn({
         let client = client.clone();
@@ -140,7 +140,7 @@ async fn a_commit_does_not_wait_behind_other_questions() {
     broker.inject(Fault::once(ApiKey::OffsetCommit, unavailable).times(3));
     broker.inject(Fault::always(ApiKey::FindCoordinator, FaultAction::Delay(Duration::from_secs(600))));
     let of = &assigned[0];
-    let offset = Offset { partition: of.partition.clone(), generation: of.generation, next: 1 };
+    let offset = Offset { partition: of.partition.clone(), assignment: of.id, next: 1, leader_epoch: -1 };
     timeout(LIMIT / 2, source.commit(vec![offset])).await.expect("it is not held up").unwrap();
     asking.abort();
 }
