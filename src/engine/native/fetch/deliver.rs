@@ -67,7 +67,8 @@ async fn deliver(
         // The checksum was right: what cannot be read now will not be later.
         let piece = piece.map_err(|error| {
             let at = assembler.next_offset();
-            EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(&wanted.partition, at)
+            let text = error.to_string();
+            EngineError::new(ErrorKind::Fatal, text).from_cause(error).at_offset(&wanted.partition, at)
         })?;
         assembled_size += piece.buffer.len();
         let share = permit.split(cost(&piece));
