@@ -254,7 +254,7 @@ impl<K: Sink> Delivery<K> {
 fn written_to(topic: &Arc<str>, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
     let destination = TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition };
     let (origin, assignment, compression) = (batch.origin.clone(), batch.assignment, batch.compression);
-    OutputBatch { destination, origin, assignment, compression, chunks }
+    OutputBatch { destination, origin, assignment, compression, must_compress: false, chunks }
 }
 
 /// Sends a batch, if it holds anything.

@@ -1,5 +1,7 @@
 //! `demo`: the whole job, on an embedded broker unless brokers are given: topics, events, the
-//! transformer, the proof.
+//! transformer, the proof. On a foreign cluster nothing stays behind, however it ends.
+
+mod memory;
 
 use std::{
     fmt,
@@ -10,8 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::TryFutureExt;
-use tokio::{sync::watch, time::interval};
+use futures_util::{TryFutureExt, future::join_all};
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
+use tracing::warn;
 
 use crate::{
     broker::{Broker, BrokerSettings},
@@ -27,10 +33,10 @@ use crate::{
 };
 
 /// The memory of the embedded broker per event: source, output and a share for framing.
-const MEMORY_PER_EVENT: usize = 256;
+const MEMORY_PER_EVENT: u64 = 256;
 
 /// The memory of the embedded broker at least.
-const MEMORY_MIN: usize = 64 << 20;
+const MEMORY_MIN: u64 = 64 << 20;
 
 /// How often the transformer is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -40,6 +46,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the transformer may go on without committing anything.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the deletion of a topic or the group may take, before it is given up and named.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What came of a demo.
 #[derive(Debug)]
@@ -73,6 +82,27 @@ pub enum DemoError {
         /// How many events it is behind.
         lag: i64,
     },
+    /// The events would not fit into the machine's memory.
+    #[error(
+        "{events} events need {:.1} GiB for the embedded broker, and {:.1} GiB are available: take fewer \
+         with --events, or a cluster with --brokers",
+        gib(*needed),
+        gib(*available)
+    )]
+    TooMany {
+        /// How many events.
+        events: u64,
+        /// The memory in bytes that they need.
+        needed: u64,
+        /// The memory in bytes that there is.
+        available: u64,
+    },
+    /// It is done, but something stays on the cluster.
+    #[error("left behind on the cluster: {what}")]
+    LeftBehind {
+        /// What, and why.
+        what: String,
+    },
     /// It was stopped by a signal.
     #[error("stopped before the end")]
     Stopped,
@@ -85,7 +115,10 @@ impl Failure for DemoError {
             DemoError::Generate(error) => error.exit(),
             DemoError::Run(error) => error.exit(),
             DemoError::Stopped => Exit::Interrupted,
-            DemoError::Broker(_) | DemoError::Stalled { .. } => Exit::Failed,
+            DemoError::Broker(_)
+            | DemoError::Stalled { .. }
+            | DemoError::TooMany { .. }
+            | DemoError::LeftBehind { .. } => Exit::Failed,
         }
     }
 }
@@ -115,10 +148,11 @@ pub async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, E
     Ok(if summary.report.is_ok() { Exit::Done } else { Exit::Violations })
 }
 
-/// Runs the demo until it is done or `stop` turns true.
+/// Runs the demo until it is done or `stop` turns true. On a foreign broker the topics and the group
+/// are deleted, whatever happened.
 ///
 /// # Errors
-/// When any part fails; topics on a foreign broker are deleted all the same.
+/// When any part fails, that deletion included.
 pub async fn demo(config: DemoConfig, stop: watch::Receiver<bool>) -> Result<Summary, DemoError> {
     let mut run = config.run.clone();
     let broker = match config.embedded {
@@ -130,22 +164,72 @@ pub async fn demo(config: DemoConfig, stop: watch::Receiver<bool>) -> Result<Sum
     }
     name_topics(&mut run);
     let client = Client::connect(&run.native_client()).await?;
-    let outcome = whole_job(&client, &run, &config, stop).await;
-    match broker {
-        Some(broker) => broker.stop().await,
-        None => {
-            for topic in [&run.source, &run.destination, &run.dead_letter] {
-                client.delete_topic(topic).await?;
-            }
-        }
+    if !config.embedded {
+        warn!(
+            brokers = run.client.brokers.join(","),
+            source = %run.source,
+            destination = %run.destination,
+            dead_letter = %run.dead_letter,
+            group = run.group,
+            "the demo writes to this cluster, and deletes its topics and its group at the end"
+        );
     }
+    let outcome = whole_job(&client, &run, &config, stop).await;
+    let Some(broker) = broker else { return cleaned_up(&client, &run, outcome).await };
+    broker.stop().await;
     outcome
 }
 
-async fn start_broker(config: &DemoConfig) -> std::io::Result<Broker> {
-    let memory = MEMORY_MIN + config.events as usize * MEMORY_PER_EVENT;
+async fn start_broker(config: &DemoConfig) -> Result<Broker, DemoError> {
+    let needed = MEMORY_MIN.saturating_add(config.events.saturating_mul(MEMORY_PER_EVENT));
+    if let Some(available) = memory::available().filter(|available| *available < needed) {
+        return Err(DemoError::TooMany { events: config.events, needed, available });
+    }
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
-    Broker::start(BrokerSettings { listen, memory, partitions: config.partitions }).await
+    let memory = usize::try_from(needed).unwrap_or(usize::MAX);
+    Ok(Broker::start(BrokerSettings { listen, memory, partitions: config.partitions }).await?)
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// Deletes what a demo made on a foreign cluster. What stays is named: as the error of a demo that
+/// went well, beside that of any other.
+async fn cleaned_up(
+    client: &Client,
+    run: &Config,
+    outcome: Result<Summary, DemoError>,
+) -> Result<Summary, DemoError> {
+    let topics = [&run.source, &run.destination, &run.dead_letter];
+    let topics = join_all(topics.map(|topic| within_bounds("topic", topic, client.delete_topic(topic))));
+    let group = within_bounds("group", &run.group, client.delete_group(&run.group));
+    let (topics, group) = futures_util::future::join(topics, group).await;
+    let left: Vec<String> = topics.into_iter().chain([group]).flatten().collect();
+    if left.is_empty() {
+        return outcome;
+    }
+    let what = left.join("; ");
+    match outcome {
+        Ok(_) => Err(DemoError::LeftBehind { what }),
+        Err(error) => {
+            warn!("{}", DemoError::LeftBehind { what });
+            Err(error)
+        }
+    }
+}
+
+/// What stays, and why, if its deletion fails or takes too long.
+async fn within_bounds(
+    kind: &str,
+    name: &str,
+    deletion: impl Future<Output = Result<(), EngineError>>,
+) -> Option<String> {
+    match timeout(CLEAN_UP_TIMEOUT, deletion).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("{kind} {name} ({error})")),
+        Err(_) => Some(format!("{kind} {name} (not deleted within {} s)", CLEAN_UP_TIMEOUT.as_secs())),
+    }
 }
 
 /// Fresh names, so that a demo never meets what others or an earlier one wrote.
@@ -165,13 +249,17 @@ async fn whole_job(
     client: &Client,
     run: &Config,
     config: &DemoConfig,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<Summary, DemoError> {
+    // Whole, even if a signal comes: a topic that is made behind one's back would stay.
     client.create_topic(&run.source, config.partitions, None, &[]).await?;
     let started = Instant::now();
-    transform_while_generating(client, run, config, stop).await?;
+    transform_while_generating(client, run, config, stop.clone()).await?;
     let elapsed = started.elapsed();
-    let report = prove(run).await?;
+    let report = tokio::select! {
+        report = prove(run) => report?,
+        _ = stop.wait_for(|stop| *stop) => return Err(DemoError::Stopped),
+    };
     Ok(Summary { events: config.events, elapsed, report })
 }
 
@@ -195,14 +283,17 @@ async fn transform_while_generating(
     let native = run.native_client();
     let generate = generate::generate(client, &native, &settings, pending(), |_| ()).map_err(DemoError::from);
     let all = futures_util::future::try_join(generate, watch_until_done(client, run, config.events));
-    tokio::select! {
-        done = all => done?,
+    let outcome = tokio::select! {
+        done = all => done.map(drop),
         // It was not asked to end yet.
         ended = &mut transform => return ended.map_err(DemoError::from).and(Err(DemoError::Stopped)),
-        _ = stop.wait_for(|stop| *stop) => return Err(DemoError::Stopped),
+        _ = stop.wait_for(|stop| *stop) => Err(DemoError::Stopped),
     };
+    // However it ended: a member that has not left would hold up the deletion of its group.
     drain.send_replace(true);
-    Ok(transform.await?)
+    let drained = transform.await;
+    outcome?;
+    Ok(drained?)
 }
 
 /// Shows the transformer's progress until all `events` are committed.
@@ -235,6 +326,8 @@ async fn prove(run: &Config) -> Result<Report, EngineError> {
         destination: run.destination.clone(),
         dead_letter: run.dead_letter.clone(),
         dead_letter_given: false,
+        group: Some(run.group.clone()),
+        usual_group: run.group.clone(),
         transform: run.transform.clone(),
         order: run.order,
         memory: run.memory,

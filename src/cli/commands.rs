@@ -7,7 +7,7 @@ use clap::Args;
 use super::{ConnectionArgs, TransformArgs};
 use crate::{
     broker::BrokerSettings,
-    config::units::{parse_duration, parse_size},
+    config::units::{parse_count, parse_duration, parse_size},
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset},
     generate::Keys,
@@ -103,7 +103,7 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// How many events to generate and transform.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = parse_count, allow_negative_numbers = true)]
     pub events: u64,
     /// How many partitions the source topic gets.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
@@ -125,11 +125,11 @@ pub struct GenerateArgs {
     /// The topic to write, whatever a configuration says of a source [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
-    /// How many partitions the topic gets if it is missing.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
-    pub partitions: i32,
-    /// How many events to write [default: until ctrl+c].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// How many partitions the topic gets if it is missing [default: 1].
+    #[arg(long, value_name = "N", value_parser = partition_count(), allow_negative_numbers = true)]
+    pub partitions: Option<i32>,
+    /// How many events to write, such as 1000000 or 1M [default: until ctrl+c].
+    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// How many events to write a second at most [default: as fast as the broker takes them, one
     /// request at a time and partition, so that a transformer beside it can follow; more with
@@ -162,6 +162,10 @@ pub struct VerifyArgs {
     /// The topic of records that could not be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
+    /// The consumer group: what it has not committed yet is behind rather than missing, and only its
+    /// dead letters count.
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
     /// The order that the records must have kept [default: partition].
     #[arg(long, value_name = "ORDER")]
     pub order: Option<Order>,
@@ -239,10 +243,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = parse_positive)]
     pub batch_size: Vec<usize>,
     /// How many events a source topic gets at most; fewer in small batches or of large values.
-    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "2000000", value_parser = parse_events)]
     pub events: u64,
     /// How many events a peer transforms at most.
-    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "500000", value_parser = parse_events)]
     pub peer_events: u64,
     /// How often each is measured; the results are medians.
     #[arg(long, value_name = "N", default_value = "3", value_parser = parse_positive)]
@@ -307,6 +311,11 @@ fn partition_count() -> clap::builder::RangedI64ValueParser<i32> {
 fn parse_positive(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "must be a whole number greater than 0".into())
+}
+
+fn parse_events(text: &str) -> Result<u64, String> {
+    let events = parse_count(text)?;
+    if events > 0 { Ok(events) } else { Err("must be greater than 0".into()) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

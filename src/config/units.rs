@@ -36,6 +36,29 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "is too large".into())
 }
 
+/// Parses a number of things: whole, with `_` between digits where that reads better, and perhaps
+/// `k`, `M` or `G`, or an exponent as in `1e6`.
+///
+/// # Errors
+/// A message for people when the text is no such thing.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    let message = "must be a whole number such as `1000000`, `1_000_000`, `1M` or `1e6`";
+    let (number, unit) = match text.trim().find(|c: char| !c.is_ascii_digit() && c != '_') {
+        Some(end) => text.trim().split_at(end),
+        None => (text.trim(), ""),
+    };
+    let power = match unit {
+        "" => Some(0),
+        "k" | "K" => Some(3),
+        "M" => Some(6),
+        "G" => Some(9),
+        _ => unit.strip_prefix(['e', 'E']).and_then(|power| power.parse().ok()),
+    };
+    let number = number.replace('_', "").parse::<u64>().map_err(|_| message)?;
+    let scale = 10_u64.checked_pow(power.ok_or(message)?).ok_or("is too large")?;
+    number.checked_mul(scale).ok_or_else(|| "is too large".into())
+}
+
 /// Writes a duration so that [`parse_duration`] reads it back, to the millisecond.
 pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
@@ -77,6 +100,18 @@ mod tests {
         }
         for bytes in [0, 1, 1_000, 1 << 10, 3 << 20, (1 << 30) + 1, 2 << 30] {
             assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn counts_are_written_as_people_do() {
+        for text in ["1000000", "1_000_000", "1e6", "1E6", "1M", "1000k", " 1M "] {
+            assert_eq!(parse_count(text), Ok(1_000_000), "{text}");
+        }
+        assert_eq!(parse_count("0"), Ok(0));
+        assert_eq!(parse_count("2G"), Ok(2_000_000_000));
+        for text in ["", "few", "-1", "1.5M", "1m", "M", "1e", "1e-3", "_", "1e20", "20000000000G"] {
+            assert!(parse_count(text).is_err(), "{text:?}");
         }
     }
 

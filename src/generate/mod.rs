@@ -22,6 +22,7 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, watch};
+use tracing::warn;
 
 pub use events::EventMaker;
 pub use keys::{KeySource, Keys, partition_of};
@@ -30,7 +31,7 @@ use crate::{
     config::GenerateConfig,
     console::progress::Progress,
     cpu,
-    engine::{ClientSettings, EngineError, Sink, native},
+    engine::{ClientSettings, EngineError, Sink, Troubles, native},
     exit::{Ended, Exit, Failure},
     run,
 };
@@ -141,15 +142,24 @@ pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<()
     run::signals::drain_on_signal(stop);
     let client = native::Client::connect(&config.client).await?;
     let settings = &config.settings;
-    if !config.create_topics && client.topic(&settings.topic).await?.is_none() {
-        return Err(GenerateError::NoTopic { topic: settings.topic.clone() }.into());
+    match client.topic(&settings.topic).await? {
+        None if !config.create_topics => {
+            return Err(GenerateError::NoTopic { topic: settings.topic.clone() }.into());
+        }
+        Some(topic) if config.partitions_given && topic.partitions != settings.partitions => warn!(
+            topic = %topic.name,
+            partitions = topic.partitions,
+            asked = settings.partitions,
+            "the topic exists with another number of partitions than --partitions says, and keeps it"
+        ),
+        _ => {}
     }
     let mut progress = Progress::new("generate", "events", settings.count);
     let stop = run::signals::asked_to_stop(stopped);
     let summary =
         generate(&client, &config.client, settings, stop, |events| progress.update(events, "")).await;
     progress.finish();
-    Ok(writeln!(out, "{}", summary?)?)
+    Ok(writeln!(out, "{}; written to {}", summary?, settings.topic)?)
 }
 
 /// Creates the topic if it is missing, and generates until the count is reached or `stop`
@@ -172,7 +182,8 @@ pub async fn generate(
             settings.partitions
         }
     };
-    let sink = native::NativeSink::new(client, &taking_turns(client_settings, settings.rate)).await?;
+    let settings_of_sink = taking_turns(client_settings, settings.rate);
+    let sink = native::NativeSink::new(client, &settings_of_sink, Troubles::default()).await?;
     into_sink(sink, settings, partitions, stop, progress).await
 }
 

@@ -100,7 +100,7 @@ async fn transform_until(
         match config.engine {
             EngineKind::Native => {
                 let open = async || {
-                    let sink = NativeSink::new(&client, &config.client).await?;
+                    let sink = NativeSink::new(&client, &config.client, observers.troubles.clone()).await?;
                     Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
                 };
                 turn(open, &settings, observers, drain).await

@@ -54,6 +54,8 @@ impl KafkaError {
             // The member that had the instance's name before is let go after a session (KIP-848).
             // A coordinator that cannot write its log, as when a replica hangs, is still the one.
             CoordinatorNotAvailable | BrokerNotAvailable | UnreleasedInstanceId => Remedy::Retry,
+            // A member that is about to leave.
+            NonEmptyGroup => Remedy::Retry,
             UnknownServerError
             | OutOfOrderSequenceNumber
             | UnknownProducerId

@@ -1,12 +1,13 @@
-//! Consumer groups: what they have committed, and who is in them.
+//! Consumer groups: what they have committed, who is in them; delete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
+    ResponseError,
     messages::{
-        ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribeGroupsRequest,
-        DescribeGroupsResponse, GroupId, OffsetFetchRequest, OffsetFetchResponse,
-        consumer_group_describe_response, describe_groups_response,
+        ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest,
+        DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId, OffsetFetchRequest,
+        OffsetFetchResponse, consumer_group_describe_response, describe_groups_response,
     },
     protocol::StrBytes,
 };
@@ -87,6 +88,21 @@ impl Client {
             }))
         };
         Ok(self.ask(&what, coordinator, &request, read).await?.unwrap_or(none))
+    }
+
+    /// Deletes a consumer group with its offsets (KIP-229), once its members have left; a missing
+    /// one is no error.
+    ///
+    /// # Errors
+    /// When the coordinator refuses or does not answer in time, or a member stays.
+    pub async fn delete_group(&self, group: &str) -> Result<(), EngineError> {
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
+        let read = |response: DeleteGroupsResponse| {
+            let code = response.results.first().map_or(0, |result| result.error_code);
+            if code == ResponseError::GroupIdNotFound.code() { Ok(()) } else { accepted(code, None) }
+        };
+        let coordinator = Whom::Coordinator(group, Lane::Control);
+        self.ask(&format!("deleting group {group}"), coordinator, &request, read).await
     }
 }
 

@@ -18,6 +18,7 @@ mod handshake;
 mod logins;
 mod metadata;
 mod offsets;
+mod pieces;
 mod properties;
 mod race;
 mod reader;

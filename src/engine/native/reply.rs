@@ -35,6 +35,7 @@ throttled!(
     ConsumerGroupHeartbeatResponse,
     CreatePartitionsResponse,
     CreateTopicsResponse,
+    DeleteGroupsResponse,
     DeleteTopicsResponse,
     DescribeConfigsResponse,
     DescribeGroupsResponse,

@@ -153,7 +153,7 @@ mod tests {
         batch::{AssignmentId, PartitionBatch},
         broker::Broker,
         engine::{
-            ClientSettings, Offset, Room, Sink, Source, SourceEvent,
+            ClientSettings, Offset, Room, Sink, Source, SourceEvent, Troubles,
             native::{
                 NativeSink, NativeSource,
                 group::Identity,
@@ -218,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_is_committed_with_the_epoch_of_its_batch() {
         let group = Group::new().await;
-        let mut sink = NativeSink::new(&group.client, &group.settings).await.unwrap();
+        let mut sink = NativeSink::new(&group.client, &group.settings, Troubles::default()).await.unwrap();
         sink.send(batch(&group.partition, 3, 0)).await.unwrap();
         let mut source = group.source().await;
         assert!(matches!(next(&mut source).await, SourceEvent::Assigned(_)));
