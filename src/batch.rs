@@ -50,6 +50,8 @@ pub struct OutputBatch {
     pub assignment: AssignmentId,
     /// How the records were compressed where they were read.
     pub compression: Compression,
+    /// Whether they are compressed so whatever the settings say.
+    pub must_compress: bool,
     /// The encoded record batches in order; each is one wire batch.
     pub chunks: Vec<EncodedBatch>,
 }

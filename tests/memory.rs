@@ -32,7 +32,7 @@ fn produce_one_batch(cluster: &Cluster, topic: &str, count: usize, value: &[u8])
     settings.properties.insert("compression.type".into(), "zstd".into());
     let client = cluster.client();
     cluster.runtime.block_on(async {
-        let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+        let mut sink = NativeSink::new(&client, &settings, Default::default()).await.unwrap();
         let mut writer = RecordWriter::new(i32::MAX as usize, count * (value.len() + 20));
         (0..count).for_each(|_| writer.push(1000, None, Some(&[value]), NO_HEADERS));
         let chunks = writer.finish();
@@ -94,7 +94,7 @@ impl Drop for Program {
 
 /// Writes a small record to partition 0 every few milliseconds, until told to stop.
 async fn trickle(client: Client, settings: ClientSettings, topic: String, stop: Arc<AtomicBool>) {
-    let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings, Default::default()).await.unwrap();
     while !stop.load(Ordering::Relaxed) {
         let mut writer = RecordWriter::new(10_000, 0);
         let value = &br#"{"first_name":"A","last_name":"B"}"#[..];

@@ -84,7 +84,7 @@ impl Stage {
     /// Writes the numbers from `from` on to a partition, a few to a batch.
     async fn produce(&self, partition: i32, numbers: std::ops::Range<u64>) {
         let settings = client_settings(&self.brokers, &[("batch.size", "1")]);
-        let mut sink = NativeSink::new(&self.client, &settings).await.unwrap();
+        let mut sink = NativeSink::new(&self.client, &settings, Troubles::default()).await.unwrap();
         let mut writer = RecordWriter::new(700, 0);
         // Of today, as a broker deletes what is past its retention.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;

@@ -9,7 +9,7 @@ use crate::{
     batch::{OutputBatch, TopicPartition},
     clock,
     engine::{
-        ClientSettings, Sink,
+        ClientSettings, Sink, Troubles,
         native::{Client, NativeSink},
     },
     generate::{EventMaker, KeySource, Keys},
@@ -51,7 +51,7 @@ pub async fn fill(
         ("linger.ms", "0"),
     ];
     settings.properties.extend(properties.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    let mut sink = NativeSink::new(client, &settings).await?;
+    let mut sink = NativeSink::new(client, &settings, Troubles::default()).await?;
     let name: Arc<str> = topic.into();
     let mut maker = BatchMaker::new(shape);
     let mut acknowledgements = FuturesUnordered::new();

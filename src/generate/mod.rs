@@ -31,7 +31,7 @@ use crate::{
     config::GenerateConfig,
     console::progress::Progress,
     cpu,
-    engine::{ClientSettings, EngineError, Sink, native},
+    engine::{ClientSettings, EngineError, Sink, Troubles, native},
     exit::{Ended, Exit, Failure},
     run,
 };
@@ -182,7 +182,8 @@ pub async fn generate(
             settings.partitions
         }
     };
-    let sink = native::NativeSink::new(client, &taking_turns(client_settings, settings.rate)).await?;
+    let settings_of_sink = taking_turns(client_settings, settings.rate);
+    let sink = native::NativeSink::new(client, &settings_of_sink, Troubles::default()).await?;
     into_sink(sink, settings, partitions, stop, progress).await
 }
 

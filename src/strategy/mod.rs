@@ -8,6 +8,8 @@ mod pipeline;
 mod resequence;
 mod serial;
 #[cfg(test)]
+pub(crate) mod stepped;
+#[cfg(test)]
 mod tests;
 mod threads;
 mod transformer;
@@ -19,7 +21,6 @@ pub use error::TransformError;
 pub use kind::{OnPanic, Order, StrategyKind};
 use pipeline::Pipeline;
 use serial::Serial;
-use threads::Threads;
 use worker::Worker;
 
 use crate::{
@@ -58,6 +59,9 @@ pub enum Strategy {
     Pipeline(Pipeline),
     /// Several threads transform side by side.
     Worker(Worker),
+    /// None, in virtual time.
+    #[cfg(test)]
+    Stepped(stepped::Stepped),
 }
 
 /// What a strategy is made of.
@@ -93,6 +97,8 @@ impl Strategy {
             Strategy::Serial(serial) => serial.has_room(in_flight),
             Strategy::Pipeline(pipeline) => pipeline.has_room(),
             Strategy::Worker(worker) => worker.has_room(),
+            #[cfg(test)]
+            Strategy::Stepped(stepped) => stepped.has_room(in_flight),
         }
     }
 
@@ -103,6 +109,8 @@ impl Strategy {
             Strategy::Serial(serial) => serial.submit(job),
             Strategy::Pipeline(pipeline) => pipeline.submit(job),
             Strategy::Worker(worker) => worker.submit(job),
+            #[cfg(test)]
+            Strategy::Stepped(stepped) => stepped.submit(job),
         }
     }
 
@@ -115,20 +123,20 @@ impl Strategy {
             Strategy::Serial(serial) => serial.next().await,
             Strategy::Pipeline(pipeline) => pipeline.next().await,
             Strategy::Worker(worker) => worker.next().await,
+            #[cfg(test)]
+            Strategy::Stepped(stepped) => stepped.next().await,
         }
     }
 
     /// How long the transform has been at the batch that it has been at for the longest time;
     /// `None` while it has none. One that never returns is found by this.
     pub fn oldest_age(&self) -> Option<Duration> {
-        self.threads().oldest_age()
-    }
-
-    fn threads(&self) -> &Threads {
         match self {
-            Strategy::Serial(serial) => serial.threads(),
-            Strategy::Pipeline(pipeline) => pipeline.threads(),
-            Strategy::Worker(worker) => worker.threads(),
+            Strategy::Serial(serial) => serial.threads().oldest_age(),
+            Strategy::Pipeline(pipeline) => pipeline.threads().oldest_age(),
+            Strategy::Worker(worker) => worker.threads().oldest_age(),
+            #[cfg(test)]
+            Strategy::Stepped(_) => None,
         }
     }
 }

@@ -22,7 +22,7 @@ use topicmill::{
     broker::{Broker, BrokerSettings},
     budget::Budget,
     engine::{
-        ClientSettings, Sink,
+        ClientSettings, Sink, Troubles,
         native::{Client, Isolation, NativeSink, OffsetAt, Reader},
     },
     records::{Headers, HeadersWriter, NO_HEADERS, RecordWriter},
@@ -78,7 +78,7 @@ impl Cluster {
     pub fn produce(&self, topic: &str, partition: i32, records: &[TestRecord]) {
         let client = self.client();
         self.runtime.block_on(async {
-            let mut sink = NativeSink::new(&client, &self.settings()).await.unwrap();
+            let mut sink = NativeSink::new(&client, &self.settings(), Troubles::default()).await.unwrap();
             let mut writer = RecordWriter::new(900_000, 0);
             for record in records {
                 let value = record.value.as_deref().map(|value| [value]);

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use kafka_protocol::{
     messages::{ApiKey, RequestHeader},
     protocol::{Encodable, Request, StrBytes, VersionRange},
@@ -27,6 +27,7 @@ use tokio::{
 
 use super::{
     error::WireError,
+    pieces::Pieces,
     reply::{Answer, Reply},
     serve::{Outgoing, QUEUE, Waiting, serve},
     throttle::Throttle,
@@ -157,7 +158,7 @@ impl Connection {
         let size = request.compute_size(version).map_err(|e| malformed(e.to_string()))?;
         let mut head = self.head(api, version, R::header_version(version), size);
         request.encode(&mut head.bytes, version).map_err(|e| malformed(e.to_string()))?;
-        self.send_parts(head, Bytes::new(), Bytes::new(), limit).await
+        self.send_parts(head, Pieces::default(), limit).await
     }
 
     /// Starts a request by hand: the frame's length (filled in later) and the header, with room
@@ -175,22 +176,23 @@ impl Connection {
         Head { api, version, correlation, bytes }
     }
 
-    /// Queues a request made of a head, and a body and tail that are written from where they are.
+    /// Queues a request made of a head and a body that is written from where it lies.
     pub(super) async fn send_parts<P: Answer>(
         &self,
         mut head: Head,
-        body: Bytes,
-        tail: Bytes,
+        body: Pieces,
         limit: Duration,
     ) -> Result<Reply<P>, WireError> {
         let Head { api, version, correlation, .. } = head;
-        let size = head.bytes.len() - 4 + body.len() + tail.len();
+        let size = head.bytes.len() - 4 + body.remaining();
         let size =
             i32::try_from(size).map_err(|_| self.malformed(api, version, format!("{size} bytes long")))?;
         head.bytes[..4].copy_from_slice(&size.to_be_bytes());
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting { api, version, correlation, limit, answer };
-        let outgoing = Outgoing { head: head.bytes.freeze(), body, tail, waiting };
+        let mut frame = body;
+        frame.push_front(head.bytes.freeze());
+        let outgoing = Outgoing { frame, waiting };
         // A full queue moves on or ends with its connection: what is written has a limit.
         if self.outgoing.send(outgoing).await.is_err() {
             return Err(self.shared.closed());

@@ -39,6 +39,8 @@ pub enum Lane {
     Fetch,
     /// Produce requests, which carry many bytes.
     Produce,
+    /// Produce requests that may be why a broker closes the connection.
+    Suspect,
     /// Group requests, which wait for other members.
     Group,
     /// Heartbeats and commits: the membership hangs on them.
@@ -83,6 +85,9 @@ struct Slot {
     throttle: Throttle,
 }
 
+/// An open connection, with its broker's number.
+pub type Open = (i32, Connection);
+
 type Attempt = Shared<BoxFuture<'static, Result<Connection, WireError>>>;
 
 impl Connections {
@@ -124,7 +129,7 @@ impl Connections {
 
     /// The open connections for short questions, with the broker's number: those on which a
     /// question is answered at once, and those on which it would wait.
-    pub fn open_for_questions(&self) -> (Vec<(i32, Connection)>, Vec<(i32, Connection)>) {
+    pub fn open_for_questions(&self) -> (Vec<Open>, Vec<Open>) {
         let answers_at_once = |connection: &Connection| {
             connection.silent_for() < QUIET && connection.throttled_until().is_none()
         };
@@ -218,7 +223,7 @@ impl Connections {
 
     fn watcher(self: &Arc<Self>, broker: i32, lane: Lane) -> Watcher {
         let quiet = match lane {
-            Lane::Control | Lane::Produce | Lane::Member => QUIET,
+            Lane::Control | Lane::Produce | Lane::Suspect | Lane::Member => QUIET,
             Lane::Fetch => QUIET + self.fetch_wait,
             Lane::Group => QUIET_GROUP,
         };

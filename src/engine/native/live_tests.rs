@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     batch::{OutputBatch, TopicPartition},
-    engine::{Assignment, ErrorKind, Offset, Room, Sink, Source, SourceEvent, SourceSettings},
+    engine::{Assignment, ErrorKind, Offset, Room, Sink, Source, SourceEvent, SourceSettings, Troubles},
     records::{NO_HEADERS, RecordWriter},
     transform::ErrorClass,
 };
@@ -116,7 +116,7 @@ async fn what_is_produced_is_there_with_every_compression() {
         let client = Client::connect(&settings).await.unwrap();
         let topic = fresh("produce");
         client.create_topic(&topic, 2, None, &[]).await.unwrap();
-        let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+        let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
         let mut receipts = Vec::new();
         for i in 0..40 {
             let to = TopicPartition::new(topic.as_str(), i % 2);
@@ -145,7 +145,7 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
         let client = Client::connect(&settings).await.unwrap();
         let topic = fresh("large");
         client.create_topic(&topic, 1, None, &[("max.message.bytes", "20000")]).await.unwrap();
-        let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+        let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
         let to = TopicPartition::new(topic.as_str(), 0);
         let mut receipts = vec![sink.send(batch(&to, 10, 0))];
         let mut writer = RecordWriter::new(usize::MAX, 0);
@@ -190,7 +190,7 @@ async fn restarted_brokers_lose_and_double_nothing() {
     let client = Client::connect(&settings).await.unwrap();
     let topic = fresh("restart");
     client.create_topic(&topic, 1, None, &[]).await.unwrap();
-    let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
     let to = TopicPartition::new(topic.as_str(), 0);
     let mut receipts = std::collections::VecDeque::new();
     let total = 3000;
@@ -218,7 +218,7 @@ async fn produce_rate() {
     let client = Client::connect(&settings).await.unwrap();
     let topic = fresh("rate");
     client.create_topic(&topic, 1, None, &[]).await.unwrap();
-    let mut sink = NativeSink::new(&client, &settings).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
     let to = TopicPartition::new(topic.as_str(), 0);
     let one = batch(&to, 15_000, 0);
     let start = std::time::Instant::now();

@@ -129,7 +129,8 @@ impl Reader {
             let Some(piece) = pieces.next().await else { break };
             let (mut piece, share) = piece.map_err(|error| {
                 let at = pieces.next_offset();
-                EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(partition, at)
+                let text = error.to_string();
+                EngineError::new(ErrorKind::Fatal, text).from_cause(error).at_offset(partition, at)
             })?;
             self.position = piece.next_offset.min(self.until);
             piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     connection::{Omen, Shared},
     error::WireError,
+    pieces::Pieces,
     transport::{ReadHalf, WriteHalf, is_refusal},
 };
 use crate::buffers::Buffer;
@@ -34,11 +35,9 @@ const READ_AHEAD: usize = 16 << 20;
 /// The greatest number of requests that wait to be written, and of those that wait for an answer.
 pub const QUEUE: usize = 64;
 
-/// A request as it goes out, in three pieces so that records are never copied.
+/// A request as it goes out.
 pub struct Outgoing {
-    pub head: Bytes,
-    pub body: Bytes,
-    pub tail: Bytes,
+    pub frame: Pieces,
     pub waiting: Waiting,
 }
 
@@ -89,19 +88,19 @@ async fn write_requests(
     requests: &mut mpsc::Receiver<Outgoing>,
     sent: mpsc::Sender<Sent>,
 ) -> Result<WriteHalf> {
-    while let Some(Outgoing { head, body, tail, waiting }) = requests.recv().await {
+    while let Some(Outgoing { mut frame, waiting }) = requests.recv().await {
         shared.throttle().wait().await;
         if waiting.answer.is_closed() {
             // Who asked is gone, perhaps for the wait.
             continue;
         }
         let Waiting { api, version, correlation, .. } = waiting;
-        let bytes = head.len() + body.len() + tail.len();
+        let bytes = frame.remaining();
         tracing::trace!(broker = shared.broker(), ?api, version, correlation, bytes, "request");
         if sent.send(Sent { waiting, at: Instant::now() }).await.is_err() {
             break;
         }
-        write.write_all_buf(&mut head.chain(body).chain(tail)).await?;
+        write.write_all_buf(&mut frame).await?;
         write.flush().await?;
     }
     Ok(write)

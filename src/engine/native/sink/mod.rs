@@ -1,54 +1,56 @@
 //! Writes output batches: an idempotent producer (KIP-98) over whole batches.
+//!
+//! Each partition has a writer, a task that owns its sequence numbers (`partition`, `verdicts`);
+//! each broker has a carrier, a task that gathers what the writers of its partitions hand over into
+//! few requests (`carrier`). What goes wrong with a partition is its writer's alone.
 
+mod barred;
+mod carrier;
 mod outputs;
+mod pace;
+mod parcel;
 mod partition;
+mod producer;
 mod request;
 mod rework;
+mod verdicts;
 mod waiting;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use kafka_protocol::{
-    ResponseError,
-    messages::{InitProducerIdRequest, InitProducerIdResponse},
-};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
-    time::Instant,
 };
 
-use self::partition::{Job, PartitionWriter};
+use self::{
+    carrier::{Carrier, Terms},
+    outputs::Provenance,
+    pace::Pace,
+    partition::{Command, Job, PartitionWriter},
+    producer::{Producer, Producers},
+};
 use super::{
     Client,
-    ask::{Whom, accepted},
-    cluster::Cluster,
-    error::KafkaError,
+    cluster::{Cluster, Lane},
     settings::{NativeSettings, ProduceSettings},
 };
 use crate::{
     batch::{AssignmentId, OutputBatch, TopicPartition},
-    engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink},
-    records::{Compression, EncodedBatch, ProducerStamp},
+    engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink, Troubles},
+    records::{Codec, Compression, EncodedBatch, ProducerStamp},
 };
-
-/// The bytes that may be under way to one broker, in KiB: enough to keep it busy, and little
-/// enough that a slow network answers within the request timeout.
-const BROKER_WINDOW_KIB: usize = 16 << 10;
 
 /// The native [`Sink`]. Each partition has a writer of its own.
 #[derive(Debug)]
 pub struct NativeSink {
     shared: Arc<Shared>,
-    writers: HashMap<TopicPartition, mpsc::UnboundedSender<Job>>,
+    writers: HashMap<TopicPartition, mpsc::UnboundedSender<Command>>,
     tasks: JoinSet<()>,
 }
 
@@ -56,43 +58,56 @@ pub struct NativeSink {
 #[derive(Debug)]
 struct Shared {
     cluster: Arc<Cluster>,
-    /// The producer's id and epoch.
-    producer: (i64, i16),
+    producers: Producers,
     produce: ProduceSettings,
     request_timeout: Duration,
-    windows: Mutex<HashMap<i32, Arc<Semaphore>>>,
-    /// The brokers do not know the producer any more; its id is of no further use.
-    unknown: AtomicBool,
+    troubles: Troubles,
+    brokers: Mutex<HashMap<i32, ToBroker>>,
+    /// Held by the one that sends a batch alone.
+    alone: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What is kept of a broker.
+#[derive(Debug, Default)]
+struct ToBroker {
+    carrier: Option<Carrier>,
+    pace: Arc<Mutex<Pace>>,
 }
 
 impl NativeSink {
-    /// A producer with an id of its own; compression and limits come from the properties.
+    /// A producer with an id of its own; compression and limits come from the properties, and
+    /// partitions that are not written are told to `troubles`.
     ///
     /// # Errors
     /// When a property is not supported or the cluster gives no producer id in time.
-    pub async fn new(client: &Client, settings: &ClientSettings) -> Result<NativeSink, EngineError> {
+    pub async fn new(
+        client: &Client,
+        settings: &ClientSettings,
+        troubles: Troubles,
+    ) -> Result<NativeSink, EngineError> {
         let settings = NativeSettings::from_properties(&settings.properties)?;
         let shared = Shared {
             cluster: Arc::clone(client.cluster()),
-            producer: producer_id(client).await?,
+            producers: Producers::new(first_producer(client).await?),
             produce: settings.produce,
             request_timeout: settings.request_timeout,
-            windows: Mutex::new(HashMap::new()),
-            unknown: AtomicBool::new(false),
+            troubles,
+            brokers: Mutex::default(),
+            alone: Arc::default(),
         };
         Ok(NativeSink { shared: Arc::new(shared), writers: HashMap::new(), tasks: JoinSet::new() })
     }
 
-    fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<Job> {
+    fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<Command> {
         if !self.writers.contains_key(to) {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "every batch holds its owner's share of the budget"
+                reason = "whoever sends bounds what waits for its receipt, and takes every command at once"
             )]
-            let (jobs, receiver) = mpsc::unbounded_channel();
+            let (commands, receiver) = mpsc::unbounded_channel();
             let writer = PartitionWriter::new(Arc::clone(&self.shared), to.clone(), receiver);
             self.tasks.spawn(writer.run());
-            self.writers.insert(to.clone(), jobs);
+            self.writers.insert(to.clone(), commands);
         }
         &self.writers[to]
     }
@@ -104,11 +119,14 @@ impl Sink for NativeSink {
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
         let (done, receipt) = oneshot::channel();
-        let deadline = Instant::now() + self.shared.produce.delivery_timeout;
-        let OutputBatch { destination, chunks, .. } = batch;
-        let job = Job { chunks, deadline, done };
+        let OutputBatch { destination, origin, assignment, compression, must_compress, chunks } = batch;
+        let codec = match must_compress {
+            true => Codec::from(compression),
+            false => self.shared.produce.codec(compression),
+        };
+        let job = Job { chunks, codec, from: Provenance { origin, assignment }, done };
         // A writer ends only with its sink, and then the receipt says so.
-        let _ = self.writer(&destination).send(job);
+        let _ = self.writer(&destination).send(Command::Write(job));
         async move {
             receipt.await.unwrap_or_else(|_| {
                 Err(EngineError::new(ErrorKind::Retriable, "the sink was closed").at(&destination))
@@ -116,20 +134,29 @@ impl Sink for NativeSink {
         }
     }
 
-    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
+    fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
+        let from = Provenance { origin: origin.clone(), assignment };
+        for writer in self.writers.values() {
+            let _ = writer.send(Command::Forget(from.clone()));
+        }
+    }
 
     async fn close(mut self) {
         self.tasks.shutdown().await;
-        if !self.shared.unknown.load(Ordering::Relaxed) {
-            self.shared.cluster.retire_producer(self.shared.producer);
+        if let Some(Producer { id, epoch }) = self.shared.producers.retired() {
+            self.shared.cluster.retire_producer((id, epoch));
         }
     }
 }
 
 impl Shared {
     /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
-    async fn seal(&self, records: EncodedBatch, stamp: ProducerStamp) -> Result<Bytes, EngineError> {
-        let codec = self.produce.codec(Compression::None);
+    async fn seal(
+        &self,
+        records: EncodedBatch,
+        stamp: ProducerStamp,
+        codec: Codec,
+    ) -> Result<Bytes, EngineError> {
         if codec.compression == Compression::None {
             return Ok(records.seal(stamp, codec));
         }
@@ -137,52 +164,52 @@ impl Shared {
         sealing.await.map_err(|error| EngineError::new(ErrorKind::Retriable, format!("compressing: {error}")))
     }
 
-    /// A share of what may be under way to a broker. Only who has nothing under way waits for
-    /// one: it holds up no answer meanwhile, and everyone who holds a share awaits its answer.
-    async fn share(&self, broker: i32, bytes: usize, wait: bool) -> Option<OwnedSemaphorePermit> {
-        let window = {
-            let mut windows = self.windows.lock().expect("no panic while locked");
-            let window = windows.entry(broker).or_insert_with(|| Arc::new(Semaphore::new(BROKER_WINDOW_KIB)));
-            Arc::clone(window)
+    /// The carrier to the leader of a partition, which those of other partitions use as well.
+    async fn carrier(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
+        let broker = self.cluster.leader(to).await?.broker;
+        let open = |brokers: &HashMap<i32, ToBroker>| {
+            let carrier = brokers.get(&broker)?.carrier.as_ref()?;
+            (!carrier.is_closed()).then(|| carrier.clone())
         };
-        let share = bytes.div_ceil(1024).clamp(1, BROKER_WINDOW_KIB) as u32;
-        if wait {
-            window.acquire_many_owned(share).await.ok()
-        } else {
-            window.try_acquire_many_owned(share).ok()
+        if let Some(carrier) = open(&self.brokers.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(carrier);
         }
+        let connection = self.cluster.connection(broker, Lane::Produce).await?;
+        let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(carrier) = open(&brokers) {
+            return Ok(carrier);
+        }
+        let kept = brokers.entry(broker).or_default();
+        let carrier = Carrier::start(broker, connection, self.terms(Arc::clone(&kept.pace)));
+        kept.carrier = Some(carrier.clone());
+        Ok(carrier)
     }
 
-    fn note_failure(&self, error: KafkaError) {
-        use ResponseError::{InvalidProducerEpoch, ProducerFenced, UnknownProducerId};
-        if matches!(error.0, UnknownProducerId | InvalidProducerEpoch | ProducerFenced) {
-            self.unknown.store(true, Ordering::Relaxed);
-        }
+    /// A carrier for a batch that may be why a broker closes its connection: whatever becomes of
+    /// that one, it carries nothing else.
+    async fn carrier_alone(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
+        let broker = self.cluster.leader(to).await?.broker;
+        let connection = self.cluster.connection(broker, Lane::Suspect).await?;
+        Ok(Carrier::start(broker, connection, self.terms(Arc::default())))
     }
 
-    fn request_timeout(&self) -> Duration {
-        self.request_timeout
+    fn terms(&self, pace: Arc<Mutex<Pace>>) -> Terms {
+        Terms {
+            few: self.produce.in_flight,
+            request_size: Terms::request_size(self.produce.max_request_size),
+            timeout: self.request_timeout,
+            pace,
+        }
     }
 }
 
-/// A producer's id and epoch: those of a closed sink with the next epoch, which fences whatever
-/// of it may still be under way (KIP-360), or new ones from the cluster.
-async fn producer_id(client: &Client) -> Result<(i64, i16), EngineError> {
-    if let Some(producer) = client.cluster().revive_producer() {
-        return Ok(producer);
+/// That of a closed sink with the next epoch, which fences whatever of it may still be under way
+/// (KIP-360), or a new one from the cluster.
+async fn first_producer(client: &Client) -> Result<Producer, EngineError> {
+    if let Some((id, epoch)) = client.cluster().revive_producer() {
+        return Ok(Producer { id, epoch });
     }
-    let what = "asking for a producer id";
-    // Without a transaction the timeout means nothing.
-    let request = InitProducerIdRequest::default()
-        .with_transactional_id(None)
-        .with_transaction_timeout_ms(i32::MAX)
-        .with_producer_id((-1).into())
-        .with_producer_epoch(-1);
-    let read = |response: InitProducerIdResponse| {
-        accepted(response.error_code, None)?;
-        Ok((response.producer_id.0, response.producer_epoch))
-    };
-    client.ask(what, Whom::Any, &request, read).await
+    client.retry("asking for a producer id", || producer::ask(client.cluster())).await
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, ops::Range};
 use tokio::sync::oneshot;
 
 use crate::{
+    batch::{AssignmentId, TopicPartition},
     engine::{EngineError, Receipt, Refusal},
     transform::ValueError,
 };
@@ -21,8 +22,16 @@ pub struct Outputs {
     end: u64,
 }
 
+/// Where the records of an output batch were read, and under which assignment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    pub origin: TopicPartition,
+    pub assignment: AssignmentId,
+}
+
 #[derive(Debug)]
 struct Output {
+    from: Provenance,
     records: Range<u64>,
     /// The records that are neither written nor refused.
     left: u64,
@@ -32,10 +41,11 @@ struct Output {
 
 impl Outputs {
     /// Accepts an output batch of `count` records and returns the number of the first.
-    pub fn accept(&mut self, count: usize, done: Done) -> u64 {
+    pub fn accept(&mut self, count: usize, from: Provenance, done: Done) -> u64 {
         let first = self.end;
         self.end += count as u64;
         self.queue.push_back(Output {
+            from,
             records: first..self.end,
             left: count as u64,
             refused: Vec::new(),
@@ -64,12 +74,47 @@ impl Outputs {
         self.complete();
     }
 
-    /// None of the rest will be written for certain.
-    pub fn fail(&mut self, error: &EngineError) {
-        for output in self.queue.drain(..) {
-            // The owner may have lost interest; it closes the sink in any case.
+    /// None of the rest will be written for certain; returns where it comes from.
+    pub fn fail(&mut self, error: &EngineError) -> Vec<Provenance> {
+        let fail = |output: Output| {
+            // The owner may have lost interest.
             let _ = output.done.send(Err(error.clone()));
+            output.from
+        };
+        self.queue.drain(..).map(fail).collect()
+    }
+
+    /// What comes from `origin` under `assignment` or an earlier one is not written any more, as
+    /// far as its records are number `unsent` and later; returns their numbers.
+    pub fn forget(&mut self, from: &Provenance, unsent: u64, error: &EngineError) -> Vec<Range<u64>> {
+        let mut forgotten = Vec::new();
+        for output in std::mem::take(&mut self.queue) {
+            let is_meant = output.from.origin == from.origin && output.from.assignment <= from.assignment;
+            if is_meant && output.records.end > unsent {
+                forgotten.push(output.records.start.max(unsent)..output.records.end);
+                let _ = output.done.send(Err(error.clone()));
+            } else {
+                self.queue.push_back(output);
+            }
         }
+        forgotten
+    }
+
+    /// These numbers in runs, one for each output batch that they belong to.
+    pub fn ranges(&self, numbers: Range<u64>) -> Vec<Range<u64>> {
+        let part =
+            |output: &Output| output.records.start.max(numbers.start)..output.records.end.min(numbers.end);
+        self.queue.iter().map(part).filter(|part| !part.is_empty()).collect()
+    }
+
+    /// The number of the record after all that were accepted.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether all that was accepted is answered.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     fn complete(&mut self) {
@@ -85,12 +130,16 @@ mod tests {
     use super::*;
     use crate::{engine::ErrorKind, transform::ErrorClass};
 
+    fn gone() -> EngineError {
+        EngineError::new(ErrorKind::Retriable, "gone")
+    }
+
     type Answer = oneshot::Receiver<Result<Receipt, EngineError>>;
 
     fn accept<const N: usize>(outputs: &mut Outputs, counts: [usize; N]) -> [Answer; N] {
         counts.map(|count| {
             let (done, answer) = oneshot::channel();
-            outputs.accept(count, done);
+            outputs.accept(count, Provenance::default(), done);
             answer
         })
     }
@@ -111,7 +160,7 @@ mod tests {
             assert!(refused(answer).is_empty());
         }
         assert!(c.try_recv().is_err());
-        outputs.fail(&EngineError::new(ErrorKind::Retriable, "gone"));
+        assert_eq!(outputs.fail(&gone()), [Provenance::default()]);
         assert!(c.try_recv().unwrap().is_err());
     }
 
@@ -127,5 +176,27 @@ mod tests {
         assert_eq!(refused(&mut a), [2]);
         outputs.written(5..6);
         assert_eq!(refused(&mut b), [0, 1]);
+    }
+
+    #[test]
+    fn only_what_is_not_sent_of_an_assignment_that_is_over_is_forgotten() {
+        let mut outputs = Outputs::default();
+        let from = |partition, assignment| Provenance {
+            origin: TopicPartition::new("t", partition),
+            assignment: AssignmentId(assignment),
+        };
+        let mut answers = [(0, 1), (0, 1), (1, 1), (0, 2), (0, 3)].map(|(partition, assignment)| {
+            let (done, answer) = oneshot::channel();
+            outputs.accept(10, from(partition, assignment), done);
+            answer
+        });
+        assert_eq!(outputs.ranges(13..31), [13..20, 20..30, 30..31]);
+        assert_eq!(outputs.forget(&from(0, 2), 13, &gone()), [13..20, 30..40]);
+        outputs.written(0..13);
+        outputs.written(20..30);
+        outputs.written(40..50);
+        let answered = answers.each_mut().map(|answer| answer.try_recv().unwrap().is_ok());
+        assert_eq!(answered, [true, false, true, false, true]);
+        assert!(outputs.is_empty());
     }
 }

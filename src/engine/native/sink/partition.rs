@@ -1,164 +1,256 @@
 //! Writes the batches of one partition in order: at most five under way (KIP-98), retries
 //! byte-identical, and what follows a failed batch sent again after it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use kafka_protocol::{ResponseError, messages::ProduceResponse};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, sleep, sleep_until},
+    sync::{OwnedMutexGuard, mpsc, oneshot},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
     Shared,
-    outputs::{Done, Outputs},
-    request::{self, Verdict, verdict},
-    rework::{restamp, runs},
+    barred::Barred,
+    carrier::Carrier,
+    outputs::{Done, Outputs, Provenance},
+    parcel::{Claim, Mark, Outcome, Parcel},
+    producer::{self, Producer},
     waiting::{Unsealed, Waiting},
 };
 use crate::{
     batch::TopicPartition,
-    engine::{
-        EngineError, ErrorKind,
-        native::{
-            cluster::Lane,
-            connection::Connection,
-            error::{KafkaError, WireError},
-            reply::Reply,
-        },
-    },
-    records::{EncodedBatch, ProducerStamp, RecordsError},
-    transform::{ErrorClass, ValueError},
+    engine::{EngineError, ErrorKind, Place as TroublePlace},
+    records::{Codec, EncodedBatch, ProducerStamp, RecordsError},
 };
 
-/// The least time in which an attempt may be answered, however near the delivery timeout is: an
-/// attempt that gets no answer closes the connection for every partition on it.
-const LEAST_ATTEMPT: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts: a partition goes on soon after its leader is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is not answered for so long may have gone to a broker that does not lead any more.
+const OVERDUE: Duration = Duration::from_secs(3);
+
+/// A leader forgets a producer that has been silent for `producer.id.expiration.ms`, a day unless
+/// set, and takes any sequence number from it then. Far below that.
+const PRODUCER_EXPIRY: Duration = Duration::from_secs(30 * 60);
+
+/// What a writer is told.
+pub enum Command {
+    /// Writes a batch.
+    Write(Job),
+    /// Drops what comes from there and was not sent.
+    Forget(Provenance),
+}
 
 /// An output batch to write.
 pub struct Job {
     pub chunks: Vec<EncodedBatch>,
-    pub deadline: Instant,
+    pub codec: Codec,
+    pub from: Provenance,
     pub done: Done,
 }
 
 /// A wire batch as it is sent, however often.
-struct Sealed {
-    bytes: Bytes,
-    sequence: i32,
-    place: Place,
-    /// An attempt was made whose answer is not known.
-    uncertain: bool,
-}
-
-/// Which records a wire batch holds.
-#[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Sealed {
+    pub bytes: Bytes,
+    pub sequence: i32,
+    pub codec: Codec,
     /// The number of its first record, as the [`Outputs`] count.
-    first: u64,
-    count: usize,
-    deadline: Instant,
+    pub first: u64,
+    pub count: usize,
+    /// An attempt was made whose answer is not known.
+    pub uncertain: bool,
+    /// The first attempt.
+    pub attempted: Option<Instant>,
+    /// How often a broker closed the connection in place of an answer to it.
+    pub closings: u32,
 }
 
-struct InFlight {
-    batch: Sealed,
-    reply: Reply<ProduceResponse>,
-    /// Counts against the bytes in flight to the broker.
-    _share: OwnedSemaphorePermit,
+pub(super) struct InFlight {
+    pub batch: Sealed,
+    pub claim: Arc<Claim>,
+    pub answer: oneshot::Receiver<Outcome>,
+}
+
+impl InFlight {
+    /// The batch, to be sent again.
+    fn recalled(mut self) -> Sealed {
+        let is_unsent = self.claim.withdraw() || matches!(self.answer.try_recv(), Ok(Outcome::Unsent(_)));
+        if !is_unsent {
+            self.batch.uncertain = true;
+        }
+        self.batch.attempted = self.batch.attempted.or(self.claim.taken_at());
+        self.batch
+    }
 }
 
 /// The writer of one partition; it owns the partition's sequence numbers.
 pub struct PartitionWriter {
-    shared: Arc<Shared>,
-    to: TopicPartition,
-    jobs: mpsc::UnboundedReceiver<Job>,
-    outputs: Outputs,
-    waiting: Waiting,
+    pub(super) shared: Arc<Shared>,
+    pub(super) to: TopicPartition,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// More commands may come.
+    is_open: bool,
+    pub(super) outputs: Outputs,
+    pub(super) barred: Barred,
+    pub(super) waiting: Waiting,
     /// Sealed and to be sent, before anything that waits.
-    sealed: VecDeque<Sealed>,
-    in_flight: VecDeque<InFlight>,
-    next_sequence: i32,
+    pub(super) sealed: VecDeque<Sealed>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    mark: Arc<Mark>,
+    /// `None` until there is a new one.
+    pub(super) producer: Option<Producer>,
+    /// Sent under a producer that was disowned; what comes after it waits for the answers.
+    disowned: Vec<oneshot::Receiver<Outcome>>,
+    pub(super) next_sequence: i32,
     /// The leader has a batch of this producer. Before that it would take any sequence number
     /// for the first, so that only one batch may be under way.
-    established: bool,
-    connection: Option<(i32, Connection)>,
-    failures: u32,
+    pub(super) established: bool,
+    /// When it said so last, and for how long it wanted to be left alone then.
+    pub(super) acknowledged: Option<Instant>,
+    pub(super) carrier: Option<Carrier>,
+    /// Held while a batch is sent alone.
+    pub(super) alone: Option<OwnedMutexGuard<()>>,
+    pub(super) failures: u32,
+    /// The first of these failures.
+    pub(super) failing_since: Option<Instant>,
+    /// When to look next whether the leader is still the same.
+    look_at: Instant,
 }
 
 impl PartitionWriter {
     pub fn new(
         shared: Arc<Shared>,
         to: TopicPartition,
-        jobs: mpsc::UnboundedReceiver<Job>,
+        commands: mpsc::UnboundedReceiver<Command>,
     ) -> PartitionWriter {
         PartitionWriter {
             outputs: Outputs::default(),
+            barred: Barred::default(),
             waiting: Waiting::new(&shared.produce),
+            producer: Some(shared.producers.first()),
             shared,
             to,
-            jobs,
+            commands,
+            is_open: true,
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
+            mark: Arc::default(),
+            disowned: Vec::new(),
             next_sequence: 0,
             established: false,
-            connection: None,
+            acknowledged: None,
+            carrier: None,
+            alone: None,
             failures: 0,
+            failing_since: None,
+            look_at: Instant::now(),
         }
     }
 
-    /// Writes until no more jobs can come. After an error every job fails with it, because the
-    /// sequence is broken.
+    /// Writes until no more commands can come. After an error what was accepted fails, and the
+    /// writer goes on with what comes under a later assignment.
     pub async fn run(mut self) {
-        let Err(error) = self.work().await else { return };
-        // Other partitions may wait for its share of what may be under way.
-        self.in_flight.clear();
-        let error = error.at(&self.to);
-        tracing::warn!(%error, "the producer gives up");
-        self.outputs.fail(&error);
-        while let Some(job) = self.jobs.recv().await {
-            let _ = job.done.send(Err(error.clone()));
+        while let Err(error) = self.work().await {
+            self.give_up(error);
         }
     }
 
     async fn work(&mut self) -> Result<(), EngineError> {
         loop {
+            self.obey_all()?;
             let lingers_until = self.send_what_fits().await?;
+            let is_idle = self.in_flight.is_empty();
+            if is_idle && !self.is_open {
+                return Ok(());
+            }
             tokio::select! {
                 biased;
-                answer = first_answer(&mut self.in_flight), if !self.in_flight.is_empty() => {
-                    self.settle(answer).await?;
-                }
-                job = self.jobs.recv() => match job {
-                    Some(job) => self.accept(job)?,
-                    None => return self.finish().await,
-                },
+                outcome = first_outcome(&mut self.in_flight), if !is_idle => self.settle(outcome).await?,
+                command = self.commands.recv(), if self.is_open => self.obey(command)?,
+                () = self.mark.taken.notified() => {}
+                () = sleep_until(self.look_at), if !is_idle => self.look_for_leader().await?,
                 () = until(lingers_until) => {}
             }
         }
     }
 
-    /// No more jobs can come; what was accepted is still written.
-    async fn finish(&mut self) -> Result<(), EngineError> {
-        self.waiting.hurry();
-        loop {
-            self.send_what_fits().await?;
-            if self.in_flight.is_empty() {
-                return Ok(());
+    /// Takes all that was said by now: what waits is joined, and what is forgotten is not sent.
+    fn obey_all(&mut self) -> Result<(), EngineError> {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(Some(command))?;
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Option<Command>) -> Result<(), EngineError> {
+        match command {
+            Some(Command::Write(job)) => self.accept(job),
+            Some(Command::Forget(from)) => self.forget(from),
+            None => {
+                // What was accepted is still written.
+                self.is_open = false;
+                self.waiting.hurry();
+                Ok(())
             }
-            let answer = first_answer(&mut self.in_flight).await;
-            self.settle(answer).await?;
         }
     }
 
     fn accept(&mut self, job: Job) -> Result<(), EngineError> {
-        let Job { chunks, deadline, done } = job;
+        let Job { chunks, codec, from, done } = job;
+        if let Some(error) = self.barred.check(&from) {
+            // The owner may have lost interest.
+            let _ = done.send(Err(error.clone()));
+            return Ok(());
+        }
         let count = chunks.iter().map(|chunk| chunk.count as usize).sum();
-        let mut first = self.outputs.accept(count, done);
+        let mut first = self.outputs.accept(count, from, done);
         for records in chunks {
             let next = first + u64::from(records.count);
-            self.waiting.push(Unsealed { records, first, deadline }).map_err(malformed)?;
+            let pushed = self.waiting.push(Unsealed { records, first, codec });
+            pushed.map_err(|error| self.malformed(error))?;
             first = next;
+        }
+        Ok(())
+    }
+
+    /// What was never sent goes back to what waits, without what comes from there: it gets its
+    /// sequence numbers anew.
+    fn forget(&mut self, from: Provenance) -> Result<(), EngineError> {
+        let error = EngineError::new(ErrorKind::Retriable, "the partition it was read from was given up");
+        let error = error.at(&self.to);
+        while let Some(last) = self.in_flight.pop_back_if(|last| last.claim.withdraw()) {
+            self.sealed.push_front(last.recalled());
+        }
+        while let Some(batch) = self.sealed.pop_back_if(|batch| batch.attempted.is_none()) {
+            let Sealed { bytes, sequence, codec, first, .. } = batch;
+            let records = EncodedBatch::unseal(&bytes).map_err(|error| self.malformed(error))?;
+            self.next_sequence = sequence;
+            self.put_back(Unsealed { records, first, codec })?;
+        }
+        let unsent = self.waiting.first().unwrap_or(self.outputs.end());
+        let forgotten = self.outputs.forget(&from, unsent, &error);
+        self.waiting.forget(&forgotten);
+        self.barred.bar(from, &error);
+        if self.outputs.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty() {
+            self.recovered();
+        }
+        Ok(())
+    }
+
+    /// Puts records back to what waits, those of each output batch by themselves.
+    fn put_back(&mut self, batch: Unsealed) -> Result<(), EngineError> {
+        let Unsealed { records, first, codec } = batch;
+        let ranges = self.outputs.ranges(first..first + u64::from(records.count));
+        if ranges.len() == 1 {
+            self.waiting.put_back(Unsealed { records, first, codec });
+            return Ok(());
+        }
+        let within: Vec<_> =
+            ranges.iter().map(|range| (range.start - first) as usize..(range.end - first) as usize).collect();
+        let parts = records.cut(&within).map_err(|error| self.malformed(error))?;
+        for (records, range) in parts.into_iter().zip(ranges).rev() {
+            self.waiting.put_back(Unsealed { records, first: range.start, codec });
         }
         Ok(())
     }
@@ -166,238 +258,266 @@ impl PartitionWriter {
     /// Sends until five batches are under way, nothing is left, or the broker has enough; and when
     /// what is left lingers, returns until when.
     async fn send_what_fits(&mut self) -> Result<Option<Instant>, EngineError> {
+        self.expire();
         while self.has_room() {
             if self.sealed.is_empty() {
+                if self.waiting.first().is_none() {
+                    return Ok(None);
+                }
                 if let Some(moment) = self.waiting.lingers_until() {
                     return Ok(Some(moment));
                 }
-                let Some(next) = self.waiting.pop().map_err(malformed)? else { return Ok(None) };
-                let sealed = self.seal(next).await?;
-                self.sealed.push_back(sealed);
             }
-            let Some(batch) = self.sealed.front() else { return Ok(None) };
-            let (bytes, deadline) = (batch.bytes.clone(), batch.place.deadline);
-            let (broker, connection) = match self.connect().await {
+            // To look for the leader is an attempt to send.
+            let started = Instant::now();
+            let (carrier, producer) = match self.find().await? {
                 Ok(found) => found,
                 Err(error) => {
-                    self.rewind(error).await?;
+                    self.failing_since.get_or_insert(started);
+                    self.again(error).await?;
                     continue;
                 }
             };
-            let Some(share) = self.shared.share(broker, bytes.len(), self.in_flight.is_empty()).await else {
-                return Ok(None);
-            };
-            let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_ATTEMPT);
-            let timeout = left.min(self.shared.request_timeout());
-            match request::send(&connection, &self.to, &bytes, timeout).await {
-                Ok(reply) => {
-                    let batch = self.sealed.pop_front().expect("it was there");
-                    self.in_flight.push_back(InFlight { batch, reply, _share: share });
-                }
-                Err(error) => self.rewind(error.into()).await?,
+            self.obey_all()?;
+            if self.sealed.is_empty() {
+                let next = self.waiting.pop().map_err(|error| self.malformed(error))?;
+                let Some(next) = next else { continue };
+                let sealed = self.seal(next, producer).await?;
+                self.sealed.push_back(sealed);
+                self.obey_all()?;
+            }
+            if let Some(batch) = self.sealed.pop_front() {
+                self.send(&carrier, batch);
             }
         }
         Ok(None)
     }
 
     fn has_room(&self) -> bool {
-        let limit = if self.established { self.shared.produce.in_flight } else { 1 };
+        let Some(last) = self.in_flight.back() else { return true };
+        let is_suspect = self.sealed.front().is_some_and(Sealed::is_suspect);
+        if is_suspect || self.alone.is_some() || !self.established {
+            return false;
+        }
         // What is under way on a connection that ended is sent again before anything else.
-        let ended = self.connection.as_ref().is_none_or(|(_, connection)| connection.is_closed());
-        self.in_flight.len() < limit && (self.in_flight.is_empty() || !ended)
+        let ended = self.carrier.as_ref().is_none_or(Carrier::is_closed);
+        // While one waits to be sent, what comes is joined.
+        let joins = self.sealed.is_empty() && !self.waiting.is_full() && last.claim.waits();
+        self.in_flight.len() < self.shared.produce.in_flight && !ended && !joins
+    }
+
+    /// The leader may have forgotten the producer meanwhile.
+    fn expire(&mut self) {
+        let is_old = self.acknowledged.is_some_and(|at| at.elapsed() > PRODUCER_EXPIRY);
+        if self.in_flight.is_empty() && is_old {
+            self.established = false;
+        }
+    }
+
+    fn send(&mut self, carrier: &Carrier, batch: Sealed) {
+        let claim = Arc::new(Claim::new(&self.mark));
+        let (sender, answer) = oneshot::channel();
+        carrier.carry(Parcel {
+            to: self.to.clone(),
+            bytes: batch.bytes.clone(),
+            claim: Arc::clone(&claim),
+            answer: sender,
+        });
+        if self.in_flight.is_empty() {
+            self.look_at = Instant::now() + OVERDUE;
+        }
+        self.in_flight.push_back(InFlight { batch, claim, answer });
     }
 
     /// Gives a batch its sequence number and, off the network's threads, its compression.
-    async fn seal(&mut self, next: Unsealed) -> Result<Sealed, EngineError> {
-        let Unsealed { records, first, deadline } = next;
-        let place = Place { first, count: records.count as usize, deadline };
-        let sequence = self.next_sequence;
-        self.next_sequence = advance(sequence, place.count);
-        let bytes = self.shared.seal(records, self.stamp(sequence)).await?;
-        Ok(Sealed { bytes, sequence, place, uncertain: false })
+    async fn seal(&mut self, next: Unsealed, producer: Producer) -> Result<Sealed, EngineError> {
+        let Unsealed { records, first, codec } = next;
+        let (sequence, count) = (self.next_sequence, records.count as usize);
+        self.next_sequence = advance(sequence, count);
+        let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
+        Ok(Sealed { bytes, sequence, codec, first, count, uncertain: false, attempted: None, closings: 0 })
     }
 
-    fn stamp(&self, base_sequence: i32) -> ProducerStamp {
-        let (producer_id, epoch) = self.shared.producer;
-        ProducerStamp { producer_id, epoch, base_sequence, transactional: false }
-    }
-
-    async fn connect(&mut self) -> Result<(i32, Connection), EngineError> {
-        if let Some((broker, connection)) = self.connection.as_ref().filter(|(_, c)| !c.is_closed()) {
-            return Ok((*broker, connection.clone()));
-        }
-        let cluster = &self.shared.cluster;
-        let broker = cluster.leader(&self.to).await?.broker;
-        let connection = cluster.connection(broker, Lane::Produce).await?;
-        Ok(self.connection.insert((broker, connection)).clone())
-    }
-
-    /// Takes the answer to the oldest batch under way.
-    async fn settle(&mut self, answer: Result<ProduceResponse, WireError>) -> Result<(), EngineError> {
-        let response = match answer {
-            Ok(response) => response,
-            Err(error) => return self.rewind(error.into()).await,
+    /// What sending needs, or why it is not to be had now.
+    async fn find(&mut self) -> Result<Result<(Carrier, Producer), EngineError>, EngineError> {
+        let carrier = match self.find_carrier().await? {
+            Ok(carrier) => carrier,
+            Err(error) => return Ok(Err(error)),
         };
-        let count = self.in_flight.front().expect("it was answered").batch.place.count;
-        match verdict(&response, count) {
-            Verdict::Delivered => {
-                let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
-                self.failures = 0;
-                self.established = true;
-                let Place { first, count, .. } = batch.place;
-                self.outputs.written(first..first + count as u64);
-                Ok(())
-            }
-            Verdict::Again(error) => {
-                let error = self.shared.cluster.failed(error, "producing", None);
-                self.rewind(error).await
-            }
-            Verdict::Cut(error) => self.halve(error).await,
-            Verdict::Refused(refused) => {
-                let errors = refused
-                    .into_iter()
-                    .map(|(index, message)| (index, ValueError::new(ErrorClass::Refused, message)));
-                self.refuse(errors.collect()).await
-            }
-            Verdict::Failed(error, message) => {
-                self.shared.note_failure(error);
-                let error = self.shared.cluster.failed(error, "producing", message.as_deref());
-                Err(error)
+        Ok(self.find_producer().await?.map(|producer| (carrier, producer)))
+    }
+
+    async fn find_carrier(&mut self) -> Result<Result<Carrier, EngineError>, EngineError> {
+        let is_suspect = self.sealed.front().is_some_and(Sealed::is_suspect);
+        let open = self.carrier.as_ref().filter(|carrier| !carrier.is_closed());
+        if let Some(carrier) = open
+            && is_suspect == self.alone.is_some()
+        {
+            return Ok(Ok(carrier.clone()));
+        }
+        (self.carrier, self.alone) = (None, None);
+        let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
+        let found = if is_suspect {
+            let alone = self.attend(Arc::clone(&shared.alone).lock_owned()).await?;
+            self.alone = Some(alone);
+            self.attend(async move { shared.carrier_alone(&to).await }).await?
+        } else {
+            self.attend(async move { shared.carrier(&to).await }).await?
+        };
+        Ok(found.inspect(|carrier| self.carrier = Some(carrier.clone())))
+    }
+
+    /// The producer to write under. A new one begins when all is answered that was sent under the
+    /// one before, which it does not fence.
+    async fn find_producer(&mut self) -> Result<Result<Producer, EngineError>, EngineError> {
+        if let Some(producer) = self.producer {
+            return Ok(Ok(producer));
+        }
+        let (disowned, shared) = (std::mem::take(&mut self.disowned), Arc::clone(&self.shared));
+        let asking = async move {
+            futures_util::future::join_all(disowned).await;
+            producer::ask(&shared.cluster).await
+        };
+        let producer = self.attend(asking).await?;
+        Ok(producer.inspect(|producer| self.producer = Some(*producer)))
+    }
+
+    /// Waits, and takes what is said meanwhile.
+    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> Result<T, EngineError> {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut what => return Ok(done),
+                command = self.commands.recv(), if self.is_open => self.obey(command)?,
             }
         }
+    }
+
+    /// A broker that is silent may not lead the partition any more; whoever does would write what
+    /// is under way at once.
+    async fn look_for_leader(&mut self) -> Result<(), EngineError> {
+        let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
+        let looking = async move {
+            let cluster = &shared.cluster;
+            if cluster.metadata(&to.topic).await.is_ok_and(|known| known.taken.elapsed() > OVERDUE) {
+                cluster.invalidate();
+            }
+            cluster.leader(&to).await
+        };
+        let found = self.attend(timeout(OVERDUE, looking)).await?;
+        self.look_at = Instant::now() + OVERDUE;
+        let known = self.carrier.as_ref().map(Carrier::broker);
+        if let Ok(Ok(leader)) = found
+            && known.is_some_and(|known| known != leader.broker)
+        {
+            tracing::debug!(partition = %self.to, ?known, now = leader.broker, "producing to another leader");
+            self.recall();
+        }
+        Ok(())
     }
 
     /// Everything under way is sent again, in order, after a pause and to whoever leads then.
-    async fn rewind(&mut self, error: EngineError) -> Result<(), EngineError> {
-        self.connection = None;
+    pub(super) async fn again(&mut self, error: EngineError) -> Result<(), EngineError> {
         self.recall();
         if error.kind == ErrorKind::Fatal {
             return Err(error);
         }
+        let now = Instant::now();
         self.failures += 1;
-        let pause = self.shared.cluster.settings.retry.pause(self.failures);
-        let deadline = self.sealed.front().map(|batch| batch.place.deadline);
-        if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+        self.shared.troubles.begin(TroublePlace::Write(self.to.clone()), &error);
+        let pause = self.shared.cluster.settings.retry.pause(self.failures).min(LONGEST_PAUSE);
+        // What waits behind others does not fail as long as those before it are written.
+        let failing_since = *self.failing_since.get_or_insert(now);
+        let first = self.sealed.front().and_then(|batch| batch.attempted).unwrap_or(failing_since);
+        let since = self.acknowledged.map_or(first, |acknowledged| acknowledged.max(first));
+        if now + pause >= since + self.shared.produce.delivery_timeout {
             let message = format!("not delivered within delivery.timeout.ms: {}", error.message);
-            return Err(EngineError { kind: ErrorKind::Retriable, message, ..error });
+            return Err(EngineError { kind: ErrorKind::Retriable, message, ..error }.at(&self.to));
         }
         tracing::debug!(%error, partition = %self.to, ?pause, "producing again");
-        sleep(pause).await;
-        Ok(())
+        self.attend(sleep(pause)).await
     }
 
     /// Puts everything under way back in front of what is to be sent.
-    fn recall(&mut self) {
-        while let Some(InFlight { mut batch, .. }) = self.in_flight.pop_back() {
-            batch.uncertain = true;
-            self.sealed.push_front(batch);
+    pub(super) fn recall(&mut self) {
+        (self.carrier, self.alone) = (None, None);
+        while let Some(last) = self.in_flight.pop_back() {
+            self.sealed.push_front(last.recalled());
         }
     }
 
-    /// [`recall`](PartitionWriter::recall) after the oldest batch was not appended: what follows
-    /// it is out of order then, and its answers say for certain that it was not appended either.
-    async fn recall_answered(&mut self) {
-        let mut followers = std::mem::take(&mut self.in_flight);
-        for InFlight { batch, reply, .. } in &mut followers {
-            let answer = reply.arrival().await;
-            let lost = |response| verdict(&response, batch.place.count).is_certain_loss();
-            batch.uncertain |= !answer.is_ok_and(lost);
+    /// The partition is written again, or nothing is left to write.
+    pub(super) fn recovered(&mut self) {
+        if self.failures > 0 {
+            self.shared.troubles.end(&TroublePlace::Write(self.to.clone()));
         }
-        for InFlight { batch, .. } in followers.into_iter().rev() {
-            self.sealed.push_front(batch);
-        }
+        (self.failures, self.failing_since) = (0, None);
     }
 
-    /// The oldest batch is not taken for its size or for a record that is not named: it goes in
-    /// halves, with the same sequence numbers in all, down to a single record, which is refused.
-    async fn halve(&mut self, error: KafkaError) -> Result<(), EngineError> {
-        let count = self.oldest_certain()?.place.count;
-        if count == 1 {
-            let class = match error.0 {
-                ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => ErrorClass::Oversized,
-                _ => ErrorClass::Refused,
-            };
-            return self.refuse(vec![(0, ValueError::new(class, error.to_string()))]).await;
+    /// All that was accepted fails, as do later batches of the same assignments; those of later
+    /// ones begin a new epoch. An error that is fatal without a partition concerns all of them.
+    fn give_up(&mut self, error: EngineError) {
+        let is_of_all = error.kind == ErrorKind::Fatal && error.partition.is_none();
+        let error = if is_of_all { error } else { error.at(&self.to) };
+        tracing::debug!(%error, "what was accepted for the partition is given up");
+        // Its trouble stays until it is written again, or forgotten.
+        self.failures = self.failures.max(1);
+        self.failing_since = None;
+        self.shared.troubles.begin(TroublePlace::Write(self.to.clone()), &error);
+        // What was given by now fails as well; what is given once somebody knows may be of a later
+        // assignment, so that this is looked at first.
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Write(Job { from, done, .. }) => {
+                    self.outputs.accept(1, from, done);
+                }
+                Command::Forget(from) => self.barred.bar(from, &error),
+            }
         }
-        let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
-        if error.0 == ResponseError::MessageTooLarge {
-            self.waiting.too_large(batch.bytes.len());
-        }
-        self.recall_answered().await;
-        let parts = self.recut(batch, &[0..count / 2, count / 2..count]).await?;
-        self.put_in_front(parts);
-        Ok(())
+        self.fail_all(&error);
+        self.renew();
     }
 
-    /// Records of the oldest batch are refused: the rest of it goes without them, and what
-    /// follows is numbered anew, which is safe only if none of it was appended.
-    async fn refuse(&mut self, refused: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
-        let count = self.oldest_certain()?.place.count;
-        let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
-        self.recall_answered().await;
-        if self.sealed.iter().any(|follower| follower.uncertain) {
-            let message = "a batch after a refused one may be in the log already";
-            return Err(EngineError::new(ErrorKind::Retriable, message));
+    fn fail_all(&mut self, error: &EngineError) {
+        for from in self.outputs.fail(error) {
+            self.barred.bar(from, error);
         }
-        let kept = runs(count, refused.iter().map(|(index, _)| *index));
-        for (index, error) in refused {
-            self.outputs.refused(batch.place.first + index as u64, error);
-        }
-        let mut sequence = batch.sequence;
-        let parts = self.recut(batch, &kept).await?;
-        for part in &parts {
-            sequence = advance(sequence, part.place.count);
-        }
-        for follower in &mut self.sealed {
-            follower.bytes = restamp(&follower.bytes, sequence);
-            follower.sequence = sequence;
-            sequence = advance(sequence, follower.place.count);
-        }
-        self.next_sequence = sequence;
-        self.put_in_front(parts);
-        Ok(())
+        self.waiting.clear();
+        self.sealed.clear();
+        (self.carrier, self.alone) = (None, None);
+        let sent = self.in_flight.drain(..).filter(|last| !last.claim.withdraw());
+        self.disowned.extend(sent.map(|sent| sent.answer));
     }
 
-    /// The oldest batch under way, if every attempt to write it was answered.
-    fn oldest_certain(&self) -> Result<&Sealed, EngineError> {
-        let batch = &self.in_flight.front().expect("it was answered").batch;
-        if batch.uncertain {
-            let message = "a batch that is refused now may have been written before";
-            return Err(EngineError::new(ErrorKind::Retriable, message));
+    /// The next batch begins a new epoch, or a new producer where there is none. Then the brokers
+    /// take nothing of the old epoch once they have the new one's first batch.
+    fn renew(&mut self) {
+        self.producer = self.producer.and_then(|producer| self.shared.producers.next_epoch(producer));
+        if self.producer.is_some() {
+            self.disowned.clear();
         }
-        Ok(batch)
+        (self.next_sequence, self.established) = (0, false);
     }
 
-    /// The `ranges` of a batch as batches of their own, numbered one after the other from its
-    /// sequence number.
-    async fn recut(
-        &mut self,
-        batch: Sealed,
-        ranges: &[std::ops::Range<usize>],
-    ) -> Result<Vec<Sealed>, EngineError> {
-        let Sealed { bytes, mut sequence, place, .. } = batch;
-        let pieces = EncodedBatch::unseal(&bytes).and_then(|records| records.cut(ranges));
-        let mut parts = Vec::with_capacity(ranges.len());
-        for (records, range) in pieces.map_err(malformed)?.into_iter().zip(ranges) {
-            let place = Place { first: place.first + range.start as u64, count: range.len(), ..place };
-            let bytes = self.shared.seal(records, self.stamp(sequence)).await?;
-            parts.push(Sealed { bytes, sequence, place, uncertain: false });
-            sequence = advance(sequence, place.count);
-        }
-        Ok(parts)
-    }
-
-    fn put_in_front(&mut self, parts: Vec<Sealed>) {
-        for part in parts.into_iter().rev() {
-            self.sealed.push_front(part);
-        }
+    /// Records that are not what a batch of this program's own making holds.
+    pub(super) fn malformed(&self, error: RecordsError) -> EngineError {
+        let message = format!("a batch to write is malformed: {error}");
+        EngineError::new(ErrorKind::Fatal, message).at(&self.to)
     }
 }
 
-/// Waits for the oldest answer; answers come in order. Cancel-safe.
-async fn first_answer(in_flight: &mut VecDeque<InFlight>) -> Result<ProduceResponse, WireError> {
+impl Drop for PartitionWriter {
+    /// Nobody tries any more.
+    fn drop(&mut self) {
+        self.shared.troubles.end(&TroublePlace::Write(self.to.clone()));
+    }
+}
+
+/// Waits for the oldest outcome; a carrier answers in order. Cancel-safe.
+async fn first_outcome(in_flight: &mut VecDeque<InFlight>) -> Option<Outcome> {
     match in_flight.front_mut() {
-        Some(under_way) => under_way.reply.arrival().await,
+        Some(under_way) => (&mut under_way.answer).await.ok(),
         None => std::future::pending().await,
     }
 }
@@ -410,13 +530,14 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// Records that are not what a batch of this program's own making holds.
-fn malformed(error: RecordsError) -> EngineError {
-    EngineError::new(ErrorKind::Fatal, format!("a batch to write is malformed: {error}"))
+/// What a batch says of its producer.
+pub(super) fn stamp(producer: Producer, base_sequence: i32) -> ProducerStamp {
+    let Producer { id, epoch } = producer;
+    ProducerStamp { producer_id: id, epoch, base_sequence, transactional: false }
 }
 
 /// The sequence number after `count` records from `sequence`: after `i32::MAX` comes 0 (KIP-98).
-fn advance(sequence: i32, count: usize) -> i32 {
+pub(super) fn advance(sequence: i32, count: usize) -> i32 {
     ((sequence as u64 + count as u64) & i32::MAX as u64) as i32
 }
 

@@ -1,14 +1,14 @@
-//! A produce request for one batch of one partition, and what its answer means.
+//! A produce request for batches of several partitions, and what its answer means for each.
 //!
-//! The request is assembled by hand so that the batch is written from where it lies: a codec
-//! would copy it once more.
+//! The request is assembled by hand so that a batch is written from where it lies: a codec would
+//! copy it once more.
 
-use std::time::Duration;
+use std::{mem::take, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     ResponseError,
-    messages::{ApiKey, ProduceRequest, ProduceResponse},
+    messages::{ApiKey, ProduceRequest, ProduceResponse, produce_response::PartitionProduceResponse},
     protocol::HeaderVersion,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     engine::native::{
         connection::Connection,
         error::{KafkaError, Remedy, WireError, check},
+        pieces::Pieces,
         reply::Reply,
     },
 };
@@ -27,63 +28,117 @@ const FLEXIBLE: i16 = 9;
 /// `acks=all`: every in-sync replica has the batch before the answer comes.
 const ACKS_ALL: i16 = -1;
 
-/// Queues a sealed batch for its partition.
+/// A batch of at most this size in bytes is copied: a piece of its own costs more.
+const WORTH_A_PIECE: usize = 4 << 10;
+
+/// A sealed batch and its partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    pub to: &'a TopicPartition,
+    pub batch: &'a Bytes,
+}
+
+/// Queues sealed batches, at most one for each partition; those of one topic stand together.
 pub async fn send(
     connection: &Connection,
-    to: &TopicPartition,
-    batch: &Bytes,
+    parts: &[Part<'_>],
     timeout: Duration,
 ) -> Result<Reply<ProduceResponse>, WireError> {
     let version = connection.version(ApiKey::Produce)?;
     let header_version = ProduceRequest::header_version(version);
-    let mut head = connection.head(ApiKey::Produce, version, header_version, 64 + to.topic.len());
+    let copied = |part: &Part<'_>| if part.batch.len() > WORTH_A_PIECE { 0 } else { part.batch.len() };
+    let size = parts.iter().map(|part| 64 + part.to.topic.len() + copied(part)).sum();
+    let mut head = connection.head(ApiKey::Produce, version, header_version, size);
     // The broker gives up a little before this side does, so that its answer is still heard.
     let broker_timeout = timeout.as_millis() * 9 / 10;
-    let tail = put_fields(&mut head.bytes, version, to, batch.len(), broker_timeout as i32);
-    connection.send_parts(head, batch.clone(), Bytes::from_static(tail), timeout).await
+    let mut body = Body { bytes: take(&mut head.bytes), before: None, pieces: Pieces::default() };
+    body.put_request(version, parts, broker_timeout as i32);
+    let (first, pieces) = body.finish();
+    head.bytes = first;
+    connection.send_parts(head, pieces, timeout).await
 }
 
-/// Writes the fields before the batch and returns the bytes after it.
-fn put_fields(
-    out: &mut BytesMut,
-    version: i16,
-    to: &TopicPartition,
-    size: usize,
-    timeout_ms: i32,
-) -> &'static [u8] {
-    if version >= FLEXIBLE {
-        out.put_u8(0); // no transactional id
-        out.put_i16(ACKS_ALL);
-        out.put_i32(timeout_ms);
-        put_compact(out, 1); // one topic
-        put_compact(out, to.topic.len());
-        out.put_slice(to.topic.as_bytes());
-        put_compact(out, 1); // one partition
-        out.put_i32(to.partition);
-        put_compact(out, size);
-        &[0, 0, 0] // no tagged fields of the partition, the topic and the request
-    } else {
-        out.put_i16(-1);
-        out.put_i16(ACKS_ALL);
-        out.put_i32(timeout_ms);
-        out.put_i32(1);
-        out.put_i16(to.topic.len() as i16);
-        out.put_slice(to.topic.as_bytes());
-        out.put_i32(1);
-        out.put_i32(to.partition);
-        out.put_i32(size as i32);
-        &[]
-    }
+/// A request's body while it is written.
+struct Body {
+    /// What is written now, after all the pieces.
+    bytes: BytesMut,
+    /// The start of the request, once there are pieces.
+    before: Option<BytesMut>,
+    pieces: Pieces,
 }
 
-/// A compact length: one more than it is, as an unsigned varint.
-fn put_compact(out: &mut BytesMut, length: usize) {
-    let mut rest = length as u64 + 1;
-    while rest >= 0x80 {
-        out.put_u8(rest as u8 | 0x80);
-        rest >>= 7;
+impl Body {
+    /// The start of the request, and the rest of it.
+    fn finish(mut self) -> (BytesMut, Pieces) {
+        match self.before {
+            None => (self.bytes, self.pieces),
+            Some(before) => {
+                self.pieces.push(self.bytes.freeze());
+                (before, self.pieces)
+            }
+        }
     }
-    out.put_u8(rest as u8);
+
+    fn put_request(&mut self, version: i16, parts: &[Part<'_>], timeout_ms: i32) {
+        let compact = version >= FLEXIBLE;
+        let topics = || parts.chunk_by(|a, b| a.to.topic == b.to.topic);
+        match compact {
+            true => self.bytes.put_u8(0), // no transactional id
+            false => self.bytes.put_i16(-1),
+        }
+        self.bytes.put_i16(ACKS_ALL);
+        self.bytes.put_i32(timeout_ms);
+        self.put_length(compact, topics().count());
+        for parts in topics() {
+            let topic = &parts[0].to.topic;
+            match compact {
+                true => self.put_length(compact, topic.len()),
+                false => self.bytes.put_i16(topic.len() as i16),
+            }
+            self.bytes.put_slice(topic.as_bytes());
+            self.put_length(compact, parts.len());
+            for part in parts {
+                self.bytes.put_i32(part.to.partition);
+                self.put_length(compact, part.batch.len());
+                self.put_batch(part.batch);
+                self.put_no_tags(compact);
+            }
+            self.put_no_tags(compact);
+        }
+        self.put_no_tags(compact);
+    }
+
+    fn put_batch(&mut self, batch: &Bytes) {
+        if batch.len() <= WORTH_A_PIECE {
+            return self.bytes.put_slice(batch);
+        }
+        let written = self.bytes.split();
+        match self.before {
+            None => self.before = Some(written),
+            Some(_) => self.pieces.push(written.freeze()),
+        }
+        self.pieces.push(batch.clone());
+    }
+
+    /// A length, of bytes or of an array: compact is one more than it is, as an unsigned varint.
+    fn put_length(&mut self, compact: bool, length: usize) {
+        if !compact {
+            return self.bytes.put_i32(length as i32);
+        }
+        let mut rest = length as u64 + 1;
+        while rest >= 0x80 {
+            self.bytes.put_u8(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.bytes.put_u8(rest as u8);
+    }
+
+    /// The end of a structure.
+    fn put_no_tags(&mut self, compact: bool) {
+        if compact {
+            self.bytes.put_u8(0);
+        }
+    }
 }
 
 /// What became of a batch.
@@ -115,13 +170,9 @@ impl Verdict {
     }
 }
 
-/// Reads the answer to [`send`] for a batch of `count` records.
-pub fn verdict(response: &ProduceResponse, count: usize) -> Verdict {
+/// Reads the answer for a batch of `count` records.
+pub fn verdict(answer: &PartitionProduceResponse, count: usize) -> Verdict {
     use ResponseError::*;
-    let answer = response.responses.first().and_then(|topic| topic.partition_responses.first());
-    let Some(answer) = answer else {
-        return Verdict::Failed(KafkaError(UnknownServerError), Some("the response is empty".to_owned()));
-    };
     let Err(error) = check(answer.error_code) else { return Verdict::Delivered };
     match error.0 {
         // An earlier attempt was heard although its answer was not (KIP-98).
@@ -153,34 +204,47 @@ pub fn verdict(response: &ProduceResponse, count: usize) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::{
-        messages::produce_response::{
-            BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
-        },
-        protocol::Decodable,
-    };
+    use bytes::Buf;
+    use kafka_protocol::{messages::produce_response::BatchIndexAndErrorMessage, protocol::Decodable};
 
     use super::*;
 
+    /// The frame as it goes over the wire.
+    fn encode(version: i16, parts: &[Part<'_>]) -> (Bytes, usize) {
+        let mut body = Body { bytes: BytesMut::new(), before: None, pieces: Pieces::default() };
+        body.put_request(version, parts, 1234);
+        let (first, mut pieces) = body.finish();
+        pieces.push_front(first.freeze());
+        let mut slices = [std::io::IoSlice::new(&[]); 64];
+        let count = pieces.chunks_vectored(&mut slices);
+        (pieces.copy_to_bytes(pieces.remaining()), count)
+    }
+
     #[test]
     fn the_codec_reads_what_is_written_by_hand() {
-        let to = TopicPartition::new("a-topic", 7);
-        for size in [5, 200, 70_000] {
-            for version in 3..=11 {
-                let batch = vec![9; size];
-                let mut out = BytesMut::new();
-                let tail = put_fields(&mut out, version, &to, size, 1234);
-                out.extend_from_slice(&batch);
-                out.extend_from_slice(tail);
-                let mut bytes = out.freeze();
+        let partitions: Vec<_> =
+            [("a-topic", 7), ("a-topic", 3), ("b", 0)].map(|(t, p)| TopicPartition::new(t, p)).into();
+        let sizes = [[5, 200, 70_000], [70_000, 5, 6], [5_000, 6_000, 7_000], [1, 2, 3]];
+        for (sizes, pieces) in sizes.into_iter().zip([3, 3, 7, 1]) {
+            for (count, version) in (1..=3).flat_map(|count| (3..=11).map(move |v| (count, v))) {
+                let batches = sizes.map(|size| Bytes::from(vec![size as u8; size]));
+                let parts: Vec<_> =
+                    partitions.iter().zip(&batches).map(|(to, batch)| Part { to, batch }).collect();
+                let (mut bytes, in_pieces) = encode(version, &parts[..count]);
                 let request = ProduceRequest::decode(&mut bytes, version).unwrap();
                 assert!(bytes.is_empty());
                 assert_eq!((request.acks, request.timeout_ms), (-1, 1234));
                 assert_eq!(request.transactional_id, None);
-                let topic = &request.topic_data[0];
-                assert_eq!(topic.name.0.as_str(), "a-topic");
-                assert_eq!(topic.partition_data[0].index, 7);
-                assert_eq!(topic.partition_data[0].records.as_deref(), Some(&batch[..]));
+                let read = request.topic_data.iter().flat_map(|topic| {
+                    let name = topic.name.0.as_str();
+                    topic.partition_data.iter().map(move |p| (name, p.index, p.records.clone().unwrap()))
+                });
+                let written = parts.iter().map(|p| (&*p.to.topic, p.to.partition, p.batch.clone()));
+                assert!(read.eq(written.take(count)));
+                assert_eq!(request.topic_data.len(), count.div_ceil(2));
+                if count == 3 && version >= FLEXIBLE {
+                    assert_eq!(in_pieces, pieces, "{sizes:?}");
+                }
             }
         }
     }
@@ -190,8 +254,7 @@ mod tests {
         let partition = PartitionProduceResponse::default()
             .with_error_code(error.code())
             .with_record_errors(refused.iter().map(record).collect());
-        let topic = TopicProduceResponse::default().with_partition_responses(vec![partition]);
-        verdict(&ProduceResponse::default().with_responses(vec![topic]), 5)
+        verdict(&partition, 5)
     }
 
     #[test]

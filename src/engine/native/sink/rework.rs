@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::records::crc32c;
+use crate::records::{ProducerStamp, crc32c};
 
 /// What is left of `count` records without those at the `refused` indexes, as runs.
 pub fn runs(count: usize, refused: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
@@ -19,10 +19,12 @@ pub fn runs(count: usize, refused: impl Iterator<Item = usize>) -> Vec<Range<usi
     runs
 }
 
-/// The same sealed batch with another sequence number.
-pub fn restamp(sealed: &Bytes, sequence: i32) -> Bytes {
+/// The same sealed batch with another producer id, epoch and sequence number.
+pub fn restamp(sealed: &Bytes, stamp: ProducerStamp) -> Bytes {
     let mut bytes = sealed.to_vec();
-    bytes[53..57].copy_from_slice(&sequence.to_be_bytes());
+    bytes[43..51].copy_from_slice(&stamp.producer_id.to_be_bytes());
+    bytes[51..53].copy_from_slice(&stamp.epoch.to_be_bytes());
+    bytes[53..57].copy_from_slice(&stamp.base_sequence.to_be_bytes());
     let crc = crc32c(&bytes[21..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     Bytes::from(bytes)
@@ -46,9 +48,9 @@ mod tests {
         writer.push(1000, None, Some(&[b"value"]), NO_HEADERS);
         let stamp = ProducerStamp { producer_id: 5, epoch: 1, base_sequence: 10, transactional: false };
         let sealed = writer.finish().remove(0).seal(stamp, Compression::None);
-        let bytes = restamp(&sealed, 77);
+        let bytes = restamp(&sealed, ProducerStamp { epoch: 2, base_sequence: 77, ..stamp });
         let header = BatchHeader::read(&bytes).unwrap();
-        assert_eq!((header.producer_id, header.base_sequence), (5, 77));
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (5, 2, 77));
         header.check_crc(&bytes).unwrap();
     }
 }

@@ -70,7 +70,7 @@ async fn what_can_be_retried_is_written_once_and_in_order() {
     let joined = |action| [(0, 1), (1, 1)].map(|(after, times)| (action, after, times, "20000"));
     for (action, after, times, batch_size) in actions.flat_map(|a| hits(a).into_iter().chain(joined(a))) {
         let setup = setup(&[("batch.size", batch_size)]).await;
-        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
         setup.broker.inject(produce(action, after, times));
         let what = format!("{action:?} after {after}, {times} times, batches of {batch_size}");
         for result in write(&mut sink, &setup.to).await {
@@ -94,7 +94,7 @@ async fn wire_batches(setup: &Setup) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_batches_are_joined_while_the_broker_is_busy() {
     let setup = setup(&[("batch.size", "1000000")]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     setup.broker.inject(produce(FaultAction::Delay(Duration::from_millis(300)), 0, 1));
     for result in write(&mut sink, &setup.to).await {
         assert!(result.unwrap().refused.is_empty());
@@ -108,7 +108,7 @@ async fn small_batches_are_joined_while_the_broker_is_busy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_linger_joins_what_comes_meanwhile_and_ends() {
     let setup = setup(&[("batch.size", "1000000"), ("linger.ms", "300")]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     for result in write(&mut sink, &setup.to).await {
         result.unwrap();
     }
@@ -121,7 +121,7 @@ async fn a_linger_joins_what_comes_meanwhile_and_ends() {
 async fn a_storm_of_faults_loses_and_doubles_nothing() {
     for seed in 0..5u64 {
         let setup = setup(&[]).await;
-        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
         for i in 0..12 {
             let action = match (seed + i) % 3 {
                 0 => FaultAction::Close,
@@ -138,14 +138,36 @@ async fn a_storm_of_faults_loses_and_doubles_nothing() {
     }
 }
 
+/// A batch as it is read under an assignment.
+fn under(assignment: u64, batch: OutputBatch) -> OutputBatch {
+    let origin = TopicPartition { topic: "origin".into(), partition: batch.destination.partition };
+    OutputBatch { origin, assignment: AssignmentId(assignment), ..batch }
+}
+
+/// Writes the batches from number `first` on under an assignment and returns the receipts.
+async fn write_under(
+    sink: &mut NativeSink,
+    to: &TopicPartition,
+    assignment: u64,
+    first: usize,
+) -> Vec<Result<Receipt, EngineError>> {
+    let mut receipts = Vec::new();
+    for i in first..BATCHES {
+        receipts.push(sink.send(under(assignment, batch(to, RECORDS, i * RECORDS))));
+    }
+    futures_util::future::join_all(receipts).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uncertain_delivery_spends_the_sink_and_a_new_one_goes_on() {
+async fn uncertain_delivery_ends_the_assignment_and_the_next_one_goes_on_in_the_same_sink() {
     use ResponseError::*;
     for error in [OutOfOrderSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced] {
         let setup = setup(&[]).await;
-        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
+        let before = setup.client.cluster().revive_producer();
+        assert_eq!(before, None);
         setup.broker.inject(produce(FaultAction::Error(error.code()), 10, 1));
-        let results = write(&mut sink, &setup.to).await;
+        let results = write_under(&mut sink, &setup.to, 1, 0).await;
         let written = results.iter().take_while(|result| result.is_ok()).count();
         assert_eq!(written, 10, "{error}");
         for failed in &results[written..] {
@@ -153,46 +175,41 @@ async fn uncertain_delivery_spends_the_sink_and_a_new_one_goes_on() {
             assert_eq!(failed.kind, ErrorKind::Retriable);
             assert_eq!(failed.partition.as_ref(), Some(&setup.to));
         }
-        let later = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
-        assert_eq!(later.kind, ErrorKind::Retriable);
-        sink.close().await;
+        let again = sink.send(under(1, batch(&setup.to, 1, 0))).await.unwrap_err();
+        assert_eq!(again.to_string(), results[written].as_ref().unwrap_err().to_string());
         // The owner reads again from what was acknowledged.
-        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
-        let mut receipts = Vec::new();
-        for i in written..BATCHES {
-            receipts.push(sink.send(batch(&setup.to, RECORDS, i * RECORDS)));
-        }
-        for receipt in receipts {
-            receipt.await.unwrap();
+        for result in write_under(&mut sink, &setup.to, 2, written).await {
+            result.unwrap();
         }
         assert_exactly_once_in_order(&setup, &error.to_string()).await;
         sink.close().await;
+        // The next sink fences all of this one; where the brokers disowned it, it is not used again.
+        let retired = setup.client.cluster().revive_producer();
+        assert_eq!(retired.map(|(_, epoch)| epoch), (error == OutOfOrderSequenceNumber).then_some(2));
     }
 }
 
-fn windows(sink: &NativeSink) -> HashMap<i32, Arc<Semaphore>> {
-    sink.shared.windows.lock().unwrap().clone()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_authorised_is_fatal() {
+async fn what_is_not_authorised_is_fatal_for_its_partition_alone() {
     let setup = setup(&[]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     let error = ResponseError::TopicAuthorizationFailed.code();
     setup.broker.inject(produce(FaultAction::Error(error), 0, u64::MAX));
     let failed = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
-    assert_eq!(failed.kind, ErrorKind::Fatal);
+    assert_eq!((failed.kind, failed.partition.as_ref()), (ErrorKind::Fatal, Some(&setup.to)));
     assert!(failed.message.contains("TOPIC_AUTHORIZATION_FAILED"), "{failed}");
+    setup.broker.clear_faults();
     // What it had under way to the broker holds up no other partition.
-    let free: Vec<usize> = windows(&sink).values().map(|window| window.available_permits()).collect();
-    assert_eq!(free, [BROKER_WINDOW_KIB]);
+    let other = fresh("other");
+    setup.client.create_topic(&other, 1, None, &[]).await.unwrap();
+    sink.send(batch(&TopicPartition::new(other, 0), 1, 0)).await.unwrap();
     sink.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_delivery_timeout_ends_the_attempts() {
     let setup = setup(&[("request.timeout.ms", "400"), ("delivery.timeout.ms", "600")]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     let error = ResponseError::NotEnoughReplicas.code();
     setup.broker.inject(produce(FaultAction::Error(error), 0, u64::MAX));
     let failed = sink.send(batch(&setup.to, 1, 0)).await.unwrap_err();
@@ -205,7 +222,7 @@ async fn the_delivery_timeout_ends_the_attempts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
     let setup = setup(&[]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     setup.broker.inject(produce(FaultAction::Delay(Duration::from_secs(20)), 0, u64::MAX));
     let receipt = sink.send(batch(&setup.to, 1, 0));
     sink.close().await;
@@ -215,7 +232,7 @@ async fn a_closed_sink_gives_up_what_is_not_acknowledged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_batch_is_acknowledged_at_once() {
     let setup = setup(&[]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     let empty = OutputBatch { destination: setup.to.clone(), chunks: Vec::new(), ..OutputBatch::default() };
     assert!(sink.send(empty).await.unwrap().refused.is_empty());
     sink.close().await;
@@ -225,7 +242,7 @@ async fn an_empty_batch_is_acknowledged_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_linger_that_ends_at_any_moment_is_noticed() {
     let setup = setup(&[]).await;
-    let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     let shared = Arc::get_mut(&mut sink.shared).unwrap();
     (shared.produce.batch_size, shared.produce.linger) = (1_000_000, Duration::from_micros(20));
     for i in 0..2000 {
@@ -240,7 +257,7 @@ async fn a_linger_that_ends_at_any_moment_is_noticed() {
 async fn a_late_broker_is_asked_again_and_writes_once() {
     for (after, times) in [(0, 1), (7, 4)] {
         let setup = setup(&[("request.timeout.ms", "300")]).await;
-        let mut sink = NativeSink::new(&setup.client, &setup.settings).await.unwrap();
+        let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
         setup.broker.inject(produce(FaultAction::Delay(Duration::from_millis(700)), after, times));
         for result in write(&mut sink, &setup.to).await {
             result.unwrap();

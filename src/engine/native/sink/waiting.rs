@@ -1,13 +1,13 @@
 //! What waits to be written to one partition: small chunks are joined, so that a sink that is fed
 //! more often than the broker answers writes few large batches instead of many small ones. Pure.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
     engine::native::settings::ProduceSettings,
-    records::{EncodedBatch, RecordsError},
+    records::{Codec, EncodedBatch, RecordsError},
 };
 
 /// A chunk is small enough to be worth the copy if so many make a wire batch.
@@ -19,7 +19,15 @@ pub struct Unsealed {
     pub records: EncodedBatch,
     /// The number of the first record in the partition's order of writing.
     pub first: u64,
-    pub deadline: Instant,
+    /// How they are to be compressed.
+    pub codec: Codec,
+}
+
+impl Unsealed {
+    /// The number of the record after the last.
+    fn end(&self) -> u64 {
+        self.first + u64::from(self.records.count)
+    }
 }
 
 /// The chunks that wait, in order.
@@ -51,36 +59,69 @@ impl Waiting {
     /// # Errors
     /// When its records cannot be read.
     pub fn push(&mut self, chunk: Unsealed) -> Result<(), RecordsError> {
-        let Unsealed { records, first, deadline } = chunk;
+        let Unsealed { records, first, codec } = chunk;
         let count = records.count as usize;
         if records.bytes.len() <= self.limit || count < 2 {
             self.bytes += records.bytes.len();
-            self.chunks.push_back((Instant::now(), Unsealed { records, first, deadline }));
+            self.chunks.push_back((Instant::now(), Unsealed { records, first, codec }));
             return Ok(());
         }
         let mut first = first;
         for records in records.cut(&[0..count / 2, count / 2..count])? {
             let next = first + u64::from(records.count);
-            self.push(Unsealed { records, first, deadline })?;
+            self.push(Unsealed { records, first, codec })?;
             first = next;
         }
         Ok(())
     }
 
-    /// The oldest chunk with as many of those after it as fit into one batch.
+    /// Puts a chunk back in front of all.
+    pub fn put_back(&mut self, chunk: Unsealed) {
+        self.bytes += chunk.records.bytes.len();
+        self.chunks.push_front((Instant::now(), chunk));
+    }
+
+    /// Drops the chunks that begin with a record of these numbers.
+    pub fn forget(&mut self, numbers: &[Range<u64>]) {
+        self.chunks.retain(|(_, chunk)| !numbers.iter().any(|range| range.contains(&chunk.first)));
+        self.bytes = self.chunks.iter().map(|(_, chunk)| chunk.records.bytes.len()).sum();
+    }
+
+    /// Drops all.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.bytes = 0;
+    }
+
+    /// The number of the first record.
+    pub fn first(&self) -> Option<u64> {
+        self.chunks.front().map(|(_, chunk)| chunk.first)
+    }
+
+    /// Whether the next batch would gain nothing by waiting for more.
+    pub fn is_full(&self) -> bool {
+        let front = self.chunks.front().map_or(0, |(_, chunk)| chunk.records.bytes.len());
+        self.bytes >= self.batch_size || front > self.batch_size / WORTH_JOINING
+    }
+
+    /// The oldest chunk with as many of those after it as fit into one batch: they are compressed
+    /// alike, and nothing in between was dropped.
     ///
     /// # Errors
     /// When the records of one cannot be read.
     pub fn pop(&mut self) -> Result<Option<Unsealed>, RecordsError> {
         let Some((_, mut oldest)) = self.chunks.pop_front() else { return Ok(None) };
         let mut size = oldest.records.bytes.len();
+        let (mut end, batch_size) = (oldest.end(), self.batch_size);
         let mut joined = vec![std::mem::take(&mut oldest.records)];
-        let fits = |size: usize, chunk: &(Instant, Unsealed)| {
-            let next = chunk.1.records.bytes.len();
-            next <= self.batch_size / WORTH_JOINING && size + next <= self.batch_size
+        let fits = |size: usize, end: u64, next: &Unsealed| {
+            let more = next.records.bytes.len();
+            let is_next = next.first == end && next.codec == oldest.codec;
+            is_next && more <= batch_size / WORTH_JOINING && size + more <= batch_size
         };
-        while let Some((_, next)) = self.chunks.pop_front_if(|chunk| fits(size, chunk)) {
+        while let Some((_, next)) = self.chunks.pop_front_if(|chunk| fits(size, end, &chunk.1)) {
             size += next.records.bytes.len();
+            end = next.end();
             joined.push(next.records);
         }
         self.bytes -= size;
@@ -110,7 +151,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::native::NativeSettings,
-        records::{NO_HEADERS, RecordWriter},
+        records::{Compression, NO_HEADERS, RecordWriter},
     };
 
     fn waiting(batch_size: usize, limit: usize, linger: Duration) -> Waiting {
@@ -123,7 +164,7 @@ mod tests {
     fn chunk(first: u64, count: usize) -> Unsealed {
         let mut writer = RecordWriter::new(usize::MAX, 0);
         (0..count).for_each(|_| writer.push(1, None, Some(&[&[b'x'; 92]]), NO_HEADERS));
-        Unsealed { records: writer.finish().remove(0), first, deadline: Instant::now() }
+        Unsealed { records: writer.finish().remove(0), first, codec: Codec::default() }
     }
 
     /// The number of the first record and the count of each wire batch.
@@ -146,6 +187,18 @@ mod tests {
         waiting.too_large(4000);
         (0..5).for_each(|i| waiting.push(chunk(i * 4, 4)).unwrap());
         assert_eq!(batches(&mut waiting), [(0, 16), (16, 4)]);
+    }
+
+    #[test]
+    fn only_what_follows_and_is_compressed_alike_is_joined() {
+        let mut waiting = waiting(10_000, 1 << 20, Duration::ZERO);
+        for (i, source) in [0, 1, 1, 1, 1, 0].into_iter().enumerate() {
+            let codec = Codec::from(Compression::ALL[source]);
+            waiting.push(Unsealed { codec, ..chunk(i as u64 * 4, 4) }).unwrap();
+        }
+        waiting.forget(&[8..12]);
+        assert_eq!(batches(&mut waiting), [(0, 4), (4, 4), (12, 8), (20, 4)]);
+        assert_eq!(waiting.bytes, 0);
     }
 
     #[test]

@@ -1,0 +1,86 @@
+//! How much may be under way to a broker: what it answers within a few seconds. Pure.
+//!
+//! A request that waits behind others for longer than its timeout closes the connection, however
+//! steadily a slow broker, or one whose quotas hold it up, answers. So the amount follows the
+//! answers: it starts with one request, doubles while they come at once, and is what came in a
+//! few seconds where they do not.
+
+use std::time::Duration;
+
+/// The size in bytes that batches are gathered up to for one request. A broker in Java keeps
+/// larger ones apart from its other memory (G1's humongous objects), at a price.
+pub const REQUEST_SIZE: usize = 500_000;
+
+/// The most that may be under way to a broker in bytes: enough to keep it busy.
+const MOST: usize = 16 << 20;
+
+/// An answer within this says that the broker keeps up.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// What is under way is to be answered within this; far below the request timeout.
+const HORIZON: Duration = Duration::from_secs(5);
+
+/// The bytes that may be under way to a broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    window: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { window: REQUEST_SIZE }
+    }
+}
+
+impl Pace {
+    /// The bytes that may be under way; a single request always may.
+    pub fn window(self) -> usize {
+        self.window
+    }
+
+    /// A request of `bytes` was answered `took` after it was written or the one before it was
+    /// answered, throttling included.
+    pub fn answered(&mut self, bytes: usize, took: Duration) {
+        self.window = if took < PROMPT {
+            (self.window * 2).min(MOST)
+        } else {
+            let in_time = bytes as f64 * HORIZON.as_secs_f64() / took.as_secs_f64();
+            (in_time as usize).clamp(REQUEST_SIZE, self.window)
+        };
+    }
+
+    /// The connection was lost.
+    pub fn lost(&mut self) {
+        *self = Pace::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_follows_the_answers() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.window(), REQUEST_SIZE);
+        (0..10).for_each(|_| pace.answered(REQUEST_SIZE, Duration::from_millis(5)));
+        assert_eq!(pace.window(), MOST);
+        // 1 MB/s: five seconds of it.
+        pace.answered(2_000_000, Duration::from_secs(2));
+        assert_eq!(pace.window(), 5_000_000);
+        // 20 KB/s: one request.
+        pace.answered(REQUEST_SIZE, Duration::from_secs(25));
+        assert_eq!(pace.window(), REQUEST_SIZE);
+        pace.answered(100, Duration::from_secs(2));
+        assert_eq!(pace.window(), REQUEST_SIZE);
+    }
+
+    #[test]
+    fn a_new_connection_starts_slowly() {
+        let mut pace = Pace::default();
+        (0..3).for_each(|_| pace.answered(1, Duration::ZERO));
+        assert_eq!(pace.window(), 8 * REQUEST_SIZE);
+        pace.lost();
+        assert_eq!(pace.window(), REQUEST_SIZE);
+    }
+}
