@@ -17,6 +17,10 @@ use kafka_protocol::{
     },
     protocol::{Decodable, StrBytes},
 };
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
 use super::*;
@@ -24,7 +28,7 @@ use crate::{
     batch::TopicPartition,
     broker::{Fault, FaultAction},
     engine::{
-        ClientSettings, Offset, Room, Source, SourceEvent,
+        Assignment, ClientSettings, Offset, Room, Source, SourceEvent,
         native::{
             NativeSource, OffsetAt,
             fake::{Asked, Fake, FakeCluster, Say, USUAL},
@@ -139,8 +143,8 @@ async fn a_commit_does_not_wait_behind_other_questions() {
     let unavailable = FaultAction::Error(ResponseError::CoordinatorNotAvailable.code());
     broker.inject(Fault::once(ApiKey::OffsetCommit, unavailable).times(3));
     broker.inject(Fault::always(ApiKey::FindCoordinator, FaultAction::Delay(Duration::from_secs(600))));
-    let of = &assigned[0];
-    let offset = Offset { partition: of.partition.clone(), assignment: of.id, next: 1, leader_epoch: -1 };
+    let Assignment { partition, id: assignment, .. } = assigned[0].clone();
+    let offset = Offset { partition, assignment, next: 1, leader_epoch: -1 };
     timeout(LIMIT / 2, source.commit(vec![offset])).await.expect("it is not held up").unwrap();
     asking.abort();
 }
@@ -238,6 +242,75 @@ async fn a_login_is_refused_at_the_start_and_tried_again_once_one_has_worked() {
     // The file is read again.
     std::fs::write(&file, "new\n").unwrap();
     dial().await.unwrap();
+}
+
+fn served(name: &str) -> Arc<ServerConfig> {
+    let file = |end: &str| format!("{}/tests/data/tls/{name}.{end}", env!("CARGO_MANIFEST_DIR"));
+    let chain = CertificateDer::pem_file_iter(file("pem")).unwrap().collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(builder.with_single_cert(chain, key).unwrap())
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_on_disk_is_taken_without_a_restart() {
+    let config = Arc::new(Mutex::new(served("one")));
+    let fakes = FakeCluster::start(1).await;
+    let fake = Fake::start_tls(Arc::clone(&config), move |asked| fakes.script.say(0, asked)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("ca.pem");
+    let trust = |name: &str| {
+        let from = format!("{}/tests/data/tls/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(from, &trusted).unwrap();
+    };
+    trust("two");
+    let properties = [("security.protocol", "ssl"), ("ssl.ca.location", trusted.to_str().unwrap())];
+    let settings = settings(vec![format!("localhost:{}", fake.address.port())], &properties);
+    let error = Client::connect(&settings).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
+    trust("one");
+    let client = Client::connect(&settings).await.unwrap();
+    let address = Address::parse(&settings.brokers[0]).unwrap();
+    let dial = || client.cluster().connections.dial(std::slice::from_ref(&address));
+    *config.lock().unwrap() = served("two");
+    let error = dial().await.unwrap_err();
+    assert!(matches!(error, WireError::Authentication { again: true, .. }), "{error}");
+    // Half written, as it may be met.
+    std::fs::write(&trusted, "-----BEGIN CERTIFICATE-----\nMII").unwrap();
+    let error = dial().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retriable, "{error}");
+    trust("two");
+    dial().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_request_and_answer_shows_in_the_log_at_trace() {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    let writer = lines.clone();
+    let _guard = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+    let (_broker, settings) = embedded().await;
+    Client::connect(&settings).await.unwrap();
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let about = |words: [&str; 2]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    for message in ["request", "answer"] {
+        assert!(about([message, "api=ApiVersions"]) && about([message, "api=Metadata"]), "{text}");
+        assert!(about([message, &format!("broker=\"{}\"", settings.brokers[0])]), "{text}");
+        assert!(about([message, "bytes="]) && about([message, "correlation=1"]), "{text}");
+    }
+    assert!(about(["answer", "after="]), "{text}");
 }
 
 /// What a client of these properties says of a port that does as `serve` says.

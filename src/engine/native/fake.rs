@@ -18,10 +18,12 @@ use kafka_protocol::{
     },
     protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
 };
+use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// What a fake broker does with a request.
 pub enum Say {
@@ -93,13 +95,36 @@ impl Fake {
         Fake { address, accepted }
     }
 
+    /// As [`start`](Fake::start) over TLS, with what `config` holds at the time.
+    pub async fn start_tls(
+        config: Arc<Mutex<Arc<ServerConfig>>>,
+        say: impl Fn(&Asked) -> Say + Send + Sync + 'static,
+    ) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (count, say) = (Arc::clone(&accepted), Arc::new(say));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let acceptor = TlsAcceptor::from(Arc::clone(&config.lock().unwrap()));
+                let say = Arc::clone(&say);
+                tokio::spawn(async move { converse(acceptor.accept(stream).await.ok()?, say).await });
+            }
+        });
+        Fake { address, accepted }
+    }
+
     /// The connections that were made to it.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
 }
 
-async fn converse(mut stream: TcpStream, say: Arc<impl Fn(&Asked) -> Say>) -> Option<()> {
+async fn converse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    say: Arc<impl Fn(&Asked) -> Say>,
+) -> Option<()> {
     loop {
         let mut frame = vec![0; stream.read_i32().await.ok()? as usize];
         stream.read_exact(&mut frame).await.ok()?;

@@ -129,7 +129,8 @@ async fn deliver(
         // The checksum was right: what cannot be read now will not be later.
         let piece = piece.map_err(|error| {
             let at = assembler.next_offset();
-            let error = EngineError::new(ErrorKind::Fatal, error.to_string());
+            let text = error.to_string();
+            let error = EngineError::new(ErrorKind::Fatal, text).from_cause(error);
             Undelivered::Unreadable(error.at_offset(&wanted.partition, at))
         })?;
         assembled_size += piece.buffer.len();
