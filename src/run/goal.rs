@@ -45,7 +45,8 @@ impl Goal {
                 _ if not.is_some() => end > start,
                 // What retention has removed is not there to be read.
                 Some(committed) => end > start.max(committed),
-                None => end > start && config.offset_reset != OffsetReset::Latest,
+                // The end that it starts at is to be committed: the next run would choose a later one.
+                None => end > start || config.offset_reset == OffsetReset::Latest,
             };
             if is_left {
                 left.insert(TopicPartition { topic: Arc::clone(topic), partition: number }, End { end, not });

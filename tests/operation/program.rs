@@ -70,11 +70,7 @@ impl Running {
     fn poll(&self, what: &str, limit: Duration, done: impl Fn() -> bool) {
         let start = Instant::now();
         while !done() {
-            assert!(
-                start.elapsed() < limit,
-                "{what}: not within {limit:?}; the log:\n{}",
-                self.lines().join("\n")
-            );
+            assert!(start.elapsed() < limit, "{what}: not within {limit:?}; the log:\n{}", self.last_lines());
             pause(Duration::from_millis(20));
         }
     }
@@ -126,7 +122,7 @@ impl Running {
         let code = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break status.code().unwrap_or(-1),
-                None => assert!(start.elapsed() < limit, "it does not end:\n{}", self.lines().join("\n")),
+                None => assert!(start.elapsed() < limit, "it does not end:\n{}", self.last_lines()),
             }
             pause(Duration::from_millis(10));
         };

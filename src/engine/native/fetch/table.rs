@@ -1,22 +1,24 @@
-//! The partitions being read: where, from whom, and when next. Pure.
+//! All partitions being read: which is next, and of whom it is asked. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
+    sync::Arc,
 };
 
 use tokio::time::Instant;
 
-use super::{Start, request::Wanted};
-use crate::{
-    backoff::Backoff,
-    batch::{AssignmentId, TopicPartition},
-    engine::native::metadata::Leader,
+use super::{
+    Start,
+    request::Wanted,
+    slot::{Slot, State},
 };
+use crate::batch::{AssignmentId, TopicPartition};
 
-/// How often a batch may be read corrupt before that counts as its state.
-pub(super) const CORRUPTIONS: u32 = 4;
+/// How often the bytes asked of a leader are halved at most.
+const HALVINGS: u32 = 8;
+
+/// After how many answers in time a leader is asked for twice as much again.
+const PROVEN: u32 = 32;
 
 /// All partitions being read.
 #[derive(Debug, Default)]
@@ -24,57 +26,47 @@ pub(super) struct Table {
     slots: BTreeMap<TopicPartition, Slot>,
     /// The leaders with a request in flight.
     busy: HashSet<i32>,
+    /// The leaders that did not answer in time.
+    slow: HashMap<i32, Slow>,
+    /// The partitions that are not to be fetched now.
+    full: Arc<BTreeSet<TopicPartition>>,
     /// Counts what was served, so that no partition waits behind the others for ever.
     served: u64,
 }
 
-/// One partition being read.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub assignment: AssignmentId,
-    /// The next offset to fetch.
-    pub position: i64,
-    /// The epoch of the leader that appended the last batch read; -1 when unknown (KIP-320).
-    pub epoch: i32,
-    /// The newest leader epoch for which the position is known to be good.
-    pub checked_epoch: i32,
-    pub failures: u32,
-    pub corruptions: u32,
-    state: State,
-    not_before: Option<Instant>,
-    last_served: u64,
-    /// How much larger records are in memory than on the wire, in percent.
-    expansion: Arc<AtomicUsize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nobody to ask yet.
-    Leaderless,
-    /// A question is under way: for the leader, for records, or for the right position.
-    Busy(Option<Leader>),
-    Ready(Leader),
+/// How much less a leader is asked for.
+#[derive(Debug, Default)]
+struct Slow {
+    halvings: u32,
+    answers: u32,
 }
 
 impl Table {
     pub fn add(&mut self, start: Start) {
-        let slot = Slot {
-            assignment: start.assignment,
-            position: start.position,
-            epoch: start.epoch,
-            checked_epoch: -1,
-            failures: 0,
-            corruptions: 0,
-            state: State::Leaderless,
-            not_before: None,
-            last_served: 0,
-            expansion: Arc::new(AtomicUsize::new(100)),
-        };
+        let mut slot = Slot::new(&start);
+        slot.is_full = self.full.contains(&start.partition);
         self.slots.insert(start.partition, slot);
     }
 
-    pub fn remove(&mut self, partitions: &BTreeSet<TopicPartition>) {
-        self.slots.retain(|partition, _| !partitions.contains(partition));
+    /// Forgets partitions, unless they are read under a later assignment. Whether it did.
+    pub fn remove(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
+        let is_over = self.slots.get(partition).is_some_and(|slot| slot.assignment <= assignment);
+        is_over && self.slots.remove(partition).is_some()
+    }
+
+    /// Leaves out the partitions of `full`, and takes the others back in.
+    pub fn leave_out(&mut self, full: Arc<BTreeSet<TopicPartition>>) {
+        for partition in self.full.difference(&full) {
+            if let Some(slot) = self.slots.get_mut(partition) {
+                slot.is_full = false;
+            }
+        }
+        for partition in full.difference(&self.full) {
+            if let Some(slot) = self.slots.get_mut(partition) {
+                slot.is_full = true;
+            }
+        }
+        self.full = full;
     }
 
     /// The slot of an assignment, if it is still being read.
@@ -86,18 +78,18 @@ impl Table {
     pub fn leaders(&self) -> usize {
         let leaders = self.slots.values().filter_map(|slot| match slot.state {
             State::Ready(leader) | State::Busy(Some(leader)) => Some(leader.broker),
-            State::Leaderless | State::Busy(None) => None,
+            State::Leaderless | State::Busy(None) | State::Halted => None,
         });
         leaders.collect::<HashSet<_>>().len().max(1)
     }
 
     /// The partitions whose leader has to be looked up now; they count as busy from here on.
-    pub fn without_leader(&mut self, now: Instant) -> impl Iterator<Item = (&TopicPartition, &Slot)> {
+    pub fn without_leader(&mut self, now: Instant) -> impl Iterator<Item = (TopicPartition, AssignmentId)> {
         self.slots.iter_mut().filter_map(move |(partition, slot)| {
             let is_due = slot.state == State::Leaderless && slot.is_due(now);
             is_due.then(|| {
                 slot.state = State::Busy(None);
-                (partition, &*slot)
+                (partition.clone(), slot.assignment)
             })
         })
     }
@@ -107,12 +99,13 @@ impl Table {
         let mut requests: HashMap<i32, Vec<(u64, Wanted)>> = HashMap::new();
         for (partition, slot) in &mut self.slots {
             let State::Ready(leader) = slot.state else { continue };
-            if slot.is_due(now) && !self.busy.contains(&leader.broker) {
+            if slot.is_due(now) && !slot.is_full && !self.busy.contains(&leader.broker) {
                 slot.state = State::Busy(Some(leader));
                 let wanted = Wanted {
                     partition: partition.clone(),
                     assignment: slot.assignment,
                     position: slot.position,
+                    topic: slot.topic,
                     leader_epoch: leader.epoch,
                     expansion: Arc::clone(&slot.expansion),
                 };
@@ -127,6 +120,29 @@ impl Table {
         requests.into_iter().map(|(broker, wanted)| (broker, in_turn(wanted))).collect()
     }
 
+    /// How often the bytes to ask a leader for are halved.
+    pub fn halvings(&self, broker: i32) -> u32 {
+        self.slow.get(&broker).map_or(0, |slow| slow.halvings)
+    }
+
+    /// Asks a leader that did not answer in time for half as much from now on.
+    pub fn timed_out(&mut self, broker: i32) {
+        let slow = self.slow.entry(broker).or_default();
+        *slow = Slow { halvings: (slow.halvings + 1).min(HALVINGS), answers: 0 };
+    }
+
+    /// Asks a leader that was slow for more, once it has proved that it can.
+    pub fn in_time(&mut self, broker: i32) {
+        let Some(slow) = self.slow.get_mut(&broker) else { return };
+        slow.answers += 1;
+        if slow.answers >= PROVEN {
+            *slow = Slow { halvings: slow.halvings - 1, answers: 0 };
+        }
+        if slow.halvings == 0 {
+            self.slow.remove(&broker);
+        }
+    }
+
     /// Notes that a leader's request is over.
     pub fn answered(&mut self, broker: i32) {
         self.busy.remove(&broker);
@@ -139,64 +155,17 @@ impl Table {
 
     /// When a partition that waits is due.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.slots.values().filter(|slot| !matches!(slot.state, State::Busy(_)));
+        let waiting = self.slots.values().filter(|slot| slot.state.waits());
         waiting.filter_map(|slot| slot.not_before).filter(|due| *due > now).min()
-    }
-}
-
-impl Slot {
-    fn is_due(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|due| due <= now)
-    }
-
-    /// The leader is known and is being asked about the position.
-    pub fn busy(&mut self, leader: Leader) {
-        self.state = State::Busy(Some(leader));
-    }
-
-    /// The leader is known; its log is the one that the position is of.
-    pub fn ready(&mut self, leader: Leader) {
-        self.checked_epoch = self.checked_epoch.max(leader.epoch);
-        self.state = State::Ready(leader);
-    }
-
-    /// The leader still has what was read.
-    pub fn checked(&mut self) {
-        if let State::Busy(Some(leader)) = self.state {
-            self.ready(leader);
-        }
-    }
-
-    /// Moves on after a fetch.
-    pub fn advance(&mut self, next: i64, epoch: i32) {
-        if next > self.position {
-            (self.corruptions, self.last_served) = (0, u64::MAX);
-        }
-        self.position = next;
-        self.epoch = self.epoch.max(epoch);
-        self.failures = 0;
-        self.checked();
-    }
-
-    /// Goes on elsewhere.
-    pub fn jump(&mut self, position: i64) {
-        self.position = position;
-        self.checked();
-    }
-
-    /// Waits, longer each time, and asks for the leader again; returns the pause.
-    pub fn fail(&mut self, backoff: Backoff) -> Duration {
-        self.failures += 1;
-        let pause = backoff.pause(self.failures);
-        self.not_before = Some(Instant::now() + pause);
-        self.state = State::Leaderless;
-        pause
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{backoff::Backoff, engine::native::metadata::Leader};
 
     const LEADER: Leader = Leader { broker: 1, epoch: 3 };
 
@@ -209,6 +178,7 @@ mod tests {
                 assignment: AssignmentId(1),
                 position: 0,
                 epoch: -1,
+                topic: None,
             });
         }
         assert_eq!(table.without_leader(Instant::now()).count(), all.len());
@@ -255,10 +225,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_full_is_left_out_until_it_is_not() {
+        let (mut table, all) = table(3);
+        let positions = |table: &mut Table| -> Vec<i32> {
+            let ready = table.ready(Instant::now()).remove(&1).unwrap_or_default();
+            table.answered(1);
+            ready.iter().map(|wanted| wanted.partition.partition).collect()
+        };
+        table.leave_out(Arc::new(BTreeSet::from([all[1].clone()])));
+        assert_eq!(positions(&mut table), [0, 2]);
+        table.leave_out(Arc::new(BTreeSet::from([all[2].clone()])));
+        assert_eq!(positions(&mut table), [1]);
+        // An assignment that begins meanwhile is full as well.
+        let (partition, assignment) = (all[2].clone(), AssignmentId(2));
+        table.add(Start { partition, assignment, position: 0, epoch: -1, topic: None });
+        table.slot(&all[2], assignment).unwrap().ready(LEADER);
+        assert_eq!(positions(&mut table), [] as [i32; 0]);
+        table.leave_out(Arc::default());
+        assert_eq!(positions(&mut table), [2]);
+    }
+
+    #[test]
+    fn a_slow_leader_is_asked_for_less_until_it_has_proved_that_it_can() {
+        let mut table = Table::default();
+        table.timed_out(1);
+        table.timed_out(1);
+        assert_eq!((table.halvings(1), table.halvings(2)), (2, 0));
+        for expected in [1, 0] {
+            for _ in 0..PROVEN {
+                table.in_time(1);
+            }
+            assert_eq!(table.halvings(1), expected);
+        }
+        for _ in 0..100 {
+            table.timed_out(1);
+        }
+        assert_eq!(table.halvings(1), HALVINGS);
+    }
+
+    #[test]
     fn what_belongs_to_an_earlier_assignment_finds_nothing() {
         let (mut table, all) = table(1);
         assert!(table.slot(&all[0], AssignmentId(0)).is_none());
-        table.remove(&BTreeSet::from([all[0].clone()]));
+        assert!(!table.remove(&all[0], AssignmentId(0)));
+        assert!(table.slot(&all[0], AssignmentId(1)).is_some());
+        assert!(table.remove(&all[0], AssignmentId(1)));
         assert!(table.slot(&all[0], AssignmentId(1)).is_none());
     }
 }
