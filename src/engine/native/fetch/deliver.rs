@@ -165,7 +165,7 @@ mod tests {
         engine::{
             Troubles,
             native::{
-                Client, NativeSettings,
+                Client, Isolation, NativeSettings,
                 fetch::{FetchShape, Wanted},
                 group::Memory,
                 testing::{embedded, fetch},
