@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     batch::{AssignmentId, Record, Span},
-    dead_letter::{self, Letter, Stage},
+    dead_letter::{self, Form, Letter, Stage},
     records::{EncodedBatch, HeadersWriter, NO_HEADERS},
     transform::{self, ErrorClass, TransformKind, ValueError},
 };
@@ -124,7 +124,8 @@ fn row(partition: i32, at: i64) -> Row {
 }
 
 fn letter(one: &PartitionBatch, stage: Stage, error: ValueError, key: Option<&'static str>) -> Vec<Row> {
-    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], "g", 1 << 20);
+    let chunks =
+        dead_letter::encode(one, &[Letter { index: 0, stage, error, form: Form::default() }], "g", 1 << 20);
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 
