@@ -15,8 +15,12 @@ impl Backoff {
     /// The pause after `failures` failures in a row (1 or more): doubled each time, give or take
     /// a fifth so that clients do not come back all at once (KIP-580).
     pub fn pause(&self, failures: u32) -> Duration {
-        let doubled = self.first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(self.most);
-        doubled.mul_f64(rand::random_range(0.8..1.2))
+        self.steady(failures).mul_f64(rand::random_range(0.8..1.2))
+    }
+
+    /// The same without chance: for what waits for itself alone.
+    pub fn steady(&self, failures: u32) -> Duration {
+        self.first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(self.most)
     }
 }
 

@@ -62,6 +62,11 @@ impl Permit {
         Permit { share: None }
     }
 
+    /// The share's size.
+    pub fn bytes(&self) -> usize {
+        self.share.as_ref().map_or(0, |share| share.num_permits() * UNIT)
+    }
+
     /// Splits off a permit for `bytes`, or for what is left if that is less.
     pub fn split(&mut self, bytes: usize) -> Permit {
         let Some(share) = &mut self.share else { return Permit::none() };

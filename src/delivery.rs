@@ -5,22 +5,18 @@
 //! stands in the destination or in the dead letter topic, or its partition is stopped.
 
 mod kind;
+mod lanes;
 
-use std::{
-    collections::HashSet,
-    fmt,
-    future::pending,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, fmt, future::pending, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::join, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::try_join, stream::FuturesUnordered};
 pub use kind::DeliveryKind;
+use lanes::Lanes;
+use tokio::time::Instant;
 
 use crate::{
     backoff::Backoff,
-    batch::{OutputBatch, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
     dead_letter::{self, Form, Letter, Stage},
     engine::{EngineError, Receipt, Refusal, Sink},
     offsets::Ticket,
@@ -54,8 +50,8 @@ pub struct Delivery<K> {
     sink: K,
     routes: Routes,
     flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
-    /// The bytes of output and dead letters that wait for their acknowledgement.
-    waiting: usize,
+    /// What of it is under way, by partition of the source.
+    lanes: Lanes,
 }
 
 /// A batch that came to its end.
@@ -65,6 +61,40 @@ pub enum Delivered {
     Acknowledged(Acknowledged),
     /// A dead letter was refused for good: the partition must stop before the batch of this ticket.
     Stopped(Ticket, Stopped),
+    /// It is not certain that the batch of this ticket was written.
+    Failed(Failed),
+    /// What was left to write of the batch of this ticket is not wanted any more.
+    GivenUp(Ticket),
+}
+
+/// A batch that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The batch.
+    pub ticket: Ticket,
+    /// Why. Without a partition it is an error of the whole sink, which is spent.
+    pub error: EngineError,
+    /// When the batch was sent.
+    pub since: Instant,
+}
+
+impl Delivered {
+    /// The batch.
+    pub fn ticket(&self) -> &Ticket {
+        match self {
+            Delivered::Acknowledged(acknowledged) => &acknowledged.ticket,
+            Delivered::Failed(failed) => &failed.ticket,
+            Delivered::Stopped(ticket, _) | Delivered::GivenUp(ticket) => ticket,
+        }
+    }
+
+    /// How long it was under way, if all of it was acknowledged.
+    fn flew(&self) -> Option<Duration> {
+        match self {
+            Delivered::Acknowledged(acknowledged) => Some(acknowledged.time),
+            Delivered::Failed(_) | Delivered::Stopped(..) | Delivered::GivenUp(_) => None,
+        }
+    }
 }
 
 /// What was acknowledged for a batch.
@@ -115,6 +145,12 @@ struct Flight {
     under_way: usize,
 }
 
+impl Flight {
+    fn origin(&self) -> &TopicPartition {
+        &self.job.batch.origin
+    }
+}
+
 /// A flight whose requests are answered.
 struct Landing {
     flight: Flight,
@@ -131,7 +167,8 @@ enum Answer {
 impl<K: Sink> Delivery<K> {
     /// Delivers through `sink`.
     pub fn new(sink: K, routes: Routes) -> Delivery<K> {
-        Delivery { sink, routes, flights: FuturesUnordered::new(), waiting: 0 }
+        let lanes = Lanes::new(routes.window);
+        Delivery { sink, routes, flights: FuturesUnordered::new(), lanes }
     }
 
     /// Sends the output of a batch and its dead letters.
@@ -149,12 +186,23 @@ impl<K: Sink> Delivery<K> {
             under_way: 0,
             job,
         };
+        self.lanes.take_off(flight.origin());
         self.launch(flight, output);
     }
 
-    /// Whether more may be sent.
+    /// Whether more may be sent: what moves leaves room in the window.
     pub fn has_room(&self) -> bool {
-        self.waiting < self.routes.window
+        self.lanes.has_room()
+    }
+
+    /// Whether a partition of the source has its share of the window, or does not move.
+    pub fn is_full(&self, partition: &TopicPartition) -> bool {
+        self.lanes.is_full(partition)
+    }
+
+    /// Whether nothing of a partition of the source is under way.
+    pub fn is_idle(&self, partition: &TopicPartition) -> bool {
+        self.lanes.is_idle(partition)
     }
 
     /// The batches under way.
@@ -162,24 +210,47 @@ impl<K: Sink> Delivery<K> {
         self.flights.len()
     }
 
-    /// The next batch that came to its end; waits as long as there is none. Cancel-safe.
-    ///
-    /// # Errors
-    /// When it is uncertain whether a batch was written: the sink is spent, and what is not
-    /// committed must be read again.
-    pub async fn next(&mut self) -> Result<Delivered, EngineError> {
+    /// Those of them whose partition moves.
+    pub fn moving(&self) -> usize {
+        self.lanes.flights()
+    }
+
+    /// Finds out which partitions do not move; they count against the window no more. To be
+    /// called a few times a second.
+    pub fn look(&mut self) -> Vec<TopicPartition> {
+        self.lanes.look()
+    }
+
+    /// What comes from `origin` under `assignment` or an earlier one is not wanted any more.
+    pub fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
+        self.sink.forget(origin, assignment);
+    }
+
+    /// The next batch that came to its end; waits as long as there is none. One that is not
+    /// `is_wanted` when dead letters of it are left to send is given up. Cancel-safe.
+    pub async fn next(&mut self, is_wanted: impl Fn(&Ticket) -> bool) -> Delivered {
         loop {
             let Some(Landing { flight, answer }) = self.flights.next().await else {
                 return pending().await;
             };
-            match answer? {
-                Answer::Resend => self.launch(flight, OutputBatch::default()),
-                Answer::Receipts { output, letters } => {
-                    self.waiting -= flight.under_way;
-                    if let Some(delivered) = self.land(flight, output, letters) {
-                        return Ok(delivered);
-                    }
+            self.lanes.answer(flight.origin(), flight.under_way);
+            let delivered = match answer {
+                Err(error) => {
+                    let since = flight.started;
+                    Some(Delivered::Failed(Failed { ticket: flight.job.ticket, error, since }))
                 }
+                Ok(Answer::Resend) if !is_wanted(&flight.job.ticket) => {
+                    Some(Delivered::GivenUp(flight.job.ticket))
+                }
+                Ok(Answer::Resend) => {
+                    self.launch(flight, OutputBatch::default());
+                    None
+                }
+                Ok(Answer::Receipts { output, letters }) => self.land(flight, output, letters),
+            };
+            if let Some(delivered) = delivered {
+                self.lanes.land(delivered.ticket().partition(), delivered.flew());
+                return delivered;
             }
         }
     }
@@ -200,14 +271,12 @@ impl<K: Sink> Delivery<K> {
         }
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
-        self.waiting += flight.under_way;
+        self.lanes.send(flight.origin(), flight.under_way);
         let output = send(&mut self.sink, output);
         let letters = send(&mut self.sink, letters);
         self.flights.push(Box::pin(async move {
-            let answer = match join(output, letters).await {
-                (Ok(output), Ok(letters)) => Ok(Answer::Receipts { output, letters }),
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            };
+            let answer = try_join(output, letters).await;
+            let answer = answer.map(|(output, letters)| Answer::Receipts { output, letters });
             Landing { flight, answer }
         }));
     }
@@ -242,6 +311,7 @@ impl<K: Sink> Delivery<K> {
             Some(_) if !is_another => self.routes.backoff.pause(flight.attempt),
             Some(_) | None => Duration::ZERO,
         };
+        flight.under_way = 0;
         self.flights.push(Box::pin(async move {
             tokio::time::sleep(delay).await;
             Landing { flight, answer: Ok(Answer::Resend) }

@@ -326,6 +326,8 @@ async fn prove(run: &Config) -> Result<Report, EngineError> {
         destination: run.destination.clone(),
         dead_letter: run.dead_letter.clone(),
         dead_letter_given: false,
+        group: Some(run.group.clone()),
+        usual_group: run.group.clone(),
         transform: run.transform.clone(),
         order: run.order,
         memory: run.memory,

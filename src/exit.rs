@@ -6,7 +6,10 @@ use std::{
     process::{ExitCode, Termination},
 };
 
-use crate::engine::{EngineError, ErrorKind};
+use crate::{
+    console::logs::{self, Reader},
+    engine::{EngineError, ErrorKind},
+};
 
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +81,7 @@ impl From<Ended> for ExitCode {
 impl Termination for Ended {
     /// Tells the message as this crate's program does, and returns the exit code.
     fn report(self) -> ExitCode {
-        match self.exit {
-            Exit::Done => {}
-            Exit::Config => eprintln!("{self}"),
-            _ => eprintln!("error: {self}"),
-        }
+        logs::failed(&self, Reader::Log);
         self.into()
     }
 }

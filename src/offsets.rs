@@ -4,9 +4,11 @@
 //! acknowledged under the assignment that is current now.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
@@ -18,6 +20,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Offsets {
     partitions: BTreeMap<TopicPartition, Progress>,
+    /// Those of which something can be committed.
+    uncommitted: BTreeSet<TopicPartition>,
+    /// The number of those whose position the group has not committed.
+    unplaced: usize,
 }
 
 /// What a batch on the road is known by. Each part that the batch is split into holds a clone;
@@ -36,6 +42,20 @@ impl Ticket {
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
     }
+
+    /// The assignment under which it was read.
+    pub fn assignment(&self) -> AssignmentId {
+        self.assignment
+    }
+}
+
+/// Why nothing more of a partition is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// It is stopped for good.
+    Stopped,
+    /// It will be read again from the committed offset.
+    Rewinding,
 }
 
 #[derive(Debug)]
@@ -52,8 +72,8 @@ struct Progress {
     pending: VecDeque<Pending>,
     /// The number of the first pending batch.
     first: u64,
-    /// Nothing more of this partition is taken or committed.
-    frozen: bool,
+    /// Nothing more is taken, and the batches from this number on are not waited for.
+    halt: Option<(Halt, u64)>,
 }
 
 #[derive(Debug)]
@@ -61,11 +81,15 @@ struct Pending {
     next_offset: i64,
     leader_epoch: i32,
     parts_left: usize,
+    memory: usize,
+    begun: Instant,
 }
 
 impl Offsets {
     /// Starts a partition anew under `assignment`; acknowledgements of earlier ones are void.
-    pub fn assign(&mut self, assignment: &Assignment) {
+    /// Whether it was not assigned before.
+    pub fn assign(&mut self, assignment: &Assignment) -> bool {
+        let was_assigned = self.remove(&assignment.partition).is_some();
         let progress = Progress {
             assignment: assignment.id,
             acknowledged: assignment.position,
@@ -73,26 +97,42 @@ impl Offsets {
             committed: assignment.is_committed.then_some(assignment.position),
             pending: VecDeque::new(),
             first: 0,
-            frozen: false,
+            halt: None,
         };
+        if !assignment.is_committed {
+            self.unplaced += 1;
+            self.uncommitted.insert(assignment.partition.clone());
+        }
         self.partitions.insert(assignment.partition.clone(), progress);
+        !was_assigned
     }
 
-    /// Forgets a partition; acknowledgements for it are void from now on. Whether it was assigned.
-    pub fn remove(&mut self, partition: &TopicPartition) -> bool {
-        self.partitions.remove(partition).is_some()
+    /// Forgets a partition; acknowledgements for it are void from now on. The assignment that it
+    /// had, if it was assigned.
+    pub fn remove(&mut self, partition: &TopicPartition) -> Option<AssignmentId> {
+        let progress = self.partitions.remove(partition)?;
+        self.uncommitted.remove(partition);
+        self.unplaced -= usize::from(progress.committed.is_none());
+        Some(progress.assignment)
     }
 
-    /// Takes a batch on the road. `None` when it is stale or its partition frozen: then it must
+    /// Takes a batch on the road. `None` when it is stale or its partition halted: then it must
     /// be dropped. Call in the order in which the batches were read.
     pub fn begin(&mut self, batch: &PartitionBatch, memory: Permit) -> Option<Ticket> {
         let progress = self.partitions.get_mut(&batch.origin)?;
-        if progress.assignment != batch.assignment || progress.frozen {
+        if progress.assignment != batch.assignment || progress.halt.is_some() {
             return None;
         }
-        let number = progress.first + progress.pending.len() as u64;
+        let number = progress.end();
         let PartitionBatch { next_offset, leader_epoch, .. } = *batch;
-        progress.pending.push_back(Pending { next_offset, leader_epoch, parts_left: 1 });
+        let (bytes, begun) = (memory.bytes(), Instant::now());
+        progress.pending.push_back(Pending {
+            next_offset,
+            leader_epoch,
+            parts_left: 1,
+            memory: bytes,
+            begun,
+        });
         Some(Ticket {
             partition: batch.origin.clone(),
             assignment: batch.assignment,
@@ -109,74 +149,160 @@ impl Offsets {
     }
 
     /// Counts one acknowledged part of a batch. Void for an earlier assignment.
-    pub fn acknowledge(&mut self, ticket: Ticket) {
-        let Some(pending) = self.pending_mut(&ticket) else { return };
+    pub fn acknowledge(&mut self, ticket: &Ticket) {
+        let Some(pending) = self.pending_mut(ticket) else { return };
         pending.parts_left = pending.parts_left.saturating_sub(1);
         let progress = self.partitions.get_mut(&ticket.partition).expect("it has a pending batch");
+        let was_committed = progress.is_committed();
         while let Some(done) = progress.pending.pop_front_if(|pending| pending.parts_left == 0) {
             progress.acknowledged = done.next_offset;
             progress.epoch = done.leader_epoch;
             progress.first += 1;
         }
+        if was_committed && !progress.is_committed() {
+            self.uncommitted.insert(ticket.partition.clone());
+        }
     }
 
-    /// Stops a partition where it is: what was acknowledged stays committable, nothing more is
-    /// taken. Whether this stopped it: not when it was stopped before, nor for an earlier assignment.
-    pub fn freeze(&mut self, ticket: &Ticket) -> bool {
+    /// Whether the output of a batch is still to be sent: its assignment is the current one, it
+    /// will not be read again under another one, and its partition is not stopped before it.
+    pub fn is_wanted(&self, ticket: &Ticket) -> bool {
+        self.current(ticket).is_some_and(|progress| match progress.halt {
+            None => true,
+            Some((Halt::Stopped, before)) => ticket.number < before,
+            Some((Halt::Rewinding, _)) => false,
+        })
+    }
+
+    /// Whether the assignment of a batch is still the current one.
+    pub fn is_current(&self, ticket: &Ticket) -> bool {
+        self.current(ticket).is_some()
+    }
+
+    /// Takes nothing more of a partition and waits for nothing from this batch on: what was
+    /// acknowledged before stays committable. Whether this halts it: not when it was halted
+    /// before, nor for an earlier assignment.
+    pub fn halt_before(&mut self, ticket: &Ticket, why: Halt) -> bool {
         let Some(progress) = self.partitions.get_mut(&ticket.partition) else { return false };
-        let stops = progress.assignment == ticket.assignment && !progress.frozen;
-        progress.frozen |= stops;
-        stops
-    }
-
-    /// The number of stopped partitions.
-    pub fn frozen(&self) -> usize {
-        self.partitions.values().filter(|progress| progress.frozen).count()
-    }
-
-    /// What can be committed and is not yet.
-    pub fn committable(&self) -> Vec<Offset> {
-        self.partitions
-            .iter()
-            .filter(|(_, progress)| !progress.is_committed())
-            .map(|(partition, progress)| Offset {
-                partition: partition.clone(),
-                assignment: progress.assignment,
-                next: progress.acknowledged,
-                leader_epoch: progress.epoch,
-            })
-            .collect()
-    }
-
-    /// Notes what the coordinator agreed to.
-    pub fn committed(&mut self, offsets: &[Offset]) {
-        for offset in offsets {
-            if let Some(progress) = self.partitions.get_mut(&offset.partition)
-                && progress.assignment == offset.assignment
-            {
-                progress.committed = progress.committed.max(Some(offset.next));
+        if progress.assignment != ticket.assignment {
+            return false;
+        }
+        match &mut progress.halt {
+            Some((_, before)) => {
+                *before = ticket.number.min(*before);
+                false
+            }
+            none => {
+                *none = Some((why, ticket.number));
+                true
             }
         }
     }
 
+    /// As [`halt_before`](Offsets::halt_before), behind everything that was begun.
+    pub fn halt(&mut self, partition: &TopicPartition, assignment: AssignmentId, why: Halt) -> bool {
+        let Some(progress) = self.partitions.get_mut(partition) else { return false };
+        let halts = progress.assignment == assignment && progress.halt.is_none();
+        if halts {
+            progress.halt = Some((why, progress.end()));
+        }
+        halts
+    }
+
+    /// Why a partition stands still, if it does.
+    pub fn halted(&self, partition: &TopicPartition) -> Option<Halt> {
+        self.partitions.get(partition)?.halt.map(|(why, _)| why)
+    }
+
+    /// What can be committed and is not yet.
+    pub fn committable(&self) -> Vec<Offset> {
+        let all = self.uncommitted.iter().filter_map(|partition| self.partitions.get_key_value(partition));
+        all.map(|(partition, progress)| Offset {
+            partition: partition.clone(),
+            assignment: progress.assignment,
+            next: progress.acknowledged,
+            leader_epoch: progress.epoch,
+        })
+        .collect()
+    }
+
+    /// Whether there is anything to commit.
+    pub fn has_uncommitted(&self) -> bool {
+        !self.uncommitted.is_empty()
+    }
+
+    /// Whether a position was chosen that the group does not know yet.
+    pub fn has_unplaced(&self) -> bool {
+        self.unplaced > 0
+    }
+
+    /// Notes what the coordinator agreed to; returns those that are still assigned as they were.
+    pub fn committed<'a>(&mut self, offsets: &'a [Offset]) -> Vec<&'a Offset> {
+        let mut noted = Vec::new();
+        for offset in offsets {
+            if let Some(progress) = self.partitions.get_mut(&offset.partition)
+                && progress.assignment == offset.assignment
+            {
+                self.unplaced -= usize::from(progress.committed.is_none());
+                progress.committed = progress.committed.max(Some(offset.next));
+                if progress.is_committed() {
+                    self.uncommitted.remove(&offset.partition);
+                }
+                noted.push(offset);
+            }
+        }
+        noted
+    }
+
     /// Whether nothing of `partition` is waited for: no batch on the road, nothing to commit.
-    /// Batches of a frozen partition are not waited for.
+    /// Batches behind a halt are not waited for.
     pub fn is_settled(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_none_or(Progress::is_settled)
     }
 
-    /// Whether that holds for every partition.
+    /// Whether nothing of `partition` is on the road any more; something may be left to commit.
+    pub fn is_landed(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_none_or(Progress::is_landed)
+    }
+
+    /// Whether every partition is settled.
     pub fn all_settled(&self) -> bool {
-        self.partitions.values().all(Progress::is_settled)
+        self.uncommitted.is_empty() && self.partitions.values().all(Progress::is_settled)
+    }
+
+    /// The partitions assigned.
+    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.keys()
+    }
+
+    /// Whether no partition is assigned.
+    pub fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
     }
 
     /// Acknowledged and committed offset of a partition, `None` when it is not assigned.
     pub fn position(&self, partition: &TopicPartition) -> Option<Position> {
         self.partitions.get(partition).map(|progress| Position {
+            assignment: progress.assignment,
             acknowledged: progress.acknowledged,
             committed: progress.committed,
-            frozen: progress.frozen,
         })
+    }
+
+    /// The memory that the batches of a partition hold, in bytes.
+    pub fn memory(&self, partition: &TopicPartition) -> usize {
+        let pending = self.partitions.get(partition).map(|progress| progress.pending.iter());
+        pending.into_iter().flatten().map(|pending| pending.memory).sum()
+    }
+
+    /// When the oldest batch that is on the road and waited for was begun.
+    pub fn oldest(&self) -> Option<Instant> {
+        let waited_for = self.partitions.values().filter(|progress| !progress.is_landed());
+        waited_for.filter_map(|progress| progress.pending.front()).map(|pending| pending.begun).min()
+    }
+
+    fn current(&self, ticket: &Ticket) -> Option<&Progress> {
+        self.partitions.get(&ticket.partition).filter(|progress| progress.assignment == ticket.assignment)
     }
 
     fn pending_mut(&mut self, ticket: &Ticket) -> Option<&mut Pending> {
@@ -192,17 +318,26 @@ impl Offsets {
 /// How far a partition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
+    /// Under which assignment.
+    pub assignment: AssignmentId,
     /// Everything below this offset is acknowledged.
     pub acknowledged: i64,
     /// Everything below this offset is committed; `None` when nothing is.
     pub committed: Option<i64>,
-    /// Whether the partition is stopped.
-    pub frozen: bool,
 }
 
 impl Progress {
+    /// The number of the next batch.
+    fn end(&self) -> u64 {
+        self.first + self.pending.len() as u64
+    }
+
+    fn is_landed(&self) -> bool {
+        self.pending.is_empty() || self.halt.is_some_and(|(_, before)| self.first >= before)
+    }
+
     fn is_settled(&self) -> bool {
-        (self.pending.is_empty() || self.frozen) && self.is_committed()
+        self.is_landed() && self.is_committed()
     }
 
     fn is_committed(&self) -> bool {
@@ -244,23 +379,25 @@ mod tests {
         offsets.assign(&assignment(1, 0));
         let old = begin(&mut offsets, &batch(1, 10)).unwrap();
         offsets.assign(&assignment(2, 0));
-        offsets.acknowledge(old);
+        offsets.acknowledge(&old);
         assert_eq!(next(&offsets), None);
         assert!(begin(&mut offsets, &batch(1, 20)).is_none(), "a stale batch is refused");
         let new = begin(&mut offsets, &batch(2, 5)).unwrap();
-        offsets.acknowledge(new);
+        offsets.acknowledge(&new);
         assert_eq!(next(&offsets), Some(5));
     }
 
     #[test]
-    fn a_frozen_partition_commits_what_stands_before_the_failure_and_no_more() {
+    fn a_halted_partition_commits_what_stands_before_the_failure_and_no_more() {
         let mut offsets = Offsets::default();
         offsets.assign(&assignment(1, 0));
         let [a, b, c] = [10, 20, 30].map(|next| begin(&mut offsets, &batch(1, next)).unwrap());
-        assert!(offsets.freeze(&b));
-        offsets.acknowledge(c);
+        assert!(offsets.halt_before(&b, Halt::Stopped));
+        assert!(offsets.is_wanted(&a) && !offsets.is_wanted(&b) && !offsets.is_wanted(&c));
+        offsets.acknowledge(&c);
         assert_eq!(next(&offsets), None);
-        offsets.acknowledge(a);
+        assert!(!offsets.is_landed(&TopicPartition::new("t", 0)), "the one before is still waited for");
+        offsets.acknowledge(&a);
         assert_eq!(next(&offsets), Some(10));
         assert!(begin(&mut offsets, &batch(1, 40)).is_none());
         assert!(!offsets.all_settled());
@@ -269,15 +406,45 @@ mod tests {
     }
 
     #[test]
+    fn a_halt_behind_everything_waits_for_all_of_it_until_some_fails() {
+        let mut offsets = Offsets::default();
+        offsets.assign(&assignment(1, 0));
+        let partition = TopicPartition::new("t", 0);
+        let [a, b] = [10, 20].map(|next| begin(&mut offsets, &batch(1, next)).unwrap());
+        assert!(offsets.halt(&partition, AssignmentId(1), Halt::Rewinding));
+        assert!(!offsets.is_wanted(&b) && begin(&mut offsets, &batch(1, 30)).is_none());
+        offsets.acknowledge(&a);
+        assert!(!offsets.is_landed(&partition));
+        assert!(!offsets.halt_before(&b, Halt::Stopped), "it is halted already");
+        assert!(offsets.is_landed(&partition) && offsets.halted(&partition) == Some(Halt::Rewinding));
+        assert_eq!(next(&offsets), Some(10));
+    }
+
+    #[test]
+    fn a_position_that_was_chosen_is_committed_before_anything_is_read() {
+        let mut offsets = Offsets::default();
+        let chosen = Assignment { is_committed: false, ..assignment(1, 70) };
+        offsets.assign(&chosen);
+        assert!(offsets.has_unplaced() && !offsets.all_settled());
+        let committable = offsets.committable();
+        assert_eq!(committable.iter().map(|offset| offset.next).collect::<Vec<_>>(), [70]);
+        assert_eq!(offsets.committed(&committable).len(), 1);
+        assert!(!offsets.has_unplaced() && !offsets.has_uncommitted() && offsets.all_settled());
+        offsets.assign(&chosen);
+        offsets.remove(&chosen.partition);
+        assert!(!offsets.has_unplaced() && !offsets.has_uncommitted());
+    }
+
+    #[test]
     fn a_split_batch_counts_when_all_its_parts_do() {
         let mut offsets = Offsets::default();
         offsets.assign(&assignment(1, 7));
         let ticket = begin(&mut offsets, &batch(1, 9)).unwrap();
         offsets.split(&ticket, 3);
-        offsets.acknowledge(ticket.clone());
-        offsets.acknowledge(ticket.clone());
+        offsets.acknowledge(&ticket);
+        offsets.acknowledge(&ticket);
         assert_eq!(next(&offsets), None);
-        offsets.acknowledge(ticket);
+        offsets.acknowledge(&ticket);
         assert_eq!(next(&offsets), Some(9));
     }
 
@@ -302,7 +469,7 @@ mod tests {
             let stop = shuffle.index(tickets.len() + 1);
             let mut done = vec![false; ends.len()];
             for (i, ticket) in tickets.into_iter().take(stop) {
-                offsets.acknowledge(ticket);
+                offsets.acknowledge(&ticket);
                 done[i] = true;
                 let prefix = done.iter().take_while(|done| **done).count();
                 let expected = prefix.checked_sub(1).map(|last| ends[last]);

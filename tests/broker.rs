@@ -194,3 +194,40 @@ async fn dropped_records_are_out_of_range_and_earliest_moves_on() {
     assert_eq!(read.lines().count() as i64, end - start);
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_knows_the_password_is_let_in_and_who_does_not_is_refused() {
+    let broker = broker().await;
+    broker.require_login(Some(("me", "secret")));
+    let login = |password| {
+        let user = ["-X", "security.protocol=SASL_PLAINTEXT", "-X", "sasl.mechanisms=PLAIN"];
+        [&user[..], &["-X", "sasl.username=me", "-X", password]].concat()
+    };
+    let (right, wrong) = (login("sasl.password=secret"), login("sasl.password=wrong"));
+    kcat_ok(&broker, &[&right[..], &["-P", "-t", "t"]].concat(), &lines(10)).await;
+    let consumer = ["-C", "-t", "t", "-e", "-q"];
+    assert_eq!(kcat_ok(&broker, &[&right[..], &consumer].concat(), "").await, lines(10));
+    let refused = kcat(&broker, &[&wrong[..], &["-L", "-m", "5"]].concat(), "").await;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && errors.contains("Authentication failed"), "{errors}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_goes_on_when_its_partition_has_a_leader_again() {
+    let broker = broker().await;
+    broker.create_topic("t", 2, &[]).unwrap();
+    broker.set_leaderless("t", 0, true).unwrap();
+    let (records, producer) = (lines(10), ["-E", "-P", "-t", "t", "-p", "0"]);
+    let producing = kcat_ok(&broker, &producer, &records);
+    let electing = async {
+        // It has to have met the partition without a leader before.
+        while broker.seen(ApiKey::Metadata).requests < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        broker.set_leaderless("t", 0, false).unwrap();
+    };
+    tokio::join!(producing, electing);
+    assert_eq!(broker.offsets("t", 0), Some((0, 10)));
+    broker.stop().await;
+}

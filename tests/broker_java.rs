@@ -112,3 +112,21 @@ async fn topics_are_created_described_grown_and_deleted() {
     assert_eq!(broker.offsets("t", 0), None);
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_a_topic_does_not_take_are_refused_by_their_number() {
+    let broker = broker().await;
+    let create = ["--create", "--topic", "t", "--config", "cleanup.policy=compact"];
+    tool(&broker, TOPICS, &[&create[..], &["--config", "message.timestamp.type=LogAppendTime"]].concat(), "")
+        .await;
+    // The console producer says what was refused, and ends well all the same.
+    tool(&broker, PRODUCER, &["--topic", "t"], "without a key\n").await;
+    assert_eq!(broker.offsets("t", 0), Some((0, 0)));
+    let keyed = ["--topic", "t", "--property", "parse.key=true", "--property", "key.separator=:"];
+    tool(&broker, PRODUCER, &keyed, "k:with a key\n").await;
+    let stamped = ["--topic", "t", "--from-beginning", "--max-messages", "1"];
+    let stamped = [&stamped[..], &["--property", "print.timestamp=true"]].concat();
+    let read = tool(&broker, CONSUMER, &stamped, "").await;
+    assert!(read.starts_with("LogAppendTime:") && read.ends_with("with a key\n"), "{read}");
+    broker.stop().await;
+}

@@ -66,9 +66,9 @@ impl Health {
         }
     }
 
-    /// Since when the oldest batch has been in the transform's hands, if it has any.
-    pub fn transforming(&self, since: Option<Instant>) {
-        *lock(&self.transforming) = since;
+    /// How long the oldest batch has been in the transform's hands, if it has any.
+    pub fn transforming(&self, age: Option<Duration>) {
+        *lock(&self.transforming) = age.and_then(|age| Instant::now().checked_sub(age));
     }
 
     /// How long the oldest batch has been in the transform's hands.
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_transform_that_never_returns_is_noticed_while_the_loop_turns() {
         let health = Health::default();
-        health.transforming(Some(Instant::now()));
+        health.transforming(Some(Duration::ZERO));
         health.waiting(sleep(LOST_AFTER / 2)).await;
         assert_eq!(health.live(), Ok(()));
         health.waiting(sleep(LOST_AFTER)).await;

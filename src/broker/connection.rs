@@ -11,8 +11,9 @@ use tokio::{
 
 use super::{
     core::Core,
-    dispatch::{Peer, RequestError, answer},
+    dispatch::{RequestError, answer},
     frame,
+    session::Session,
 };
 
 /// The connections that may be open.
@@ -66,6 +67,7 @@ async fn converse(stream: TcpStream, remote: SocketAddr, core: &Core) {
     // An answer is written at once and not waited with.
     let _ = stream.set_nodelay(true);
     let (reader, mut writer) = stream.into_split();
+    let mut session = Session::new(local, remote);
     let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
     loop {
         let request = match frame::read(&mut reader, core.max_request_bytes()).await {
@@ -76,9 +78,8 @@ async fn converse(stream: TcpStream, remote: SocketAddr, core: &Core) {
                 return;
             }
         };
-        let mut response = match answer(core, Peer { local, remote }, request).await {
-            Ok(Some(response)) => response,
-            Ok(None) => continue,
+        let mut response = match answer(core, &mut session, request).await {
+            Ok(response) => response.unwrap_or_default(),
             Err(RequestError::Fault) => return,
             Err(error) => {
                 tracing::warn!(%remote, %error, "a connection is closed");
@@ -95,6 +96,12 @@ async fn converse(stream: TcpStream, remote: SocketAddr, core: &Core) {
                 tracing::warn!(%remote, "a connection is closed: its client does not read");
                 return;
             }
+        }
+        if session.ends {
+            return;
+        }
+        if !session.mute.is_zero() {
+            tokio::time::sleep(session.mute).await;
         }
     }
 }

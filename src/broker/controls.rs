@@ -8,6 +8,7 @@ use super::{
     owned,
     partition::Partition,
     seen::Seen,
+    session::Credentials,
     topics::Refusal,
 };
 
@@ -25,15 +26,32 @@ impl Broker {
         self.core.faults.lift(fault);
     }
 
-    /// Takes back all faults and the limit of the rate.
+    /// Takes back all faults and the limits of rate and quota.
     pub fn clear_faults(&self) {
         self.core.faults.clear();
         self.limit_produce_rate(None);
+        self.limit_produce_quota(None);
     }
 
     /// Takes produced bytes at no more than this rate, as a slow disk would; `None` lifts the limit.
     pub fn limit_produce_rate(&self, bytes_per_s: Option<u64>) {
         self.core.disk.limit(bytes_per_s);
+    }
+
+    /// Lets all clients together produce this many bytes a second, as a quota does: they are
+    /// answered at once and told how long to be quiet (KIP-219). `None` lifts it.
+    pub fn limit_produce_quota(&self, bytes_per_s: Option<u64>) {
+        self.core.quota.limit(bytes_per_s);
+    }
+
+    /// Lets in by SASL/PLAIN only who knows this password from now on, and refuses the others;
+    /// who has logged in before stays. `None` lets in everyone without a login.
+    pub fn require_login(&self, user_and_password: Option<(&str, &str)>) {
+        let owned = |(user, password): (&str, &str)| Credentials {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        };
+        self.core.require_login(user_and_password.map(owned));
     }
 
     /// Takes a partition's leader away, or gives it one again: without, Metadata says

@@ -12,7 +12,7 @@ use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
 
 use super::{
     BrokerSettings, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace, partition::Store,
-    seen::Counts, topics::Topics,
+    seen::Counts, session::Credentials, topics::Topics,
 };
 
 /// The id of the one node there is.
@@ -34,12 +34,15 @@ pub struct Core {
     pub faults: Faults,
     /// How fast what is produced is taken.
     pub disk: Pace,
+    /// How much may be produced before a client is told to be quiet.
+    pub quota: Pace,
     /// What was asked so far.
     pub seen: Counts,
     /// Where clients are sent, unless to where they came.
     advertised: RwLock<Option<(String, u16)>>,
     next_producer_id: AtomicI64,
     max_request_bytes: AtomicUsize,
+    credentials: RwLock<Option<Credentials>>,
 }
 
 impl Core {
@@ -52,16 +55,28 @@ impl Core {
             groups: Groups::default(),
             faults: Faults::default(),
             disk: Pace::default(),
+            quota: Pace::default(),
             seen: Counts::default(),
             advertised: RwLock::default(),
             next_producer_id: AtomicI64::new(1),
             max_request_bytes: AtomicUsize::new(MAX_FRAME),
+            credentials: RwLock::default(),
         }
     }
 
     /// A producer id that nobody has.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Who may log in; `None` where nobody has to.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets only these log in from now on; who is in stays in.
+    pub fn require_login(&self, credentials: Option<Credentials>) {
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
     }
 
     /// The largest request that is read, in bytes.

@@ -1,6 +1,6 @@
 //! From a request's bytes to its answer's: the versions spoken, and one match on the api.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -16,10 +16,12 @@ use super::{
     admin, cluster,
     core::Core,
     faults::FaultAction,
-    fetch::fetch,
+    fetch::{Fetched, fetch},
     frame::{Frame, FrameBuilder},
     list_offsets,
     produce::produce,
+    session::Session,
+    throttle::{Throttled, millis},
 };
 use crate::decode::decode;
 
@@ -67,6 +69,9 @@ pub const SUPPORTED: &[Api] = &[
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
+    // What follows version 0 has no frames of the protocol (KIP-152), but librdkafka wants it claimed.
+    Api { key: ApiKey::SaslHandshake, min: 1, advertised_min: 0, max: 1 },
+    api(ApiKey::SaslAuthenticate, 0, 2),
 ];
 
 /// Why a connection is closed instead of answered.
@@ -106,18 +111,12 @@ pub enum RequestError {
     /// Records that nobody waits for were refused: closing is the only way to say so.
     #[error("a produce request without acknowledgement failed with {0}")]
     Unacknowledged(ResponseError),
+    /// The client has to log in first.
+    #[error("{0:?} without a login")]
+    LoginNeeded(ApiKey),
     /// A fault was injected.
     #[error("an injected fault")]
     Fault,
-}
-
-/// The two ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// The broker's end.
-    pub local: SocketAddr,
-    /// The client's end.
-    pub remote: SocketAddr,
 }
 
 /// A request whose header was read.
@@ -127,19 +126,25 @@ struct Request {
     correlation_id: i32,
     client_id: String,
     body: Bytes,
+    /// How long the client is told to be quiet.
+    throttle: Duration,
 }
 
 /// Answers one request; `None` when no answer is wanted.
 ///
 /// # Errors
 /// When the connection is to be closed.
-pub async fn answer(core: &Core, peer: Peer, frame: Bytes) -> Result<Option<Frame>, RequestError> {
+pub async fn answer(core: &Core, session: &mut Session, frame: Bytes) -> Result<Option<Frame>, RequestError> {
     let (mut request, known) = Request::read(frame)?;
     if !known {
         // A client that is newer than the broker tries again with what it learns here (KIP-511).
         request.version = 0;
-        return request.encode(&cluster::api_versions(ResponseError::UnsupportedVersion.code()));
+        return request.encode(cluster::api_versions(ResponseError::UnsupportedVersion.code()));
     }
+    if !session.may_ask(core, request.api) {
+        return Err(RequestError::LoginNeeded(request.api));
+    }
+    session.mute = Duration::ZERO;
     let mut forced = 0;
     let mut lost = false;
     core.seen.request(request.api);
@@ -149,16 +154,18 @@ pub async fn answer(core: &Core, peer: Peer, frame: Bytes) -> Result<Option<Fram
             FaultAction::Close => return Err(RequestError::Fault),
             FaultAction::LoseResponse => lost = true,
             FaultAction::Delay(delay) => tokio::time::sleep(delay).await,
+            FaultAction::Throttle(time) => request.throttle = time,
             FaultAction::Freeze => core.faults.lifted(fault).await,
         }
     }
-    let answer = dispatch(core, peer, request, forced).await?;
+    session.mute = request.throttle;
+    let answer = dispatch(core, session, request, forced).await?;
     if lost { Err(RequestError::Fault) } else { Ok(answer) }
 }
 
 async fn dispatch(
     core: &Core,
-    peer: Peer,
+    session: &mut Session,
     request: Request,
     forced: i16,
 ) -> Result<Option<Frame>, RequestError> {
@@ -168,9 +175,10 @@ async fn dispatch(
         ApiKey::Produce => {
             let asked: ProduceRequest = q.decode()?;
             let acks = asked.acks;
-            let response = produce(core, asked, forced).await;
+            let (response, throttle) = produce(core, asked, forced).await;
+            session.mute = session.mute.max(throttle);
             if acks != 0 {
-                return q.encode(&response);
+                return q.encode(response);
             }
             let parts = response.responses.iter().flat_map(|topic| &topic.partition_responses);
             match parts.filter_map(|part| ResponseError::try_from_code(part.error_code)).next() {
@@ -179,45 +187,51 @@ async fn dispatch(
             }
         }
         ApiKey::Fetch => {
-            let fetched = fetch(core, &q.decode()?, forced).await;
+            let fetched = match q.throttle {
+                Duration::ZERO => fetch(core, &q.decode()?, forced).await,
+                // As in Kafka, who is throttled gets no records.
+                throttle => Fetched::throttled(throttle),
+            };
             let mut builder = q.begin(if version >= 12 { 1 } else { 0 })?;
             fetched.encode(&mut builder, version);
             Ok(Some(builder.finish()))
         }
-        ApiKey::ListOffsets => q.encode(&list_offsets::list_offsets(core, &q.decode()?, version, forced)),
-        ApiKey::OffsetForLeaderEpoch => q.encode(&list_offsets::epoch_ends(core, &q.decode()?, forced)),
-        ApiKey::Metadata => q.encode(&cluster::metadata(core, &q.decode()?, version, peer.local, forced)),
-        ApiKey::ApiVersions => q.encode(&cluster::api_versions(forced)),
+        ApiKey::ListOffsets => q.encode(list_offsets::list_offsets(core, &q.decode()?, version, forced)),
+        ApiKey::OffsetForLeaderEpoch => q.encode(list_offsets::epoch_ends(core, &q.decode()?, forced)),
+        ApiKey::Metadata => q.encode(cluster::metadata(core, &q.decode()?, version, session.local, forced)),
+        ApiKey::ApiVersions => q.encode(cluster::api_versions(forced)),
         ApiKey::FindCoordinator => {
-            q.encode(&cluster::find_coordinator(core, &q.decode()?, version, peer.local, forced))
+            q.encode(cluster::find_coordinator(core, &q.decode()?, version, session.local, forced))
         }
-        ApiKey::InitProducerId => q.encode(&cluster::init_producer_id(core, &q.decode()?, forced)),
-        ApiKey::DescribeCluster => q.encode(&cluster::describe_cluster(core, peer.local)),
+        ApiKey::InitProducerId => q.encode(cluster::init_producer_id(core, &q.decode()?, forced)),
+        ApiKey::DescribeCluster => q.encode(cluster::describe_cluster(core, session.local)),
         ApiKey::JoinGroup => {
-            let host = peer.remote.ip().to_string();
+            let host = session.remote.ip().to_string();
             let asked = q.decode()?;
-            q.encode(&core.groups.join(asked, version, &q.client_id, host, forced).await)
+            q.encode(core.groups.join(asked, version, &q.client_id, host, forced).await)
         }
-        ApiKey::SyncGroup if forced != 0 => q.encode(&SyncGroupResponse::default().with_error_code(forced)),
-        ApiKey::SyncGroup => q.encode(&core.groups.sync(&q.decode()?).await),
-        ApiKey::Heartbeat if forced != 0 => q.encode(&HeartbeatResponse::default().with_error_code(forced)),
-        ApiKey::Heartbeat => q.encode(&core.groups.heartbeat(&q.decode()?)),
-        ApiKey::LeaveGroup if forced != 0 => q.encode(&LeaveGroupResponse::default().with_error_code(forced)),
-        ApiKey::LeaveGroup => q.encode(&core.groups.leave(&q.decode()?, version)),
+        ApiKey::SyncGroup if forced != 0 => q.encode(SyncGroupResponse::default().with_error_code(forced)),
+        ApiKey::SyncGroup => q.encode(core.groups.sync(&q.decode()?).await),
+        ApiKey::Heartbeat if forced != 0 => q.encode(HeartbeatResponse::default().with_error_code(forced)),
+        ApiKey::Heartbeat => q.encode(core.groups.heartbeat(&q.decode()?)),
+        ApiKey::LeaveGroup if forced != 0 => q.encode(LeaveGroupResponse::default().with_error_code(forced)),
+        ApiKey::LeaveGroup => q.encode(core.groups.leave(&q.decode()?, version)),
         ApiKey::OffsetCommit => {
-            q.encode(&core.groups.commit(&q.decode()?, &core.topics, &core.faults, forced))
+            q.encode(core.groups.commit(&q.decode()?, &core.topics, &core.faults, forced))
         }
-        ApiKey::OffsetFetch => q.encode(&core.groups.committed(&q.decode()?, version, forced)),
-        ApiKey::OffsetDelete => q.encode(&core.groups.delete_offsets(&q.decode()?)),
-        ApiKey::ListGroups if forced != 0 => q.encode(&ListGroupsResponse::default().with_error_code(forced)),
-        ApiKey::ListGroups => q.encode(&core.groups.list(&q.decode()?)),
-        ApiKey::DescribeGroups => q.encode(&core.groups.describe(&q.decode()?, version, forced)),
-        ApiKey::DeleteGroups => q.encode(&core.groups.delete(&q.decode()?)),
-        ApiKey::CreateTopics => q.encode(&admin::create_topics(core, &q.decode()?, forced)),
-        ApiKey::DeleteTopics => q.encode(&admin::delete_topics(core, &q.decode()?, forced)),
-        ApiKey::CreatePartitions => q.encode(&admin::create_partitions(core, &q.decode()?, forced)),
-        ApiKey::DeleteRecords => q.encode(&admin::delete_records(core, &q.decode()?, forced)),
-        ApiKey::DescribeConfigs => q.encode(&admin::describe_configs(core, &q.decode()?, forced)),
+        ApiKey::OffsetFetch => q.encode(core.groups.committed(&q.decode()?, version, forced)),
+        ApiKey::OffsetDelete => q.encode(core.groups.delete_offsets(&q.decode()?)),
+        ApiKey::ListGroups if forced != 0 => q.encode(ListGroupsResponse::default().with_error_code(forced)),
+        ApiKey::ListGroups => q.encode(core.groups.list(&q.decode()?)),
+        ApiKey::DescribeGroups => q.encode(core.groups.describe(&q.decode()?, version, forced)),
+        ApiKey::DeleteGroups => q.encode(core.groups.delete(&q.decode()?)),
+        ApiKey::CreateTopics => q.encode(admin::create_topics(core, &q.decode()?, forced)),
+        ApiKey::DeleteTopics => q.encode(admin::delete_topics(core, &q.decode()?, forced)),
+        ApiKey::CreatePartitions => q.encode(admin::create_partitions(core, &q.decode()?, forced)),
+        ApiKey::DeleteRecords => q.encode(admin::delete_records(core, &q.decode()?, forced)),
+        ApiKey::SaslHandshake => q.encode(session.shake_hands(core, &q.decode()?, forced)),
+        ApiKey::SaslAuthenticate => q.encode(session.authenticate(core, &q.decode()?, forced)),
+        ApiKey::DescribeConfigs => q.encode(admin::describe_configs(core, &q.decode()?, forced)),
         api => Err(RequestError::Version { api, version }),
     }
 }
@@ -234,8 +248,14 @@ impl Request {
                 return Err(RequestError::Version { api, version });
             }
             let correlation_id = i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]);
-            let request =
-                Request { api, version, correlation_id, client_id: String::new(), body: Bytes::new() };
+            let request = Request {
+                api,
+                version,
+                correlation_id,
+                client_id: String::new(),
+                body: Bytes::new(),
+                throttle: Duration::ZERO,
+            };
             return Ok((request, false));
         }
         let header = decode::<RequestHeader>(&mut frame, api.request_header_version(version));
@@ -243,7 +263,7 @@ impl Request {
             header.map_err(|error| RequestError::Malformed { api, version, message: error.to_string() })?;
         let client_id = header.client_id.map(|id| id.to_string()).unwrap_or_default();
         let correlation_id = header.correlation_id;
-        Ok((Request { api, version, correlation_id, client_id, body: frame }, true))
+        Ok((Request { api, version, correlation_id, client_id, body: frame, throttle: Duration::ZERO }, true))
     }
 
     /// The body. What follows it is ignored.
@@ -255,7 +275,11 @@ impl Request {
         })
     }
 
-    fn encode<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Option<Frame>, RequestError> {
+    fn encode<T: Encodable + HeaderVersion + Throttled>(
+        &self,
+        mut response: T,
+    ) -> Result<Option<Frame>, RequestError> {
+        response.throttle(millis(self.throttle));
         let mut builder = self.begin(T::header_version(self.version))?;
         response.encode(&mut builder.tail, self.version).map_err(|error| self.unanswerable(&error))?;
         Ok(Some(builder.finish()))

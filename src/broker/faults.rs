@@ -45,6 +45,9 @@ pub enum FaultAction {
     /// It takes effect, and is answered, this much later. As with Kafka, requests of one
     /// connection are handled one after the other: those behind it wait as well.
     Delay(Duration),
+    /// It takes effect and is answered at once, with the word to be quiet for this long, during
+    /// which nothing is read from its connection (KIP-219). A fetch gets no records then.
+    Throttle(Duration),
     /// It is taken and nothing follows, until the fault is lifted; then it takes effect and is
     /// answered. Those behind it on the same connection wait as well.
     Freeze,
@@ -216,7 +219,11 @@ impl Faults {
 fn error_code(met: Option<(FaultId, FaultAction)>) -> Option<i16> {
     match met?.1 {
         FaultAction::Error(code) => Some(code),
-        FaultAction::Close | FaultAction::LoseResponse | FaultAction::Delay(_) | FaultAction::Freeze => None,
+        FaultAction::Close
+        | FaultAction::LoseResponse
+        | FaultAction::Delay(_)
+        | FaultAction::Throttle(_)
+        | FaultAction::Freeze => None,
     }
 }
 

@@ -10,7 +10,7 @@ use kafka_protocol::{
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{core::Core, frame::FrameBuilder, log::StoredBatch, topics::Topic};
+use super::{core::Core, frame::FrameBuilder, log::StoredBatch, throttle::millis, topics::Topic};
 
 /// The longest wait and the largest answer, whatever is asked for.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -19,6 +19,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// What was read for a request.
 #[derive(Debug, Default)]
 pub struct Fetched {
+    throttle: Duration,
     error: i16,
     topics: Vec<FetchedTopic>,
 }
@@ -45,7 +46,7 @@ struct FetchedPartition {
 pub async fn fetch(core: &Core, request: &FetchRequest, forced: i16) -> Fetched {
     if request.session_id != 0 {
         let error = ResponseError::FetchSessionIdNotFound.code();
-        return Fetched { error, topics: Vec::new() };
+        return Fetched { error, ..Fetched::default() };
     }
     let named = request.topics.iter().map(|topic| topic.partitions.len()).sum();
     core.seen.partitions(ApiKey::Fetch, named);
@@ -58,7 +59,7 @@ pub async fn fetch(core: &Core, request: &FetchRequest, forced: i16) -> Fetched 
         changes.borrow_and_update();
         let round = read(core, request, &faults);
         if round.size >= enough || round.failed || Instant::now() >= deadline {
-            return Fetched { error: 0, topics: round.topics };
+            return Fetched { topics: round.topics, ..Fetched::default() };
         }
         // Either way the next round decides.
         let _ = timeout_at(deadline, changes.changed()).await;
@@ -131,11 +132,16 @@ fn read_partition(
 }
 
 impl Fetched {
+    /// Nothing, and that the client is to be quiet for a time (KIP-219).
+    pub fn throttled(throttle: Duration) -> Fetched {
+        Fetched { throttle, ..Fetched::default() }
+    }
+
     /// Writes the answer, batches by reference: the one message that is too large to be copied.
     pub fn encode(self, builder: &mut FrameBuilder, version: i16) {
         let compact = version >= 12;
         let out = &mut builder.tail;
-        out.put_i32(0); // throttle time
+        out.put_i32(millis(self.throttle));
         if version >= 7 {
             out.put_i16(self.error);
             out.put_i32(0); // session id

@@ -3,7 +3,8 @@
 //! A request comes in by `connection`, is told apart in `dispatch`, and meets either a
 //! partition's `log`, a consumer group in `groups` or the list of `topics`. Record batches
 //! stay the bytes they were sent as, in memory of a bounded size. There is one node and one
-//! replica; transactions are refused.
+//! replica; transactions are refused. What a test may do to it stands in `controls`: `faults` meet
+//! requests, the rest is done to a topic, a partition or the whole.
 
 mod admin;
 mod cluster;
@@ -25,8 +26,10 @@ mod produce;
 mod producers;
 mod rules;
 mod seen;
+mod session;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod topics;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};

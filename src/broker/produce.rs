@@ -1,5 +1,7 @@
 //! Produce: record batches into the logs.
 
+use std::time::Duration;
+
 use kafka_protocol::{
     error::ResponseError,
     messages::{
@@ -10,11 +12,12 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{core::Core, log::Appended, rules::Refused, topics::Topic};
+use super::{core::Core, log::Appended, rules::Refused, throttle::millis, topics::Topic};
 
 /// Appends what a request carries; `forced` is a fault's error code for all of it, or 0. The
-/// answer comes late when the rate is limited.
-pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> ProduceResponse {
+/// answer comes late when the rate is limited; where there is a quota, it says how long the client
+/// is to be quiet (KIP-219), which is returned as well.
+pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> (ProduceResponse, Duration) {
     let forced = match request.acks {
         _ if forced != 0 => forced,
         -1..=1 => 0,
@@ -31,7 +34,9 @@ pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> Produ
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    ProduceResponse::default().with_responses(responses)
+    let throttle = core.quota.take(taken);
+    let response = ProduceResponse::default().with_responses(responses);
+    (response.with_throttle_time_ms(millis(throttle)), throttle)
 }
 
 fn produce_topic(

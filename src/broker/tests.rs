@@ -12,14 +12,16 @@ use kafka_protocol::{
 use super::{
     BrokerSettings, Fault, FaultAction,
     core::Core,
-    dispatch::{Peer, RequestError, SUPPORTED, answer},
+    dispatch::{RequestError, SUPPORTED, answer},
     log::{Appended, Log},
     owned,
     rules::Rules,
+    session::Session,
     topics::Topic,
 };
 use crate::records::{BatchHeader, HEADER_LEN, NO_HEADERS, RecordWriter};
 
+mod connections;
 mod partitions;
 mod refusals;
 
@@ -168,9 +170,9 @@ fn a_deleted_topic_gives_its_memory_back() {
     assert_eq!(core.store.used(), 0);
 }
 
-fn peer() -> Peer {
+fn session() -> Session {
     let address: SocketAddr = ([127, 0, 0, 1], 9).into();
-    Peer { local: address, remote: address }
+    Session::new(address, address)
 }
 
 fn request<R: Request>(version: i16, body: &R) -> Bytes {
@@ -186,7 +188,7 @@ fn request<R: Request>(version: i16, body: &R) -> Bytes {
 }
 
 async fn ask<R: Request>(core: &Core, version: i16, body: &R) -> R::Response {
-    let mut frame = answer(core, peer(), request(version, body)).await.unwrap().expect("an answer");
+    let mut frame = answer(core, &mut session(), request(version, body)).await.unwrap().expect("an answer");
     let mut bytes = frame.copy_to_bytes(frame.remaining());
     assert_eq!(bytes.get_i32() as usize, bytes.len(), "the length in front");
     let header = ResponseHeader::decode(&mut bytes, R::Response::header_version(version)).unwrap();
@@ -204,7 +206,7 @@ async fn check_versions<R: Request>(core: &Core, body: impl Fn(i16) -> R) -> i16
         let whole = request(version, &body(version));
         for len in 0..whole.len() {
             // Some cuts leave a shorter request that is whole; none may panic or be answered wrongly.
-            if let Err(error) = answer(core, peer(), whole.slice(..len)).await {
+            if let Err(error) = answer(core, &mut session(), whole.slice(..len)).await {
                 assert!(!matches!(error, RequestError::Answer { .. }), "{error}");
             }
         }
@@ -310,6 +312,8 @@ async fn every_version_that_is_claimed_is_answered() {
         check_versions(&core, |_| DeleteGroupsRequest::default().with_groups_names(vec![group()])).await,
         check_versions(&core, |_| OffsetDeleteRequest::default().with_group_id(group())).await,
         check_versions(&core, |_| DescribeClusterRequest::default()).await,
+        check_versions(&core, |_| SaslHandshakeRequest::default()).await,
+        check_versions(&core, |_| SaslAuthenticateRequest::default()).await,
     ]);
     checked.sort_unstable();
     let mut spoken: Vec<i16> = SUPPORTED.iter().map(|api| api.key as i16).collect();
@@ -346,7 +350,7 @@ async fn a_newer_client_learns_the_versions() {
     let core = core(1 << 20);
     let mut frame = request(4, &ApiVersionsRequest::default()).to_vec();
     frame[2..4].copy_from_slice(&99_i16.to_be_bytes());
-    let mut answer = answer(&core, peer(), frame.into()).await.unwrap().unwrap();
+    let mut answer = answer(&core, &mut session(), frame.into()).await.unwrap().unwrap();
     let mut bytes = answer.copy_to_bytes(answer.remaining()).slice(8..);
     let versions = ApiVersionsResponse::decode(&mut bytes, 0).unwrap();
     assert_eq!(versions.error_code, ResponseError::UnsupportedVersion.code());
@@ -363,7 +367,7 @@ async fn injected_faults_meet_the_request() {
     assert_eq!(ask(&core, 9, &produce()).await.responses[0].partition_responses[0].error_code, error);
     assert_eq!(topic.partitions[0].log().end(), 0);
     core.faults.inject(Fault::once(ApiKey::Produce, FaultAction::LoseResponse));
-    let lost = answer(&core, peer(), request(9, &produce())).await;
+    let lost = answer(&core, &mut session(), request(9, &produce())).await;
     assert!(matches!(lost, Err(RequestError::Fault)));
     assert_eq!(topic.partitions[0].log().end(), 3);
     let again = ask(&core, 9, &produce()).await;

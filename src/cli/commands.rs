@@ -162,6 +162,10 @@ pub struct VerifyArgs {
     /// The topic of records that could not be transformed [default: DESTINATION_dead_letter].
     #[arg(long, value_name = "TOPIC")]
     pub dead_letter: Option<String>,
+    /// The consumer group: what it has not committed yet is behind rather than missing, and only its
+    /// dead letters count.
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
     /// The order that the records must have kept [default: partition].
     #[arg(long, value_name = "ORDER")]
     pub order: Option<Order>,

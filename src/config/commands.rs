@@ -74,6 +74,11 @@ pub struct VerifyConfig {
     pub dead_letter: Arc<str>,
     /// Whether the dead letter topic was asked for: then it must exist.
     pub dead_letter_given: bool,
+    /// The consumer group, if it was said: what it has not committed may be missing, and only its
+    /// dead letters count.
+    pub group: Option<String>,
+    /// The group that `run` has for these topics unless it is told another.
+    pub usual_group: String,
     /// The transform that the destination was written with.
     pub transform: TransformKind,
     /// The order that the records must have kept.
@@ -94,12 +99,15 @@ impl VerifyConfig {
         let strategy = rules::strategy_kind(&mut settings);
         let dead_letter_given = rules::dead_letter_given(&settings);
         let topics = rules::topics(&mut settings, strategy);
+        let group = rules::group(&mut settings, strategy, &topics.source, Some(&topics.destination));
         let config = VerifyConfig {
             client: properties::native_client(&mut settings),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
             dead_letter_given,
+            group: rules::group_given(&settings).then(|| group.clone()),
+            usual_group: group,
             transform: rules::transform_of_source(&mut settings),
             order: rules::order(&mut settings),
             memory: rules::memory(&mut settings),

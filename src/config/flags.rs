@@ -72,6 +72,7 @@ impl Flags for VerifyArgs {
         flag(settings, "--source", (Section::Source, "topic"), self.source.as_ref());
         flag(settings, "--destination", (Section::Destination, "topic"), self.destination.as_ref());
         flag(settings, "--dead-letter", (Section::DeadLetter, "topic"), self.dead_letter.as_ref());
+        flag(settings, "--group", (Section::Source, "group"), self.group.as_ref());
         choice(settings, "--order", (Section::Run, "order"), self.order);
     }
 }

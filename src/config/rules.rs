@@ -126,6 +126,10 @@ pub(super) fn group(
     })
 }
 
+pub(super) fn group_given(settings: &Settings) -> bool {
+    settings.get(Source, "group").is_some()
+}
+
 pub(super) fn offset_reset(settings: &mut Settings) -> OffsetReset {
     settings.choice(Source, "auto_offset_reset").unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! What can go wrong at the edge, and whether to try again: told apart here and nowhere else.
 
+use std::{error::Error, sync::Arc};
+
 use crate::batch::TopicPartition;
 
 /// An error of an engine, with what it concerns.
@@ -12,9 +14,15 @@ pub struct EngineError {
     pub partition: Option<TopicPartition>,
     /// The offset concerned, if one is.
     pub offset: Option<i64>,
-    /// What happened, for people; names the request and the broker.
+    /// What happened, for people; names the request and the broker. Nothing is decided by it.
     pub message: String,
+    /// What it follows from, as the engine's own type; the message says it too.
+    #[source]
+    pub cause: Option<Cause>,
 }
+
+/// What an [`EngineError`] follows from.
+pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// What may be done about an [`EngineError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +38,18 @@ pub enum ErrorKind {
 impl EngineError {
     /// An error of `kind` that concerns no partition.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> EngineError {
-        EngineError { kind, partition: None, offset: None, message: message.into() }
+        EngineError { kind, partition: None, offset: None, message: message.into(), cause: None }
+    }
+
+    /// The same error with what it follows from.
+    pub fn from_cause(mut self, cause: impl Error + Send + Sync + 'static) -> EngineError {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// What the error follows from, if it is of this type.
+    pub fn cause<E: Error + 'static>(&self) -> Option<&E> {
+        self.cause.as_ref()?.downcast_ref()
     }
 
     /// The same error with the partition it concerns.
@@ -64,7 +83,7 @@ impl PropertyError {
 
 impl From<PropertyError> for EngineError {
     fn from(error: PropertyError) -> EngineError {
-        EngineError::new(ErrorKind::Fatal, error.to_string())
+        EngineError::new(ErrorKind::Fatal, error.to_string()).from_cause(error)
     }
 }
 
@@ -73,5 +92,20 @@ fn place(partition: &Option<TopicPartition>, offset: &Option<i64>) -> String {
         (Some(partition), Some(offset)) => format!("{partition} at offset {offset}: "),
         (Some(partition), None) => format!("{partition}: "),
         (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_stays_a_type_whatever_is_added() {
+        let property = PropertyError::new("client.id", "is empty");
+        let error = EngineError::from(property.clone()).at_offset(&TopicPartition::new("t", 1), 7);
+        assert_eq!(error.cause::<PropertyError>(), Some(&property));
+        assert_eq!(error.to_string(), "t[1] at offset 7: client.id: is empty");
+        assert!(error.source().is_some() && EngineError::new(ErrorKind::Fatal, "no").source().is_none());
+        assert!(error.cause::<std::io::Error>().is_none());
     }
 }

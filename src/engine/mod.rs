@@ -12,7 +12,7 @@ mod troubles;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-pub use error::{EngineError, ErrorKind, PropertyError};
+pub use error::{Cause, EngineError, ErrorKind, PropertyError};
 pub use room::Room;
 use tokio::sync::oneshot;
 pub use troubles::{Place, Trouble, Troubles};

@@ -51,11 +51,13 @@ pub struct Metrics {
     pub rebalances: Counter,
     /// New starts from the committed offsets after an error.
     pub restarts: Counter,
+    /// Partitions read again from their committed offsets, each for itself.
+    pub rewinds: Counter,
     /// Batches that wait for their acknowledgement.
     pub batches_in_flight: Gauge,
     /// Partitions assigned.
     pub partitions_assigned: Gauge,
-    /// Partitions stopped because a dead letter was refused.
+    /// Partitions stopped: a dead letter was refused, or the log cannot be read on.
     pub partitions_stopped: Gauge,
     /// Memory that batches hold.
     pub memory_used: Gauge,
@@ -64,6 +66,8 @@ pub struct Metrics {
     pub lag: OwnLag,
     /// When the coordinator last agreed to a commit, in seconds since the epoch; 0 before the first.
     pub last_commit: Gauge,
+    /// The age of the oldest batch that is not acknowledged, in seconds.
+    pub oldest_batch: Gauge<f64, AtomicU64>,
     /// How long the oldest batch has been in the transform's hands, in seconds.
     pub transforming: Gauge,
     last_letter: Mutex<Option<LastLetter>>,
@@ -142,6 +146,8 @@ impl Metrics {
         let commit_failures = counter("commit_failures", "Commits that failed and were tried again");
         let rebalances = counter("rebalances", "Changes of the assignment");
         let restarts = counter("restarts", "New starts from the committed offsets after an error");
+        let rewinds =
+            counter("rewinds", "Partitions read again from their committed offsets, each for itself");
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             mill.register(name, help, gauge.clone());
@@ -149,8 +155,10 @@ impl Metrics {
         };
         let batches_in_flight = gauge("batches_in_flight", "Batches that wait for their acknowledgement");
         let partitions_assigned = gauge("partitions_assigned", "Partitions assigned");
-        let partitions_stopped =
-            gauge("partitions_stopped", "Partitions stopped because a dead letter was refused");
+        let partitions_stopped = gauge(
+            "partitions_stopped",
+            "Partitions stopped: a dead letter was refused, or the log cannot be read on",
+        );
         let memory_used = gauge("memory_used_bytes", "Memory that batches hold");
         let last_commit = gauge(
             "last_commit_timestamp_seconds",
@@ -158,6 +166,12 @@ impl Metrics {
         );
         let transforming =
             gauge("transforming_seconds", "How long the oldest batch has been in the transform's hands");
+        let oldest_batch = Gauge::default();
+        mill.register(
+            "oldest_batch_seconds",
+            "The age of the oldest batch that is not acknowledged",
+            oldest_batch.clone(),
+        );
         let lag = OwnLag::default();
         mill.register_collector(Box::new(lag.clone()));
         let skipped = Family::default();
@@ -203,6 +217,7 @@ impl Metrics {
             commit_failures,
             rebalances,
             restarts,
+            rewinds,
             batches_in_flight,
             partitions_assigned,
             partitions_stopped,
@@ -210,6 +225,7 @@ impl Metrics {
             stages,
             lag,
             last_commit,
+            oldest_batch,
             transforming,
             last_letter: Mutex::default(),
             skipped,

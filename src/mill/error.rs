@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Stopped;
 use crate::{
-    delivery::Stopped,
     engine::{EngineError, ErrorKind},
     strategy::TransformPanic,
 };
@@ -17,7 +17,7 @@ pub enum MillError {
     /// The transform panicked.
     #[error(transparent)]
     Panic(#[from] TransformPanic),
-    /// A dead letter was refused; the other partitions were finished.
+    /// A partition is stopped; the others were finished.
     #[error(transparent)]
     Stopped(Stopped),
     /// The drain took too long.

@@ -5,9 +5,14 @@
 //! never waits for one thing alone: assignments change, stops arrive and acknowledgements land
 //! while anything else is under way.
 
+mod commit;
 mod error;
+mod finish;
 mod gap;
+mod goal;
 mod revoke;
+mod rewind;
+mod stop;
 mod tell;
 mod work;
 #[cfg(test)]
@@ -15,32 +20,41 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use commit::Commits;
 pub use error::MillError;
+use finish::{asked, until};
 pub use gap::OnGap;
+use goal::Goal;
 use revoke::Revoking;
+use rewind::Rewinds;
+pub use stop::Stopped;
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 pub use work::WorkTime;
 
 use crate::{
     admin::Health,
+    backoff::Backoff,
     batch::{PartitionBatch, TopicPartition},
     budget::Permit,
     console::troubles::names,
-    delivery::{Acknowledged, Delivered, Delivery, Routes, Stopped},
-    engine::{EngineError, ErrorKind, Gap, Offset, Room, Sink, Source, SourceEvent, Troubles},
+    delivery::{Acknowledged, Delivered, Delivery, Routes},
+    engine::{EngineError, Gap, Place, Room, Sink, Source, SourceEvent, Troubles},
     metrics::{Metrics, Stage},
-    offsets::Offsets,
+    offsets::{Halt, Offsets, Ticket},
     strategy::{Job, Product, Strategy, StrategySettings},
 };
 
 /// How often the loop tells that it turns, if nothing else makes it turn.
 const BEAT: Duration = Duration::from_secs(5);
+
+/// How often it looks who moves.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A transformer between one source and one sink.
 pub struct Mill<S, K> {
@@ -52,10 +66,16 @@ pub struct Mill<S, K> {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     work: Arc<WorkTime>,
-    commit: Option<Commit>,
-    failed_commits: u32,
+    troubles: Troubles,
+    /// What the source may hand out.
+    room: Room,
+    goal: Goal,
+    commits: Commits,
+    rewinds: Rewinds,
     revoking: Vec<Revoking>,
-    stopped: Vec<Stopped>,
+    /// Partitions were given up, and the rebalance that did so has given none yet.
+    rebalancing: bool,
+    stopped: BTreeMap<TopicPartition, Stopped>,
     /// Whether anything was committed: then a new start after an error is a fresh one.
     progressed: bool,
 }
@@ -71,8 +91,12 @@ pub struct MillSettings {
     pub commit_interval: Duration,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
-    /// How many commits may fail one after the other.
-    pub retries: u32,
+    /// How long a partition waits after a failure until it is read again.
+    pub rewind_backoff: Backoff,
+    /// The memory, in bytes, that partitions may hold whose output is not taken.
+    pub stalled_memory: usize,
+    /// What to do about offsets that are gone.
+    pub on_gap: OnGap,
     /// Stop once everything below these offsets is committed.
     pub until: Option<BTreeMap<TopicPartition, i64>>,
 }
@@ -99,12 +123,6 @@ pub struct Ended {
     pub progressed: bool,
 }
 
-struct Commit {
-    offsets: Vec<Offset>,
-    started: Instant,
-    answer: Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>,
-}
-
 impl<S: Source, K: Sink> Mill<S, K> {
     /// A mill between `source` and `sink`.
     pub fn new(source: S, sink: K, settings: MillSettings, observers: Observers) -> Mill<S, K> {
@@ -113,15 +131,19 @@ impl<S: Source, K: Sink> Mill<S, K> {
             strategy: Strategy::new(&settings.strategy),
             delivery: Delivery::new(sink, settings.routes.clone()),
             offsets: Offsets::default(),
-            settings,
             metrics: observers.metrics,
             health: observers.health,
             work: observers.work,
-            commit: None,
-            failed_commits: 0,
+            troubles: observers.troubles,
+            room: Room::closed(),
+            goal: Goal::new(settings.until.clone()),
+            commits: Commits::default(),
+            rewinds: Rewinds::default(),
             revoking: Vec::new(),
-            stopped: Vec::new(),
+            rebalancing: false,
+            stopped: BTreeMap::new(),
             progressed: false,
+            settings,
         }
     }
 
@@ -129,67 +151,83 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// then leaves the group and disconnects.
     pub async fn run(mut self, drain: watch::Receiver<bool>) -> Ended {
         let result = self.turn(drain).await;
+        if let Err(error) = &result {
+            self.save(error).await;
+        }
+        self.troubles.end_where(|place| matches!(place, Place::Rewind(_) | Place::Commit));
         self.health.unassigned();
         self.health.stopped(false);
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.metrics.partitions_stopped.set(0);
         self.metrics.lag.clear();
+        self.metrics.oldest_batch.set(0.0);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
     }
 
     async fn turn(&mut self, mut drain: watch::Receiver<bool>) -> Result<(), MillError> {
-        let mut ticks = interval(self.settings.commit_interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut beats = interval(BEAT);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticker(self.settings.commit_interval);
+        let mut beats = ticker(BEAT);
+        let mut looks = ticker(LOOK);
         let mut deadline: Option<Instant> = None;
         loop {
-            self.advance(deadline.is_some());
-            if deadline.is_none() && self.goal_committed() {
+            let commit_at = self.hurry_commit(deadline.is_some());
+            self.release_settled();
+            if deadline.is_none() && self.goal.is_reached(&self.stopped) {
                 deadline = Some(Instant::now() + self.settings.drain_timeout);
             }
             if deadline.is_some() && self.is_drained()? {
                 return Ok(());
             }
-            let is_open = deadline.is_none()
+            self.room.is_open = deadline.is_none()
                 && self.delivery.has_room()
-                && self.strategy.has_room(self.delivery.in_flight());
-            let room = Room { is_open, ..Room::default() };
+                && self.strategy.has_room(self.delivery.moving());
+            let is_watched = self.delivery.in_flight() > 0 || self.rewinds.any_waits();
             tokio::select! {
                 biased;
-                _ = drain.wait_for(|drain| *drain), if deadline.is_none() => {
+                () = asked(&mut drain), if deadline.is_none() => {
                     deadline = Some(Instant::now() + self.settings.drain_timeout);
                 }
                 () = until(deadline) => return Err(self.drain_timeout()),
-                answer = answer(&mut self.commit) => self.end_commit(answer)?,
-                delivered = self.delivery.next() => self.settle(delivered?),
+                answer = self.commits.answer() => self.end_commit(answer)?,
+                delivered = self.delivery.next(|ticket| self.offsets.is_wanted(ticket)) => {
+                    self.settle(delivered)?;
+                }
                 product = self.strategy.next() => self.deliver(product?),
-                _ = beats.tick() => self.health.beat(),
-                _ = ticks.tick() => self.start_commit(),
-                event = self.source.next(&room) => self.take(event?)?,
+                _ = beats.tick() => self.beat(),
+                _ = looks.tick(), if is_watched => self.look(deadline.is_some()).await,
+                // The next turn commits.
+                () = until(commit_at) => {}
+                _ = ticks.tick() => self.tick_commit(),
+                event = self.source.next(&self.room) => self.take(event?)?,
             }
         }
+    }
+
+    fn beat(&self) {
+        self.health.beat();
+        let oldest = self.offsets.oldest().map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.metrics.oldest_batch.set(oldest.as_secs_f64());
     }
 
     /// Takes what the source has to say.
     fn take(&mut self, event: SourceEvent) -> Result<(), EngineError> {
         match event {
-            SourceEvent::Batch(batch, memory) => self.begin(batch, memory),
+            SourceEvent::Batch(batch, memory) => {
+                self.begin(batch, memory);
+            }
             SourceEvent::Skipped(gap) => self.pass_over(gap),
-            SourceEvent::Unreadable { error, .. } => return Err(error),
-            SourceEvent::Assigned(assignments) => {
-                // The source has stopped waiting for what it assigns anew: that goes first.
-                self.release_settled();
-                self.health.assigned();
-                self.metrics.rebalances.inc();
-                self.metrics.partitions_assigned.inc_by(assignments.len() as i64);
-                self.tell_assigned(&assignments);
-                for assignment in &assignments {
-                    self.offsets.assign(assignment);
+            SourceEvent::Unreadable { assignment, error } => {
+                let Some(partition) = error.partition.clone() else { return Err(error) };
+                if self.offsets.halt(&partition, assignment, Halt::Stopped) {
+                    self.stop(partition, Stopped::Unreadable(error));
                 }
+            }
+            SourceEvent::Assigned(assignments) => {
+                self.tell_assigned(&assignments);
+                self.assign(&assignments);
             }
             SourceEvent::Revoked { partitions, release } => {
                 info!(
@@ -197,6 +235,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     names = names(&partitions),
                     "revoked; what is under way is finished first"
                 );
+                self.begin_rebalance();
                 self.revoking.push(Revoking { partitions, release });
             }
             SourceEvent::Lost(partitions) => {
@@ -205,48 +244,72 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     names = names(&partitions),
                     "lost; what is not committed will be read again"
                 );
+                self.begin_rebalance();
                 self.forget(&partitions);
             }
         }
         Ok(())
     }
 
-    /// Goes on behind offsets that are not there.
+    /// Goes on behind offsets that are not there, or stops before them.
     fn pass_over(&mut self, gap: Gap) {
-        self.tell_gap(&gap);
-        let Gap { partition: origin, assignment, to: next_offset, .. } = gap;
-        let nothing =
-            PartitionBatch { origin, assignment, next_offset, leader_epoch: -1, ..PartitionBatch::default() };
-        self.begin(nothing, Permit::none());
+        match self.settings.on_gap {
+            OnGap::Continue => {
+                let nothing = PartitionBatch {
+                    origin: gap.partition.clone(),
+                    assignment: gap.assignment,
+                    next_offset: gap.to,
+                    leader_epoch: -1,
+                    ..PartitionBatch::default()
+                };
+                if self.begin(nothing, Permit::none()) {
+                    self.tell_gap(&gap);
+                }
+            }
+            OnGap::Stop => {
+                if self.offsets.halt(&gap.partition, gap.assignment, Halt::Stopped) {
+                    self.stop(gap.partition.clone(), Stopped::Gap(gap));
+                }
+            }
+        }
     }
 
-    /// Puts a batch on the road.
-    fn begin(&mut self, batch: PartitionBatch, memory: Permit) {
+    /// Puts a batch on the road. Whether it is wanted.
+    fn begin(&mut self, batch: PartitionBatch, memory: Permit) -> bool {
         let Some(ticket) = self.offsets.begin(&batch, memory) else {
             self.metrics.stale_batches.inc();
-            return;
+            return false;
         };
         self.work.batch();
         self.metrics.records_read.inc_by(batch.records.len() as u64);
         self.metrics.bytes_read.inc_by(batch.buffer.len() as u64);
         self.tell_read(&batch);
         if batch.records.is_empty() {
-            self.offsets.acknowledge(ticket);
-            return;
+            self.acknowledge(&ticket);
+            return true;
         }
         let parts = self.strategy.submit(Job { batch, ticket: ticket.clone() });
         self.offsets.split(&ticket, parts);
+        true
     }
 
     fn deliver(&mut self, product: Product) {
         self.metrics.stage(Stage::Transform, product.time);
+        let ticket = &product.job.ticket;
+        if !self.offsets.is_wanted(ticket) {
+            self.offsets.halt_before(ticket, Halt::Rewinding);
+            return;
+        }
+        let partition = ticket.partition().clone();
         self.delivery.send(product);
+        self.refresh_room(&partition);
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
     }
 
     /// Takes the end of a batch's journey.
-    fn settle(&mut self, delivered: Delivered) {
+    fn settle(&mut self, delivered: Delivered) -> Result<(), MillError> {
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
+        let partition = delivered.ticket().partition().clone();
         match delivered {
             Delivered::Acknowledged(acknowledged) => {
                 self.tell_letters(&acknowledged);
@@ -255,123 +318,56 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.metrics.records_written.inc_by(written);
                 self.metrics.bytes_written.inc_by(bytes);
                 self.metrics.stage(Stage::Deliver, time);
-                self.offsets.acknowledge(ticket);
+                self.acknowledge(&ticket);
             }
             Delivered::Stopped(ticket, stopped) => {
-                if self.offsets.freeze(&ticket) {
-                    error!("{stopped}");
-                    self.tell_stopped();
-                    self.stopped.push(stopped);
+                if self.offsets.halt_before(&ticket, Halt::Stopped) {
+                    self.stop(partition.clone(), Stopped::Letter(stopped));
                 }
             }
-        }
-    }
-
-    /// Starts a commit when one must not wait for the next tick, and lets revoked partitions go.
-    fn advance(&mut self, draining: bool) {
-        if draining || !self.revoking.is_empty() || self.goal_acknowledged() {
-            self.start_commit();
-        }
-        self.release_settled();
-    }
-
-    fn start_commit(&mut self) {
-        if self.commit.is_some() {
-            return;
-        }
-        let offsets = self.offsets.committable();
-        if !offsets.is_empty() {
-            let answer = Box::pin(self.source.commit(offsets.clone()));
-            self.commit = Some(Commit { offsets, started: Instant::now(), answer });
-        }
-    }
-
-    fn end_commit(&mut self, answer: Result<(), EngineError>) -> Result<(), MillError> {
-        let Some(commit) = self.commit.take() else { return Ok(()) };
-        self.metrics.stage(Stage::Commit, commit.started.elapsed());
-        match answer {
-            Ok(()) => {
-                self.tell_committed(&commit.offsets);
-                self.work.committed();
-                self.offsets.committed(&commit.offsets);
-                self.failed_commits = 0;
-                self.progressed = true;
+            Delivered::Failed(failed) => self.fail(failed)?,
+            Delivered::GivenUp(ticket) => {
+                self.offsets.halt_before(&ticket, Halt::Rewinding);
             }
-            Err(error)
-                if error.kind == ErrorKind::Retriable && self.failed_commits < self.settings.retries =>
-            {
-                warn!(%error, "the commit failed and is tried again");
-                self.metrics.commit_failures.inc();
-                self.failed_commits += 1;
-            }
-            Err(error) => return Err(error.into()),
         }
+        self.refresh_room(&partition);
         Ok(())
     }
 
-    /// Whether a drain is over: nothing is under way and everything acknowledged is committed.
-    fn is_drained(&mut self) -> Result<bool, MillError> {
-        if !self.offsets.all_settled() || self.commit.is_some() {
-            return Ok(false);
+    fn acknowledge(&mut self, ticket: &Ticket) {
+        self.offsets.acknowledge(ticket);
+        let partition = ticket.partition();
+        if !self.offsets.is_current(ticket) {
+            return;
         }
-        match self.stopped.pop() {
-            Some(stopped) => Err(MillError::Stopped(stopped)),
-            None => Ok(true),
+        if self.goal.is_set()
+            && let Some(position) = self.offsets.position(partition)
+        {
+            self.goal.acknowledged(partition, position.acknowledged);
+        }
+        if !self.rewinds.keeps_out(partition) {
+            self.end_rewind(partition);
         }
     }
 
-    fn goal_committed(&self) -> bool {
-        self.goal_reached(|position, end| position.committed >= Some(end))
-    }
-
-    fn goal_acknowledged(&self) -> bool {
-        self.goal_reached(|position, end| position.acknowledged >= end)
-    }
-
-    /// Whether every partition of the goal is assigned here and passes, or is stopped.
-    fn goal_reached(&self, passes: impl Fn(crate::offsets::Position, i64) -> bool) -> bool {
-        self.settings.until.as_ref().is_some_and(|goal| {
-            goal.iter().all(|(partition, end)| {
-                let position = self.offsets.position(partition);
-                position.is_some_and(|position| position.frozen || passes(position, *end))
-            })
-        })
-    }
-
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.metrics.rebalances.inc();
-        for partition in partitions {
-            // What is lost may have been on its way to be given up, and be forgotten already.
-            self.metrics.lag.gone(partition);
-            if self.offsets.remove(partition) {
-                self.metrics.partitions_assigned.dec();
+    /// Notes whether the source may hand out batches of a partition.
+    fn refresh_room(&mut self, partition: &TopicPartition) {
+        let is_full = self.delivery.is_full(partition)
+            || self.offsets.halted(partition).is_some()
+            || self.rewinds.keeps_out(partition);
+        if is_full != self.room.full.contains(partition) {
+            if is_full {
+                self.room.full.insert(partition.clone());
+            } else {
+                self.room.full.remove(partition);
             }
         }
-        self.tell_stopped();
-    }
-
-    fn tell_stopped(&self) {
-        let stopped = self.offsets.frozen();
-        self.metrics.partitions_stopped.set(stopped as i64);
-        self.health.stopped(stopped > 0);
-    }
-
-    fn drain_timeout(&self) -> MillError {
-        MillError::DrainTimeout { timeout: self.settings.drain_timeout, batches: self.delivery.in_flight() }
     }
 }
 
-/// The answer to the commit under way; waits as long as there is none.
-async fn answer(commit: &mut Option<Commit>) -> Result<(), EngineError> {
-    match commit {
-        Some(commit) => commit.answer.as_mut().await,
-        None => pending().await,
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
-    }
+/// Ticks, none of which catches up with another.
+fn ticker(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

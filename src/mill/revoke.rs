@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::Mill;
 use crate::{
     batch::TopicPartition,
-    engine::{Sink, Source},
+    engine::{Assignment, Sink, Source},
 };
 
 /// Partitions that the source waits to give up.
@@ -22,6 +22,57 @@ impl Revoking {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
+    /// Takes partitions, be it none.
+    pub(super) fn assign(&mut self, assignments: &[Assignment]) {
+        // The source has stopped waiting for what it assigns anew: that goes first.
+        self.release_settled();
+        self.health.assigned();
+        let mut are_new = assignments.is_empty();
+        for assignment in assignments {
+            let partition = &assignment.partition;
+            let is_new = self.offsets.assign(assignment);
+            are_new |= is_new;
+            self.metrics.partitions_assigned.inc_by(i64::from(is_new));
+            self.forget_stop(partition);
+            self.rewound(partition);
+            self.goal.begin_again(partition);
+            if assignment.is_committed {
+                self.goal.committed(partition, assignment.position);
+            }
+            self.refresh_room(partition);
+        }
+        // One that is rewound changes nothing about who has which, and what was given up before
+        // belongs to the rebalance that gives.
+        if are_new && !std::mem::take(&mut self.rebalancing) {
+            self.metrics.rebalances.inc();
+        }
+    }
+
+    /// Partitions are to be given up, or are gone.
+    pub(super) fn begin_rebalance(&mut self) {
+        if !std::mem::replace(&mut self.rebalancing, true) {
+            self.metrics.rebalances.inc();
+        }
+    }
+
+    /// Lets partitions go: nothing of theirs is written any more that has not been sent.
+    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.metrics.lag.gone(partition);
+            // What is lost may have been on its way to be given up, and be forgotten already.
+            let Some(assignment) = self.offsets.remove(partition) else { continue };
+            self.delivery.forget(partition, assignment);
+            self.metrics.partitions_assigned.dec();
+            self.forget_stop(partition);
+            self.end_rewind(partition);
+            self.goal.begin_again(partition);
+            self.refresh_room(partition);
+        }
+        if self.offsets.is_empty() {
+            self.health.unassigned();
+        }
+    }
+
     /// Lets go of what is settled, or what the source no longer waits for.
     pub(super) fn release_settled(&mut self) {
         let offsets = &self.offsets;
@@ -76,7 +127,8 @@ mod tests {
     fn what_is_given_up_too_late_leaves_the_next_assignment_alone() {
         let (world, mut mill, released) = revoking();
         drop(released);
-        mill.take(SourceEvent::Assigned(world.lock().unwrap().assign_all())).unwrap();
+        let again = world.lock().unwrap().assign(0..PARTITIONS);
+        mill.take(SourceEvent::Assigned(again)).unwrap();
         mill.release_settled();
         assert!(all().iter().all(|partition| mill.offsets.position(partition).is_some()));
         assert_eq!(mill.metrics.partitions_assigned.get(), i64::from(PARTITIONS));

@@ -30,7 +30,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.lag.read(&batch.origin, batch.next_offset, timestamps);
     }
 
-    pub(super) fn tell_committed(&self, offsets: &[Offset]) {
+    pub(super) fn tell_committed(&self, offsets: &[&Offset]) {
         self.metrics.commits.inc();
         self.metrics.last_commit.set(clock::now_ms() / 1000);
         for offset in offsets {

@@ -4,16 +4,205 @@ use std::sync::Mutex;
 
 use tokio::time::sleep;
 
+use simulation::Mishap;
+
 use super::{simulation::*, *};
 use crate::{
     budget::Budget,
-    engine::Assignment,
+    delivery,
+    engine::{Assignment, ErrorKind},
     strategy::{Order, StrategyKind},
 };
 
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world() -> Shared {
+    Arc::new(Mutex::new(World::new(1, Order::Partition, false)))
+}
+
+/// A pipeline that commits once an hour unless it must sooner, and ends when it is caught up.
+fn seldom() -> MillSettings {
+    let settings = settings(StrategyKind::Pipeline, Order::Partition);
+    MillSettings { commit_interval: Duration::from_secs(3600), ..settings }
+}
+
+/// How a mill ends in a world in which one thing goes wrong after so long, and its metrics.
+fn end_of(
+    world: &Shared,
+    settings: &MillSettings,
+    after: Duration,
+    mishap: Mishap,
+) -> (Result<(), MillError>, Arc<Metrics>) {
+    in_virtual_time(async {
+        let mill = mill(world, settings);
+        let metrics = Arc::clone(&mill.metrics);
+        let (_keep, drain) = watch::channel(false);
+        let going_wrong = async {
+            sleep(after).await;
+            world.lock().unwrap().begin(&mishap);
+        };
+        let (ended, ()) = futures_util::future::join(mill.run(drain), going_wrong).await;
+        (ended.result, metrics)
+    })
+}
+
+#[test]
+fn what_is_acknowledged_is_committed_before_anything_is_given_up() {
+    let world = world();
+    let (ended, _) = end_of(&world, &seldom(), Duration::from_millis(60), Mishap::BreakSink);
+    assert!(ended.is_err_and(|error| error.is_retriable()));
+    let world = world.lock().unwrap();
+    for partition in 0..PARTITIONS {
+        let committed = world.committed[&partition];
+        assert!(committed > 0 && world.stands(partition, committed - 1), "{committed}");
+    }
+}
+
+#[test]
+fn commits_that_fail_are_tried_again_for_ever_and_told() {
+    let world = world();
+    in_virtual_time(async {
+        let mill = mill(&world, &seldom());
+        let (metrics, troubles) = (Arc::clone(&mill.metrics), mill.troubles.clone());
+        let (_keep, drain) = watch::channel(false);
+        world.lock().unwrap().begin(&Mishap::FailCommits(600_000));
+        let looking = async {
+            sleep(300 * SECOND).await;
+            let now = troubles.now();
+            assert!(matches!(&now[..], [(Place::Commit, trouble)] if trouble.attempts > 10), "{now:?}");
+            let failures = metrics.commit_failures.get();
+            assert!((60..100).contains(&failures), "{failures}: every five seconds, in the end");
+        };
+        let (ended, ()) = futures_util::future::join(mill.run(drain), looking).await;
+        ended.result.unwrap();
+        assert_eq!(troubles.now(), []);
+    });
+}
+
+#[test]
+fn commits_do_not_follow_each_other_closely_while_a_rebalance_waits() {
+    let world = world();
+    world.lock().unwrap().begin(&Mishap::Stall { partition: 0, for_ms: 3000 });
+    // The first partition is given up, which its stalled output holds up, while the others go on.
+    let revoke = Mishap::Revoke(0, 60_000);
+    let (ended, metrics) = end_of(&world, &seldom(), Duration::from_millis(20), revoke);
+    ended.unwrap();
+    let commits = metrics.commits.get();
+    assert!((2..10).contains(&commits), "{commits} commits in 100 ms of work");
+}
+
+#[test]
+fn nobody_who_can_ask_for_a_stop_is_no_stop() {
+    let world = world();
+    in_virtual_time(async {
+        let (stop, drain) = watch::channel(false);
+        drop(stop);
+        mill(&world, &seldom()).run(drain).await.result.unwrap();
+    });
+    let world = world.lock().unwrap();
+    (0..PARTITIONS).try_for_each(|partition| world.check_complete(partition)).unwrap();
+}
+
+#[test]
+fn offsets_that_are_gone_are_counted_or_stop_their_partition() {
+    for on_gap in [OnGap::Continue, OnGap::Stop] {
+        let world = world();
+        {
+            let mut world = world.lock().unwrap();
+            world.committed.insert(1, 0);
+            world.chosen.insert(1, 0);
+            world.log_start.insert(1, 25);
+        }
+        let settings = MillSettings { on_gap, ..seldom() };
+        let (ended, metrics) = end_of(&world, &settings, SECOND, Mishap::FailCommits(0));
+        let world = world.lock().unwrap();
+        match on_gap {
+            OnGap::Continue => {
+                ended.unwrap();
+                assert_eq!(metrics.skipped_total(), 25);
+                world.check_complete(1).unwrap();
+            }
+            OnGap::Stop => {
+                let said = ended.unwrap_err().to_string();
+                assert!(said.contains("source[1] at offset 0: 25 offsets are gone"), "{said}");
+                assert_eq!((metrics.skipped_total(), world.committed[&1]), (0, 0));
+            }
+        }
+        [0, 2].into_iter().try_for_each(|partition| world.check_complete(partition)).unwrap();
+    }
+}
+
+#[test]
+fn what_cannot_be_read_stops_its_partition_alone() {
+    let world = world();
+    world.lock().unwrap().unreadable.insert(1, 33);
+    let (ended, metrics) = end_of(&world, &seldom(), SECOND, Mishap::FailCommits(0));
+    let said = ended.unwrap_err().to_string();
+    assert!(said.contains("source[1] at offset 33: malformed"), "{said}");
+    let world = world.lock().unwrap();
+    assert_eq!(world.committed[&1], 33, "what stands before it is finished");
+    [0, 2].into_iter().try_for_each(|partition| world.check_complete(partition)).unwrap();
+    assert_eq!(metrics.restarts.get() + metrics.rewinds.get(), 0);
+}
+
+#[test]
+fn a_partition_that_fails_is_rewound_alone_and_told_until_it_works() {
+    let world = world();
+    in_virtual_time(async {
+        let mill = mill(&world, &seldom());
+        let (metrics, troubles) = (Arc::clone(&mill.metrics), mill.troubles.clone());
+        let (_keep, drain) = watch::channel(false);
+        let fails = Mishap::FailWriter { partition: 1, for_ms: 60_000, writes: false };
+        world.lock().unwrap().begin(&fails);
+        let looking = async {
+            sleep(59 * SECOND).await;
+            let world = world.lock().unwrap();
+            [0, 2].into_iter().try_for_each(|partition| world.check_complete(partition)).unwrap();
+            let now = troubles.now();
+            let place = Place::Rewind(simulation::source(1));
+            assert!(matches!(&now[..], [(at, trouble)] if *at == place && trouble.attempts > 10), "{now:?}");
+        };
+        let (ended, ()) = futures_util::future::join(mill.run(drain), looking).await;
+        ended.result.unwrap();
+        assert_eq!(troubles.now(), []);
+        assert!(metrics.rewinds.get() > 10 && metrics.rebalances.get() == 1);
+    });
+    world.lock().unwrap().check_complete(1).unwrap();
+}
+
+#[test]
+fn an_error_that_stays_ends_the_mill_though_it_is_of_a_partition() {
+    let (_, mut mill, assigned) = mill_with_assignments();
+    let Assignment { partition, id, .. } = &assigned[0];
+    let failed = |mill: &mut Mill<_, _>, kind| {
+        let ticket = mill.offsets.begin(&batch(0, *id, 0, 1), Permit::none()).unwrap();
+        let error = EngineError::new(kind, "TOPIC_AUTHORIZATION_FAILED").at(partition);
+        mill.settle(Delivered::Failed(crate::delivery::Failed { ticket, error, since: Instant::now() }))
+    };
+    assert!(failed(&mut mill, ErrorKind::Fatal).is_err());
+    failed(&mut mill, ErrorKind::Retriable).unwrap();
+    assert!(mill.room.full.contains(partition) && mill.rewinds.any_waits());
+}
+
+#[test]
+fn a_rebalance_counts_once_and_who_has_lost_everything_is_not_ready() {
+    let (world, mut mill, assigned) = mill_with_assignments();
+    mill.health.beat();
+    assert_eq!((mill.metrics.rebalances.get(), mill.health.ready()), (1, Ok(())));
+    let partitions = assigned.into_iter().map(|of| of.partition).collect();
+    mill.take(SourceEvent::Lost(partitions)).unwrap();
+    assert!(mill.health.ready().is_err());
+    let again = world.lock().unwrap().assign(0..PARTITIONS);
+    mill.take(SourceEvent::Assigned(again.clone())).unwrap();
+    assert_eq!((mill.metrics.rebalances.get(), mill.health.ready()), (2, Ok(())));
+    mill.take(SourceEvent::Assigned(again)).unwrap();
+    assert_eq!(mill.metrics.rebalances.get(), 2, "one that is rewound is none");
+    assert_eq!(mill.metrics.partitions_assigned.get(), i64::from(PARTITIONS));
+}
+
 #[test]
 fn a_mill_that_seldom_commits_is_alive() {
-    let world = Arc::new(Mutex::new(World::new(1, 0)));
+    let world = world();
     let settings = MillSettings {
         commit_interval: Duration::from_secs(3600),
         until: None,
@@ -36,16 +225,18 @@ fn a_mill_that_seldom_commits_is_alive() {
 /// A mill of which nothing is known but that everything is assigned to it.
 pub(super) fn mill_with_assignments()
 -> (Arc<Mutex<World>>, Mill<SimulatedSource, SimulatedSink>, Vec<Assignment>) {
-    let world = Arc::new(Mutex::new(World::new(1, 0)));
+    let world = world();
+    // Where they begin is known to the group.
+    world.lock().unwrap().committed = (0..PARTITIONS).map(|partition| (partition, 0)).collect();
     let mut mill = mill(&world, &settings(StrategyKind::Serial, Order::Partition));
-    let assigned = world.lock().unwrap().assign_all();
+    let assigned = world.lock().unwrap().assign(0..PARTITIONS);
     mill.take(SourceEvent::Assigned(assigned.clone())).unwrap();
     (world, mill, assigned)
 }
 
 /// The dead letter of `offset` is refused.
-fn stopped(partition: &TopicPartition, offset: i64) -> Stopped {
-    Stopped { partition: partition.clone(), offset, topic: "letters".into(), reason: String::new() }
+fn stopped(partition: &TopicPartition, offset: i64) -> delivery::Stopped {
+    delivery::Stopped { partition: partition.clone(), offset, topic: "letters".into(), reason: String::new() }
 }
 
 /// Such a mill, whose first partition is stopped before its first record.
@@ -54,7 +245,7 @@ fn stopped_mill() -> (Mill<SimulatedSource, SimulatedSink>, TopicPartition) {
     let Assignment { partition, id: assignment, .. } = assigned[0].clone();
     mill.health.beat();
     let ticket = mill.offsets.begin(&batch(0, assignment, 0, 1), Permit::none()).unwrap();
-    mill.settle(Delivered::Stopped(ticket, stopped(&partition, 0)));
+    mill.settle(Delivered::Stopped(ticket, stopped(&partition, 0))).unwrap();
     assert!(mill.metrics.partitions_stopped.get() == 1 && mill.health.ready().is_err());
     (mill, partition)
 }
@@ -88,7 +279,7 @@ fn a_stopped_partition_counts_once_and_keeps_no_memory() {
         mill.offsets.begin(&batch, memory).unwrap()
     });
     for (offset, ticket) in (0..).zip(under_way) {
-        mill.settle(Delivered::Stopped(ticket, stopped(partition, offset)));
+        mill.settle(Delivered::Stopped(ticket, stopped(partition, offset))).unwrap();
     }
     assert_eq!((budget.used(), mill.metrics.partitions_stopped.get()), (0, 1));
 }

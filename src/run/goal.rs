@@ -1,6 +1,8 @@
 //! What `--until-caught-up` waits for: the end offsets that were seen at the start.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tracing::warn;
 
 use crate::{
     batch::TopicPartition,
@@ -33,6 +35,7 @@ impl Goal {
         let committed = client.committed(&config.group, topic).await?;
         let starts = client.offsets(topic, OffsetAt::Earliest).await?;
         let ends = client.offsets(topic, OffsetAt::Latest).await?;
+        warn_of_transactions(client, topic, &ends).await;
         let mut left = BTreeMap::new();
         for (number, end) in ends {
             let start = starts.get(&number).copied().unwrap_or(0);
@@ -42,7 +45,8 @@ impl Goal {
                 _ if not.is_some() => end > start,
                 // What retention has removed is not there to be read.
                 Some(committed) => end > start.max(committed),
-                None => end > start && config.offset_reset != OffsetReset::Latest,
+                // The end that it starts at is to be committed: the next run would choose a later one.
+                None => end > start || config.offset_reset == OffsetReset::Latest,
             };
             if is_left {
                 left.insert(TopicPartition { topic: Arc::clone(topic), partition: number }, End { end, not });
@@ -66,6 +70,18 @@ impl Goal {
             committed.is_some_and(|at| *at >= goal.end && Some(*at) != goal.not)
         };
         self.ends.iter().all(is_reached)
+    }
+}
+
+/// What lies behind an open transaction cannot be read, and is not waited for.
+async fn warn_of_transactions(client: &Client, topic: &str, ends: &BTreeMap<i32, i64>) {
+    let Ok(marks) = client.offsets_by_partition(topic, OffsetAt::HighWatermark, Duration::ZERO).await else {
+        return;
+    };
+    let behind = |(number, end): (&i32, &i64)| Some((marks.get(number)?.as_ref().ok()? - end).max(0));
+    let records: i64 = ends.iter().filter_map(behind).sum();
+    if records > 0 {
+        warn!(topic, records, "records stand behind an open transaction, and are not waited for");
     }
 }
 

@@ -38,6 +38,12 @@ use crate::{
 /// The part of the memory that output waiting for its acknowledgement may hold.
 const OUTPUT_SHARE: usize = 16;
 
+/// The part of the memory that partitions may hold whose output is not taken.
+const STALLED_SHARE: usize = 2;
+
+/// How long to wait until a partition that failed is read again.
+const REWIND: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
+
 /// How long to wait between two starts after an error.
 const RESTART: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) };
 
@@ -236,7 +242,9 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
         },
         commit_interval: config.commit_interval,
         drain_timeout: config.drain_timeout,
-        retries: config.retries,
+        rewind_backoff: REWIND,
+        stalled_memory: config.memory / STALLED_SHARE,
+        on_gap: config.on_gap,
         until: goal.map(Goal::offsets),
     }
 }

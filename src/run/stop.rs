@@ -16,6 +16,9 @@ use crate::{exit::Exit, mill::Observers};
 /// What leaving the group and closing connections may take beyond the drain timeout.
 const TO_CLOSE: Duration = Duration::from_millis(500);
 
+/// How long before the drain timeout is counted what it will not see the end of.
+const TO_COUNT: Duration = Duration::from_millis(50);
+
 /// When the process ends although its threads do not come to an end: still within a second after
 /// the drain timeout.
 const TO_GIVE_UP: Duration = Duration::from_millis(800);
@@ -30,16 +33,17 @@ pub(super) async fn within(
 ) -> Result<(), RunError> {
     let overdue = async {
         asked_to_stop(stop).await;
-        sleep(limit + TO_CLOSE).await;
+        // Shortly before the work gives up by itself, and with it what it has not finished.
+        sleep(limit.saturating_sub(TO_COUNT)).await;
+        let batches = observers.metrics.batches_in_flight.get();
+        sleep(limit.min(TO_COUNT) + TO_CLOSE).await;
+        batches
     };
     let work = pin!(work);
     tokio::select! {
         biased;
         ended = work => ended,
-        () = overdue => Err(RunError::NotStopped {
-            timeout: limit,
-            batches: observers.metrics.batches_in_flight.get(),
-        }),
+        batches = overdue => Err(RunError::NotStopped { timeout: limit, batches }),
     }
 }
 

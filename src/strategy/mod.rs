@@ -7,6 +7,8 @@ mod pipeline;
 mod resequence;
 mod serial;
 #[cfg(test)]
+pub(crate) mod stepped;
+#[cfg(test)]
 mod tests;
 mod threads;
 mod worker;
@@ -69,6 +71,9 @@ pub enum Strategy {
     Pipeline(Pipeline),
     /// Several threads transform side by side.
     Worker(Worker),
+    /// None, in virtual time.
+    #[cfg(test)]
+    Stepped(stepped::Stepped),
 }
 
 /// What a strategy is made of.
@@ -102,6 +107,8 @@ impl Strategy {
             Strategy::Serial(serial) => serial.has_room(in_flight),
             Strategy::Pipeline(pipeline) => pipeline.has_room(),
             Strategy::Worker(worker) => worker.has_room(),
+            #[cfg(test)]
+            Strategy::Stepped(stepped) => stepped.has_room(in_flight),
         }
     }
 
@@ -112,6 +119,8 @@ impl Strategy {
             Strategy::Serial(serial) => serial.submit(job),
             Strategy::Pipeline(pipeline) => pipeline.submit(job),
             Strategy::Worker(worker) => worker.submit(job),
+            #[cfg(test)]
+            Strategy::Stepped(stepped) => stepped.submit(job),
         }
     }
 
@@ -124,6 +133,8 @@ impl Strategy {
             Strategy::Serial(serial) => serial.next().await,
             Strategy::Pipeline(pipeline) => pipeline.next().await,
             Strategy::Worker(worker) => worker.next().await,
+            #[cfg(test)]
+            Strategy::Stepped(stepped) => stepped.next().await,
         }
     }
 }

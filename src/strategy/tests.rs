@@ -88,7 +88,7 @@ async fn run(settings: &StrategySettings, batches: &[Vec<KeyValue>]) -> (Vec<Key
         let product = strategy.next().await.unwrap();
         waiting -= 1;
         written.extend(decode(&product.transformed));
-        offsets.acknowledge(product.job.ticket);
+        offsets.acknowledge(&product.job.ticket);
     }
 }
 

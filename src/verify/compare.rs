@@ -19,6 +19,9 @@ const LOOKAHEAD: usize = 128;
 /// How many findings weigh against an explanation at most.
 const COST_MAX: usize = 8;
 
+/// How many records tell whether the first that is left of the source is reached.
+const CERTAIN: usize = 16;
+
 /// How many records behind an early one tell whether the others come back.
 const FOLLOWERS: usize = 16;
 
@@ -29,6 +32,8 @@ pub struct Comparison<'a> {
     /// Built at the first mismatch.
     index: Option<Index>,
     seen: Vec<bool>,
+    /// Whether what comes may still stand for source records that are gone.
+    leading: bool,
     /// Every position below is seen or passed over.
     frontier: usize,
     /// The position expected next while away from the frontier: in a chunk written again or
@@ -67,6 +72,7 @@ impl<'a> Comparison<'a> {
             expected,
             index: None,
             seen: vec![false; expected.len()],
+            leading: false,
             frontier: 0,
             away: None,
             ahead: VecDeque::new(),
@@ -75,10 +81,17 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// The same where the source may have had records before the expected ones, which are `cut` off:
+    /// what was made of those stands before, and there is nothing left to compare it with.
+    pub fn after_a_cut(self, cut: bool) -> Comparison<'a> {
+        Comparison { leading: cut, ..self }
+    }
+
     /// Takes the next actual record.
     #[inline]
     pub fn push(&mut self, actual: Actual) {
-        if self.ahead.is_empty() && self.away.is_none() && self.is_next(&actual.fingerprint) {
+        let in_line = self.ahead.is_empty() && self.away.is_none() && !self.leading;
+        if in_line && self.is_next(&actual.fingerprint) {
             self.seen[self.frontier] = true;
             self.frontier += 1;
         } else {
@@ -102,8 +115,8 @@ impl<'a> Comparison<'a> {
                 // Identical to one that was there once too often: then it is that one, elsewhere.
                 Some((&(as_position, offset), at)) => {
                     used[at] = true;
-                    self.findings.take_back(Kind::Duplicate, Some(as_position), Some(offset));
-                    self.findings.add(Kind::Reordered, Some(position), Some(offset));
+                    self.findings.take_back(Kind::Duplicate, Some(as_position), offset);
+                    self.findings.add(Kind::Reordered, Some(position), offset);
                 }
                 None => self.findings.add_missing(fingerprint, position),
             }
@@ -120,7 +133,18 @@ impl<'a> Comparison<'a> {
     /// Handles the records ahead; unless `ended`, those that need a longer look wait for it.
     fn settle(&mut self, ended: bool) {
         while let Some(head) = self.ahead.front() {
-            let fingerprint = head.actual.fingerprint;
+            let Actual { fingerprint, offset } = head.actual;
+            if self.leading {
+                if !ended && self.ahead.len() <= LOOKAHEAD {
+                    return;
+                }
+                self.leading = !self.begins();
+                if self.leading {
+                    self.findings.add_unchecked(offset);
+                    self.ahead.pop_front();
+                }
+                continue;
+            }
             while self.seen.get(self.frontier) == Some(&true) {
                 self.frontier += 1;
             }
@@ -133,6 +157,25 @@ impl<'a> Comparison<'a> {
                 self.resolve(fingerprint, ended);
             }
         }
+    }
+
+    /// Whether the head and what follows are what is left of the source. An equal record may have been
+    /// among those that are gone, so that the head alone does not tell.
+    fn begins(&mut self) -> bool {
+        self.ahead.make_contiguous();
+        let certain = CERTAIN.min(self.ahead.len());
+        if self.run(0, 0) >= certain {
+            return true;
+        }
+        if !self.is_known(0) {
+            return false;
+        }
+        let head = self.ahead[0].actual.fingerprint;
+        let index = self.index.take().unwrap_or_else(|| Index::new(self.expected));
+        let longest = index.near(self.expected, &head, 0).map(|position| self.run(0, position)).max();
+        self.index = Some(index);
+        let known = (0..certain).filter(|&at| self.is_known(at)).count();
+        longest.is_some_and(|longest| longest >= certain.min(2)) && 2 * known > certain
     }
 
     /// Handles the head, which is not the frontier's record or comes while away from it.
@@ -163,7 +206,7 @@ impl<'a> Comparison<'a> {
     /// The head is the record at `position`.
     fn take(&mut self, position: usize) {
         let Some(head) = self.ahead.pop_front() else { return };
-        let offset = Some(head.actual.offset);
+        let offset = head.actual.offset;
         if std::mem::replace(&mut self.seen[position], true) {
             self.repeated.push((position, head.actual.offset));
             self.findings.add(Kind::Duplicate, Some(position), offset);

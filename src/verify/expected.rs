@@ -21,6 +21,8 @@ pub struct Expected {
     pub failed: Vec<Original>,
     /// The source records whose output the destination did not take, as their letters say.
     pub excused: Vec<(Original, Fingerprint)>,
+    /// The number of output records, which stays when the sequence is let go.
+    pub outputs: usize,
     /// The source records read.
     pub read: u64,
     offsets: OffsetRuns,
@@ -80,6 +82,7 @@ impl Expected {
                     } else {
                         self.offsets.push(self.sequence.len(), record.offset);
                         self.sequence.push(fingerprint);
+                        self.outputs += 1;
                         if outputs.with_keys {
                             self.keys.push(key_hash(key));
                         }
@@ -94,6 +97,19 @@ impl Expected {
     /// The source offset of the expected record at `position`.
     pub fn offset(&self, position: usize) -> i64 {
         self.offsets.get(position)
+    }
+
+    /// The position of the first expected record at `offset` of the source or behind it.
+    pub fn position_of(&self, offset: i64) -> usize {
+        self.offsets.find(offset).min(self.outputs)
+    }
+
+    /// The source records that must have a dead letter, in the order of their offsets.
+    pub fn due(&self) -> Vec<Original> {
+        let excused = self.excused.iter().map(|(original, _)| *original);
+        let mut due: Vec<Original> = self.failed.iter().copied().chain(excused).collect();
+        due.sort_unstable_by_key(|original| original.offset);
+        due
     }
 }
 
@@ -139,6 +155,16 @@ impl OffsetRuns {
         let run = self.runs.partition_point(|&(start, _)| start <= position).checked_sub(1);
         run.map_or(-1, |run| self.runs[run].1 + (position - self.runs[run].0) as i64)
     }
+
+    /// The first position whose offset is not below `offset`; without a bound at the end.
+    fn find(&self, offset: i64) -> usize {
+        let next = self.runs.partition_point(|&(_, first)| first < offset);
+        let end = self.runs.get(next).map_or(usize::MAX, |&(start, _)| start);
+        let Some(&(start, first)) = next.checked_sub(1).and_then(|run| self.runs.get(run)) else {
+            return self.runs.first().map_or(0, |&(start, _)| start);
+        };
+        (start + (offset - first) as usize).min(end)
+    }
 }
 
 #[cfg(test)]
@@ -152,5 +178,8 @@ mod tests {
         offsets.iter().enumerate().for_each(|(position, &offset)| runs.push(position, offset));
         assert_eq!(runs.runs.len(), 3);
         assert!(offsets.iter().enumerate().all(|(position, &offset)| runs.get(position) == offset));
+        for (offset, position) in [(0, 0), (5, 0), (7, 2), (8, 3), (9, 3), (10, 3), (12, 5), (20, 5)] {
+            assert_eq!(runs.find(offset), position, "{offset}");
+        }
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Letters {
     by_partition: BTreeMap<i32, Vec<Letter>>,
+    /// The groups that they name.
+    groups: Vec<String>,
 }
 
 /// A dead letter.
@@ -28,6 +30,16 @@ pub struct Letter {
     pub refused: bool,
     /// The partition of the dead letter topic, and the offset in it.
     pub place: (i32, i64),
+    /// Which of the groups wrote it, if it says so.
+    group: Option<usize>,
+}
+
+/// What the headers of a letter tell.
+struct Told<'a> {
+    origin: TopicPartition,
+    offset: i64,
+    refused: bool,
+    group: Option<&'a str>,
 }
 
 /// Something wrong with the letters of a partition.
@@ -47,23 +59,42 @@ impl Letters {
     pub fn add(&mut self, batch: &PartitionBatch, source: &str, identity: Identity) {
         for record in &batch.records {
             let headers = batch.bytes(record.headers).unwrap_or_default();
-            let Some((origin, refused)) = origin(headers) else { continue };
-            if &*origin.0.topic == source {
-                let (key, value) = (batch.bytes(record.key), batch.bytes(record.value));
-                let fingerprint = fingerprint(identity, record.timestamp, key, value, headers);
-                let original = Original { offset: origin.1, fingerprint };
-                let place = (batch.origin.partition, record.offset);
-                let letters = self.by_partition.entry(origin.0.partition).or_default();
-                letters.push(Letter { original, refused, place });
-            }
+            let Some(told) = told(headers).filter(|told| &*told.origin.topic == source) else { continue };
+            let (key, value) = (batch.bytes(record.key), batch.bytes(record.value));
+            let fingerprint = fingerprint(identity, record.timestamp, key, value, headers);
+            let letter = Letter {
+                original: Original { offset: told.offset, fingerprint },
+                refused: told.refused,
+                place: (batch.origin.partition, record.offset),
+                group: told.group.map(|group| self.group(group)),
+            };
+            self.by_partition.entry(told.origin.partition).or_default().push(letter);
         }
     }
 
-    /// Puts the letters in the order of their source offsets; call it after the last batch.
-    pub fn sort(&mut self) {
-        self.by_partition
-            .values_mut()
-            .for_each(|letters| letters.sort_by_key(|letter| letter.original.offset));
+    fn group(&mut self, name: &str) -> usize {
+        self.groups.iter().position(|group| group == name).unwrap_or_else(|| {
+            self.groups.push(name.to_owned());
+            self.groups.len() - 1
+        })
+    }
+
+    /// Puts the letters in the order of their source offsets, and sets aside those of other
+    /// pipelines; call it after the last batch. The pipeline is that of the group `asked` for, else
+    /// of `usual`, else of the only group there is. A letter without a group may be anyone's.
+    /// Returns the groups if none of this tells which of them it is.
+    pub fn finish(&mut self, asked: Option<&str>, usual: &str) -> Option<&[String]> {
+        let find = |name: &str| self.groups.iter().position(|group| group == name);
+        let (ours, open) = match (asked, find(usual), self.groups.len()) {
+            (Some(asked), ..) => (find(asked), false),
+            (None, Some(usual), _) => (Some(usual), false),
+            (None, None, several) => (Some(0), several > 1),
+        };
+        for letters in self.by_partition.values_mut() {
+            letters.retain(|letter| open || letter.group.is_none() || letter.group == ours);
+            letters.sort_by_key(|letter| letter.original.offset);
+        }
+        open.then_some(&self.groups[..])
     }
 
     /// The letters of a source partition.
@@ -81,9 +112,7 @@ pub fn is_refused(letters: &[Letter], offset: i64) -> bool {
 /// transform says.
 pub fn check(letters: &[Letter], expected: &Expected, range: std::ops::Range<i64>) -> Vec<LetterFinding> {
     let mut findings = Vec::new();
-    let mut due: Vec<Original> = expected.failed.clone();
-    due.extend(expected.excused.iter().map(|(original, _)| *original));
-    due.sort_unstable_by_key(|original| original.offset);
+    let due = expected.due();
     for original in &due {
         let offset = original.offset;
         let about = about(letters, offset);
@@ -133,10 +162,10 @@ fn about(letters: &[Letter], offset: i64) -> &[Letter] {
     &letters[start..end]
 }
 
-/// Where a letter comes from, and whether the destination refused it. Of repeated headers the
-/// last one counts: a letter that failed again keeps the older ones.
-fn origin(headers: &[u8]) -> Option<((TopicPartition, i64), bool)> {
-    let (mut topic, mut partition, mut offset, mut refused) = (None, None, None, false);
+/// What a letter tells, if it tells its origin. Of repeated headers the last one counts: those that
+/// other programs wrote may keep the older ones of a letter that failed again.
+fn told(headers: &[u8]) -> Option<Told<'_>> {
+    let (mut topic, mut partition, mut offset, mut refused, mut group) = (None, None, None, false, None);
     for (name, value) in Headers::new(headers).filter(|(name, _)| dead_letter::is_about_error(name)) {
         let text = std::str::from_utf8(value.unwrap_or_default()).ok();
         match std::str::from_utf8(name) {
@@ -144,8 +173,9 @@ fn origin(headers: &[u8]) -> Option<((TopicPartition, i64), bool)> {
             Ok(dead_letter::PARTITION) => partition = text.and_then(|text| text.parse().ok()),
             Ok(dead_letter::OFFSET) => offset = text.and_then(|text| text.parse().ok()),
             Ok(dead_letter::STAGE) => refused = text == Some(Stage::Produce.as_str()),
+            Ok(dead_letter::PIPELINE) => group = text,
             _ => {}
         }
     }
-    Some(((TopicPartition::new(topic?, partition?), offset?), refused))
+    Some(Told { origin: TopicPartition::new(topic?, partition?), offset: offset?, refused, group })
 }

@@ -1,4 +1,4 @@
-//! What `verify` needs of a cluster: three questions.
+//! What `verify` needs of a cluster: four questions.
 
 use std::{collections::BTreeMap, future::Future, ops::Range};
 
@@ -21,6 +21,13 @@ pub trait Logs {
 
     /// Whether the brokers stamp the records of a topic, in place of the producer's timestamps.
     fn stamps_records(&self, topic: &str) -> impl Future<Output = Result<bool, EngineError>> + Send;
+
+    /// The offsets that a group has committed for a topic.
+    fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> impl Future<Output = Result<BTreeMap<i32, i64>, EngineError>> + Send;
 
     /// Hands the committed records of `range` to `each`, batch by batch.
     fn read(
@@ -55,6 +62,10 @@ impl Logs for ClusterLogs {
     async fn stamps_records(&self, topic: &str) -> Result<bool, EngineError> {
         let config = self.client.topic_config(topic).await?;
         Ok(config.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime"))
+    }
+
+    async fn committed(&self, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
+        self.client.committed(group, topic).await
     }
 
     async fn read(

@@ -1,9 +1,12 @@
 //! `verify`: proves what stands in the destination against the source.
 //!
 //! Each partition of the source is read and transformed once more by the same pure transform;
-//! of the outcome only fingerprints are kept, and the destination is compared with them. So each
-//! topic must still hold everything: what retention or compaction took from the source counts as
-//! phantom where it was written to, and what it took from the destination as missing.
+//! of the outcome only fingerprints are kept, and the destination is compared with them. What
+//! retention took from the beginning of the source cannot be checked any more; besides that, each
+//! topic must still hold everything: what compaction took from the source counts as phantom where
+//! it was written to, and what either took from the destination as missing.
+//!
+//! With a group, what it has not committed and is not there is behind, not missing.
 
 // What should be there.
 mod fingerprint;
@@ -15,7 +18,9 @@ mod index;
 mod unordered;
 mod misrouted;
 mod findings;
+mod missing;
 // Around it.
+mod gather;
 mod logs;
 mod report;
 #[cfg(test)]
@@ -25,7 +30,7 @@ use std::{collections::BTreeMap, io::Write, ops::Range, time::Instant};
 
 pub use findings::{Counts, Kind};
 pub use logs::{ClusterLogs, Logs};
-pub use report::{Place, Report};
+pub use report::{Place, Report, Rest, Stretch};
 
 use compare::Comparison;
 use expected::{Expected, Identity};
@@ -41,9 +46,6 @@ use crate::{
     exit::{Ended, Exit},
     strategy::Order,
 };
-
-/// How many places of a kind are told.
-const PLACES_MAX: usize = 10;
 
 /// The command: verifies and prints the report.
 ///
@@ -88,7 +90,8 @@ pub async fn verify_logs(
 ) -> Result<Report, EngineError> {
     let started = Instant::now();
     let topics = Topics::open(logs, config).await?;
-    let mut run = Run { logs, config, topics, progress, done: 0, letters: Letters::default() };
+    let letters = Letters::default();
+    let mut run = Verification { logs, config, topics, progress, done: 0, letters, hints: Vec::new() };
     run.read_letters().await?;
     let mut partitions = BTreeMap::new();
     for partition in run.topics.partitions() {
@@ -102,11 +105,25 @@ pub async fn verify_logs(
         }
         foreign.settle(&mut partitions);
     }
-    Ok(report(config, &partitions, started))
+    let mut report = Report {
+        source: config.source.to_string(),
+        destination: config.destination.to_string(),
+        dead_letter: config.dead_letter.to_string(),
+        hints: run.hints,
+        ..Report::default()
+    };
+    for (&number, partition) in &partitions {
+        report.add(config, number, partition, run.topics.committed(number));
+    }
+    report.hint_at_transform();
+    report.elapsed = started.elapsed();
+    Ok(report)
 }
 
 /// The offsets to compare.
 struct Topics {
+    /// What the group has committed of the source, if there is a group.
+    committed: Option<BTreeMap<i32, i64>>,
     source: BTreeMap<i32, Range<i64>>,
     destination: BTreeMap<i32, Range<i64>>,
     dead_letter: BTreeMap<i32, Range<i64>>,
@@ -118,6 +135,11 @@ impl Topics {
     async fn open(logs: &impl Logs, config: &VerifyConfig) -> Result<Topics, EngineError> {
         let missing =
             |topic: &str| EngineError::new(ErrorKind::Fatal, format!("the topic {topic} does not exist"));
+        // The commits first: what is committed by now is written by then.
+        let committed = match &config.group {
+            Some(group) => Some(logs.committed(group, &config.source).await?),
+            None => None,
+        };
         // The source last: whatever is written by then comes from records below its ends.
         let destination = logs.ranges(&config.destination).await?;
         let destination = destination.ok_or_else(|| missing(&config.destination))?;
@@ -126,13 +148,18 @@ impl Topics {
             ranges => ranges.unwrap_or_default(),
         };
         let source = logs.ranges(&config.source).await?.ok_or_else(|| missing(&config.source))?;
+        if committed.as_ref().is_some_and(BTreeMap::is_empty) {
+            let group = config.group.as_deref().unwrap_or_default();
+            let text = format!("the group {group} has committed nothing of the topic {}", config.source);
+            return Err(EngineError::new(ErrorKind::Fatal, text));
+        }
         let outputs = Identity {
             without_timestamps: logs.stamps_records(&config.destination).await?,
             with_keys: config.order == Order::Key,
         };
         let stamped = !dead_letter.is_empty() && logs.stamps_records(&config.dead_letter).await?;
         let letters = Identity { without_timestamps: stamped, with_keys: false };
-        Ok(Topics { source, destination, dead_letter, outputs, letters })
+        Ok(Topics { committed, source, destination, dead_letter, outputs, letters })
     }
 
     /// The partitions that the source or the destination has.
@@ -141,6 +168,11 @@ impl Topics {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The offset from which on what is not there is behind.
+    fn committed(&self, partition: i32) -> Option<i64> {
+        self.committed.as_ref().map(|committed| committed.get(&partition).copied().unwrap_or(0))
     }
 
     /// The offsets to read in all.
@@ -161,16 +193,17 @@ struct Partition {
 }
 
 /// A verification under way.
-struct Run<'a, L, P> {
+struct Verification<'a, L, P> {
     logs: &'a L,
     config: &'a VerifyConfig,
     topics: Topics,
     letters: Letters,
+    hints: Vec<String>,
     progress: P,
     done: u64,
 }
 
-impl<L: Logs, P: FnMut(u64, u64) + Send> Run<'_, L, P> {
+impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
     async fn read_letters(&mut self) -> Result<(), EngineError> {
         let mut letters = Letters::default();
         let identity = self.topics.letters;
@@ -179,7 +212,12 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Run<'_, L, P> {
             let source = self.config.source.clone();
             self.read(&partition, range, |batch| letters.add(batch, &source, identity)).await?;
         }
-        letters.sort();
+        let config = self.config;
+        if let Some(groups) = letters.finish(config.group.as_deref(), &config.usual_group) {
+            let (topic, groups) = (&config.dead_letter, groups.join(", "));
+            self.hints
+                .push(format!("{topic} has letters of several groups: say which with --group: {groups}"));
+        }
         self.letters = letters;
         Ok(())
     }
@@ -190,9 +228,11 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Run<'_, L, P> {
         let range = self.topics.destination.get(&partition).cloned().unwrap_or(0..0);
         let identity = self.topics.outputs;
         let mut written = 0;
+        let read = self.topics.source.get(&partition).cloned().unwrap_or(0..0);
+        let cut = read.start > 0;
         let mut findings = match self.config.order {
             Order::Partition => {
-                let mut comparison = Comparison::new(&expected.sequence);
+                let mut comparison = Comparison::new(&expected.sequence).after_a_cut(cut);
                 let take = |batch: &PartitionBatch| {
                     written += batch.records.len() as u64;
                     each(batch, identity, |_, actual| comparison.push(actual));
@@ -207,10 +247,10 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Run<'_, L, P> {
                 self.read(&place, range, take).await?;
                 written = all.len() as u64;
                 if self.config.order == Order::Key {
-                    unordered::compare_by_key(&expected.sequence, &expected.keys, all)
+                    unordered::compare_by_key(&expected.sequence, &expected.keys, all, cut)
                 } else {
                     let all = all.into_iter().map(|(_, actual)| actual).collect();
-                    unordered::compare_unordered(&expected.sequence, all)
+                    unordered::compare_unordered(&expected.sequence, all, cut)
                 }
             }
         };
@@ -221,8 +261,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Run<'_, L, P> {
             excused.binary_search(&foreign.actual.fingerprint).is_ok().then_some(Kind::Duplicate)
         });
         let about = self.letters.of(partition);
-        let range = self.topics.source.get(&partition).cloned().unwrap_or(0..0);
-        let letters = letters::check(about, &expected, range);
+        let letters = letters::check(about, &expected, read);
         let letter_count = about.len() as u64;
         (expected.sequence, expected.keys) = Default::default();
         Ok(Partition { findings, letters, expected, written, letter_count })
@@ -273,42 +312,4 @@ fn each(batch: &PartitionBatch, identity: Identity, mut take: impl FnMut(u64, Ac
         let key = if identity.with_keys { fingerprint::key_hash(key) } else { 0 };
         take(key, Actual { fingerprint, offset: record.offset });
     }
-}
-
-fn report(config: &VerifyConfig, partitions: &BTreeMap<i32, Partition>, started: Instant) -> Report {
-    let mut report = Report {
-        source: config.source.to_string(),
-        destination: config.destination.to_string(),
-        dead_letter: config.dead_letter.to_string(),
-        ..Report::default()
-    };
-    for (&number, partition) in partitions {
-        report.read += partition.expected.read;
-        report.written += partition.written;
-        report.letters += partition.letter_count;
-        let at = |topic: &str, partition: i32, offset: i64| format!("{topic}[{partition}]@{offset}");
-        for kind in Kind::ALL {
-            report.counts.add(kind, partition.findings.counts.of(kind));
-        }
-        for sample in &partition.findings.samples {
-            let source = sample.position.map(|at| partition.expected.offset(at));
-            let source = source.map(|offset| at(&report.source, number, offset));
-            let found = sample.offset.map(|offset| at(&report.destination, number, offset));
-            report.places.push((sample.kind, Place { source, found }));
-        }
-        for finding in &partition.letters {
-            report.counts.add(finding.kind, 1);
-            let source = Some(at(&report.source, number, finding.offset));
-            let found = finding.place.map(|(partition, offset)| at(&report.dead_letter, partition, offset));
-            report.places.push((finding.kind, Place { source, found }));
-        }
-    }
-    report.places.sort_by_key(|&(kind, _)| kind);
-    let mut kept = Counts::default();
-    report.places.retain(|&(kind, _)| {
-        kept.add(kind, 1);
-        kept.of(kind) <= PLACES_MAX as u64
-    });
-    report.elapsed = started.elapsed();
-    report
 }

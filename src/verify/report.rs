@@ -1,10 +1,14 @@
 //! What `verify` says, to people and as JSON.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::findings::{Counts, Kind};
+
+/// How many places of a kind are told.
+pub(super) const PLACES_MAX: usize = 10;
 
 /// The result of a verification.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +23,12 @@ pub struct Report {
     pub counts: Counts,
     /// The first places of each kind.
     pub places: Vec<(Kind, Place)>,
+    /// What the group has not committed yet, and is not there; no violation.
+    pub behind: Rest,
+    /// What was made of records that the source no longer holds; no violation.
+    pub unchecked: Rest,
+    /// What may explain it.
+    pub hints: Vec<String>,
     /// The records read from the source.
     pub read: u64,
     /// The records read from the destination.
@@ -29,16 +39,42 @@ pub struct Report {
     pub elapsed: Duration,
 }
 
-/// Where something is wrong; partitions and offsets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The source record, if one is concerned, as `topic[partition]@offset`.
-    pub source: Option<String>,
-    /// What stands in the destination or the dead letter topic, if something does.
-    pub found: Option<String>,
+/// Records that there is nothing to say against: how many, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// How many.
+    pub count: u64,
+    /// Where; the first of them.
+    pub places: Vec<Place>,
 }
 
-/// The report as one JSON object, with exactly these keys.
+/// Where something is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The source records, if any are concerned.
+    pub source: Option<Stretch>,
+    /// What stands in the destination or the dead letter topic, if something does.
+    pub found: Option<Stretch>,
+    /// How many records.
+    pub count: u64,
+    /// Whether they are missing and nothing that is expected comes after them.
+    pub is_tail: bool,
+}
+
+/// Records of a partition from one offset to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the first.
+    pub first: i64,
+    /// The offset of the last.
+    pub last: i64,
+}
+
+/// The report as one JSON object, with exactly these keys; the last two are left out when 0.
 #[derive(Serialize)]
 struct Json<'a> {
     source: &'a str,
@@ -51,6 +87,14 @@ struct Json<'a> {
     phantom: u64,
     misrouted: u64,
     ok: bool,
+    #[serde(skip_serializing_if = "is_none")]
+    behind: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    unchecked: u64,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -72,13 +116,20 @@ impl Report {
             phantom: self.counts.of(Kind::Phantom),
             misrouted: self.counts.of(Kind::Misrouted),
             ok: self.is_ok(),
+            behind: self.behind.count,
+            unchecked: self.unchecked.count,
         };
         serde_json::to_string(&json).expect("strings and numbers are always JSON")
     }
 
     /// The counts on one line, with the verdict.
     pub fn verdict(&self) -> String {
-        let counts = Kind::ALL.map(|kind| format!("{} {}", self.counts.of(kind), kind.as_str()));
+        let mut counts = Kind::ALL.map(|kind| format!("{} {}", self.counts.of(kind), kind.as_str())).to_vec();
+        for (rest, what) in [(&self.behind, "behind"), (&self.unchecked, "that cannot be checked")] {
+            if rest.count > 0 {
+                counts.push(format!("{} {what}", rest.count));
+            }
+        }
         format!("{}: {}", counts.join(", "), if self.is_ok() { "ok" } else { "NOT ok" })
     }
 }
@@ -91,19 +142,59 @@ impl fmt::Display for Report {
             f,
             "{source}: {read} records read, {destination}: {written} written, {letters} dead letters; {seconds:.2} s"
         )?;
-        for (kind, place) in &self.places {
-            writeln!(f, "{}: {place}", kind.as_str())?;
+        for kind in Kind::ALL {
+            let of_kind = self.places.iter().filter(|(of, _)| *of == kind).map(|(_, place)| place);
+            write_places(f, kind.as_str(), "", self.counts.of(kind), of_kind)?;
         }
+        let Report { behind, unchecked, .. } = self;
+        write_places(f, "behind", ", not committed yet", behind.count, behind.places.iter())?;
+        let gone = ", made of records that the source no longer holds";
+        write_places(f, "cannot be checked", gone, unchecked.count, unchecked.places.iter())?;
+        self.hints.iter().try_for_each(|hint| writeln!(f, "hint: {hint}"))?;
         f.write_str(&self.verdict())
+    }
+}
+
+/// The first places, and how many records there are beyond.
+fn write_places<'a>(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    note: &str,
+    count: u64,
+    places: impl Iterator<Item = &'a Place>,
+) -> fmt::Result {
+    let mut told = 0;
+    for place in places.take(PLACES_MAX) {
+        writeln!(f, "{what}: {place}{note}")?;
+        told += place.count;
+    }
+    match count.saturating_sub(told) {
+        0 => Ok(()),
+        more => writeln!(f, "{what}: and {} more", HumanCount(more)),
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.found, &self.source) {
-            (Some(found), Some(source)) => write!(f, "{found}, from {source}"),
-            (Some(place), None) | (None, Some(place)) => f.write_str(place),
-            (None, None) => f.write_str("nowhere"),
+        let Some(place) = self.found.as_ref().or(self.source.as_ref()) else { return f.write_str("nowhere") };
+        write!(f, "{place}")?;
+        if self.count > 1 {
+            write!(f, " ({})", HumanCount(self.count))?;
         }
+        if let (Some(source), Some(_)) = (&self.source, &self.found) {
+            write!(f, ", from {source}")?;
+        }
+        match self.is_tail {
+            true => f.write_str(", the end of the partition: is the transformer done? See `topicmill lag`"),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Stretch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stretch { topic, partition, first, last } = self;
+        write!(f, "{topic}[{partition}]@{first}")?;
+        if last > first { write!(f, "–{last}") } else { Ok(()) }
     }
 }

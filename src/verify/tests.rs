@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::{
     batch::{AssignmentId, Record, Span},
@@ -16,18 +14,27 @@ type Row = (Option<&'static str>, Option<String>, Vec<u8>, i64);
 struct MemoryLogs {
     topics: BTreeMap<String, BTreeMap<i32, Vec<Row>>>,
     stamped: Vec<&'static str>,
+    /// What the group has committed of the source.
+    committed: BTreeMap<i32, i64>,
+    /// The records that retention took from the beginning of each partition of the source.
+    cut: usize,
 }
 
 impl Logs for MemoryLogs {
     async fn ranges(&self, topic: &str) -> Result<Option<BTreeMap<i32, Range<i64>>>, EngineError> {
+        let start = if topic == "s" { self.cut as i64 } else { 0 };
         let ranges = |partitions: &BTreeMap<i32, Vec<Row>>| {
-            partitions.iter().map(|(&partition, rows)| (partition, 0..rows.len() as i64)).collect()
+            partitions.iter().map(|(&partition, rows)| (partition, start..rows.len() as i64)).collect()
         };
         Ok(self.topics.get(topic).map(ranges))
     }
 
     async fn stamps_records(&self, topic: &str) -> Result<bool, EngineError> {
         Ok(self.stamped.contains(&topic))
+    }
+
+    async fn committed(&self, _: &str, _: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
+        Ok(self.committed.clone())
     }
 
     async fn read(
@@ -124,24 +131,43 @@ fn row(partition: i32, at: i64) -> Row {
 }
 
 fn letter(one: &PartitionBatch, stage: Stage, error: ValueError, key: Option<&'static str>) -> Vec<Row> {
+    letter_of("g", one, stage, error, key)
+}
+
+fn letter_of(
+    group: &str,
+    one: &PartitionBatch,
+    stage: Stage,
+    error: ValueError,
+    key: Option<&'static str>,
+) -> Vec<Row> {
     let chunks =
-        dead_letter::encode(one, &[Letter { index: 0, stage, error, form: Form::default() }], "g", 1 << 20);
+        dead_letter::encode(one, &[Letter { index: 0, stage, error, form: Form::default() }], group, 1 << 20);
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 
-async fn report_of(logs: &MemoryLogs, order: Order) -> Report {
-    let config = VerifyConfig {
+fn config(order: Order) -> VerifyConfig {
+    VerifyConfig {
         client: Default::default(),
         source: "s".into(),
         destination: "d".into(),
         dead_letter: "t".into(),
         dead_letter_given: true,
+        group: None,
+        usual_group: "topicmill-s-d".into(),
         transform: TransformKind::NameEvent,
         order,
         memory: 1 << 20,
         json: false,
-    };
-    verify_logs(logs, &config, |done, total| assert!(done <= total)).await.unwrap()
+    }
+}
+
+async fn report_with(logs: &MemoryLogs, config: &VerifyConfig) -> Report {
+    verify_logs(logs, config, |done, total| assert!(done <= total)).await.unwrap()
+}
+
+async fn report_of(logs: &MemoryLogs, order: Order) -> Report {
+    report_with(logs, &config(order)).await
 }
 
 /// The counts that are not 0, in partition order.
@@ -174,7 +200,8 @@ async fn the_destination_is_held_to_the_transform() {
     logs.rows("d", 1).remove(5);
     assert_eq!(found(&logs).await, [(Kind::Missing, 1)]);
     let report = report_of(&logs, Order::Partition).await;
-    assert_eq!(report.places, [(Kind::Missing, Place { source: Some("s[1]@5".into()), found: None })]);
+    let places: Vec<_> = report.places.iter().map(|(kind, place)| (*kind, place.to_string())).collect();
+    assert_eq!(places, [(Kind::Missing, "s[1]@5".to_owned())]);
 
     let mut logs = transformed(2);
     logs.rows("d", 0)[40].1.as_mut().unwrap().push(' ');
@@ -261,6 +288,154 @@ async fn letters_of_other_topics_and_later_records_do_not_count() {
     assert_eq!(found(&logs).await, []);
 }
 
+/// The other pipeline fails on the same records, and on one that is fine here.
+#[tokio::test]
+async fn letters_of_other_pipelines_over_the_source_do_not_count() {
+    let mut logs = transformed(1);
+    let source = TopicPartition::new("s", 0);
+    for offset in [7, 17, 50] {
+        let row = row(0, offset);
+        let one = batch(&source, offset, std::slice::from_ref(&row));
+        let error = ValueError::new(ErrorClass::Syntax, "x");
+        logs.rows("t", 0).extend(letter_of("other", &one, Stage::Transformation, error, row.0));
+    }
+    let with = |asked: Option<&str>, usual: &str| VerifyConfig {
+        group: asked.map(str::to_owned),
+        usual_group: usual.to_owned(),
+        ..config(Order::Partition)
+    };
+    logs.committed = BTreeMap::from([(0, 100)]);
+    for config in [with(Some("g"), "topicmill-s-d"), with(None, "g")] {
+        let report = report_with(&logs, &config).await;
+        assert!(report.is_ok() && report.hints.is_empty(), "{report}");
+        assert_eq!(report.letters, 10);
+    }
+    let report = report_with(&logs, &with(Some("other"), "g")).await;
+    assert_eq!((report.counts.of(Kind::Missing), report.counts.of(Kind::Phantom)), (8, 1), "{report}");
+    // Nothing tells whose they are.
+    let report = report_with(&logs, &with(None, "topicmill-s-d")).await;
+    assert_eq!(report.counts.of(Kind::Duplicate), 2, "{report}");
+    assert!(report.to_string().contains("hint: t has letters of several groups: say which"), "{report}");
+}
+
+/// The transformer has come to the record 60 and has committed 50.
+fn half_way() -> MemoryLogs {
+    let mut logs = transformed(1);
+    let is_done =
+        |row: &Row| row.1.as_ref().is_none_or(|value| !value.contains("last_name") || number(value) < 60);
+    logs.rows("d", 0).truncate(54);
+    assert!(logs.rows("d", 0).iter().all(is_done));
+    logs.rows("t", 0).truncate(6);
+    logs.committed = BTreeMap::from([(0, 50)]);
+    logs
+}
+
+fn number(value: &str) -> u32 {
+    let digits = value.split_once("\"R").unwrap().1;
+    digits[..digits.find('"').unwrap()].parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_behind_and_not_missing() {
+    let mut logs = half_way();
+    let with_group = VerifyConfig { group: Some("g".into()), ..config(Order::Partition) };
+    let report = report_with(&logs, &with_group).await;
+    assert!(report.is_ok(), "{report}");
+    assert_eq!(report.behind.count, 40);
+    assert!(report.to_string().contains("behind: s[0]@60–99 (40), not committed yet\n"), "{report}");
+    assert!(report.verdict().ends_with("0 misrouted, 40 behind: ok"), "{report}");
+    assert!(report.to_json().ends_with(r#""ok":true,"behind":40}"#), "{}", report.to_json());
+
+    // What is committed must be there.
+    logs.rows("d", 0).drain(20..22);
+    logs.rows("t", 0).remove(4);
+    let report = report_with(&logs, &with_group).await;
+    assert_eq!((report.counts.of(Kind::Missing), report.counts.total(), report.behind.count), (3, 3, 40));
+    for order in [Order::Key, Order::None] {
+        let report = report_with(&logs, &VerifyConfig { order, ..with_group.clone() }).await;
+        assert_eq!((report.counts.of(Kind::Missing), report.behind.count), (3, 40), "{order}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_group_a_missing_end_is_asked_about() {
+    let report = report_of(&half_way(), Order::Partition).await;
+    assert_eq!(report.counts.of(Kind::Missing), 40);
+    let asked = "missing: s[0]@60–99 (40), the end of the partition: is the transformer done?";
+    assert!(report.to_string().contains(asked), "{report}");
+}
+
+#[tokio::test]
+async fn a_group_that_has_committed_nothing_is_an_error() {
+    let with_group = VerifyConfig { group: Some("g".into()), ..config(Order::Partition) };
+    let error = verify_logs(&transformed(1), &with_group, |_, _| ()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the group g has committed nothing of the topic s");
+}
+
+#[tokio::test]
+async fn places_are_ranges_and_not_all_of_them() {
+    let mut logs = transformed(1);
+    let again: Vec<Row> = logs.rows("d", 0)[10..40].to_vec();
+    logs.rows("d", 0).splice(40..40, again);
+    let report = report_of(&logs, Order::Partition).await;
+    let duplicates = "duplicates: d[0]@40–69 (30), from s[0]@11–43\n";
+    assert!(report.to_string().contains(duplicates), "{report}");
+
+    // Every second one is missing, the letters among them: 7 is between 6 and 8.
+    let mut logs = transformed(1);
+    let mut at = 0;
+    logs.rows("d", 0).retain(|_| {
+        at += 1;
+        at % 2 == 0
+    });
+    let report = report_of(&logs, Order::Partition).await;
+    let text = report.to_string();
+    assert_eq!(report.counts.of(Kind::Missing), 45);
+    assert_eq!(text.lines().filter(|line| line.starts_with("missing: s[0]@")).count(), 10, "{text}");
+    assert!(text.contains("missing: and 35 more\n"), "{text}");
+}
+
+/// The letter for the record 7 stands between what is missing on both sides.
+#[tokio::test]
+async fn a_letter_that_is_there_parts_what_is_missing() {
+    let mut logs = transformed(1);
+    logs.rows("d", 0).drain(5..9);
+    let text = report_of(&logs, Order::Partition).await.to_string();
+    assert!(text.contains("missing: s[0]@5–6 (2)\nmissing: s[0]@8–9 (2)\n"), "{text}");
+    logs.rows("t", 0).remove(0);
+    let text = report_of(&logs, Order::Partition).await.to_string();
+    assert!(text.contains("missing: s[0]@5–9 (5)\n"), "{text}");
+}
+
+#[tokio::test]
+async fn what_retention_took_from_the_source_cannot_be_checked() {
+    let mut logs = transformed(2);
+    logs.cut = 40;
+    for order in [Order::Partition, Order::Key, Order::None] {
+        let report = report_of(&logs, order).await;
+        assert!(report.is_ok(), "{order}: {report}");
+        assert_eq!(report.unchecked.count, 72, "{order}: {report}");
+        let gone = "cannot be checked: d[0]@0–35 (36), made of records that the source no longer holds\n";
+        assert!(report.to_string().contains(gone), "{order}: {report}");
+        assert!(report.to_json().ends_with(r#""ok":true,"unchecked":72}"#), "{}", report.to_json());
+    }
+    logs.rows("d", 1).remove(60);
+    let report = report_of(&logs, Order::Partition).await;
+    assert_eq!((report.counts.of(Kind::Missing), report.counts.total()), (1, 1), "{report}");
+}
+
+#[tokio::test]
+async fn where_everything_differs_another_transform_is_asked_about() {
+    let logs = transformed(2);
+    let transform = TransformKind::HashField { field: "sum".into(), digest: Default::default() };
+    let report = report_with(&logs, &VerifyConfig { transform, ..config(Order::Partition) }).await;
+    assert!(report.to_string().contains("hint: nearly every record differs"), "{report}");
+    let mut logs = transformed(2);
+    logs.rows("d", 0)[40].1.as_mut().unwrap().push(' ');
+    let report = report_of(&logs, Order::Partition).await;
+    assert!(!report.is_ok() && report.hints.is_empty(), "{report}");
+}
+
 #[tokio::test]
 async fn timestamps_do_not_count_where_brokers_stamp_records() {
     let mut logs = transformed(1);
@@ -274,17 +449,7 @@ async fn timestamps_do_not_count_where_brokers_stamp_records() {
 async fn a_missing_topic_is_an_error_and_names_it() {
     let mut logs = transformed(1);
     logs.topics.remove("d");
-    let config = VerifyConfig {
-        client: Default::default(),
-        source: Arc::from("s"),
-        destination: "d".into(),
-        dead_letter: "t".into(),
-        dead_letter_given: false,
-        transform: TransformKind::NameEvent,
-        order: Order::Partition,
-        memory: 1 << 20,
-        json: false,
-    };
+    let config = VerifyConfig { dead_letter_given: false, ..config(Order::Partition) };
     let error = verify_logs(&logs, &config, |_, _| ()).await.unwrap_err();
     assert_eq!(error.to_string(), "the topic d does not exist");
 }

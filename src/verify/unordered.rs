@@ -6,14 +6,16 @@ use super::{
     fingerprint::{Fingerprint, key_hash},
 };
 
-/// Compares without any order: each expected record must be there once.
-pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>) -> Findings {
+/// Compares without any order: each expected record must be there once. Where the source is `cut`,
+/// what stands before most of the records that are expected may be of those that are gone.
+pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut: bool) -> Findings {
     let mut findings = Findings::default();
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_unstable_by_key(|&position| (expected[position], position));
     actual.sort_unstable_by_key(|actual| (actual.fingerprint, actual.offset));
     let mut absent = Vec::new();
     let mut foreign = Vec::new();
+    let mut found = Vec::new();
     let mut actual = actual.into_iter().peekable();
     let mut last = None;
     for position in order {
@@ -21,23 +23,40 @@ pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>) -> F
         while let Some(extra) = actual.next_if(|next| next.fingerprint < wanted) {
             match last {
                 Some((of, position)) if of == extra.fingerprint => {
-                    findings.add(Kind::Duplicate, Some(position), Some(extra.offset));
+                    findings.add(Kind::Duplicate, Some(position), extra.offset);
                 }
                 _ => foreign.push(extra),
             }
         }
         match actual.next_if(|next| next.fingerprint == wanted) {
-            Some(_) => last = Some((wanted, position)),
+            Some(there) => {
+                last = Some((wanted, position));
+                found.extend(cut.then_some(there.offset));
+            }
             None => absent.push((wanted, position)),
         }
     }
     for extra in actual {
         match last {
             Some((of, position)) if of == extra.fingerprint => {
-                findings.add(Kind::Duplicate, Some(position), Some(extra.offset));
+                findings.add(Kind::Duplicate, Some(position), extra.offset);
             }
             _ => foreign.push(extra),
         }
+    }
+    if cut {
+        let middle = found.len() / 2;
+        let before = match found.is_empty() {
+            true => i64::MAX,
+            false => *found.select_nth_unstable(middle).1,
+        };
+        foreign.retain(|stranger: &Actual| {
+            let is_unchecked = stranger.offset < before;
+            if is_unchecked {
+                findings.add_unchecked(stranger.offset);
+            }
+            !is_unchecked
+        });
     }
     pair(&mut findings, absent, foreign);
     findings
@@ -62,7 +81,12 @@ fn pair(findings: &mut Findings, mut absent: Vec<(Fingerprint, usize)>, mut fore
 
 /// Compares the records of each key in their order; `keys` are the hashes of the expected keys,
 /// and each actual record comes with its own. Records without a key have no order.
-pub fn compare_by_key(expected: &[Fingerprint], keys: &[u64], actual: Vec<(u64, Actual)>) -> Findings {
+pub fn compare_by_key(
+    expected: &[Fingerprint],
+    keys: &[u64],
+    actual: Vec<(u64, Actual)>,
+    cut: bool,
+) -> Findings {
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_by_key(|&position| keys[position]);
     let sequence: Vec<_> = order.iter().map(|&position| expected[position]).collect();
@@ -78,9 +102,9 @@ pub fn compare_by_key(expected: &[Fingerprint], keys: &[u64], actual: Vec<(u64, 
         let (group, after) = rest.split_at(rest.partition_point(|&(of, _)| of <= key));
         let group = group.iter().map(|&(_, actual)| actual);
         let found = if key == key_hash(None) {
-            compare_unordered(&sequence[start..end], group.collect())
+            compare_unordered(&sequence[start..end], group.collect(), cut)
         } else {
-            let mut comparison = Comparison::new(&sequence[start..end]);
+            let mut comparison = Comparison::new(&sequence[start..end]).after_a_cut(cut);
             group.for_each(|actual| comparison.push(actual));
             comparison.finish()
         };
@@ -111,7 +135,7 @@ mod tests {
     #[test]
     fn without_order_only_the_number_of_each_counts() {
         let compare = |expected: &[u64], there: &[u64]| {
-            counts(&compare_unordered(&fingerprints(expected), actual(there)))
+            counts(&compare_unordered(&fingerprints(expected), actual(there), false))
         };
         assert_eq!(compare(&[3, 1, 2, 1], &[1, 1, 2, 3]), [0; 5]);
         assert_eq!(compare(&[3, 1, 2, 1], &[1, 2, 3]), [1, 0, 0, 0, 0]);
@@ -128,7 +152,7 @@ mod tests {
         let compare = |expected: &[u64], there: &[u64]| {
             let keys: Vec<_> = expected.iter().map(key).collect();
             let there = there.iter().map(key).zip(actual(there)).collect();
-            compare_by_key(&fingerprints(expected), &keys, there)
+            compare_by_key(&fingerprints(expected), &keys, there, false)
         };
         let expected = [10, 20, 11, 21, 12, 22];
         assert!(compare(&expected, &expected).counts.total() == 0);
@@ -136,14 +160,27 @@ mod tests {
         let found = compare(&expected, &[10, 20, 22, 11, 21, 12]);
         assert_eq!(counts(&found), [0, 0, 1, 0, 0]);
         let found = compare(&expected, &[10, 20, 21, 12, 22]);
-        assert_eq!((counts(&found), found.samples[0].position), ([1, 0, 0, 0, 0], Some(2)));
+        assert_eq!((counts(&found), found.absent[0].1), ([1, 0, 0, 0, 0], 2));
         assert_eq!(counts(&compare(&expected, &[10, 20, 11, 21, 12, 22, 30])), [0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_stands_before_what_a_cut_has_left_is_not_checked() {
+        let compare = |expected: &[u64], there: &[u64]| {
+            let found = compare_unordered(&fingerprints(expected), actual(there), true);
+            (counts(&found), found.unchecked.map_or(0, |unchecked| unchecked.count))
+        };
+        let left = [7, 8, 9, 10];
+        assert_eq!(compare(&left, &[5, 7, 6, 9, 8, 10]), ([0; 5], 2));
+        assert_eq!(compare(&left, &[5, 7, 6, 9, 8, 10, 500]), ([0, 0, 0, 0, 1], 2));
+        assert_eq!(compare(&left, &[5, 6, 7, 9, 10]), ([1, 0, 0, 0, 0], 2));
+        assert_eq!(compare(&[], &[5, 6]), ([0; 5], 2));
     }
 
     #[test]
     fn records_without_a_key_have_no_order() {
         let keys = [key_hash(None); 3];
         let there = actual(&[3, 1, 2]).into_iter().map(|actual| (key_hash(None), actual)).collect();
-        assert!(compare_by_key(&fingerprints(&[1, 2, 3]), &keys, there).counts.total() == 0);
+        assert!(compare_by_key(&fingerprints(&[1, 2, 3]), &keys, there, false).counts.total() == 0);
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn code(error: &KafkaError) -> RDKafkaErrorCode {
 /// An error while doing `what`.
 pub(super) fn engine_error(what: &str, error: &KafkaError) -> EngineError {
     let code = code(error);
-    EngineError::new(kind(code), format!("{what}: {code}"))
+    EngineError::new(kind(code), format!("{what}: {code}")).from_cause(error.clone())
 }
 
 /// What is wrong with a record when the broker refuses the request that carried it for its

@@ -223,3 +223,7 @@ impl Cluster {
         Ok((controller >= 0).then_some(controller))
     }
 }
+
+#[cfg(test)]
+#[path = "ask_tests.rs"]
+mod tests;

@@ -107,6 +107,7 @@ impl Client {
             Address::parse(text).ok_or_else(|| fatal(format!("broker {text:?} is not host:port")))
         };
         let bootstrap = settings.brokers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+        native.security.warn_of_what_is_open();
         let deadline = Instant::now() + settings.connect_timeout;
         let cluster = Cluster::connect(bootstrap, native, dial, deadline).await?;
         Ok(Client { cluster })

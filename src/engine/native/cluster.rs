@@ -16,6 +16,7 @@ use super::{
     connection::{Connection, Omen},
     connections::{Connections, Tell},
     error::{KafkaError, Remedy, check},
+    group::Memory,
     handshake::Dial,
     metadata::{Leader, Metadata, Topic},
     refresh::Refresh,
@@ -53,6 +54,8 @@ pub(super) struct State {
     pub stale: bool,
     pub refresh: Refresh,
     coordinators: HashMap<String, Coordinator>,
+    /// What is known of each group and topic that it reads beyond the life of one source.
+    groups: HashMap<(String, Arc<str>), Memory>,
     /// Ids and epochs of producers that are closed.
     retired: Vec<(i64, i16)>,
 }
@@ -109,6 +112,7 @@ impl Cluster {
                 stale: true,
                 refresh: Refresh::default(),
                 coordinators: HashMap::new(),
+                groups: HashMap::new(),
                 retired: Vec::new(),
             };
             Cluster { settings, bootstrap, connections, this: this.clone(), state: Mutex::new(state) }
@@ -241,6 +245,11 @@ impl Cluster {
         if since.elapsed() >= DOUBT {
             state.coordinators.remove(group);
         }
+    }
+
+    /// What this process knows of a group and a topic that it reads.
+    pub(super) fn memory(&self, group: &str, topic: &Arc<str>) -> Memory {
+        self.state().groups.entry((group.to_owned(), Arc::clone(topic))).or_default().clone()
     }
 
     /// Keeps the id of a producer that is closed for the next one.

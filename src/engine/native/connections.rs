@@ -85,6 +85,9 @@ struct Slot {
     throttle: Throttle,
 }
 
+/// An open connection, with its broker's number.
+pub type Open = (i32, Connection);
+
 type Attempt = Shared<BoxFuture<'static, Result<Connection, WireError>>>;
 
 impl Connections {
@@ -126,7 +129,7 @@ impl Connections {
 
     /// The open connections for short questions, with the broker's number: those on which a
     /// question is answered at once, and those on which it would wait.
-    pub fn open_for_questions(&self) -> (Vec<(i32, Connection)>, Vec<(i32, Connection)>) {
+    pub fn open_for_questions(&self) -> (Vec<Open>, Vec<Open>) {
         let answers_at_once = |connection: &Connection| {
             connection.silent_for() < QUIET && connection.throttled_until().is_none()
         };

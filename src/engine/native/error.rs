@@ -90,7 +90,7 @@ impl KafkaError {
             Some(message) => format!("{what}: {self}: {message}"),
             None => format!("{what}: {self}"),
         };
-        EngineError::new(self.kind(), text)
+        EngineError::new(self.kind(), text).from_cause(self)
     }
 }
 
@@ -214,7 +214,7 @@ impl WireError {
 
 impl From<WireError> for EngineError {
     fn from(error: WireError) -> EngineError {
-        EngineError::new(error.kind(), error.to_string())
+        EngineError::new(error.kind(), error.to_string()).from_cause(error)
     }
 }
 

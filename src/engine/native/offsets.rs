@@ -60,20 +60,18 @@ impl Client {
         Ok(answers)
     }
 
-    /// Where each of `partitions` begins or ends, whatever state the topic's others are in; one that
-    /// the cluster does not know is left out.
+    /// Where each of `partitions` begins or ends, asked once, whatever state the topic's others are
+    /// in; one that the cluster does not know is left out.
     ///
     /// # Errors
-    /// As [`offsets`](Client::offsets).
-    pub(super) async fn offsets_of(
+    /// When the topic is missing, or the cluster does not describe it.
+    pub(super) async fn ask_offsets(
         &self,
         topic: &str,
         partitions: &BTreeSet<i32>,
         at: OffsetAt,
-    ) -> Result<BTreeMap<i32, i64>, EngineError> {
-        let deadline = Instant::now() + self.cluster().settings.api_timeout;
-        let answers = self.ask_until(deadline, topic, at, Some(partitions)).await?;
-        answers.into_iter().map(|(partition, answer)| Ok((partition, answer?))).collect()
+    ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
+        self.ask_leaders(topic, at, Some(partitions), LEAST_WAIT).await
     }
 
     /// As [`offsets_by_partition`](Client::offsets_by_partition) for these partitions alone; one that
@@ -234,8 +232,8 @@ mod tests {
         let client = Client::connect(&settings).await.unwrap();
         client.cluster().metadata("t").await.unwrap();
         client.cluster().unseat("t", 1);
-        let found = client.offsets_of("t", &BTreeSet::from([0]), OffsetAt::Earliest).await;
-        assert_eq!(found.unwrap(), BTreeMap::from([(0, 0)]));
+        let found = client.ask_offsets("t", &BTreeSet::from([0]), OffsetAt::Earliest).await.unwrap();
+        assert!(matches!(found.into_iter().collect::<Vec<_>>()[..], [(0, Ok(0))]));
     }
 
     #[tokio::test]

@@ -126,7 +126,8 @@ impl Reader {
             let Some(piece) = assembler.next() else { break };
             let mut piece = piece.map_err(|error| {
                 let at = assembler.next_offset();
-                EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(partition, at)
+                let text = error.to_string();
+                EngineError::new(ErrorKind::Fatal, text).from_cause(error).at_offset(partition, at)
             })?;
             self.position = piece.next_offset.min(self.until);
             piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));

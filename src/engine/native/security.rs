@@ -17,7 +17,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::settings::{NativeSettings, Pem, SaslSettings, SecuritySettings, TlsSettings};
+use super::settings::{Mechanism, NativeSettings, Pem, SaslSettings, SecuritySettings, TlsSettings};
 use crate::engine::PropertyError;
 
 /// What a connection needs to be let in. Files are read anew for each, so that one that was
@@ -110,6 +110,29 @@ impl Material {
             Ok((read("ssl.certificate.location", certificate)?, read("ssl.key.location", key)?))
         };
         Ok(Material { ca, identity: settings.identity.as_ref().map(both).transpose()? })
+    }
+}
+
+impl SecuritySettings {
+    /// What protects less than it may seem to.
+    pub(super) fn warn_of_what_is_open(&self) {
+        let in_clear = |sasl: &&SaslSettings| match sasl.mechanism {
+            Mechanism::Plain | Mechanism::OAuthBearer => self.tls.is_none(),
+            Mechanism::ScramSha256 | Mechanism::ScramSha512 => false,
+        };
+        if let Some(sasl) = self.sasl.as_ref().filter(in_clear) {
+            let mechanism = sasl.mechanism.as_str();
+            tracing::warn!(
+                mechanism,
+                "whoever sees the traffic can log in: set security.protocol to sasl_ssl"
+            );
+        }
+        if self.tls.as_ref().is_some_and(|tls| !tls.verify) {
+            tracing::warn!(
+                "any broker is trusted: enable.ssl.certificate.verification is false, and who stands \
+                 between can read and write everything"
+            );
+        }
     }
 }
 

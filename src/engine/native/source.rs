@@ -1,9 +1,9 @@
 //! Reads the partitions that a consumer group assigns to this member.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -32,6 +32,8 @@ pub struct NativeSource {
     held: Option<Delivered>,
     assignments: Arc<Assignments>,
     committer: Arc<Committer>,
+    /// The partitions that are not to be fetched, as the fetcher was told.
+    full: watch::Sender<Arc<BTreeSet<TopicPartition>>>,
     closing: Option<oneshot::Sender<()>>,
     member: Task,
 }
@@ -54,32 +56,56 @@ impl NativeSource {
         let shared = Shared {
             client: client.clone(),
             shape: FetchShape::new(&native.fetch, native.fetch.isolation.unwrap_or_default()),
-            offset_reset: member.offset_reset,
+            topic: Arc::clone(&member.topic),
+            memory: client.cluster().memory(&settings.group, &member.topic),
+            troubles: settings.troubles.clone(),
             budget: settings.budget,
             assignments: Arc::clone(&assignments),
             events: events_sender.clone(),
         };
-        let fetcher = FetchHandle::new(shared, batches_sender);
+        let (full, is_full) = watch::channel(Arc::default());
+        let (fetcher, fetching) = FetchHandle::new(shared, batches_sender, is_full);
         let membership = Membership::new(
             client.clone(),
             settings.group,
             member,
+            settings.troubles,
             Arc::clone(&assignments),
             fetcher,
             events_sender,
         );
         let committer = Arc::new(membership.committer());
         let (closing, closed) = oneshot::channel();
-        let member = Task(tokio::spawn(membership.run(closed)));
+        let member = Task(tokio::spawn(membership.run(closed, fetching)));
         Ok(NativeSource {
             events,
             batches,
             held: None,
             assignments,
             committer,
+            full,
             closing: Some(closing),
             member,
         })
+    }
+}
+
+impl NativeSource {
+    /// The event, without assignments that are over already: what ended them comes, or has come.
+    fn still_holds(
+        &self,
+        event: Result<SourceEvent, EngineError>,
+    ) -> Option<Result<SourceEvent, EngineError>> {
+        let mut event = event;
+        if let Ok(SourceEvent::Assigned(assigned)) = &mut event
+            && !assigned.is_empty()
+        {
+            assigned.retain(|assigned| self.assignments.is_current(&assigned.partition, assigned.id));
+            if assigned.is_empty() {
+                return None;
+            }
+        }
+        Some(event)
     }
 }
 
@@ -102,19 +128,27 @@ async fn next_batch(
 
 impl Source for NativeSource {
     async fn next(&mut self, room: &Room) -> Result<SourceEvent, EngineError> {
+        if *self.full.borrow().as_ref() != room.full {
+            self.full.send_replace(Arc::new(room.full.clone()));
+        }
         loop {
             tokio::select! {
                 biased;
-                event = next_event(&mut self.events) => return event,
-                Some(delivered) = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
+                event = next_event(&mut self.events) => match self.still_holds(event) {
+                    Some(event) => return event,
+                    None => {}
+                },
+                delivered = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
+                    // The member tells why, if it can.
+                    let Some(delivered) = delivered else { return next_event(&mut self.events).await };
                     // Since the look at the events, the one that assigned its partition may have come.
                     if !self.events.is_empty() {
                         self.held = Some(delivered);
-                        return next_event(&mut self.events).await;
+                        continue;
                     }
-                    let Delivered { batch, memory, .. } = delivered;
-                    if self.assignments.is_reading(&batch.origin, batch.assignment) {
-                        return Ok(SourceEvent::Batch(batch, memory));
+                    let (partition, assignment) = delivered.assignment();
+                    if self.assignments.is_reading(partition, assignment) {
+                        return Ok(delivered.into_event());
                     }
                 }
             }
@@ -126,8 +160,10 @@ impl Source for NativeSource {
         async move { committer.commit(offsets).await }
     }
 
-    async fn rewind(&mut self, _partitions: Vec<TopicPartition>) {
-        todo!("the group's part")
+    /// From here on, nothing of the old assignments counts; where the new ones begin is found out
+    /// in the background, as for partitions that the group assigns. The group hears nothing of it.
+    async fn rewind(&mut self, partitions: Vec<TopicPartition>) {
+        self.assignments.seek(partitions.into_iter().map(|partition| (partition, None)), drop);
     }
 
     async fn close(mut self) {
@@ -143,116 +179,5 @@ impl Source for NativeSource {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        pin::pin,
-        sync::Mutex,
-        task::{Context, Poll, Wake},
-    };
-
-    use super::*;
-    use crate::{
-        batch::{PartitionBatch, TopicPartition},
-        broker::{ApiKey, Broker, Fault, FaultAction},
-        budget::Permit,
-        engine::{
-            Assignment,
-            native::testing::{embedded, source_settings},
-        },
-    };
-
-    /// The only member of a new group, whose coordinator makes a fault.
-    async fn joining(properties: &[(&str, &str)], fault: Fault) -> (Broker, Client, NativeSource) {
-        let (broker, mut settings) = embedded().await;
-        broker.create_topic("t", 1, &[]).unwrap();
-        let own = properties.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        settings.properties.extend(own);
-        let client = Client::connect(&settings).await.unwrap();
-        broker.inject(fault);
-        let source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
-        (broker, client, source)
-    }
-
-    /// Calls its closure when nobody waits through it any more.
-    struct OnDrop(Mutex<Box<dyn FnMut() + Send>>);
-
-    impl Wake for OnDrop {
-        fn wake(self: Arc<Self>) {}
-    }
-
-    impl Drop for OnDrop {
-        fn drop(&mut self) {
-            self.0.get_mut().unwrap()();
-        }
-    }
-
-    #[tokio::test]
-    async fn an_assignment_comes_before_its_batches_however_late_it_comes() {
-        let (broker, settings) = embedded().await;
-        broker.create_topic("t", 1, &[]).unwrap();
-        let client = Client::connect(&settings).await.unwrap();
-        let mut source = NativeSource::new(&client, &settings, source_settings()).await.unwrap();
-        let (event, events) = mpsc::channel(1);
-        let (batch, batches) = mpsc::channel(1);
-        let _open = event.clone();
-        (source.events, source.batches, source.assignments) = (events, batches, Arc::default());
-
-        let partition = TopicPartition::new("t", 0);
-        let assignment = source.assignments.add(&partition);
-        // Both come between a look at the events and one at the batches: that drops the last waker.
-        let both = move || {
-            let position = 0;
-            let assigned =
-                Assignment { partition: partition.clone(), id: assignment, position, is_committed: true };
-            event.try_send(Ok(SourceEvent::Assigned(vec![assigned]))).unwrap();
-            let read = PartitionBatch {
-                origin: partition.clone(),
-                assignment,
-                next_offset: 1,
-                ..PartitionBatch::default()
-            };
-            batch.try_send(Delivered::new(read, Permit::none(), Permit::none())).unwrap();
-        };
-        {
-            let room = Room::open();
-            let mut next = pin!(source.next(&room));
-            let waker = Arc::new(OnDrop(Mutex::new(Box::new(both)))).into();
-            assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            drop(waker);
-            let other = Arc::new(OnDrop(Mutex::new(Box::new(|| {})))).into();
-            let first = next.as_mut().poll(&mut Context::from_waker(&other));
-            assert!(matches!(first, Poll::Ready(Ok(SourceEvent::Assigned(_)))), "{first:?}");
-        }
-        assert!(matches!(source.next(&Room::open()).await, Ok(SourceEvent::Batch(..))));
-    }
-
-    #[tokio::test]
-    async fn an_old_generation_leaves_no_ghost_in_the_group() {
-        const ILLEGAL_GENERATION: i16 = 22;
-        let fault = Fault::once(ApiKey::SyncGroup, FaultAction::Error(ILLEGAL_GENERATION));
-        let (broker, client, mut source) = joining(&[("heartbeat.interval.ms", "50")], fault).await;
-        let limit = Duration::from_secs(20);
-        let assigned = timeout(limit, source.next(&Room::open())).await.expect("no ghost is waited for");
-        assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
-        let before = client.group("g").await.unwrap().members;
-
-        broker.inject(Fault::once(ApiKey::Heartbeat, FaultAction::Error(ILLEGAL_GENERATION)));
-        let lost = timeout(limit, source.next(&Room::open())).await.unwrap();
-        assert!(matches!(lost, Ok(SourceEvent::Lost(_))), "{lost:?}");
-        let again = timeout(limit, source.next(&Room::open())).await.expect("no ghost is waited for");
-        assert!(matches!(again, Ok(SourceEvent::Assigned(_))), "{again:?}");
-        assert_eq!(client.group("g").await.unwrap().members, before);
-        assert_eq!(before.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_member_that_the_group_forgot_joins_as_a_new_one() {
-        const UNKNOWN_MEMBER_ID: i16 = 25;
-        let fault = Fault::once(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID)).after(1);
-        // The broker waits for a session for the member that it had let in.
-        let properties = [("heartbeat.interval.ms", "50"), ("session.timeout.ms", "1000")];
-        let (_broker, _client, mut source) = joining(&properties, fault).await;
-        let assigned = timeout(Duration::from_secs(20), source.next(&Room::open())).await.unwrap();
-        assert!(matches!(assigned, Ok(SourceEvent::Assigned(_))), "{assigned:?}");
-    }
-}
+#[path = "source_tests/mod.rs"]
+mod tests;

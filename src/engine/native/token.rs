@@ -1,11 +1,17 @@
 //! OAUTHBEARER (RFC 7628, KIP-255): where the token comes from, and how it is presented.
 
 use std::{
+    fmt,
     io::Read,
+    os::unix::process::CommandExt,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::sync_channel,
+    thread,
     time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::settings::Secret;
 
@@ -14,7 +20,7 @@ const TOKEN_MAX: u64 = 64 << 10;
 
 /// Where an OAUTHBEARER token comes from. It is asked for at each authentication, so that one
 /// that expires is replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum TokenSource {
     /// `sasl.oauthbearer.token`.
     Text(Secret),
@@ -22,6 +28,13 @@ pub enum TokenSource {
     File(PathBuf),
     /// `sasl.oauthbearer.token.command`: what a shell command prints.
     Command(String),
+}
+
+impl fmt::Debug for TokenSource {
+    /// A command may have a secret among its words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl TokenSource {
@@ -62,35 +75,52 @@ impl TokenSource {
     }
 }
 
-/// What a shell command prints, if it ends well and in time.
+/// What a shell command prints, if it ends well, and closes its output, in time. It has a process
+/// group of its own, so that all that it started ends with it when it does not.
 fn run(command: &str, limit: Duration) -> Result<String, String> {
     let deadline = Instant::now() + limit;
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("/bin/sh cannot be run: {error}"))?;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => {
-                // It may have ended just now.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("no answer within {limit:?}"));
-            }
-            Err(error) => return Err(error.to_string()),
-        }
+    let stdout = child.stdout.take().expect("it is piped");
+    let (sender, text) = sync_channel(1);
+    // Reading ends with the last process that holds the output; a thread of its own waits for that.
+    thread::spawn(move || {
+        let mut text = String::new();
+        let read = stdout.take(TOKEN_MAX).read_to_string(&mut text).map(|_| text);
+        let _ = sender.send(read);
+    });
+    let outcome = wait(&mut child, deadline).and_then(|status| {
+        let text = text.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        text.ok().map(|text| (status, text))
+    });
+    let Some((status, text)) = outcome else {
+        // It may have ended just now.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        let _ = child.wait();
+        return Err(format!("no answer within {limit:?}"));
     };
-    if !status.success() {
-        return Err(status.to_string());
+    match status {
+        Ok(status) if status.success() => text.map_err(|error| error.to_string()),
+        Ok(status) => Err(status.to_string()),
+        Err(error) => Err(error.to_string()),
     }
-    let mut text = String::new();
-    let Some(stdout) = child.stdout else { return Ok(text) };
-    stdout.take(TOKEN_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    Ok(text)
+}
+
+/// How a process ended; `None` when it has not by `deadline`.
+fn wait(child: &mut Child, deadline: Instant) -> Option<std::io::Result<ExitStatus>> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(Ok(status)),
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Ok(None) => return None,
+            Err(error) => return Some(Err(error)),
+        }
+    }
 }
 
 /// The client's first message (RFC 7628, 3.1).
@@ -124,6 +154,27 @@ mod tests {
         let source = TokenSource::Command("exec sleep 600".to_owned());
         let error = source.token(Duration::from_millis(50)).await.unwrap_err();
         assert_eq!(error, "sasl.oauthbearer.token.command: no answer within 50ms");
+    }
+
+    #[tokio::test]
+    async fn what_a_command_started_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        // One in a pipe, and one in the background that keeps the output open.
+        for command in ["(sleep 2; touch MARK) | cat", "(sleep 2; touch MARK) & echo a.b.c"] {
+            let command = command.replace("MARK", mark.to_str().unwrap());
+            let source = TokenSource::Command(command);
+            let error = source.token(Duration::from_millis(300)).await.unwrap_err();
+            assert!(error.ends_with("no answer within 300ms"), "{error}");
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn a_command_is_not_printed() {
+        let source = TokenSource::Command("get-token --client-secret hush-hush".to_owned());
+        assert_eq!(format!("{source:?}"), "sasl.oauthbearer.token.command");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::verify::findings::Sample;
+use crate::verify::findings::{Run, Unchecked};
 
 fn fingerprint(content: u64) -> Fingerprint {
     Fingerprint { place: content / 1_000_000, content }
@@ -55,10 +55,8 @@ fn gaps_are_missing_wherever_they_are() {
         let found = compare(&expected, &actual);
         assert_eq!(found.counts.of(Kind::Missing), to - from, "{from}..{to}");
         assert_eq!(found.counts.total(), to - from);
-        assert_eq!(
-            found.samples[0],
-            Sample { kind: Kind::Missing, position: Some(from as usize), offset: None }
-        );
+        let absent: Vec<_> = found.absent.iter().map(|&(_, position)| position as u64).collect();
+        assert_eq!(absent, sequence(from..to));
     }
 }
 
@@ -110,15 +108,67 @@ fn wrong_bytes_and_strangers_are_told_apart_by_what_follows() {
 }
 
 #[test]
-fn samples_name_position_and_offset() {
-    let found = compare(&[10, 11, 12], &[10, 10, 11, 99_000_000, 12]);
+fn runs_name_position_and_offset() {
+    let found = compare(&[10, 11, 12, 13], &[10, 11, 10, 11, 99_000_000, 12, 13]);
     assert_eq!(
-        found.samples,
+        found.runs,
         [
-            Sample { kind: Kind::Duplicate, position: Some(0), offset: Some(1) },
-            Sample { kind: Kind::Phantom, position: None, offset: Some(3) },
+            Run { kind: Kind::Duplicate, position: Some(0), offset: 2, len: 2 },
+            Run { kind: Kind::Phantom, position: None, offset: 4, len: 1 },
         ]
     );
+}
+
+/// What `actual` has more and less than what a cut source is expected to give.
+fn compare_after_a_cut(expected: &[u64], actual: &[u64]) -> (Findings, Option<Unchecked>) {
+    let expected: Vec<_> = expected.iter().map(|&content| fingerprint(content)).collect();
+    let mut comparison = Comparison::new(&expected).after_a_cut(true);
+    for (offset, &content) in actual.iter().enumerate() {
+        comparison.push(Actual { fingerprint: fingerprint(content), offset: offset as i64 });
+    }
+    let found = comparison.finish();
+    let unchecked = found.unchecked;
+    (found, unchecked)
+}
+
+#[test]
+fn what_stands_before_what_a_cut_has_left_is_not_checked() {
+    for cut in [0, 1, 20, 127, 128, 129, 500, 999, 1000] {
+        let (found, unchecked) = compare_after_a_cut(&sequence(cut..1000), &sequence(0..1000));
+        let last = cut as i64 - 1;
+        let before = (cut > 0).then_some(Unchecked { first: 0, last, count: cut });
+        assert_eq!((found.counts.total(), unchecked), (0, before), "{cut}");
+    }
+    // Some of what is gone was equal to something that is left.
+    let mut actual = sequence(0..1000);
+    actual[480] = 900;
+    actual[499] = 501;
+    let (found, unchecked) = compare_after_a_cut(&sequence(500..1000), &actual);
+    assert_eq!((found.counts.total(), unchecked.map(|of| of.count)), (0, Some(500)));
+}
+
+#[test]
+fn what_a_cut_has_left_is_checked() {
+    let counts_of = |actual: &[u64]| {
+        let found = compare_after_a_cut(&sequence(500..1000), actual).0;
+        (found.counts, found.unchecked.map_or(0, |of| of.count))
+    };
+    let with = |kind, count| {
+        let mut counts = crate::verify::Counts::default();
+        counts.add(kind, count);
+        counts
+    };
+    let mut actual = sequence(0..1000);
+    actual.drain(495..510);
+    assert_eq!(counts_of(&actual), (with(Kind::Missing, 10), 495));
+    let mut actual = sequence(0..1000);
+    actual[700] = 90_000_000;
+    assert_eq!(counts_of(&actual), (with(Kind::Corrupt, 1), 500));
+    actual[700] = 700;
+    actual.insert(800, 90_000_000);
+    assert_eq!(counts_of(&actual), (with(Kind::Phantom, 1), 500));
+    let actual: Vec<_> = (0..600).chain(550..1000).collect();
+    assert_eq!(counts_of(&actual), (with(Kind::Duplicate, 50), 500));
 }
 
 #[test]

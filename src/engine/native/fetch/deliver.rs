@@ -1,61 +1,123 @@
 //! Takes fetch responses apart into partition batches, in the order that they came.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::sync::mpsc;
 
 use super::{
-    Shared,
-    request::{Fetched, Part},
+    Command, Shared,
+    request::{Fetched, Part, Records},
 };
 use crate::{
-    batch::{PartitionBatch, Record},
+    batch::{AssignmentId, PartitionBatch, Record, TopicPartition},
     budget::{Budget, Permit},
-    engine::{EngineError, ErrorKind, native::Isolation},
+    engine::{EngineError, ErrorKind, Gap, SourceEvent, native::Isolation},
     records::{AssembleSettings, Assembled, Assembler},
 };
 
 /// The size in bytes at which a batch ends.
 const BATCH: usize = 1 << 20;
 
-/// A batch in the queue to the consumer of events, with its shares of the memory and of the queue.
+/// What stands in the queue to the consumer of events, in its order per partition.
 #[derive(Debug)]
-pub(in crate::engine::native) struct Delivered {
-    pub batch: PartitionBatch,
-    pub memory: Permit,
-    _room: Permit,
+pub(in crate::engine::native) enum Delivered {
+    /// A batch with its share of the memory, and the room that it takes in the queue.
+    Batch(PartitionBatch, Permit, Permit),
+    /// Offsets that are not there.
+    Gap(Gap),
+    /// Nothing more comes of a partition.
+    Unreadable(TopicPartition, AssignmentId, EngineError),
 }
 
 impl Delivered {
-    /// A batch that holds `room` of the queue until it is taken out.
-    pub fn new(batch: PartitionBatch, memory: Permit, room: Permit) -> Delivered {
-        Delivered { batch, memory, _room: room }
+    /// The assignment that it is of.
+    pub fn assignment(&self) -> (&TopicPartition, AssignmentId) {
+        match self {
+            Delivered::Batch(batch, ..) => (&batch.origin, batch.assignment),
+            Delivered::Gap(gap) => (&gap.partition, gap.assignment),
+            Delivered::Unreadable(partition, assignment, _) => (partition, *assignment),
+        }
+    }
+
+    /// As the consumer is told of it.
+    pub fn into_event(self) -> SourceEvent {
+        match self {
+            Delivered::Batch(batch, memory, _room) => SourceEvent::Batch(batch, memory),
+            Delivered::Gap(gap) => SourceEvent::Skipped(gap),
+            Delivered::Unreadable(_, assignment, error) => SourceEvent::Unreadable { assignment, error },
+        }
     }
 }
 
+/// Runs until nobody hands in responses or takes batches any more.
 pub(super) async fn run(
     shared: Arc<Shared>,
     mut fetched: mpsc::Receiver<Fetched>,
     batches: mpsc::Sender<Delivered>,
+    commands: mpsc::WeakSender<Command>,
 ) {
     let queue = Budget::new((shared.budget.capacity() / 8).clamp(BATCH, 4 * BATCH));
+    // The assignments of which nothing more is handed out.
+    let mut ended: HashMap<TopicPartition, AssignmentId> = HashMap::new();
     while let Some(Fetched { mut permit, parts }) = fetched.recv().await {
         for part in parts {
-            if let Err(error) = deliver(&shared, part, &mut permit, &queue, &batches).await {
-                let _ = shared.events.send(Err(error)).await;
+            let (partition, assignment) = part.assignment();
+            if ended.get(partition) == Some(&assignment) {
+                continue;
+            }
+            let place = (partition.clone(), assignment);
+            let handed_out = match part {
+                Part::Records(records) => deliver(&shared, records, &mut permit, &queue, &batches).await,
+                Part::Gap(gap) => batches.send(Delivered::Gap(gap)).await.map_err(|_| Undelivered::Closed),
+                Part::Nothing(origin, assignment, next_offset) => {
+                    let leader_epoch = -1;
+                    let batch = PartitionBatch {
+                        origin,
+                        assignment,
+                        next_offset,
+                        leader_epoch,
+                        ..Default::default()
+                    };
+                    let batch = Delivered::Batch(batch, Permit::none(), Permit::none());
+                    batches.send(batch).await.map_err(|_| Undelivered::Closed)
+                }
+                Part::Unreadable(_, _, error) => Err(Undelivered::Unreadable(error)),
+            };
+            match handed_out {
+                Ok(()) => {}
+                Err(Undelivered::Closed) => return,
+                Err(Undelivered::Unreadable(error)) => {
+                    let (partition, assignment) = place.clone();
+                    ended.insert(place.0, assignment);
+                    if let Some(commands) = commands.upgrade() {
+                        let _ = commands.send(Command::Halt(partition.clone(), assignment)).await;
+                    }
+                    let _ = batches.send(Delivered::Unreadable(partition, assignment, error)).await;
+                }
             }
         }
     }
 }
 
+/// Why a response is not handed out.
+enum Undelivered {
+    /// Nobody takes batches any more.
+    Closed,
+    /// What stands at some offset cannot be read.
+    Unreadable(EngineError),
+}
+
 async fn deliver(
     shared: &Shared,
-    part: Part,
+    records: Records,
     permit: &mut Permit,
     queue: &Budget,
     batches: &mpsc::Sender<Delivered>,
-) -> Result<(), EngineError> {
-    let Part { wanted, bytes, aborted } = part;
+) -> Result<(), Undelivered> {
+    let Records { wanted, bytes, aborted } = records;
     let size = bytes.len();
     let mut assembled_size = 0;
     let mut assembler = Assembler::new(bytes, wanted.position, aborted, settings(shared.shape.isolation));
@@ -67,7 +129,9 @@ async fn deliver(
         // The checksum was right: what cannot be read now will not be later.
         let piece = piece.map_err(|error| {
             let at = assembler.next_offset();
-            EngineError::new(ErrorKind::Fatal, error.to_string()).at_offset(&wanted.partition, at)
+            let text = error.to_string();
+            let error = EngineError::new(ErrorKind::Fatal, text).from_cause(error);
+            Undelivered::Unreadable(error.at_offset(&wanted.partition, at))
         })?;
         assembled_size += piece.buffer.len();
         let share = permit.split(cost(&piece));
@@ -81,8 +145,8 @@ async fn deliver(
             records: piece.records,
         };
         let room = queue.acquire(batch.buffer.len()).await;
-        if batches.send(Delivered::new(batch, share, room)).await.is_err() {
-            return Ok(());
+        if batches.send(Delivered::Batch(batch, share, room)).await.is_err() {
+            return Err(Undelivered::Closed);
         }
     }
     let expansion = (assembled_size * 100 / size.max(1)).clamp(100, 10_000);

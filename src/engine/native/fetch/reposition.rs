@@ -12,67 +12,88 @@ use super::Shared;
 use crate::{
     batch::{AssignmentId, TopicPartition},
     engine::{
-        Assignment, EngineError, ErrorKind, OffsetReset, SourceEvent,
+        Assignment, EngineError, ErrorKind, SourceEvent,
         native::{
+            OffsetAt,
             ask::Whom,
             cluster::{Cluster, Lane},
             error::check,
-            group::reset_position,
             metadata::Leader,
         },
     },
 };
 
+/// A position in question.
+#[derive(Clone, Debug)]
+pub(super) struct Doubt {
+    pub partition: TopicPartition,
+    pub position: i64,
+    /// The leader epoch of the record before it; -1 when unknown.
+    pub epoch: i32,
+    pub leader: Leader,
+}
+
 /// Where to read on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The position is good.
     Stay,
+    /// The position is good, but the leader does not know it yet: later.
+    Later,
     /// Further on: what lies between is gone.
     Forward(i64),
     /// Further back: what was read from there on is not in the log any more.
     Back(i64),
 }
 
-/// What the policy says when a leader has no record at `position`.
-pub(super) async fn out_of_range(
-    shared: &Shared,
-    partition: &TopicPartition,
-    position: i64,
-) -> Result<Verdict, EngineError> {
-    if shared.offset_reset == OffsetReset::None {
-        let text = "the log does not have this offset, and auto.offset.reset is none";
-        return Err(EngineError::new(ErrorKind::Fatal, text).at_offset(partition, position));
+/// Where to read on when a leader has no record at the position: at the log's start when retention
+/// was faster, where the epoch last read ends in the leader's log when that was truncated. The
+/// policy has no say: it is for a group that has never read the topic.
+pub(super) async fn out_of_range(shared: &Shared, doubt: &Doubt) -> Result<Verdict, EngineError> {
+    let Doubt { partition, position, epoch, leader } = doubt;
+    let start = offset(shared, partition, OffsetAt::Earliest).await?;
+    if *position < start {
+        tracing::error!(%partition, position, start, "records were removed before they were read; reading on at the start of the log");
+        return Ok(Verdict::Forward(start));
     }
-    let reset = reset_position(&shared.client, partition, shared.offset_reset).await?;
-    tracing::error!(
-        %partition, position, reset,
-        "the log does not have the offset to read (retention or a truncation was faster); \
-         reading on where auto.offset.reset says: records may be missing"
-    );
-    Ok(if reset >= position { Verdict::Forward(reset) } else { Verdict::Back(reset) })
+    let end = match *epoch {
+        0.. => end_of_epoch(shared.client.cluster(), partition, *epoch, *leader).await?,
+        _ => EpochEnd::Unasked,
+    };
+    let back = match end {
+        EpochEnd::At(end) => end.max(start),
+        // Nothing tells what of this log was read.
+        EpochEnd::Unknown => start,
+        EpochEnd::Unasked if offset(shared, partition, OffsetAt::HighWatermark).await? < *position => start,
+        EpochEnd::Unasked => *position,
+    };
+    if back >= *position {
+        return Ok(Verdict::Later);
+    }
+    tracing::error!(%partition, position, back, "the log ends before the offset to read: it was truncated; reading on from where it is known");
+    Ok(Verdict::Back(back))
 }
 
-/// Whether a new leader's log ends, for the epoch last read, before `position`: an unclean
+/// Whether a new leader's log ends, for the epoch last read, before the position: an unclean
 /// election has then lost records that were read already.
-pub(super) async fn truncated(
-    shared: &Shared,
-    partition: &TopicPartition,
-    position: i64,
-    epoch: i32,
-    leader: Leader,
-) -> Result<Verdict, EngineError> {
-    let end = match end_of_epoch(shared.client.cluster(), partition, epoch, leader).await? {
-        EpochEnd::At(end) if end < position => end,
-        EpochEnd::At(_) | EpochEnd::Unasked => return Ok(Verdict::Stay),
-        EpochEnd::Unknown => return out_of_range(shared, partition, position).await,
-    };
-    let text = format!("the log was truncated to offset {end} by an unclean leader election");
-    if shared.offset_reset == OffsetReset::None {
-        return Err(EngineError::new(ErrorKind::Fatal, text).at_offset(partition, position));
+pub(super) async fn truncated(shared: &Shared, doubt: &Doubt) -> Result<Verdict, EngineError> {
+    let Doubt { partition, position, epoch, leader } = doubt;
+    match end_of_epoch(shared.client.cluster(), partition, *epoch, *leader).await? {
+        EpochEnd::At(end) if end < *position => {
+            tracing::error!(%partition, position, end, "the log was truncated by an unclean leader election; reading on from there");
+            Ok(Verdict::Back(end))
+        }
+        EpochEnd::At(_) | EpochEnd::Unasked => Ok(Verdict::Stay),
+        EpochEnd::Unknown => out_of_range(shared, doubt).await,
     }
-    tracing::error!(%partition, position, end, "{text}; reading on from there");
-    Ok(Verdict::Back(end))
+}
+
+/// Where the log begins or ends.
+async fn offset(shared: &Shared, partition: &TopicPartition, at: OffsetAt) -> Result<i64, EngineError> {
+    let only = [partition.partition].into();
+    let answers = shared.client.ask_offsets(&partition.topic, &only, at).await?;
+    let unknown = || Err(EngineError::new(ErrorKind::Retriable, "the cluster does not know the partition"));
+    answers.into_values().next().unwrap_or_else(unknown)
 }
 
 /// Where an epoch ends in a leader's log.
@@ -154,7 +175,12 @@ mod tests {
     use crate::{
         broker::Broker,
         budget::Budget,
-        engine::native::{Client, Isolation, NativeSettings, fetch::FetchShape, testing::embedded},
+        engine::{
+            Troubles,
+            native::{
+                Client, Isolation, NativeSettings, fetch::FetchShape, group::Memory, testing::embedded,
+            },
+        },
     };
 
     /// A partition `t-0` that is being read, and what the consumer of events is told.
@@ -173,13 +199,15 @@ mod tests {
         let shared = Shared {
             client: Client::connect(&settings).await.unwrap(),
             shape: FetchShape::new(&NativeSettings::default().fetch, Isolation::ReadCommitted),
-            offset_reset: OffsetReset::Earliest,
+            memory: Memory::default(),
+            topic: "t".into(),
+            troubles: Troubles::default(),
             budget: Budget::new(1 << 20),
             assignments: Arc::default(),
             events,
         };
         let partition = TopicPartition::new("t", 0);
-        let assignment = shared.assignments.add(&partition);
+        let assignment = shared.assignments.hold(&partition);
         Reading { _broker: broker, shared, told, partition, assignment }
     }
 
@@ -219,16 +247,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_epoch_that_the_leader_does_not_know_starts_by_policy() {
-        let mut reading = reading().await;
-        let leader = reading.shared.client.cluster().leader(&reading.partition).await.unwrap();
-        let unknown = leader.epoch + 7;
-        let verdict = truncated(&reading.shared, &reading.partition, 3, unknown, leader).await;
-        assert!(matches!(verdict, Ok(Verdict::Back(0))), "{verdict:?}");
-        let verdict = truncated(&reading.shared, &reading.partition, 0, leader.epoch, leader).await;
-        assert!(matches!(verdict, Ok(Verdict::Stay)), "{verdict:?}");
-        reading.shared.offset_reset = OffsetReset::None;
-        let error = truncated(&reading.shared, &reading.partition, 3, unknown, leader).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
+    async fn an_epoch_that_the_leader_does_not_know_starts_at_the_beginning() {
+        let reading = reading().await;
+        let partition = reading.partition.clone();
+        let leader = reading.shared.client.cluster().leader(&partition).await.unwrap();
+        let doubt = |position, epoch| Doubt { partition: partition.clone(), position, epoch, leader };
+        let verdict = truncated(&reading.shared, &doubt(3, leader.epoch + 7)).await;
+        assert_eq!(verdict.unwrap(), Verdict::Back(0));
+        let verdict = truncated(&reading.shared, &doubt(0, leader.epoch)).await;
+        assert_eq!(verdict.unwrap(), Verdict::Stay);
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_does_not_know_a_good_position_is_asked_later() {
+        let reading = reading().await;
+        let partition = reading.partition.clone();
+        let leader = reading.shared.client.cluster().leader(&partition).await.unwrap();
+        let doubt = |position, epoch| Doubt { partition: partition.clone(), position, epoch, leader };
+        // The log is empty, and so is everything that was read of it.
+        for epoch in [-1, leader.epoch] {
+            let verdict = out_of_range(&reading.shared, &doubt(0, epoch)).await;
+            assert_eq!(verdict.unwrap(), Verdict::Later);
+        }
+        let verdict = out_of_range(&reading.shared, &doubt(4, -1)).await;
+        assert_eq!(verdict.unwrap(), Verdict::Back(0));
     }
 }

@@ -1,6 +1,7 @@
 //! One fetch request to one leader, and what its answer means for each partition.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,24 +13,25 @@ use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        BrokerId, FetchRequest, FetchResponse,
+        ApiKey, BrokerId, FetchRequest, FetchResponse,
         fetch_request::{FetchPartition, FetchTopic},
         fetch_response::PartitionData,
     },
     protocol::StrBytes,
 };
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::{Shared, scan};
 use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::{Budget, Permit},
     engine::{
-        EngineError,
+        EngineError, Gap,
         native::{
             Isolation,
             cluster::{Cluster, Lane},
-            error::check,
+            error::{WireError, check},
             settings::FetchSettings,
         },
     },
@@ -39,6 +41,9 @@ use crate::{
 /// What a byte on the wire costs in memory until its output is acknowledged, in percent: the
 /// byte itself, the record's spans, and an output half as large again.
 pub(in crate::engine::native) const COST_PERCENT: usize = 320;
+
+/// The first version of the request that names topics by id (KIP-516).
+const BY_ID: i16 = 13;
 
 /// The bytes that a response may have however small the budget, unless `fetch.max.bytes` is less.
 const LEAST: usize = 16 << 10;
@@ -89,6 +94,8 @@ pub(in crate::engine::native) struct Wanted {
     pub partition: TopicPartition,
     pub assignment: AssignmentId,
     pub position: i64,
+    /// The id of the topic that the position is of, if brokers tell (KIP-516).
+    pub topic: Option<Uuid>,
     /// The epoch of the leader that is asked (KIP-320).
     pub leader_epoch: i32,
     /// How much larger its records are in memory than on the wire, in percent, as last seen.
@@ -99,7 +106,8 @@ impl Wanted {
     /// The partition from `position` on, outside a group.
     pub fn new(partition: TopicPartition, position: i64, leader_epoch: i32) -> Wanted {
         let expansion = Arc::new(AtomicUsize::new(100));
-        Wanted { partition, assignment: AssignmentId::default(), position, leader_epoch, expansion }
+        let assignment = AssignmentId::default();
+        Wanted { partition, assignment, position, topic: None, leader_epoch, expansion }
     }
 }
 
@@ -108,12 +116,25 @@ impl Wanted {
 pub(super) enum Answer {
     /// Records, or none; read on at `next`.
     Data { next: i64, epoch: i32 },
+    /// No partition of the response has records, and all that can be read lies before this offset.
+    Nothing { end: i64 },
     /// There is no such offset.
     OutOfRange,
     /// A broken batch at `good`; what stands before it was taken.
     Corrupt { good: i64, epoch: i32, error: RecordsError },
     /// Anything else.
     Failed(EngineError),
+}
+
+/// How a request went.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The broker answered.
+    Answered,
+    /// It did not answer in time.
+    TimedOut,
+    /// It could not be asked.
+    Failed,
 }
 
 /// A response on its way to be taken apart.
@@ -123,12 +144,38 @@ pub(super) struct Fetched {
     pub parts: Vec<Part>,
 }
 
+/// What has come of one partition.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Records.
+    Records(Records),
+    /// Offsets that are not there.
+    Gap(Gap),
+    /// No batch up to this offset.
+    Nothing(TopicPartition, AssignmentId, i64),
+    /// Something that cannot be read, whatever is tried.
+    Unreadable(TopicPartition, AssignmentId, EngineError),
+}
+
 /// The records of one partition in a response.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Records {
     pub wanted: Wanted,
     pub bytes: Bytes,
     pub aborted: Vec<AbortedTransaction>,
+}
+
+impl Part {
+    /// The assignment that it is of.
+    pub fn assignment(&self) -> (&TopicPartition, AssignmentId) {
+        match self {
+            Part::Records(records) => (&records.wanted.partition, records.wanted.assignment),
+            Part::Gap(gap) => (&gap.partition, gap.assignment),
+            Part::Nothing(partition, assignment, _) | Part::Unreadable(partition, assignment, _) => {
+                (partition, *assignment)
+            }
+        }
+    }
 }
 
 /// Fetches up to `max` bytes; hands the records to `parts` and says how it went.
@@ -138,23 +185,32 @@ pub(super) async fn fetch(
     wanted: Vec<Wanted>,
     max: usize,
     parts: &mpsc::Sender<Fetched>,
-) -> Vec<(Wanted, Answer)> {
+) -> (Outcome, Vec<(Wanted, Answer)>) {
     let shape = plan(shared.shape, &wanted, max);
     let expansion = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max();
     let cost = shape.max_bytes as usize * COST_PERCENT / 100 * expansion.unwrap_or(100) / 100;
     let permit = shared.budget.acquire(cost).await;
-    let response = match ask(shared.client.cluster(), broker, &wanted, shape).await {
+    let response = match try_ask(shared.client.cluster(), broker, &wanted, shape).await {
         Ok(response) => response,
-        Err(error) => {
+        Err(Unanswered { outcome, error }) => {
             shared.client.cluster().invalidate();
-            return wanted.into_iter().map(|wanted| (wanted, Answer::Failed(error.clone()))).collect();
+            let failed = wanted.into_iter().map(|wanted| (wanted, Answer::Failed(error.clone())));
+            return (outcome, failed.collect());
         }
     };
     let mut found = Vec::new();
     let mut answers = Vec::with_capacity(wanted.len());
+    // A full response leaves partitions empty, and so does one of a broker that throttles.
+    let is_empty = response.is_empty() && !response.is_throttled();
+    let data = response.by_partition();
     for wanted in wanted {
-        let answer = match response.partition(&wanted.partition) {
-            Some(data) => read(shared, &wanted, data, &mut found),
+        let number = wanted.partition.partition;
+        let key = match wanted.topic.filter(|_| response.is_by_id) {
+            Some(id) => Key::Known(id, number),
+            None => Key::Named(&wanted.partition.topic, number),
+        };
+        let answer = match data.get(&key).copied() {
+            Some(data) => read(shared, &wanted, data, is_empty, &mut found),
             // A response that is full may leave partitions out.
             None => Answer::Data { next: wanted.position, epoch: -1 },
         };
@@ -164,7 +220,7 @@ pub(super) async fn fetch(
         // The deliverer only ends with the fetcher.
         let _ = parts.send(Fetched { permit, parts: found }).await;
     }
-    answers
+    (Outcome::Answered, answers)
 }
 
 /// Asks for no more than the permit covers: fewer bytes where records decompress to many.
@@ -176,19 +232,32 @@ fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
     FetchShape { max_bytes: max, max_partition_bytes: shape.max_partition_bytes.min(max), ..shape }
 }
 
-fn read(shared: &Shared, wanted: &Wanted, data: &PartitionData, found: &mut Vec<Part>) -> Answer {
+fn read(
+    shared: &Shared,
+    wanted: &Wanted,
+    data: &PartitionData,
+    is_empty: bool,
+    found: &mut Vec<Part>,
+) -> Answer {
     match check(data.error_code) {
         Ok(()) => {}
         Err(error) if error.0 == ResponseError::OffsetOutOfRange => return Answer::OutOfRange,
         Err(error) => return Answer::Failed(shared.client.cluster().failed(error, "fetching", None)),
     }
     let Some(bytes) = data.records.as_ref().filter(|bytes| !bytes.is_empty()) else {
+        let end = match shared.shape.isolation {
+            Isolation::ReadUncommitted => data.high_watermark,
+            Isolation::ReadCommitted => data.last_stable_offset,
+        };
+        if is_empty && end > wanted.position {
+            return Answer::Nothing { end };
+        }
         return Answer::Data { next: wanted.position, epoch: -1 };
     };
     let scanned = scan(bytes, wanted.position);
     if !scanned.bytes.is_empty() {
         let aborted = aborted(data);
-        found.push(Part { wanted: wanted.clone(), bytes: scanned.bytes, aborted });
+        found.push(Part::Records(Records { wanted: wanted.clone(), bytes: scanned.bytes, aborted }));
     }
     match scanned.error {
         None => Answer::Data { next: scanned.next, epoch: scanned.epoch },
@@ -205,20 +274,73 @@ pub(in crate::engine::native) fn aborted(data: &PartitionData) -> Vec<AbortedTra
     aborted.collect()
 }
 
+/// A partition in a response: the name or the id of its topic, and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key<'a> {
+    Named(&'a str, i32),
+    Known(Uuid, i32),
+}
+
 /// A fetch response.
 #[derive(Debug)]
-pub(in crate::engine::native) struct Asked(FetchResponse);
+pub(in crate::engine::native) struct Asked {
+    response: FetchResponse,
+    is_by_id: bool,
+}
 
 impl Asked {
     /// What it says of a partition.
     pub fn partition(&self, partition: &TopicPartition) -> Option<&PartitionData> {
-        let topic = self.0.responses.iter().find(|topic| topic.topic.as_str() == &*partition.topic)?;
+        let topic = self.response.responses.iter().find(|topic| topic.topic.as_str() == &*partition.topic)?;
         topic.partitions.iter().find(|data| data.partition_index == partition.partition)
+    }
+
+    /// What it says of each partition.
+    fn by_partition(&self) -> HashMap<Key<'_>, &PartitionData> {
+        let topics = self.response.responses.iter();
+        let all = topics.flat_map(|topic| topic.partitions.iter().map(move |data| (topic, data)));
+        all.map(|(topic, data)| {
+            let number = data.partition_index;
+            let key = match self.is_by_id {
+                true => Key::Known(topic.topic_id, number),
+                false => Key::Named(topic.topic.as_str(), number),
+            };
+            (key, data)
+        })
+        .collect()
+    }
+
+    /// Whether no partition has records.
+    fn is_empty(&self) -> bool {
+        let mut all = self.response.responses.iter().flat_map(|topic| &topic.partitions);
+        all.all(|data| data.records.as_ref().is_none_or(Bytes::is_empty))
     }
 
     /// Whether the broker sent less than there is because of a quota (KIP-219).
     pub fn is_throttled(&self) -> bool {
-        self.0.throttle_time_ms > 0
+        self.response.throttle_time_ms > 0
+    }
+}
+
+/// Why there is no response.
+struct Unanswered {
+    outcome: Outcome,
+    error: EngineError,
+}
+
+impl From<EngineError> for Unanswered {
+    fn from(error: EngineError) -> Unanswered {
+        Unanswered { outcome: Outcome::Failed, error }
+    }
+}
+
+impl From<WireError> for Unanswered {
+    fn from(error: WireError) -> Unanswered {
+        let outcome = match error {
+            WireError::Timeout { .. } => Outcome::TimedOut,
+            _ => Outcome::Failed,
+        };
+        Unanswered { outcome, error: error.into() }
     }
 }
 
@@ -229,23 +351,20 @@ pub(in crate::engine::native) async fn ask(
     wanted: &[Wanted],
     shape: FetchShape,
 ) -> Result<Asked, EngineError> {
+    try_ask(cluster, broker, wanted, shape).await.map_err(|unanswered| unanswered.error)
+}
+
+async fn try_ask(
+    cluster: &Cluster,
+    broker: i32,
+    wanted: &[Wanted],
+    shape: FetchShape,
+) -> Result<Asked, Unanswered> {
     let connection = cluster.connection(broker, Lane::Fetch).await?;
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    for wanted in wanted {
-        let partition = FetchPartition::default()
-            .with_partition(wanted.partition.partition)
-            .with_current_leader_epoch(wanted.leader_epoch)
-            .with_fetch_offset(wanted.position)
-            .with_partition_max_bytes(shape.max_partition_bytes);
-        let name = &*wanted.partition.topic;
-        match topics.last_mut().filter(|topic| topic.topic.as_str() == name) {
-            Some(topic) => topic.partitions.push(partition),
-            None => {
-                let topic = StrBytes::from_string(name.to_owned()).into();
-                topics.push(FetchTopic::default().with_topic(topic).with_partitions(vec![partition]));
-            }
-        }
-    }
+    // By its id, a topic cannot be mistaken for a later one of the same name.
+    let is_by_id = wanted.iter().all(|wanted| wanted.topic.is_some())
+        && connection.offered(ApiKey::Fetch).is_some_and(|versions| versions.max >= BY_ID);
+    let version = if is_by_id { BY_ID } else { connection.version(ApiKey::Fetch)? };
     let isolation_level = match shape.isolation {
         Isolation::ReadUncommitted => 0,
         Isolation::ReadCommitted => 1,
@@ -258,11 +377,34 @@ pub(in crate::engine::native) async fn ask(
         .with_isolation_level(isolation_level)
         .with_session_id(0)
         .with_session_epoch(-1)
-        .with_topics(topics);
+        .with_topics(topics(wanted, shape, is_by_id));
     let limit = cluster.settings.request_timeout + shape.max_wait;
-    let response = connection.call_within(&request, limit).await?;
+    let response = connection.send_version(&request, version, limit).await?.response().await?;
     check(response.error_code).map_err(|error| cluster.failed(error, "fetching", None))?;
-    Ok(Asked(response))
+    Ok(Asked { response, is_by_id })
+}
+
+/// What to ask for, in this order as far as a topic's partitions stand together.
+fn topics(wanted: &[Wanted], shape: FetchShape, is_by_id: bool) -> Vec<FetchTopic> {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut places: HashMap<(&str, Option<Uuid>), usize> = HashMap::new();
+    for wanted in wanted {
+        let partition = FetchPartition::default()
+            .with_partition(wanted.partition.partition)
+            .with_current_leader_epoch(wanted.leader_epoch)
+            .with_fetch_offset(wanted.position)
+            .with_partition_max_bytes(shape.max_partition_bytes);
+        let name = &*wanted.partition.topic;
+        let place = *places.entry((name, wanted.topic)).or_insert_with(|| {
+            topics.push(match wanted.topic.filter(|_| is_by_id) {
+                Some(id) => FetchTopic::default().with_topic_id(id),
+                None => FetchTopic::default().with_topic(StrBytes::from_string(name.to_owned()).into()),
+            });
+            topics.len() - 1
+        });
+        topics[place].partitions.push(partition);
+    }
+    topics
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
+
+use tokio::sync::Notify;
 
 use crate::{
     batch::{AssignmentId, TopicPartition},
@@ -29,6 +31,8 @@ impl Default for Identity {
 #[derive(Debug, Default)]
 pub(in crate::engine::native) struct Assignments {
     inner: Mutex<Inner>,
+    /// There may be positions to find.
+    sought: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -43,18 +47,31 @@ struct Held {
     assignment: AssignmentId,
     /// Whether batches still go to the consumer of events; no more once a revoke has begun.
     is_reading: bool,
+    /// Whether it is still to be found out where to read from.
+    is_sought: bool,
     /// The greatest offset that the coordinator agreed to, -1 before any.
     committed: i64,
+    /// What is committed beside each offset.
+    note: Arc<str>,
 }
 
+/// A partition whose position is known now.
+pub(super) type Settled = (TopicPartition, AssignmentId);
+
 impl Assignments {
-    /// Holds a partition under a new number, greater than all before.
-    pub fn add(&self, partition: &TopicPartition) -> AssignmentId {
-        self.lock().add(partition)
+    /// Holds partitions, each under a new number that is greater than all before; their positions
+    /// are to be found.
+    pub fn add<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        let mut inner = self.lock();
+        for partition in partitions {
+            inner.add(partition);
+        }
+        self.sought.notify_one();
     }
 
-    /// Gives a partition a new number, unless `assignment` is not being read any more. `tell` is
-    /// called before anybody can stop or remove the partition, so what it says comes before theirs.
+    /// Gives a partition whose new position is known a new number, unless `assignment` is not being
+    /// read any more. `tell` is called before anybody can stop or remove the partition, so what it
+    /// says comes before theirs.
     pub fn renew(
         &self,
         partition: &TopicPartition,
@@ -62,9 +79,70 @@ impl Assignments {
         tell: impl FnOnce(AssignmentId),
     ) -> Option<AssignmentId> {
         let mut inner = self.lock();
-        let renewed = inner.is_reading(partition, assignment).then(|| inner.add(partition))?;
+        if !inner.is_reading(partition, assignment) {
+            return None;
+        }
+        let note = Arc::clone(&inner.held[partition].note);
+        let renewed = inner.add(partition);
+        let held = inner.held.get_mut(partition).expect("it was just added");
+        (held.is_sought, held.note) = (false, note);
         tell(renewed);
         Some(renewed)
+    }
+
+    /// Ends the assignments of `partitions` that are being read and gives each a new number, whose
+    /// position is to be found. With `only`, just those that still have this number. `tell` is
+    /// called with them, if there are any, before anybody can stop or remove them.
+    pub fn seek(
+        &self,
+        partitions: impl IntoIterator<Item = (TopicPartition, Option<AssignmentId>)>,
+        tell: impl FnOnce(Vec<TopicPartition>),
+    ) {
+        let mut inner = self.lock();
+        let mut renewed = Vec::new();
+        for (partition, only) in partitions {
+            let held = inner.held.get(&partition).filter(|held| held.is_reading);
+            if held.is_some_and(|held| only.is_none_or(|only| held.assignment == only)) {
+                inner.add(&partition);
+                renewed.push(partition);
+            }
+        }
+        if !renewed.is_empty() {
+            tell(renewed);
+            self.sought.notify_one();
+        }
+    }
+
+    /// The assignments whose positions are to be found.
+    pub fn sought(&self) -> Vec<Settled> {
+        let inner = self.lock();
+        let sought = inner.held.iter().filter(|(_, held)| held.is_sought && held.is_reading);
+        sought.map(|(partition, held)| (partition.clone(), held.assignment)).collect()
+    }
+
+    /// Waits until there may be new positions to find.
+    pub async fn sought_anew(&self) {
+        self.sought.notified().await;
+    }
+
+    /// Notes for which assignments the position is known now. `tell` gets those of `found` that are
+    /// still being read, if there are any, before anybody can stop or remove the partitions.
+    pub fn settle<T>(
+        &self,
+        mut found: Vec<(Settled, T)>,
+        note: &Arc<str>,
+        tell: impl FnOnce(Vec<(Settled, T)>),
+    ) {
+        let mut inner = self.lock();
+        found.retain(|((partition, assignment), _)| {
+            let held = inner.held(partition, *assignment).filter(|held| held.is_reading && held.is_sought);
+            let Some(held) = held else { return false };
+            (held.is_sought, held.note) = (false, Arc::clone(note));
+            true
+        });
+        if !found.is_empty() {
+            tell(found);
+        }
     }
 
     /// Stops the intake of partitions; commits for them still count.
@@ -83,6 +161,8 @@ impl Assignments {
         for partition in partitions {
             inner.held.remove(partition);
         }
+        // Nobody needs to look for their positions any more.
+        self.sought.notify_one();
     }
 
     /// Whether batches of this assignment still go to the consumer of events.
@@ -90,27 +170,37 @@ impl Assignments {
         self.lock().is_reading(partition, assignment)
     }
 
+    /// Whether this assignment is the partition's newest, or the partition is gone altogether.
+    pub fn is_current(&self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
+        self.lock().held.get(partition).is_none_or(|held| held.assignment == assignment)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().held.is_empty()
+    }
+
     /// Sets who this member is from now on.
     pub fn set_identity(&self, identity: Identity) {
         self.lock().identity = identity;
     }
 
-    /// Who this member is, and those of `offsets` that it may commit: of an assignment that it
-    /// still has, and not behind what is committed already.
-    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Offset>) {
+    /// Who this member is, and those of `offsets` that it may commit, with what is to stand beside
+    /// them: of an assignment that it still has, and not behind what is committed already.
+    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<(Offset, Arc<str>)>) {
         let inner = self.lock();
         let commit = |offset: &Offset| {
             let held = inner.held.get(&offset.partition)?;
             let counts = held.assignment == offset.assignment && held.committed < offset.next;
-            counts.then(|| offset.clone())
+            counts.then(|| (offset.clone(), Arc::clone(&held.note)))
         };
         (inner.identity.clone(), offsets.iter().filter_map(commit).collect())
     }
 
     /// Remembers what the coordinator agreed to.
-    pub(super) fn committed(&self, offsets: &[Offset]) {
+    pub(super) fn committed(&self, offsets: &[(Offset, Arc<str>)]) {
         let mut inner = self.lock();
-        for offset in offsets {
+        for (offset, _) in offsets {
             if let Some(held) = inner.held(&offset.partition, offset.assignment) {
                 held.committed = held.committed.max(offset.next);
             }
@@ -126,7 +216,7 @@ impl Inner {
     fn add(&mut self, partition: &TopicPartition) -> AssignmentId {
         self.last += 1;
         let assignment = AssignmentId(self.last);
-        let held = Held { assignment, is_reading: true, committed: -1 };
+        let held = Held { assignment, is_reading: true, is_sought: true, committed: -1, note: Arc::from("") };
         self.held.insert(partition.clone(), held);
         assignment
     }
@@ -141,6 +231,17 @@ impl Inner {
 }
 
 #[cfg(test)]
+impl Assignments {
+    /// Holds a partition whose position is known.
+    pub(in crate::engine::native) fn hold(&self, partition: &TopicPartition) -> AssignmentId {
+        let mut inner = self.lock();
+        let assignment = inner.add(partition);
+        inner.held(partition, assignment).expect("it was just added").is_sought = false;
+        assignment
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -149,22 +250,37 @@ mod tests {
     }
 
     fn committable(assignments: &Assignments, offsets: &[Offset]) -> Vec<Offset> {
-        assignments.committable(offsets).1
+        assignments.committable(offsets).1.into_iter().map(|(offset, _)| offset).collect()
+    }
+
+    fn no_note() -> Arc<str> {
+        Arc::from("")
     }
 
     #[test]
     fn only_the_current_assignment_commits_and_only_forwards() {
         let assignments = Assignments::default();
         let partition = TopicPartition::new("t", 0);
-        let first = assignments.add(&partition);
-        assignments.committed(&[offset(&partition, first, 10)]);
+        let first = assignments.hold(&partition);
+        assignments.committed(&[(offset(&partition, first, 10), no_note())]);
         let asked = [offset(&partition, first, 10), offset(&partition, first, 11)];
         assert_eq!(committable(&assignments, &asked), asked[1..]);
 
-        let second = assignments.add(&partition);
+        let second = assignments.hold(&partition);
         assert!(second > first);
         assert_eq!(committable(&assignments, &asked), []);
         assert_eq!(committable(&assignments, &[offset(&partition, second, 5)]).len(), 1);
+    }
+
+    #[test]
+    fn a_position_itself_can_be_committed() {
+        let assignments = Assignments::default();
+        let partition = TopicPartition::new("t", 0);
+        let assignment = assignments.hold(&partition);
+        let position = [offset(&partition, assignment, 0)];
+        assert_eq!(committable(&assignments, &position), position);
+        assignments.committed(&[(position[0].clone(), no_note())]);
+        assert_eq!(committable(&assignments, &position), []);
     }
 
     #[test]
@@ -172,13 +288,38 @@ mod tests {
         let assignments = Assignments::default();
         let partition = TopicPartition::new("t", 0);
         let all = BTreeSet::from([partition.clone()]);
-        let assignment = assignments.add(&partition);
+        let assignment = assignments.hold(&partition);
         assert!(assignments.is_reading(&partition, assignment));
         assignments.stop_reading(&all);
         assert!(!assignments.is_reading(&partition, assignment));
         assert_eq!(assignments.renew(&partition, assignment, |_| panic!("it is revoked")), None);
+        assignments.seek([(partition.clone(), None)], |_| panic!("it is revoked"));
         assert_eq!(committable(&assignments, &[offset(&partition, assignment, 1)]).len(), 1);
         assignments.remove(&all);
         assert_eq!(committable(&assignments, &[offset(&partition, assignment, 1)]), []);
+    }
+
+    #[test]
+    fn a_position_counts_only_for_the_assignment_that_it_was_sought_for() {
+        let assignments = Assignments::default();
+        let partition = TopicPartition::new("t", 0);
+        assignments.add([&partition]);
+        let first = assignments.sought();
+        // A rewind while the position is looked for: what is found is not of the new assignment.
+        assignments.seek([(partition.clone(), None)], |renewed| assert_eq!(renewed, [partition.clone()]));
+        let of = |found: &[Settled]| found.iter().map(|place| (place.clone(), 7)).collect::<Vec<_>>();
+        assignments.settle(of(&first), &no_note(), |_| panic!("it is another assignment"));
+        let second = assignments.sought();
+        assert_ne!(first, second);
+        let mut told = Vec::new();
+        assignments.settle(of(&second), &no_note(), |found| told = found);
+        assert_eq!(told, of(&second));
+        assert_eq!(assignments.sought(), []);
+        // A revoke while the position is looked for wins.
+        assignments.seek([(partition.clone(), Some(second[0].1))], |_| {});
+        let third = assignments.sought();
+        assignments.stop_reading(&BTreeSet::from([partition]));
+        assignments.settle(of(&third), &no_note(), |_| panic!("it is revoked"));
+        assert_eq!(assignments.sought(), []);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Assignments,
     coordinator::{Coordinator, Refusal},
 };
-use crate::engine::{EngineError, ErrorKind, Offset};
+use crate::engine::{EngineError, ErrorKind, Offset, Place};
 
 /// Commits for one group, one after the other, so that an older one never overtakes a newer one.
 #[derive(Debug)]
@@ -40,7 +40,10 @@ impl Committer {
                     break;
                 }
                 Err(Refusal::Fatal(error)) => return Err(error),
-                Err(Refusal::Again(error) | Refusal::Over(error)) => error,
+                Err(Refusal::Again(error) | Refusal::Over(error)) => {
+                    self.coordinator.troubles.begin(Place::Commit, &error.message);
+                    error
+                }
                 Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {
                     let group = &self.coordinator.group;
                     let text = format!("group {group}: committing offsets: the group is rebalancing");
@@ -54,6 +57,7 @@ impl Committer {
             tracing::debug!(%error, ?pause, "committing again");
             tokio::time::sleep(pause).await;
         }
+        self.coordinator.troubles.end(&Place::Commit);
         Ok(())
     }
 }

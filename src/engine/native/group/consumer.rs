@@ -96,6 +96,7 @@ impl Beats {
             let pause = match timeout(left, self.coordinator.consumer_heartbeat(request, limit)).await {
                 Ok(Ok(response)) => {
                     (alive, failures, epoch, said) = (sent, 0, response.member_epoch, Some(mine));
+                    self.coordinator.answers();
                     let identity = Identity { member: self.member.clone(), generation: epoch };
                     self.assignments.set_identity(identity);
                     let share = response.assignment.as_ref().map(share);
@@ -112,8 +113,12 @@ impl Beats {
                 Ok(Err(Refusal::Over(error))) => return Pulse::Lost(error.to_string()),
                 Ok(Err(Refusal::Fatal(error))) => return Pulse::Fatal(error),
                 Ok(Err(Refusal::Again(error))) => {
+                    let what = match epoch {
+                        JOINING => "cannot join the group yet",
+                        _ => "a heartbeat failed",
+                    };
+                    self.coordinator.fails(&error, failures, what);
                     (failures, said) = (failures + 1, None);
-                    tracing::debug!(%error, group = self.coordinator.group, "heartbeat failed");
                     // Who has never joined has no session to lose.
                     alive = if epoch == JOINING { Clock::now() } else { alive };
                     self.coordinator.cluster.settings.retry.pause(failures)

@@ -18,7 +18,7 @@ use kafka_protocol::{
 
 use super::{Assignor, Identity};
 use crate::engine::{
-    EngineError, ErrorKind, Offset,
+    EngineError, ErrorKind, Offset, Place, Troubles,
     native::{
         ask::Whom,
         cluster::{Cluster, Lane},
@@ -37,6 +37,8 @@ pub(super) struct Coordinator {
     pub group: String,
     /// The `group.instance.id` of a static member (KIP-345).
     pub instance: Option<String>,
+    /// Where it is said that the coordinator does not answer.
+    pub troubles: Troubles,
 }
 
 /// Why the coordinator does not agree.
@@ -63,7 +65,33 @@ impl From<EngineError> for Refusal {
     }
 }
 
+impl From<Refusal> for EngineError {
+    fn from(refusal: Refusal) -> EngineError {
+        match refusal {
+            Refusal::Over(error) | Refusal::Again(error) | Refusal::Fatal(error) => error,
+            Refusal::Rebalance | Refusal::JoinAs(_) => {
+                EngineError::new(ErrorKind::Retriable, "the group is rebalancing")
+            }
+        }
+    }
+}
+
 impl Coordinator {
+    /// The coordinator did not answer, or not as it should; `failures` is how often before.
+    pub fn fails(&self, error: &EngineError, failures: u32, what: &str) {
+        self.troubles.begin(Place::Group, &error.message);
+        let group = &*self.group;
+        match failures {
+            0 => tracing::warn!(%error, group, "{what}; trying again for as long as it takes"),
+            _ => tracing::debug!(%error, group, failures, "{what}"),
+        }
+    }
+
+    /// The coordinator answers as it should.
+    pub fn answers(&self) {
+        self.troubles.end(&Place::Group);
+    }
+
     /// Joins; resolves when every member has, or `limit` passes.
     pub async fn join(
         &self,
@@ -131,14 +159,14 @@ impl Coordinator {
     }
 
     /// Commits offsets, all or, with an error, perhaps some.
-    pub async fn commit(&self, identity: &Identity, offsets: &[Offset]) -> Result<(), Refusal> {
+    pub async fn commit(&self, identity: &Identity, offsets: &[(Offset, Arc<str>)]) -> Result<(), Refusal> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
-        for offset in offsets {
+        for (offset, note) in offsets {
             let partition = OffsetCommitRequestPartition::default()
                 .with_partition_index(offset.partition.partition)
                 .with_committed_offset(offset.next)
                 .with_committed_leader_epoch(offset.leader_epoch)
-                .with_committed_metadata(Some(StrBytes::default()));
+                .with_committed_metadata(Some(text(note)));
             let name = &*offset.partition.topic;
             match topics.iter_mut().find(|topic| topic.name.as_str() == name) {
                 Some(topic) => topic.partitions.push(partition),
@@ -188,6 +216,13 @@ impl Coordinator {
         self.cluster.ask(Whom::Coordinator(&self.group, lane), &request, limit).await
     }
 
+    /// Gives up on a broker that does not coordinate any more: what waits there for other members
+    /// would hold up the next request.
+    pub fn hang_up(&self, broker: i32) {
+        self.cluster.forget_coordinator(&self.group);
+        self.cluster.connections.close(broker, Lane::Group, "the group's coordinator is lost");
+    }
+
     /// What an error code in an answer means.
     pub fn agreed(&self, code: i16, what: &str) -> Result<(), Refusal> {
         let Err(error) = check(code) else { return Ok(()) };
@@ -197,7 +232,9 @@ impl Coordinator {
             ResponseError::RebalanceInProgress | ResponseError::StaleMemberEpoch => Err(Refusal::Rebalance),
             ResponseError::UnknownMemberId
             | ResponseError::IllegalGeneration
-            | ResponseError::FencedMemberEpoch => Err(Refusal::Over(error.because(what, None))),
+            | ResponseError::FencedMemberEpoch
+            // The group has gone with its last member, whose session ended (KIP-848).
+            | ResponseError::GroupIdNotFound => Err(Refusal::Over(error.because(what, None))),
             _ => Err(self.cluster.failed_in(&self.group, error, &what, None).into()),
         }
     }

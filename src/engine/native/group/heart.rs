@@ -94,9 +94,13 @@ async fn beat(
         let limit = (session_timeout / 3).min(left);
         let sent = Instant::now();
         match tokio::time::timeout(left, coordinator.heartbeat(&identity, limit)).await {
-            Ok(Ok(())) => (alive, failures) = (sent, 0),
+            Ok(Ok(())) => {
+                (alive, failures) = (sent, 0);
+                coordinator.answers();
+            }
             Ok(Err(Refusal::Rebalance)) => {
                 (alive, failures) = (sent, 0);
+                coordinator.answers();
                 pulse.send_replace(Pulse::Rebalance);
             }
             Ok(Err(Refusal::Over(error))) => {
@@ -108,8 +112,8 @@ async fn beat(
                 return;
             }
             Ok(Err(Refusal::Again(error))) => {
+                coordinator.fails(&error, failures, "a heartbeat failed");
                 failures += 1;
-                tracing::debug!(%error, group = coordinator.group, "heartbeat failed");
             }
             Ok(Err(Refusal::JoinAs(_))) | Err(_) => failures += 1,
         }

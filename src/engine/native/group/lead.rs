@@ -17,6 +17,9 @@ use crate::engine::{EngineError, ErrorKind, native::Client};
 /// How often a leader looks whether a topic that was missing exists now.
 const MISSING: Duration = Duration::from_secs(3);
 
+/// How often a leader looks for new partitions, unless `metadata.max.age.ms` is less.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// The leader's work for one generation; empty for the other members.
 #[derive(Debug, Default)]
 pub(super) struct Led {
@@ -64,7 +67,7 @@ impl Watch {
         }
         let is_complete = self.0.values().all(|count| *count > 0);
         let age = client.cluster().settings.metadata_max_age;
-        let interval = if is_complete { age } else { age.min(MISSING) };
+        let interval = age.min(if is_complete { LOOK } else { MISSING });
         loop {
             tokio::time::sleep(interval).await;
             match counts(client, self.0.keys().cloned()).await {

@@ -1,4 +1,5 @@
-//! A member's life: join, synchronise, read what is assigned, give up what is revoked; again.
+//! A member's life: join, synchronise, read what is assigned, give up what is revoked; again, for
+//! as long as it takes. It ends by itself only when nothing would help.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -9,27 +10,27 @@ use tokio::{
 };
 
 use super::{
-    Assignments, Assignor, Committer, Identity,
+    Assignments, Assignor, Committer, Identity, Memory, Task,
     coordinator::{Coordinator, Refusal},
+    finder::Finder,
     heart::{Heart, Pulse},
     lead,
-    positions::{self, Position},
     protocol::{decode_assignment, encode_subscription},
 };
 use crate::{
     batch::TopicPartition,
     engine::{
-        Assignment, EngineError, ErrorKind, OffsetReset, SourceEvent, SourceSettings,
+        EngineError, ErrorKind, OffsetReset, Place, SourceEvent, SourceSettings, Troubles,
         native::{
             Client,
-            fetch::{FetchHandle, Start},
+            fetch::{FetchHandle, Fetching},
             settings::{GroupProtocol, GroupSettings},
         },
     },
 };
 
-/// How long the coordinator may stay away before the member gives up.
-const GIVE_UP: Duration = Duration::from_secs(300);
+/// After how long a join that others hold up is said to wait for them.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// How a member takes part in its group.
 #[derive(Clone, Debug)]
@@ -85,8 +86,11 @@ pub(in crate::engine::native) struct Membership {
     pub(super) assignments: Arc<Assignments>,
     fetcher: FetchHandle,
     events: mpsc::Sender<Result<SourceEvent, EngineError>>,
+    pub(super) memory: Memory,
     pub(super) identity: Identity,
     pub(super) owned: BTreeSet<TopicPartition>,
+    /// How often joining has failed since it last succeeded.
+    failures: u32,
 }
 
 impl Membership {
@@ -95,14 +99,27 @@ impl Membership {
         client: Client,
         group: String,
         settings: MemberSettings,
+        troubles: Troubles,
         assignments: Arc<Assignments>,
         fetcher: FetchHandle,
         events: mpsc::Sender<Result<SourceEvent, EngineError>>,
     ) -> Membership {
         let (cluster, instance) = (Arc::clone(client.cluster()), settings.instance.clone());
-        let coordinator = Coordinator { cluster, group, instance };
+        let memory = cluster.memory(&group, &settings.topic);
+        let coordinator = Coordinator { cluster, group, instance, troubles };
         let (identity, owned) = (Identity::default(), BTreeSet::new());
-        Membership { client, coordinator, settings, assignments, fetcher, events, identity, owned }
+        Membership {
+            client,
+            coordinator,
+            settings,
+            assignments,
+            fetcher,
+            events,
+            memory,
+            identity,
+            owned,
+            failures: 0,
+        }
     }
 
     /// Commits for this member.
@@ -112,20 +129,50 @@ impl Membership {
     }
 
     /// Takes part until `closing` is sent; then leaves, unless the member is static (KIP-345).
-    /// If `closing` is dropped, ends without a word.
-    pub async fn run(mut self, closing: oneshot::Receiver<()>) {
+    /// If `closing` is dropped, ends without a word. `fetching` is what goes on beside.
+    pub async fn run(mut self, closing: oneshot::Receiver<()>, mut fetching: Fetching) {
+        let mut finding = Task(tokio::spawn(self.finder().run()));
         let is_leaving = tokio::select! {
             biased;
             closed = closing => closed.is_ok(),
-            error = self.live() => self.events.send(Err(error)).await.is_ok(),
+            error = async {
+                tokio::select! {
+                    error = self.live() => error,
+                    error = fetching.ended() => error,
+                    error = &mut finding.0 => error.unwrap_or_else(|error| {
+                        EngineError::new(ErrorKind::Retriable, format!("finding positions: {error}"))
+                    }),
+                }
+            } => self.events.send(Err(error)).await.is_ok(),
         };
+        drop((finding, fetching));
+        // What does not work here is no trouble any more when nobody tries it.
+        self.coordinator.troubles.end_where(|place| match place {
+            Place::Fetch(_) | Place::Commit | Place::Group | Place::Source(_) => true,
+            Place::Write(_) | Place::Rewind(_) | Place::Destination(_) | Place::Start => false,
+        });
         if is_leaving && !self.identity.member.is_empty() {
             let limit = Duration::from_secs(5);
-            match timeout(limit, self.leave(limit)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(refusal)) => tracing::debug!(?refusal, "leaving the group"),
-                Err(_) => tracing::debug!("leaving the group: no answer"),
+            let left = timeout(limit, self.leave(limit)).await;
+            if !matches!(left, Ok(Ok(()))) {
+                tracing::debug!(?left, "leaving the group");
+                // Its session goes on: the next member of this process takes its place.
+                self.memory.keep_member(&self.identity.member);
             }
+        }
+    }
+
+    fn finder(&self) -> Finder {
+        Finder {
+            client: self.client.clone(),
+            coordinator: self.coordinator.clone(),
+            assignments: Arc::clone(&self.assignments),
+            memory: self.memory.clone(),
+            topic: Arc::clone(&self.settings.topic),
+            reset: self.settings.offset_reset,
+            fetcher: self.fetcher.commands(),
+            events: self.events.clone(),
+            search: Default::default(),
         }
     }
 
@@ -145,6 +192,8 @@ impl Membership {
     }
 
     async fn live_as_classic(&mut self) -> EngineError {
+        // A member that could not say goodbye comes back as itself: nobody waits for its session.
+        self.identity.member = self.memory.take_member().unwrap_or_default();
         loop {
             if let Err(error) = self.generation().await {
                 return error;
@@ -155,7 +204,7 @@ impl Membership {
     /// One generation of the group, from joining to the next rebalance.
     async fn generation(&mut self) -> Result<(), EngineError> {
         let joined = self.join().await?;
-        let led = self.lead(&joined).await?;
+        let Some(led) = self.lead(&joined).await? else { return Ok(()) };
         let Some(assigned) = self.sync(&joined, led.assignments).await? else { return Ok(()) };
         let (interval, session) = (self.settings.heartbeat_interval, self.settings.session_timeout);
         let mut heart = Heart::start(self.coordinator.clone(), self.identity.clone(), interval, session);
@@ -170,14 +219,15 @@ impl Membership {
             return Ok(());
         }
         let added = assigned.difference(&self.owned).cloned().collect();
-        let mut pulse = self.start(added, &mut heart).await?;
+        self.start(added).await;
         // What was given up is shared out in a rebalance that follows at once (KIP-429).
-        if matches!(pulse, Pulse::Steady) && revoked.is_empty() {
-            pulse = tokio::select! {
+        let pulse = match revoked.is_empty() {
+            false => Pulse::Rebalance,
+            true => tokio::select! {
                 pulse = heart.disturbed() => pulse,
                 () = led.watch.changed(&self.client) => Pulse::Rebalance,
-            };
-        }
+            },
+        };
         match pulse {
             Pulse::Steady | Pulse::Rebalance if self.settings.is_cooperative() => {}
             Pulse::Steady | Pulse::Rebalance => {
@@ -192,46 +242,117 @@ impl Membership {
     /// Joins, however often it takes. Until the coordinator answers, partitions are kept for the
     /// length of a session.
     async fn join(&mut self) -> Result<JoinGroupResponse, EngineError> {
-        let mut failing: Option<(Instant, u32)> = None;
+        // A member that joins has just had an answer, or has no partitions.
+        let mut alive = Instant::now();
         loop {
             let subscription =
                 encode_subscription(&self.settings.topic, &self.owned, self.identity.generation);
             let protocols: Vec<_> =
                 self.settings.assignors.iter().map(|assignor| (*assignor, subscription.clone())).collect();
-            let (session, rebalance) = (self.settings.session_timeout, self.settings.rebalance_timeout);
-            match self.coordinator.join(&self.identity, &protocols, session, rebalance).await {
+            let refusal = match self.try_join(&protocols, &mut alive).await {
                 Ok(joined) => return Ok(joined),
-                Err(Refusal::JoinAs(member)) => self.identity.member = member,
-                Err(Refusal::Over(error)) => {
-                    self.lose(&error.to_string()).await;
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                Refusal::JoinAs(member) => self.identity.member = member,
+                Refusal::Over(error) => {
+                    self.lose(&error.message).await;
                     // Nobody of this name: the coordinator gives a new one.
                     self.identity.member.clear();
                 }
-                Err(Refusal::Fatal(error)) => return Err(error),
-                Err(Refusal::Rebalance) => sleep(self.backoff(1)).await,
-                Err(Refusal::Again(error)) => {
-                    let (since, failures) = failing.unwrap_or((Instant::now(), 0));
-                    failing = Some((since, failures + 1));
-                    if since.elapsed() > session && !self.owned.is_empty() {
+                Refusal::Fatal(error) => return Err(error),
+                Refusal::Rebalance => sleep(self.backoff(1)).await,
+                Refusal::Again(error) => {
+                    if alive.elapsed() > self.settings.session_timeout && !self.owned.is_empty() {
                         self.lose("the coordinator is away for longer than a session").await;
                     }
-                    if since.elapsed() > GIVE_UP {
-                        return Err(error);
-                    }
-                    tracing::warn!(%error, failures, "cannot join the group yet");
-                    sleep(self.backoff(failures + 1)).await;
+                    self.stumble(&error, "cannot join the group yet").await;
                 }
             }
         }
     }
 
-    /// Shares the partitions out if this member leads.
-    async fn lead(&self, joined: &JoinGroupResponse) -> Result<lead::Led, EngineError> {
+    async fn try_join(
+        &self,
+        protocols: &[(Assignor, bytes::Bytes)],
+        alive: &mut Instant,
+    ) -> Result<JoinGroupResponse, Refusal> {
+        let (session, rebalance) = (self.settings.session_timeout, self.settings.rebalance_timeout);
+        let held_up = async {
+            sleep(HELD_UP).await;
+            let text = "joining the group; the coordinator waits for its other members";
+            self.coordinator.troubles.begin(Place::Group, &text);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            joined = self.answered(self.coordinator.join(&self.identity, protocols, session, rebalance), alive) => joined,
+            () = held_up => unreachable!("it is pending"),
+        }
+    }
+
+    /// Waits for the answer to a request that waits for other members, unless the coordinator that
+    /// was asked is lost meanwhile: it would never answer.
+    async fn answered<T>(
+        &self,
+        request: impl Future<Output = Result<T, Refusal>>,
+        alive: &mut Instant,
+    ) -> Result<T, Refusal> {
+        let asked = self.coordinator.cluster.coordinator(&self.coordinator.group).await?;
+        tokio::select! {
+            answer = request => answer,
+            error = self.vanished(asked, alive) => {
+                self.coordinator.hang_up(asked);
+                Err(Refusal::Again(error))
+            }
+        }
+    }
+
+    /// Says that joining has failed, and waits, longer each time.
+    async fn stumble(&mut self, error: &EngineError, what: &str) {
+        self.coordinator.fails(error, self.failures, what);
+        self.failures += 1;
+        sleep(self.backoff(self.failures)).await;
+    }
+
+    /// Resolves when the broker `asked` does not coordinate the group any more, or has not answered
+    /// for the length of a session. `alive` is when it last did.
+    async fn vanished(&self, asked: i32, alive: &mut Instant) -> EngineError {
+        let session = self.settings.session_timeout;
+        loop {
+            sleep(self.settings.heartbeat_interval).await;
+            match self.coordinator.heartbeat(&self.identity, session / 3).await {
+                // Whatever it says, it is there.
+                Ok(())
+                | Err(Refusal::JoinAs(_) | Refusal::Rebalance | Refusal::Over(_) | Refusal::Fatal(_)) => {
+                    *alive = Instant::now();
+                }
+                Err(Refusal::Again(error)) if alive.elapsed() > session => return error,
+                Err(Refusal::Again(error)) => tracing::debug!(%error, "is the coordinator still there?"),
+            }
+            if let Ok(now) = self.coordinator.cluster.coordinator(&self.coordinator.group).await
+                && now != asked
+            {
+                let text = format!("the group's coordinator was broker {asked} and is broker {now} now");
+                return EngineError::new(ErrorKind::Retriable, text);
+            }
+        }
+    }
+
+    /// Shares the partitions out if this member leads; `None` to join again.
+    async fn lead(&mut self, joined: &JoinGroupResponse) -> Result<Option<lead::Led>, EngineError> {
         if joined.leader != joined.member_id {
-            return Ok(lead::Led::default());
+            return Ok(Some(lead::Led::default()));
         }
         let limit = self.settings.rebalance_timeout;
-        timeout(limit, lead::assign(&self.client, joined)).await.unwrap_or_else(|_| Ok(lead::Led::default()))
+        let error = match timeout(limit, lead::assign(&self.client, joined)).await {
+            Ok(Ok(led)) => return Ok(Some(led)),
+            Ok(Err(error)) if error.kind == ErrorKind::Fatal => return Err(error),
+            Ok(Err(error)) => error,
+            // Nothing assigned would be everybody's assignment until something else changes.
+            Err(_) => EngineError::new(ErrorKind::Retriable, "assigning took longer than a rebalance may"),
+        };
+        self.stumble(&error, "cannot share the partitions out yet").await;
+        Ok(None)
     }
 
     /// This member's assignment, or `None` to join again.
@@ -244,8 +365,11 @@ impl Membership {
         let identity = Identity { generation: joined.generation_id, ..self.identity.clone() };
         let assignor = joined.protocol_name.as_deref().unwrap_or_default();
         let rebalance = self.settings.rebalance_timeout;
-        match self.coordinator.sync(&identity, assignor, assignments, rebalance).await {
+        let sync = self.coordinator.sync(&identity, assignor, assignments, rebalance);
+        match self.answered(sync, &mut Instant::now()).await {
             Ok(assignment) => {
+                self.failures = 0;
+                self.coordinator.answers();
                 self.identity = identity;
                 self.assignments.set_identity(self.identity.clone());
                 let mut assigned = decode_assignment(&assignment).ok_or_else(|| {
@@ -258,43 +382,20 @@ impl Membership {
             Err(Refusal::Fatal(error)) => return Err(error),
             Err(Refusal::Over(error)) => self.lose(&error.to_string()).await,
             Err(Refusal::Again(error)) => {
-                tracing::warn!(%error, "cannot synchronise with the group yet");
-                sleep(self.backoff(1)).await;
+                self.stumble(&error, "cannot synchronise with the group yet").await;
             }
             Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {}
         }
         Ok(None)
     }
 
-    /// Starts to read new partitions, unless the group changes again before their positions are
-    /// known.
-    pub(super) async fn start(
-        &mut self,
-        partitions: BTreeSet<TopicPartition>,
-        heart: &mut Heart,
-    ) -> Result<Pulse, EngineError> {
-        if partitions.is_empty() {
-            if self.owned.is_empty() {
-                self.tell(SourceEvent::Assigned(Vec::new())).await;
-            }
-            return Ok(Pulse::Steady);
+    /// Starts to read new partitions, each once its position is known.
+    pub(super) async fn start(&mut self, partitions: BTreeSet<TopicPartition>) {
+        if partitions.is_empty() && self.owned.is_empty() {
+            self.tell(SourceEvent::Assigned(Vec::new())).await;
         }
-        let reset = self.settings.offset_reset;
-        let positions = tokio::select! {
-            pulse = heart.disturbed() => return Ok(pulse),
-            positions = positions::positions(&self.client, &self.coordinator, &partitions, reset) => positions?,
-        };
-        let (mut starts, mut assigned) = (Vec::new(), Vec::new());
-        for (partition, Position { offset, leader_epoch, is_committed }) in positions {
-            let id = self.assignments.add(&partition);
-            let (position, epoch) = (offset, leader_epoch);
-            assigned.push(Assignment { partition: partition.clone(), id, position, is_committed });
-            starts.push(Start { partition, assignment: id, position, epoch });
-        }
-        self.tell(SourceEvent::Assigned(assigned)).await;
+        self.assignments.add(&partitions);
         self.owned.extend(partitions);
-        self.fetcher.start(starts).await;
-        Ok(Pulse::Steady)
     }
 
     /// Gives partitions up once everything in flight for them is committed; `false` when the
@@ -308,7 +409,7 @@ impl Membership {
             return Ok(true);
         }
         self.assignments.stop_reading(&partitions);
-        self.fetcher.stop(partitions.clone()).await;
+        self.fetcher.stop(&partitions).await;
         let (release, released) = oneshot::channel();
         let event = SourceEvent::Revoked { partitions: partitions.iter().cloned().collect(), release };
         let released = async {
@@ -344,13 +445,18 @@ impl Membership {
     /// Gives everything up without a commit. The member keeps its id: should the coordinator still
     /// know it, the group need not wait for a member that never comes back.
     pub(super) async fn lose(&mut self, reason: &str) {
-        tracing::warn!(group = self.coordinator.group, reason, "lost the membership of the group");
-        let partitions = std::mem::take(&mut self.owned);
-        self.assignments.remove(&partitions);
         self.identity.generation = Identity::default().generation;
         self.assignments.set_identity(self.identity.clone());
+        self.drop_owned(reason).await;
+    }
+
+    /// Gives all partitions up without a commit.
+    pub(super) async fn drop_owned(&mut self, reason: &str) {
+        let partitions = std::mem::take(&mut self.owned);
+        self.assignments.remove(&partitions);
         if !partitions.is_empty() {
-            self.fetcher.stop(partitions.clone()).await;
+            tracing::warn!(group = self.coordinator.group, reason, "lost what the group had assigned");
+            self.fetcher.stop(&partitions).await;
             self.tell(SourceEvent::Lost(partitions.into_iter().collect())).await;
         }
     }

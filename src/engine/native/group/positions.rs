@@ -1,21 +1,27 @@
-//! Where to start reading: the committed offsets, or what `auto.offset.reset` says.
+//! Where to start reading: the committed offsets, or what `auto.offset.reset` says. `choose` is pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kafka_protocol::messages::{
     OffsetFetchRequest, TopicName, offset_fetch_request::OffsetFetchRequestTopic,
 };
-use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use super::{
     coordinator::{Coordinator, Refusal},
+    memory::{First, Memory},
+    note::Note,
     protocol::by_topic,
+    topic::look_up,
 };
 use crate::{
     batch::TopicPartition,
     engine::{
         EngineError, ErrorKind, OffsetReset,
-        native::{Client, OffsetAt, cluster::Lane},
+        native::{OffsetAt, cluster::Lane, metadata::Topic},
     },
 };
 
@@ -29,113 +35,164 @@ pub(super) struct Position {
     pub is_committed: bool,
 }
 
-/// The position of each partition.
-///
-/// # Errors
-/// `Fatal` when one has no committed offset and the policy is `none`; otherwise when the cluster
-/// refuses or does not answer in time.
-pub(super) async fn positions(
-    client: &Client,
+/// An offset that the group has committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub offset: i64,
+    pub leader_epoch: i32,
+    pub note: Note,
+}
+
+/// What is known of a topic, and of what the group has committed for it.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub topic: Topic,
+    pub committed: BTreeMap<i32, Result<Committed, EngineError>>,
+}
+
+/// Where to read a partition from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Here.
+    At(Position),
+    /// Wherever this is now.
+    Ask(OffsetAt),
+    /// At the end, as seen by a group that has never read the topic.
+    First,
+    /// Nowhere: the policy is `none`.
+    Refuse,
+}
+
+/// Asks for the topic, and for what the group has committed for the partitions `numbers`; with a
+/// policy other than `earliest`, for all, as the policy is for a topic that the group has never read.
+pub(super) async fn survey(
     coordinator: &Coordinator,
-    partitions: &BTreeSet<TopicPartition>,
+    memory: &Memory,
+    name: &Arc<str>,
+    numbers: &BTreeSet<i32>,
     reset: OffsetReset,
-) -> Result<BTreeMap<TopicPartition, Position>, EngineError> {
-    let settings = &client.cluster().settings;
-    let deadline = Instant::now() + settings.api_timeout;
-    for failures in 1.. {
-        let attempt = async {
-            let mut positions = committed(coordinator, partitions).await?;
-            let without: BTreeSet<_> =
-                partitions.iter().filter(|partition| !positions.contains_key(*partition)).cloned().collect();
-            for (partition, offset) in reset_positions(client, &without, reset).await? {
-                tracing::info!(%partition, position = offset, "no committed offset, starting by policy");
-                positions.insert(partition, Position { offset, leader_epoch: -1, is_committed: false });
-            }
-            Ok(positions)
-        };
-        let error = match attempt.await {
-            Ok(positions) => return Ok(positions),
-            Err(Refusal::Fatal(error)) => return Err(error),
-            Err(Refusal::Again(error) | Refusal::Over(error)) => error,
-            Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {
-                EngineError::new(ErrorKind::Retriable, "the group is rebalancing")
-            }
-        };
-        let pause = settings.retry.pause(failures);
-        if Instant::now() + pause >= deadline {
-            return Err(error);
-        }
-        sleep(pause).await;
+) -> Result<Survey, Refusal> {
+    let look_up = || look_up(&coordinator.cluster, name, memory, &coordinator.troubles);
+    let mut topic = look_up().await?.topic().clone();
+    let mut asked = numbers.clone();
+    if reset != OffsetReset::Earliest {
+        asked.extend(topic.partitions.keys());
     }
-    unreachable!("the loop ends by returning")
+    let committed = committed(coordinator, name, &asked).await?;
+    let is_other = |committed: &Result<Committed, EngineError>| {
+        committed.as_ref().is_ok_and(|committed| committed.is_of_another(topic.id))
+    };
+    if committed.values().any(is_other) {
+        // What is known here of the topic may be older than the commit.
+        coordinator.cluster.invalidate();
+        topic = look_up().await?.topic().clone();
+    }
+    Ok(Survey { topic, committed })
 }
 
-/// Where the policy starts a partition without a usable offset.
-pub(in crate::engine::native) async fn reset_position(
-    client: &Client,
-    partition: &TopicPartition,
-    reset: OffsetReset,
-) -> Result<i64, EngineError> {
-    let found = reset_positions(client, &BTreeSet::from([partition.clone()]), reset).await?;
-    Ok(found[partition])
+impl Committed {
+    /// Whether the offset is of a topic of the same name that is not there any more.
+    pub fn is_of_another(&self, topic: Option<Uuid>) -> bool {
+        self.note.topic.zip(topic).is_some_and(|(noted, topic)| noted != topic)
+    }
 }
 
-/// Where the policy starts partitions without a usable offset. The leaders of others are not asked.
-async fn reset_positions(
-    client: &Client,
-    partitions: &BTreeSet<TopicPartition>,
-    reset: OffsetReset,
-) -> Result<BTreeMap<TopicPartition, i64>, EngineError> {
-    let Some(first) = partitions.first() else { return Ok(BTreeMap::new()) };
-    let at = match reset {
-        OffsetReset::Earliest => OffsetAt::Earliest,
-        OffsetReset::Latest => OffsetAt::Latest,
-        OffsetReset::None => {
-            let text = "there is no usable committed offset, and auto.offset.reset is none";
-            return Err(EngineError::new(ErrorKind::Fatal, text).at(first));
+impl Survey {
+    /// Where to read partition `number` from. `first` is what this process saw of the topic when
+    /// the group had never read it; `is_anew` says that the topic has taken the place of another.
+    ///
+    /// The policy is for a topic that the group has never read. A partition that came later, and
+    /// any of a topic that was made anew, is read from its beginning: its records came while the
+    /// group was there.
+    pub fn choose(
+        &self,
+        number: i32,
+        reset: OffsetReset,
+        first: Option<&First>,
+        is_anew: bool,
+    ) -> Result<Choice, EngineError> {
+        match self.committed.get(&number) {
+            Some(Err(error)) => return Err(error.clone()),
+            Some(Ok(committed)) if committed.is_of_another(self.topic.id) => {
+                return Ok(Choice::Ask(OffsetAt::Earliest));
+            }
+            Some(Ok(Committed { offset, leader_epoch, .. })) => {
+                let (offset, leader_epoch) = (*offset, *leader_epoch);
+                return Ok(Choice::At(Position { offset, leader_epoch, is_committed: true }));
+            }
+            None if reset == OffsetReset::Earliest || is_anew => {
+                return Ok(Choice::Ask(OffsetAt::Earliest));
+            }
+            None => {}
         }
-    };
-    // A group's member reads one topic.
-    let numbers = partitions.iter().map(|partition| partition.partition).collect();
-    let offsets = client.offsets_of(&first.topic, &numbers, at).await?;
-    let position = |partition: &TopicPartition| match offsets.get(&partition.partition) {
-        Some(offset) => Ok((partition.clone(), *offset)),
-        None => {
-            let text = "the cluster does not know the partition";
-            Err(EngineError::new(ErrorKind::Retriable, text).at(partition))
+        if let Some(first) = first {
+            return Ok(match first.ends.get(&number) {
+                Some(end) => Choice::At(Position { offset: *end, leader_epoch: -1, is_committed: false }),
+                None if number < first.partitions => Choice::First,
+                None => Choice::Ask(OffsetAt::Earliest),
+            });
         }
-    };
-    partitions.iter().map(position).collect()
+        // An offset that cannot be told now is one all the same.
+        let notes =
+            self.committed.values().map(|committed| committed.as_ref().map_or(None, |c| c.note.first));
+        Ok(match (self.committed.is_empty(), reset) {
+            // Another member saw the topic first, and does not read this partition.
+            (false, OffsetReset::Latest) if notes.flatten().max().is_some_and(|first| number < first) => {
+                Choice::First
+            }
+            (false, _) => Choice::Ask(OffsetAt::Earliest),
+            (true, OffsetReset::None) => Choice::Refuse,
+            (true, OffsetReset::Earliest | OffsetReset::Latest) => Choice::First,
+        })
+    }
+
+    /// The number of partitions that the group saw first, if it started at their ends.
+    pub fn first(&self) -> Option<i32> {
+        let committed = self.committed.values().filter_map(|committed| committed.as_ref().ok());
+        committed
+            .filter(|committed| !committed.is_of_another(self.topic.id))
+            .filter_map(|c| c.note.first)
+            .max()
+    }
+}
+
+/// The policy does not let a partition start.
+pub(super) fn refused(partition: &TopicPartition) -> EngineError {
+    let text = "the group has committed no offset, and auto.offset.reset is none";
+    EngineError::new(ErrorKind::Fatal, text).at(partition)
 }
 
 /// The committed offsets; waits for transactions that are about to commit some (KIP-447).
 async fn committed(
     coordinator: &Coordinator,
-    partitions: &BTreeSet<TopicPartition>,
-) -> Result<BTreeMap<TopicPartition, Position>, Refusal> {
+    name: &str,
+    numbers: &BTreeSet<i32>,
+) -> Result<BTreeMap<i32, Result<Committed, EngineError>>, Refusal> {
+    let partitions: Vec<_> = numbers.iter().map(|number| TopicPartition::new(name, *number)).collect();
     let topic = |(name, partitions): (TopicName, Vec<i32>)| {
         OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(partitions)
     };
     let request = OffsetFetchRequest::default()
         .with_group_id(coordinator.group_id())
-        .with_topics(Some(by_topic(partitions).into_iter().map(topic).collect()))
+        .with_topics(Some(by_topic(&partitions).into_iter().map(topic).collect()))
         .with_require_stable(true);
     let limit = coordinator.cluster.settings.request_timeout;
     let response = coordinator.call(Lane::Control, request, limit).await?;
     let what = "fetching committed offsets";
     coordinator.agreed(response.error_code, what)?;
     let mut committed = BTreeMap::new();
-    for topic in response.topics {
-        for partition in topic.partitions {
-            coordinator.agreed(partition.error_code, what)?;
-            if partition.committed_offset >= 0 {
-                let place = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                let position = Position {
-                    offset: partition.committed_offset,
-                    leader_epoch: partition.committed_leader_epoch,
-                    is_committed: true,
-                };
-                committed.insert(place, position);
+    for partition in response.topics.into_iter().flat_map(|topic| topic.partitions) {
+        let number = partition.partition_index;
+        match coordinator.agreed(partition.error_code, what) {
+            Ok(()) if partition.committed_offset < 0 => {}
+            Ok(()) => {
+                let note = Note::decode(partition.metadata.as_deref().unwrap_or_default());
+                let (offset, leader_epoch) = (partition.committed_offset, partition.committed_leader_epoch);
+                committed.insert(number, Ok(Committed { offset, leader_epoch, note }));
+            }
+            Err(refusal) => {
+                committed
+                    .insert(number, Err(EngineError::from(refusal).at(&TopicPartition::new(name, number))));
             }
         }
     }
@@ -143,101 +200,5 @@ async fn committed(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::{
-        batch::{AssignmentId, PartitionBatch},
-        broker::Broker,
-        engine::{
-            ClientSettings, Offset, Room, Sink, Source, SourceEvent, Troubles,
-            native::{
-                NativeSink, NativeSource,
-                group::Identity,
-                testing::{batch, embedded, source_settings},
-            },
-        },
-    };
-
-    /// A topic of one partition, and the group that reads it.
-    struct Group {
-        _broker: Broker,
-        settings: ClientSettings,
-        client: Client,
-        coordinator: Coordinator,
-        partition: TopicPartition,
-    }
-
-    impl Group {
-        async fn new() -> Group {
-            let (broker, settings) = embedded().await;
-            broker.create_topic("t", 1, &[]).unwrap();
-            let client = Client::connect(&settings).await.unwrap();
-            let cluster = Arc::clone(client.cluster());
-            let coordinator = Coordinator { cluster, group: "g".to_owned(), instance: None };
-            let partition = TopicPartition::new("t", 0);
-            Group { _broker: broker, settings, client, coordinator, partition }
-        }
-
-        async fn commit(&self, next: i64, leader_epoch: i32) {
-            let (partition, assignment) = (self.partition.clone(), AssignmentId::default());
-            let offset = Offset { partition, assignment, next, leader_epoch };
-            self.coordinator.commit(&Identity::default(), &[offset]).await.unwrap();
-        }
-
-        async fn position(&self) -> (i64, i32) {
-            let all = BTreeSet::from([self.partition.clone()]);
-            let found = positions(&self.client, &self.coordinator, &all, OffsetReset::Earliest).await;
-            let found = found.unwrap()[&self.partition];
-            (found.offset, found.leader_epoch)
-        }
-
-        async fn source(&self) -> NativeSource {
-            NativeSource::new(&self.client, &self.settings, source_settings()).await.unwrap()
-        }
-    }
-
-    async fn next(source: &mut NativeSource) -> SourceEvent {
-        timeout(Duration::from_secs(20), source.next(&Room::open()))
-            .await
-            .expect("something is told")
-            .unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_committed_offset_comes_back_with_its_leader_epoch() {
-        let group = Group::new().await;
-        assert_eq!(group.position().await, (0, -1));
-        group.commit(5, 3).await;
-        assert_eq!(group.position().await, (5, 3));
-    }
-
-    #[tokio::test]
-    async fn what_was_read_is_committed_with_the_epoch_of_its_batch() {
-        let group = Group::new().await;
-        let mut sink = NativeSink::new(&group.client, &group.settings, Troubles::default()).await.unwrap();
-        sink.send(batch(&group.partition, 3, 0)).await.unwrap();
-        let mut source = group.source().await;
-        assert!(matches!(next(&mut source).await, SourceEvent::Assigned(_)));
-        let SourceEvent::Batch(read, _) = next(&mut source).await else { panic!() };
-        let PartitionBatch { origin, assignment, next_offset, leader_epoch, .. } = read;
-        let offset = Offset { partition: origin, assignment, next: next_offset, leader_epoch };
-        source.commit(vec![offset]).await.unwrap();
-        assert_eq!(group.position().await, (3, 0));
-    }
-
-    #[tokio::test]
-    async fn a_truncation_while_nobody_read_is_noticed() {
-        let group = Group::new().await;
-        // The log has no records of such an epoch.
-        group.commit(3, 7).await;
-        let mut source = group.source().await;
-        let SourceEvent::Assigned(first) = next(&mut source).await else { panic!() };
-        assert!(matches!(next(&mut source).await, SourceEvent::Lost(_)));
-        let SourceEvent::Assigned(second) = next(&mut source).await else { panic!() };
-        assert_eq!((first[0].position, second[0].position), (3, 0));
-    }
-}
+#[path = "positions_tests.rs"]
+mod tests;

@@ -18,7 +18,8 @@ const REJOIN: Duration = Duration::from_millis(100);
 impl Membership {
     /// Takes part until nothing helps.
     pub(super) async fn live_as_consumer(&mut self) -> EngineError {
-        let member = format!("{:032x}", rand::random::<u128>());
+        // A member that could not say goodbye comes back as itself: nobody waits for its session.
+        let member = self.memory.take_member().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         loop {
             self.identity = Identity { member: member.clone(), generation: 0 };
             let beats = Beats {
@@ -61,9 +62,12 @@ impl Membership {
                 .map(|number| TopicPartition::new(Arc::clone(name), *number))
                 .collect();
             // A topic of the same name that was created anew shares nothing with the old one.
-            let is_other = topic.is_some_and(|topic| topic != target.topic) && !assigned.is_empty();
-            let revoked: BTreeSet<_> =
-                self.owned.iter().filter(|held| is_other || !assigned.contains(held)).cloned().collect();
+            // What was read of that one must not be committed for this one.
+            if topic.is_some_and(|topic| topic != target.topic) && !assigned.is_empty() {
+                self.drop_owned("the topic was deleted and made anew").await;
+                self.report(&joined, target.topic);
+            }
+            let revoked: BTreeSet<_> = self.owned.difference(&assigned).cloned().collect();
             if !revoked.is_empty() {
                 if !self.revoke(revoked, &mut joined.heart).await? {
                     return Ok(());
@@ -71,15 +75,14 @@ impl Membership {
                 self.report(&joined, topic.unwrap_or(target.topic));
             }
             let added: BTreeSet<_> = assigned.difference(&self.owned).cloned().collect();
-            if let Pulse::Steady = self.start(added, &mut joined.heart).await? {
-                topic = Some(target.topic);
-                self.report(&joined, target.topic);
-                tracing::info!(
-                    group = self.coordinator.group,
-                    partitions = self.owned.len(),
-                    "assigned by the group"
-                );
-            }
+            self.start(added).await;
+            topic = Some(target.topic);
+            self.report(&joined, target.topic);
+            tracing::info!(
+                group = self.coordinator.group,
+                partitions = self.owned.len(),
+                "assigned by the group"
+            );
         }
     }
 

@@ -47,11 +47,11 @@ fn owners<'a>(members: &[&'a Member]) -> BTreeMap<&'a TopicPartition, Option<&'a
     let mut owners: BTreeMap<_, (i32, Option<&Member>)> = BTreeMap::new();
     for &member in members {
         for partition in &member.owned {
-            let claim = owners.entry(partition).or_insert((member.generation, None));
-            if member.generation > claim.0 || claim.1.is_none() && member.generation == claim.0 {
-                *claim = (member.generation, Some(member));
-            } else if member.generation == claim.0 {
-                claim.1 = None;
+            let (generation, owner) = owners.entry(partition).or_insert((member.generation, Some(member)));
+            if member.generation > *generation {
+                (*generation, *owner) = (member.generation, Some(member));
+            } else if member.generation == *generation && owner.is_some_and(|owner| owner.id != member.id) {
+                *owner = None;
             }
         }
     }
@@ -196,6 +196,24 @@ mod tests {
             let kept: usize = left.values().map(BTreeSet::len).sum();
             prop_assert_eq!(count as usize - kept, count as usize / (old + 1));
         }
+    }
+
+    #[test]
+    fn however_many_claim_a_partition_in_one_generation_none_owns_it() {
+        let partition = TopicPartition::new("t", 0);
+        let claim = |id: &str| Member {
+            id: id.to_owned(),
+            instance: None,
+            topics: BTreeSet::from(["t".to_owned()]),
+            owned: BTreeSet::from([partition.clone()]),
+            generation: 3,
+        };
+        let claims = ["a", "b", "c", "d"].map(claim);
+        for count in 2..=4 {
+            let members: Vec<_> = claims[..count].iter().collect();
+            assert!(owners(&members)[&partition].is_none(), "{count} claims");
+        }
+        assert_eq!(owners(&[&claims[0]])[&partition].unwrap().id, "a");
     }
 
     #[test]

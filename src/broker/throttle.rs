@@ -1,0 +1,71 @@
+//! Quotas as KIP-219 has them: the answer comes at once and says how long the client is to be
+//! quiet, and for as long nothing is read from its connection.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::{
+    ApiVersionsResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteGroupsResponse,
+    DeleteRecordsResponse, DeleteTopicsResponse, DescribeClusterResponse, DescribeConfigsResponse,
+    DescribeGroupsResponse, FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse,
+    JoinGroupResponse, LeaveGroupResponse, ListGroupsResponse, ListOffsetsResponse, MetadataResponse,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, OffsetForLeaderEpochResponse,
+    ProduceResponse, SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse,
+};
+
+/// A time as the protocol tells it, in milliseconds.
+pub fn millis(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// An answer that can say how long its client is throttled.
+pub trait Throttled {
+    /// Says so, in milliseconds.
+    fn throttle(&mut self, millis: i32);
+}
+
+macro_rules! throttled {
+    ($($response:ty),* $(,)?) => {
+        $(impl Throttled for $response {
+            fn throttle(&mut self, millis: i32) {
+                self.throttle_time_ms = self.throttle_time_ms.max(millis);
+            }
+        })*
+    };
+}
+
+throttled!(
+    ApiVersionsResponse,
+    CreatePartitionsResponse,
+    CreateTopicsResponse,
+    DeleteGroupsResponse,
+    DeleteRecordsResponse,
+    DeleteTopicsResponse,
+    DescribeClusterResponse,
+    DescribeConfigsResponse,
+    DescribeGroupsResponse,
+    FindCoordinatorResponse,
+    HeartbeatResponse,
+    InitProducerIdResponse,
+    JoinGroupResponse,
+    LeaveGroupResponse,
+    ListGroupsResponse,
+    ListOffsetsResponse,
+    MetadataResponse,
+    OffsetCommitResponse,
+    OffsetDeleteResponse,
+    OffsetFetchResponse,
+    OffsetForLeaderEpochResponse,
+    ProduceResponse,
+    SyncGroupResponse,
+);
+
+/// A login is never throttled.
+macro_rules! unthrottled {
+    ($($response:ty),*) => {
+        $(impl Throttled for $response {
+            fn throttle(&mut self, _: i32) {}
+        })*
+    };
+}
+
+unthrottled!(SaslAuthenticateResponse, SaslHandshakeResponse);

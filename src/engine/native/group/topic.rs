@@ -1,0 +1,69 @@
+//! Looks a topic up, and notices when it is gone or another one bears its name (KIP-516).
+
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+
+use super::memory::{Memory, Sighting};
+use crate::engine::{
+    EngineError, ErrorKind, Place, Troubles,
+    native::{
+        cluster::Cluster,
+        error::KafkaError,
+        metadata::{Metadata, Topic},
+    },
+};
+
+/// The newest snapshot of the cluster, in which the topic is.
+#[derive(Debug)]
+pub(in crate::engine::native) struct Found {
+    metadata: Arc<Metadata>,
+    name: Arc<str>,
+}
+
+impl Found {
+    /// The topic in it.
+    pub fn topic(&self) -> &Topic {
+        match self.metadata.topics.get(&self.name) {
+            Some(Ok(topic)) => topic,
+            _ => unreachable!("it was found"),
+        }
+    }
+}
+
+/// Looks the topic up. That it is missing counts as a trouble until it is there.
+///
+/// # Errors
+/// `Retriable` while the topic is missing, or the broker asked is behind.
+pub(in crate::engine::native) async fn look_up(
+    cluster: &Cluster,
+    name: &Arc<str>,
+    memory: &Memory,
+    troubles: &Troubles,
+) -> Result<Found, EngineError> {
+    let metadata = cluster.metadata(name).await?;
+    let id = match metadata.topics.get(name) {
+        Some(Ok(topic)) => topic.id,
+        None | Some(Err(KafkaError(ResponseError::UnknownTopicOrPartition))) => {
+            cluster.invalidate();
+            let text = format!("topic {name} does not exist");
+            troubles.begin(Place::Source(Arc::clone(name)), &text);
+            return Err(EngineError::new(ErrorKind::Retriable, text));
+        }
+        Some(Err(error)) => return Err(cluster.failed(*error, &format!("topic {name}"), None)),
+    };
+    troubles.end(&Place::Source(Arc::clone(name)));
+    match (memory.see(id), id) {
+        (Sighting::Anew(old), Some(new)) => tracing::error!(
+            topic = &**name, %old, %new,
+            "the topic was deleted and made anew; the new one is read from its beginning"
+        ),
+        (Sighting::Gone, _) => {
+            cluster.invalidate();
+            let text = format!("the broker speaks of a topic {name} that is gone");
+            return Err(EngineError::new(ErrorKind::Retriable, text));
+        }
+        _ => {}
+    }
+    Ok(Found { metadata, name: Arc::clone(name) })
+}

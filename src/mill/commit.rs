@@ -1,0 +1,154 @@
+//! Committing what is acknowledged: at every tick, sooner when somebody waits for it, and once
+//! more before anything is given up. A commit that fails is tried again for ever.
+
+use std::{future::pending, pin::Pin, time::Duration};
+
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use super::Mill;
+use crate::{
+    backoff::Backoff,
+    engine::{EngineError, ErrorKind, Offset, Place, Sink, Source},
+    metrics::Stage,
+};
+
+/// The least time between two commits that do not wait for a tick: while a stop or a rebalance
+/// waits, every acknowledgement makes something new to commit.
+const PACE: Duration = Duration::from_millis(100);
+
+/// After commits that failed.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+
+/// The commits of a mill.
+#[derive(Default)]
+pub(super) struct Commits {
+    under_way: Option<Commit>,
+    /// Not before.
+    next: Option<Instant>,
+    /// How many failed in a row.
+    failures: u32,
+}
+
+struct Commit {
+    offsets: Vec<Offset>,
+    started: Instant,
+    answer: Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>,
+}
+
+impl Commits {
+    /// The answer to the commit under way; waits as long as there is none. Cancel-safe.
+    pub(super) async fn answer(&mut self) -> Result<(), EngineError> {
+        match &mut self.under_way {
+            Some(commit) => commit.answer.as_mut().await,
+            None => pending().await,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    fn is_due(&self) -> bool {
+        self.next.is_none_or(|next| next <= Instant::now())
+    }
+}
+
+impl<S: Source, K: Sink> Mill<S, K> {
+    /// Starts a commit when one must not wait for the next tick: somebody waits for it, or the
+    /// group does not know a position yet that was chosen for it. When to call this again, if it
+    /// has to wait for its turn.
+    pub(super) fn hurry_commit(&mut self, draining: bool) -> Option<Instant> {
+        if !self.commits.is_idle() || !self.offsets.has_uncommitted() {
+            return None;
+        }
+        let goal = self.goal.wants_commit(&self.stopped);
+        let awaited = draining || !self.revoking.is_empty() || self.rewinds.any_waits();
+        let fails = self.commits.failures > 0;
+        if !(goal || awaited || fails || self.offsets.has_unplaced()) {
+            return None;
+        }
+        // With nothing under way there is nothing to wait for that would make it a larger one.
+        let at_once = !fails && (goal || self.delivery.in_flight() == 0);
+        if at_once || self.commits.is_due() {
+            self.start_commit();
+            return None;
+        }
+        self.commits.next
+    }
+
+    /// At every tick.
+    pub(super) fn tick_commit(&mut self) {
+        if self.commits.is_idle() && self.commits.is_due() {
+            self.start_commit();
+        }
+    }
+
+    fn start_commit(&mut self) {
+        let offsets = self.offsets.committable();
+        if !offsets.is_empty() {
+            let answer = Box::pin(self.source.commit(offsets.clone()));
+            self.commits.under_way = Some(Commit { offsets, started: Instant::now(), answer });
+        }
+    }
+
+    /// Takes the coordinator's answer.
+    ///
+    /// # Errors
+    /// When the same would happen again.
+    pub(super) fn end_commit(&mut self, answer: Result<(), EngineError>) -> Result<(), EngineError> {
+        let Some(commit) = self.commits.under_way.take() else { return Ok(()) };
+        self.metrics.stage(Stage::Commit, commit.started.elapsed());
+        match answer {
+            Ok(()) => {
+                // Those of assignments that are over by now may have been left out.
+                let noted = self.offsets.committed(&commit.offsets);
+                if !noted.is_empty() {
+                    for offset in &noted {
+                        self.goal.committed(&offset.partition, offset.next);
+                    }
+                    self.tell_committed(&noted);
+                    self.work.committed();
+                    self.progressed = true;
+                }
+                if self.commits.failures > 0 {
+                    self.troubles.end(&Place::Commit);
+                }
+                self.commits.failures = 0;
+                self.commits.next = Some(Instant::now() + PACE);
+                Ok(())
+            }
+            Err(error) if error.kind == ErrorKind::Fatal => Err(error),
+            Err(error) => {
+                self.metrics.commit_failures.inc();
+                self.troubles.begin(Place::Commit, &error);
+                self.commits.failures += 1;
+                self.commits.next = Some(Instant::now() + BACKOFF.steady(self.commits.failures));
+                debug!(%error, failures = self.commits.failures, "the commit failed and is tried again");
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits what is acknowledged once more, within `limit`, whatever ended the mill: what is
+    /// not committed is read again.
+    pub(super) async fn last_commit(&mut self, limit: Duration) {
+        let committing = async {
+            if !self.commits.is_idle() {
+                let answer = self.commits.answer().await;
+                self.end_commit(answer)?;
+            }
+            self.start_commit();
+            if !self.commits.is_idle() {
+                let answer = self.commits.answer().await;
+                self.end_commit(answer)?;
+            }
+            Ok::<(), EngineError>(())
+        };
+        match timeout(limit, committing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the last commit failed; what it is about is read again"),
+            Err(_) => warn!(?limit, "the last commit was not answered; what it is about is read again"),
+        }
+    }
+}

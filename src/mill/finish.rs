@@ -1,0 +1,77 @@
+//! How a mill ends: what is under way is finished, and what is acknowledged is committed.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::{sync::watch, time::Instant};
+use tracing::warn;
+
+use super::{Mill, MillError};
+use crate::{
+    delivery::Delivered,
+    engine::{Sink, Source},
+    offsets::Halt,
+};
+
+/// How long the last commit of a mill that ends by an error may take.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// The same when the time to drain is over already.
+const LATE_COMMIT: Duration = Duration::from_millis(500);
+
+impl<S: Source, K: Sink> Mill<S, K> {
+    /// Whether a drain is over: nothing is under way and everything acknowledged is committed.
+    ///
+    /// # Errors
+    /// When it is over and a partition is stopped.
+    pub(super) fn is_drained(&mut self) -> Result<bool, MillError> {
+        if !self.commits.is_idle() || !self.offsets.all_settled() {
+            return Ok(false);
+        }
+        for partition in self.offsets.partitions() {
+            if self.offsets.halted(partition) == Some(Halt::Rewinding) {
+                warn!(%partition, "what was under way failed and will be read again at the next start");
+            }
+        }
+        match self.stopped.pop_first() {
+            Some((_, stopped)) => Err(MillError::Stopped(stopped)),
+            None => Ok(true),
+        }
+    }
+
+    pub(super) fn drain_timeout(&self) -> MillError {
+        MillError::DrainTimeout { timeout: self.settings.drain_timeout, batches: self.delivery.in_flight() }
+    }
+
+    /// After an error: saves what is acknowledged, which would be read again otherwise.
+    pub(super) async fn save(&mut self, error: &MillError) {
+        let limit = match error {
+            MillError::DrainTimeout { .. } => LATE_COMMIT,
+            MillError::Engine(_) | MillError::Panic(_) => LAST_COMMIT.min(self.settings.drain_timeout),
+            // It ends when everything is committed.
+            MillError::Stopped(_) => return,
+        };
+        while let Some(delivered) = self.delivery.next(|ticket| self.offsets.is_wanted(ticket)).now_or_never()
+        {
+            if let Delivered::Acknowledged(acknowledged) = delivered {
+                self.offsets.acknowledge(&acknowledged.ticket);
+            }
+        }
+        self.last_commit(limit).await;
+    }
+}
+
+/// Resolves when the mill is to drain; never when nobody can say so any more.
+pub(super) async fn asked(drain: &mut watch::Receiver<bool>) {
+    if drain.wait_for(|drain| *drain).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Resolves at a moment; never without one.
+pub(super) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,217 @@
+//! Partitions that are read again from their committed offsets, each for itself, while the others
+//! go on: after an error of the sink that is theirs alone, and when they hold memory that others
+//! need.
+//!
+//! A partition that is to be rewound is halted, and what the sink has not sent of it is forgotten.
+//! It waits until its backoff is over, until nothing of it is under way (what was sent and lands
+//! late would be written twice) and until what is acknowledged of it is committed. Then the source
+//! begins it anew, and it is tried until something of it is acknowledged.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Mill, MillError};
+use crate::{
+    backoff::Backoff,
+    batch::{AssignmentId, TopicPartition},
+    delivery::Failed,
+    engine::{EngineError, ErrorKind, Place, Sink, Source},
+    offsets::Halt,
+};
+
+/// How long a rewind waits for a commit of what is acknowledged.
+const COMMIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The partitions that are rewound.
+#[derive(Debug, Default)]
+pub(super) struct Rewinds {
+    of: BTreeMap<TopicPartition, Rewind>,
+    /// How many wait.
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Rewind {
+    /// How often it has been rewound without anything acknowledged in between.
+    failures: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It waits, at least until then.
+    Waiting(Instant),
+    /// The source looks for its committed offset.
+    Asked,
+    /// It is read again.
+    Tried,
+}
+
+impl Rewinds {
+    /// Begins one; `since` is when what failed was tried, which the backoff is counted from.
+    fn wait(&mut self, partition: &TopicPartition, backoff: Backoff, since: Instant) -> u32 {
+        let failures = self.of.get(partition).map_or(0, |rewind| rewind.failures) + 1;
+        self.forget(partition);
+        let phase = Phase::Waiting(since + backoff.steady(failures));
+        self.of.insert(partition.clone(), Rewind { failures, phase });
+        self.waiting += 1;
+        failures
+    }
+
+    /// Whether any waits, be it for a commit.
+    pub(super) fn any_waits(&self) -> bool {
+        self.waiting > 0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// Whether nothing of the partition is read now.
+    pub(super) fn keeps_out(&self, partition: &TopicPartition) -> bool {
+        self.of.get(partition).is_some_and(|rewind| rewind.phase != Phase::Tried)
+    }
+
+    /// Those whose backoff is over.
+    fn due(&self) -> Vec<(TopicPartition, Instant)> {
+        let now = Instant::now();
+        let due = self.of.iter().filter_map(|(partition, rewind)| match rewind.phase {
+            Phase::Waiting(due) if due <= now => Some((partition.clone(), due)),
+            Phase::Waiting(_) | Phase::Asked | Phase::Tried => None,
+        });
+        due.collect()
+    }
+
+    fn set(&mut self, partition: &TopicPartition, phase: Phase) {
+        if let Some(rewind) = self.of.get_mut(partition) {
+            self.waiting -= usize::from(matches!(rewind.phase, Phase::Waiting(_)));
+            rewind.phase = phase;
+        }
+    }
+
+    /// Whether it was there.
+    fn forget(&mut self, partition: &TopicPartition) -> bool {
+        let rewind = self.of.remove(partition);
+        self.waiting -= usize::from(rewind.as_ref().is_some_and(|of| matches!(of.phase, Phase::Waiting(_))));
+        rewind.is_some()
+    }
+}
+
+impl<S: Source, K: Sink> Mill<S, K> {
+    /// Takes a failure: that of a partition is its alone.
+    ///
+    /// # Errors
+    /// When it is of all, or the same would happen again.
+    pub(super) fn fail(&mut self, failed: Failed) -> Result<(), MillError> {
+        let Failed { ticket, error, since } = failed;
+        if error.partition.is_none() {
+            return Err(error.into());
+        }
+        if !self.offsets.is_current(&ticket) {
+            return Ok(());
+        }
+        if self.offsets.halted(ticket.partition()).is_none() && error.kind == ErrorKind::Fatal {
+            return Err(error.into());
+        }
+        if self.offsets.halt_before(&ticket, Halt::Rewinding) {
+            self.rewind(ticket.partition(), ticket.assignment(), &error, since);
+        }
+        Ok(())
+    }
+
+    /// Has a halted partition read again.
+    fn rewind(
+        &mut self,
+        partition: &TopicPartition,
+        assignment: AssignmentId,
+        error: &EngineError,
+        since: Instant,
+    ) {
+        self.delivery.forget(partition, assignment);
+        let failures = self.rewinds.wait(partition, self.settings.rewind_backoff, since);
+        self.troubles.begin(Place::Rewind(partition.clone()), error);
+        if failures == 1 {
+            warn!(%partition, %error, "the partition is read again from its committed offset");
+        } else {
+            debug!(%partition, %error, failures, "the partition is read again once more");
+        }
+        self.refresh_room(partition);
+    }
+
+    /// Looks who moves: a few times a second.
+    pub(super) async fn look(&mut self, draining: bool) {
+        let stalled = self.delivery.look();
+        for partition in &stalled {
+            self.refresh_room(partition);
+        }
+        self.take_back(&stalled);
+        if !draining && self.rewinds.any_waits() {
+            self.begin_again().await;
+        }
+    }
+
+    /// Takes memory back from those that do not move, when they hold more than they may.
+    fn take_back(&mut self, stalled: &[TopicPartition]) {
+        let going = stalled.iter().filter(|partition| self.offsets.halted(partition).is_none());
+        let mut held: Vec<(usize, &TopicPartition)> =
+            going.map(|partition| (self.offsets.memory(partition), partition)).collect();
+        let mut total: usize = held.iter().map(|(bytes, _)| bytes).sum();
+        if total <= self.settings.stalled_memory {
+            return;
+        }
+        held.sort_unstable();
+        while total > self.settings.stalled_memory
+            && let Some((bytes, partition)) = held.pop()
+        {
+            total -= bytes;
+            let Some(assignment) = self.offsets.position(partition).map(|of| of.assignment) else { continue };
+            if self.offsets.halt(partition, assignment, Halt::Rewinding) {
+                let message = "its output is not taken, and others need the memory that it holds";
+                let error = EngineError::new(ErrorKind::Retriable, message).at(partition);
+                self.rewind(partition, assignment, &error, Instant::now());
+            }
+        }
+    }
+
+    /// Begins those anew whose time has come.
+    async fn begin_again(&mut self) {
+        let ready: Vec<TopicPartition> = self
+            .rewinds
+            .due()
+            .into_iter()
+            .filter(|(partition, due)| self.may_begin_again(partition, *due))
+            .map(|(partition, _)| partition)
+            .collect();
+        if ready.is_empty() {
+            return;
+        }
+        for partition in &ready {
+            self.rewinds.set(partition, Phase::Asked);
+        }
+        self.metrics.rewinds.inc_by(ready.len() as u64);
+        self.source.rewind(ready).await;
+    }
+
+    fn may_begin_again(&self, partition: &TopicPartition, due: Instant) -> bool {
+        let landed = self.delivery.is_idle(partition) && self.offsets.is_landed(partition);
+        let Some(position) = self.offsets.position(partition) else { return false };
+        // Without any commit the position would be chosen anew, and could be a later one.
+        let is_placed = position.committed.is_some();
+        let is_committed = position.committed >= Some(position.acknowledged);
+        landed && is_placed && (is_committed || due + COMMIT_LIMIT <= Instant::now())
+    }
+
+    /// A partition was assigned anew, for whatever reason.
+    pub(super) fn rewound(&mut self, partition: &TopicPartition) {
+        self.rewinds.set(partition, Phase::Tried);
+    }
+
+    /// Something of a partition was acknowledged, or it is gone: the trouble is over.
+    pub(super) fn end_rewind(&mut self, partition: &TopicPartition) {
+        if !self.rewinds.is_empty() && self.rewinds.forget(partition) {
+            self.troubles.end(&Place::Rewind(partition.clone()));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A sink over the simulated cluster: a writer for each partition, as the real one has.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::{Plant, Shared, World, offsets_of};
+use crate::{
+    batch::{AssignmentId, OutputBatch, TopicPartition},
+    engine::{EngineError, ErrorKind, Receipt, Refusal, Sink},
+    transform::{ErrorClass, ValueError},
+};
+
+/// The batches on the wire at most.
+const ON_THE_WIRE: usize = 3;
+
+type Done = oneshot::Sender<Result<Receipt, EngineError>>;
+
+pub(in crate::mill) struct SimulatedSink {
+    world: Shared,
+    number: u64,
+    writers: BTreeMap<TopicPartition, mpsc::Sender<Job>>,
+    /// They end with the sink, as the threads of a process that is killed do.
+    tasks: JoinSet<()>,
+    forgotten: watch::Sender<BTreeMap<TopicPartition, AssignmentId>>,
+}
+
+/// A batch that is not sent yet.
+struct Job {
+    batch: OutputBatch,
+    ready: Instant,
+    done: Done,
+}
+
+/// A batch that is sent, and when it is answered.
+struct Sent {
+    origin: TopicPartition,
+    assignment: AssignmentId,
+    due: Instant,
+    refused: Vec<usize>,
+    done: Done,
+}
+
+struct Writer {
+    world: Shared,
+    sink: u64,
+    to: TopicPartition,
+    jobs: mpsc::Receiver<Job>,
+    waiting: VecDeque<Job>,
+    on_the_wire: VecDeque<Sent>,
+    forgotten: watch::Receiver<BTreeMap<TopicPartition, AssignmentId>>,
+    /// What comes of an origin up to this assignment fails: something before it did.
+    failed: BTreeMap<TopicPartition, AssignmentId>,
+    changed: watch::Receiver<u64>,
+}
+
+impl SimulatedSink {
+    pub fn new(world: &Shared) -> SimulatedSink {
+        let mut locked = world.lock().unwrap();
+        locked.sinks += 1;
+        SimulatedSink {
+            number: locked.sinks,
+            world: world.clone(),
+            writers: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            forgotten: watch::Sender::default(),
+        }
+    }
+
+    fn writer(&mut self, to: &TopicPartition) -> &mpsc::Sender<Job> {
+        self.writers.entry(to.clone()).or_insert_with(|| {
+            let (sender, jobs) = mpsc::channel(10_000);
+            let writer = Writer {
+                world: self.world.clone(),
+                sink: self.number,
+                to: to.clone(),
+                jobs,
+                waiting: VecDeque::new(),
+                on_the_wire: VecDeque::new(),
+                forgotten: self.forgotten.subscribe(),
+                failed: BTreeMap::new(),
+                changed: self.world.lock().unwrap().changed.subscribe(),
+            };
+            self.tasks.spawn(writer.run());
+            sender
+        })
+    }
+}
+
+impl Sink for SimulatedSink {
+    fn send(
+        &mut self,
+        batch: OutputBatch,
+    ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
+        let (done, receipt) = oneshot::channel();
+        let delay = self.world.lock().unwrap().delay();
+        let to = batch.destination.clone();
+        let job = Job { batch, ready: Instant::now() + delay, done };
+        let _ = self.writer(&to).try_send(job);
+        async move { receipt.await.unwrap_or_else(|_| Err(failure("the writer is gone").at(&to))) }
+    }
+
+    fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
+        let mut world = self.world.lock().unwrap();
+        let over = world.over.entry(origin.partition).or_default();
+        *over = assignment.0.max(*over);
+        if world.plant != Some(Plant::ForgetIsIgnored) {
+            self.forgotten.send_modify(|forgotten| {
+                let last = forgotten.entry(origin.clone()).or_default();
+                *last = assignment.max(*last);
+            });
+        }
+    }
+
+    async fn close(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+fn failure(message: &str) -> EngineError {
+    EngineError::new(ErrorKind::Retriable, message)
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            self.changed.mark_unchanged();
+            while let Ok(job) = self.jobs.try_recv() {
+                self.waiting.push_back(job);
+            }
+            let next = self.step();
+            tokio::select! {
+                job = self.jobs.recv() => match job {
+                    Some(job) => self.waiting.push_back(job),
+                    None => return,
+                },
+                () = sleep_until(next) => {}
+                Ok(()) = self.forgotten.changed() => {}
+                Ok(()) = self.changed.changed() => {}
+            }
+        }
+    }
+
+    /// Does what is due; when to come again.
+    fn step(&mut self) -> Instant {
+        let world = self.world.clone();
+        let mut world = world.lock().unwrap();
+        let now = Instant::now();
+        let later = now + Duration::from_secs(3600);
+        if world.broken >= self.sink {
+            self.fail_all(&failure("the sink is broken"), false);
+            return later;
+        }
+        self.drop_unwanted();
+        if let Some(until) = world.stalled(&self.to) {
+            return until;
+        }
+        if let Some(writes) = world.failing(&self.to) {
+            if writes
+                && self.on_the_wire.len() < ON_THE_WIRE
+                && let Some(job) = self.waiting.pop_front()
+            {
+                self.send(&mut world, job);
+            }
+            if !self.on_the_wire.is_empty() || !self.waiting.is_empty() {
+                let are_skipped = world.plant == Some(Plant::FailuresAreSkipped);
+                self.fail_all(&failure("no answer").at(&self.to), are_skipped);
+            }
+            return later;
+        }
+        while self.on_the_wire.front().is_some_and(|sent| sent.due <= now)
+            && let Some(Sent { refused, done, .. }) = self.on_the_wire.pop_front()
+        {
+            let error = ValueError::new(ErrorClass::Oversized, "too large");
+            let refused = refused.into_iter().map(|index| Refusal { index, error: error.clone() });
+            let _ = done.send(Ok(Receipt { refused: refused.collect() }));
+        }
+        while self.on_the_wire.len() < ON_THE_WIRE
+            && self.waiting.front().is_some_and(|job| job.ready <= now)
+            && let Some(job) = self.waiting.pop_front()
+        {
+            self.send(&mut world, job);
+        }
+        let next = [self.on_the_wire.front().map(|sent| sent.due), self.waiting.front().map(|job| job.ready)];
+        next.into_iter().flatten().min().unwrap_or(later).max(now + Duration::from_micros(10))
+    }
+
+    fn send(&mut self, world: &mut World, job: Job) {
+        let Job { batch, done, .. } = job;
+        let offsets = offsets_of(&batch, &*self.to.topic == "letters");
+        let refused = world.append(&self.to, batch.assignment.0, &offsets);
+        let due = Instant::now() + world.delay();
+        let (origin, assignment) = (batch.origin, batch.assignment);
+        self.on_the_wire.push_back(Sent { origin, assignment, due, refused, done });
+    }
+
+    /// Whatever was given and is not answered fails, or is passed over by a fault that is planted.
+    fn fail_all(&mut self, error: &EngineError, are_skipped: bool) {
+        let sent = self.on_the_wire.drain(..).map(|sent| (sent.origin, sent.assignment, sent.done));
+        let waiting = self.waiting.drain(..).map(|job| (job.batch.origin, job.batch.assignment, job.done));
+        for (origin, assignment, done) in sent.chain(waiting) {
+            if are_skipped {
+                let _ = done.send(Ok(Receipt::default()));
+                continue;
+            }
+            let last = self.failed.entry(origin).or_default();
+            *last = assignment.max(*last);
+            let _ = done.send(Err(error.clone()));
+        }
+    }
+
+    /// Fails what is forgotten, and what comes after something that failed.
+    fn drop_unwanted(&mut self) {
+        let forgotten = self.forgotten.borrow_and_update().clone();
+        let is_unwanted = |job: &Job| {
+            let batch = &job.batch;
+            [&forgotten, &self.failed]
+                .iter()
+                .any(|last| last.get(&batch.origin).is_some_and(|last| batch.assignment <= *last))
+        };
+        let (unwanted, wanted): (Vec<Job>, Vec<Job>) = self.waiting.drain(..).partition(is_unwanted);
+        self.waiting = wanted.into();
+        for job in unwanted {
+            let _ = job.done.send(Err(failure("not wanted any more").at(&self.to)));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A source over the simulated cluster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{Plant, Shared, World, batch, schedule::Mishap, source, world::RECORDS};
+use crate::{
+    batch::{AssignmentId, TopicPartition},
+    budget::Budget,
+    engine::{Assignment, EngineError, ErrorKind, Gap, GapReason, Offset, Room, Source, SourceEvent},
+};
+
+/// The memory that a batch holds.
+const BATCH_MEMORY: usize = 2048;
+
+/// Reads every partition; the only member of its group.
+pub(in crate::mill) struct SimulatedSource {
+    world: Shared,
+    budget: Budget,
+    events: VecDeque<SourceEvent>,
+    positions: BTreeMap<i32, Position>,
+    /// The partitions that are being given up, until when, and what says that they are.
+    revoking: Option<(Vec<i32>, Instant, oneshot::Receiver<()>)>,
+    /// No batch comes before.
+    next: Instant,
+    changed: watch::Receiver<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Position {
+    assignment: u64,
+    next: i64,
+    is_unreadable: bool,
+}
+
+impl SimulatedSource {
+    pub fn new(world: &Shared, budget: &Budget) -> SimulatedSource {
+        let changed = world.lock().unwrap().changed.subscribe();
+        let mut source = SimulatedSource {
+            world: world.clone(),
+            budget: budget.clone(),
+            events: VecDeque::new(),
+            positions: BTreeMap::new(),
+            revoking: None,
+            next: Instant::now(),
+            changed,
+        };
+        source.assign(0..super::PARTITIONS);
+        source
+    }
+
+    fn assign(&mut self, partitions: impl IntoIterator<Item = i32>) {
+        let assignments = self.world.lock().unwrap().assign(partitions);
+        for Assignment { partition, id, position, .. } in &assignments {
+            let position = Position { assignment: id.0, next: *position, is_unreadable: false };
+            self.positions.insert(partition.partition, position);
+        }
+        self.events.push_back(SourceEvent::Assigned(assignments));
+    }
+
+    fn obey(&mut self, command: Mishap) {
+        let mut world = self.world.lock().unwrap();
+        match command {
+            Mishap::Lose => {
+                let mut lost: Vec<i32> = self.positions.keys().copied().collect();
+                if let Some((revoking, ..)) = self.revoking.take() {
+                    lost.extend(revoking);
+                }
+                world.generations.clear();
+                world.excuse(lost.iter().copied());
+                drop(world);
+                self.events.push_back(SourceEvent::Lost(lost.iter().copied().map(source).collect()));
+                self.positions.clear();
+                self.assign(lost);
+            }
+            Mishap::Revoke(most, patience) if self.revoking.is_none() => {
+                drop(world);
+                let given: Vec<i32> = self.positions.keys().copied().filter(|at| *at <= most).collect();
+                self.positions.retain(|partition, _| !given.contains(partition));
+                let (release, released) = oneshot::channel();
+                let partitions = given.iter().copied().map(source).collect();
+                self.events.push_back(SourceEvent::Revoked { partitions, release });
+                self.revoking = Some((given, Instant::now() + Duration::from_millis(patience), released));
+            }
+            // One rebalance after the other.
+            _ => {}
+        }
+    }
+
+    /// The group goes on: in time, or because it has waited for long enough.
+    fn end_revoke(&mut self, is_late: bool) {
+        let Some((given, ..)) = self.revoking.take() else { return };
+        {
+            let mut world = self.world.lock().unwrap();
+            for partition in &given {
+                let assignment = world.generations.remove(partition).unwrap_or(0);
+                if !is_late {
+                    end(&mut world, *partition, assignment);
+                }
+            }
+            if is_late {
+                world.excuse(given.iter().copied());
+            }
+        }
+        self.assign(given);
+    }
+
+    /// Whether the mill has let go, or the group does not wait any more.
+    fn revoked(&mut self) -> Option<bool> {
+        let (_, until, released) = self.revoking.as_mut()?;
+        match released.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => (*until <= Instant::now()).then_some(true),
+            Ok(()) | Err(oneshot::error::TryRecvError::Closed) => Some(false),
+        }
+    }
+
+    /// What is to be handed out of some partition now.
+    fn read(&mut self, room: &Room) -> Option<SourceEvent> {
+        let mut world = self.world.lock().unwrap();
+        let is_stuck = world.plant == Some(Plant::OneFullStopsAll) && !room.full.is_empty();
+        if !room.is_open || is_stuck {
+            return None;
+        }
+        let end = world.end();
+        let open = self.positions.iter().filter(|(partition, position)| {
+            position.next < end && !position.is_unreadable && !room.full.contains(&source(**partition))
+        });
+        let open: Vec<i32> = open.map(|(partition, _)| *partition).collect();
+        let partition = *open.get(world.count(open.len().max(1) as i64 + 1) as usize - 1)?;
+        let position = self.positions.get_mut(&partition)?;
+        let assignment = AssignmentId(position.assignment);
+        let start = world.start(partition);
+        if position.next < start {
+            let gap = Gap {
+                partition: source(partition),
+                assignment,
+                from: position.next,
+                to: start,
+                reason: GapReason::Retention,
+            };
+            world.skip(partition, assignment.0, gap.from..gap.to);
+            position.next = start;
+            return Some(SourceEvent::Skipped(gap));
+        }
+        let unreadable = world.unreadable.get(&partition).copied().filter(|at| *at >= position.next);
+        if unreadable == Some(position.next) {
+            position.is_unreadable = true;
+            let error = EngineError::new(ErrorKind::Fatal, "malformed");
+            let error = error.at_offset(&source(partition), position.next);
+            return Some(SourceEvent::Unreadable { assignment, error });
+        }
+        let memory = self.budget.try_acquire(BATCH_MEMORY)?;
+        let next = (position.next + world.count(30)).min(end).min(unreadable.unwrap_or(RECORDS));
+        let batch = batch(partition, assignment, position.next, next);
+        position.next = next;
+        world.handed_out.insert(partition, next);
+        Some(SourceEvent::Batch(batch, memory))
+    }
+
+    /// Notes what the mill learns with an event.
+    fn tell(&self, event: SourceEvent) -> SourceEvent {
+        let mut world = self.world.lock().unwrap();
+        match &event {
+            SourceEvent::Assigned(assignments) => {
+                for assignment in assignments {
+                    end(&mut world, assignment.partition.partition, assignment.id.0 - 1);
+                }
+            }
+            SourceEvent::Lost(partitions) => {
+                for partition in partitions {
+                    // Whatever it has, it has no more; a later assignment follows.
+                    let next = world.generations.get(&partition.partition).copied();
+                    end(&mut world, partition.partition, next.map_or(0, |next| next - 1));
+                }
+            }
+            _ => {}
+        }
+        event
+    }
+}
+
+/// An assignment is over, and the mill knows.
+fn end(world: &mut World, partition: i32, assignment: u64) {
+    let over = world.over.entry(partition).or_default();
+    *over = assignment.max(*over);
+}
+
+impl Source for SimulatedSource {
+    async fn next(&mut self, room: &Room) -> Result<SourceEvent, EngineError> {
+        loop {
+            self.changed.mark_unchanged();
+            if let Some(event) = self.events.pop_front() {
+                return Ok(self.tell(event));
+            }
+            if let Some(is_late) = self.revoked() {
+                self.end_revoke(is_late);
+                continue;
+            }
+            let command = self.world.lock().unwrap().commands.pop_front();
+            if let Some(command) = command {
+                self.obey(command);
+                continue;
+            }
+            let now = Instant::now();
+            if self.next <= now {
+                let delay = self.world.lock().unwrap().delay();
+                self.next = now + delay;
+                if let Some(event) = self.read(room) {
+                    return Ok(event);
+                }
+            }
+            // Until a batch may come, or until something changes when none may.
+            let is_growing = self.world.lock().unwrap().end() < RECORDS;
+            let may_read = room.is_open && (is_growing || self.is_any_open(room));
+            let patience = self.revoking.as_ref().map(|(_, until, _)| *until);
+            tokio::select! {
+                () = sleep_until(self.next.max(now + Duration::from_micros(100))), if may_read => {}
+                () = until(patience) => {}
+                _ = released(&mut self.revoking) => {
+                    self.end_revoke(false);
+                }
+                _ = self.changed.changed() => {}
+            }
+        }
+    }
+
+    fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+        let world = self.world.clone();
+        async move {
+            let delay = world.lock().unwrap().delay();
+            sleep_until(Instant::now() + delay).await;
+            let mut world = world.lock().unwrap();
+            if world.commits_fail() {
+                return Err(EngineError::new(ErrorKind::Retriable, "the coordinator is loading"));
+            }
+            for mut offset in offsets {
+                if world.plant == Some(Plant::CommitsAheadOfOutput) {
+                    let read = world.handed_out.get(&offset.partition.partition).copied();
+                    offset.next = read.unwrap_or(0).max(offset.next);
+                }
+                world.commit(&offset);
+            }
+            Ok(())
+        }
+    }
+
+    async fn rewind(&mut self, partitions: Vec<TopicPartition>) {
+        let assigned = partitions.iter().map(|partition| partition.partition);
+        let assigned: BTreeSet<i32> = assigned.filter(|at| self.positions.contains_key(at)).collect();
+        self.positions.retain(|partition, _| !assigned.contains(partition));
+        self.assign(assigned);
+    }
+
+    async fn close(self) {}
+}
+
+impl SimulatedSource {
+    fn is_any_open(&self, room: &Room) -> bool {
+        self.positions.iter().any(|(partition, position)| {
+            position.next < RECORDS && !position.is_unreadable && !room.full.contains(&source(*partition))
+        })
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the mill lets go of what is revoked.
+async fn released(revoking: &mut Option<(Vec<i32>, Instant, oneshot::Receiver<()>)>) {
+    match revoking {
+        Some((_, _, released)) => {
+            let _ = released.await;
+        }
+        None => std::future::pending().await,
+    }
+}

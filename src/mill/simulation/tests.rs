@@ -1,0 +1,129 @@
+//! The schedules, and the faults that they find.
+
+use super::*;
+
+/// The schedules that are run; `SCHEDULES` makes them more, `SEED` runs one.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SCHEDULES").unwrap_or(1200),
+    }
+}
+
+#[test]
+fn whatever_happens_nothing_is_lost_and_no_fault_spreads() {
+    let (mut starts, mut rewinds, mut schedules) = (0, 0, 0);
+    for seed in seeds() {
+        let schedule = Schedule::new(seed);
+        match run(&schedule) {
+            Ok(course) => {
+                starts += course.starts;
+                rewinds += course.rewinds;
+                schedules += 1;
+            }
+            Err(failure) => {
+                let (smallest, failure) = schedule.shrunk(failure, |candidate| run(candidate).err());
+                panic!("{failure}\n{smallest}");
+            }
+        }
+    }
+    eprintln!("{schedules} schedules, {starts} starts, {rewinds} rewinds");
+    assert!(schedules < 1000 || starts > 2 * schedules && rewinds > schedules as u64);
+}
+
+#[test]
+fn without_mishaps_every_record_is_written_once() {
+    for seed in 0..20 {
+        let schedule = Schedule { decisions: Vec::new(), latest: false, ..Schedule::new(seed) };
+        let course = run(&schedule).unwrap();
+        assert_eq!((course.starts, course.rewinds), (1, 0), "{schedule}");
+        assert_eq!(course.records, (i64::from(PARTITIONS) * RECORDS) as usize, "{schedule}");
+    }
+}
+
+#[test]
+fn a_stop_finishes_what_is_under_way_and_repeats_nothing() {
+    for seed in 0..20 {
+        let stop = |ms| Decision { at: Duration::from_millis(ms), what: Mishap::Stop };
+        let decisions = [7, 31, 64].map(stop).into();
+        let schedule = Schedule { decisions, latest: false, ..Schedule::new(seed) };
+        let course = run(&schedule).unwrap();
+        assert_eq!(course.starts, 4, "{schedule}");
+        assert_eq!(course.records, (i64::from(PARTITIONS) * RECORDS) as usize, "{schedule}");
+    }
+}
+
+/// A fault that is planted is found by some schedule, which is then made small.
+#[test]
+fn every_fault_that_is_planted_is_found_and_its_schedule_shrunk() {
+    let plants = [
+        (Plant::CommitsAheadOfOutput, "committed ahead", 0),
+        (Plant::FailuresAreSkipped, "committed ahead", 1),
+        (Plant::OrderIsLost, "is written where", 0),
+        (Plant::ForgetIsIgnored, "which is over", 1),
+        (Plant::PositionsCountAsCommitted, "a second time", 1),
+        (Plant::OneFullStopsAll, "beside partition", 1),
+    ];
+    for (plant, says, decisions) in plants {
+        let planted = |seed| Schedule { plant: Some(plant), ..Schedule::new(seed) };
+        let found = (0..400).map(planted).find_map(|schedule| {
+            let failure = run(&schedule).err().filter(|failure| failure.contains(says))?;
+            Some((schedule, failure))
+        });
+        let (schedule, failure) = found.unwrap_or_else(|| panic!("{plant:?} is not found"));
+        let before = schedule.decisions.len();
+        let fails = |candidate: &Schedule| run(candidate).err().filter(|failure| failure.contains(says));
+        let (smallest, failure) = schedule.shrunk(failure, fails);
+        eprintln!("{plant:?}: {failure}, of {before} decisions\n{smallest}");
+        assert!(smallest.decisions.len() <= decisions.max(before / 2), "{plant:?}: {smallest}");
+        assert!(smallest.decisions.len() >= decisions, "{plant:?}: {smallest}");
+    }
+}
+
+/// The end is the place to start at, and nothing has been read when it happens.
+#[test]
+fn a_position_that_was_chosen_is_kept_whatever_comes_before_the_first_record() {
+    for what in [Mishap::Stop, Mishap::Revoke(PARTITIONS, 5000), Mishap::BreakSink] {
+        for (plant, is_kept) in [(None, true), (Some(Plant::PositionsCountAsCommitted), false)] {
+            let decisions = vec![Decision { at: Duration::ZERO, what: what.clone() }];
+            let schedule = Schedule { decisions, latest: true, plant, ..Schedule::new(1) };
+            let course = run(&schedule);
+            match is_kept {
+                true => assert!(course.is_ok(), "{course:?}: {schedule}"),
+                false => {
+                    assert!(course.is_err_and(|failure| failure.contains("a second time")), "{schedule}")
+                }
+            }
+        }
+    }
+}
+
+/// With the threads that a mill has in earnest.
+#[test]
+fn every_strategy_writes_everything_and_stops_before_a_letter_that_is_refused() {
+    let all = [
+        (StrategyKind::Serial, Order::Partition),
+        (StrategyKind::Pipeline, Order::Partition),
+        (StrategyKind::Worker, Order::Partition),
+        (StrategyKind::Worker, Order::Key),
+        (StrategyKind::Worker, Order::None),
+    ];
+    for ((kind, order), letters_refused) in all.into_iter().flat_map(|of| [(of, false), (of, true)]) {
+        let mut world = World::new(5, order, false);
+        world.letters_refused = letters_refused;
+        let world = Arc::new(Mutex::new(world));
+        let (_keep, drain) = watch::channel(false);
+        let ended = in_virtual_time(async { mill(&world, &settings(kind, order)).run(drain).await });
+        let world = world.lock().unwrap();
+        assert_eq!(world.violation(), None, "{kind} {order}");
+        if letters_refused {
+            assert!(matches!(ended.result, Err(MillError::Stopped(_))), "{:?}", ended.result);
+            let first_bad = (0..RECORDS).find(|offset| is_poison(*offset)).unwrap();
+            assert!(world.committed.values().all(|committed| *committed <= first_bad));
+        } else {
+            ended.result.unwrap();
+            (0..PARTITIONS).try_for_each(|partition| world.check_complete(partition)).unwrap();
+        }
+    }
+}

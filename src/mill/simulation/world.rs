@@ -1,0 +1,317 @@
+//! The cluster as it stands, whatever happens to its clients, and what must hold of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tokio::{sync::watch, time::Instant};
+
+use super::{Plant, is_poison, is_refused, schedule::Mishap, source};
+use crate::{
+    batch::{AssignmentId, TopicPartition},
+    engine::{Assignment, Offset},
+    strategy::Order,
+};
+
+pub(in crate::mill) const PARTITIONS: i32 = 3;
+/// The records of each partition, in the end.
+pub(in crate::mill) const RECORDS: i64 = 150;
+/// Those that are there at the start, and come in a millisecond.
+const AT_START: i64 = 40;
+
+/// The state of a simulated cluster.
+pub(in crate::mill) struct World {
+    random: SmallRng,
+    began: Option<Instant>,
+    order: Order,
+    latest: bool,
+    pub plant: Option<Plant>,
+    /// Changes whenever something that somebody waits for does.
+    pub changed: watch::Sender<u64>,
+    /// The offsets whose output stands in each destination partition, in log order.
+    pub written: BTreeMap<i32, Vec<i64>>,
+    /// The offsets whose dead letter stands in each partition of the dead letter topic.
+    pub letters: BTreeMap<i32, Vec<i64>>,
+    pub committed: BTreeMap<i32, i64>,
+    /// The current assignment of each partition; commits of others are fenced.
+    pub generations: BTreeMap<i32, u64>,
+    last_assignment: u64,
+    /// The position that was chosen first for a partition: what is before it is not promised.
+    pub chosen: BTreeMap<i32, i64>,
+    /// Partitions for which nothing could be committed when they were given up.
+    excused: BTreeSet<i32>,
+    /// Assignments up to this one are over, and the mill knows.
+    pub over: BTreeMap<i32, u64>,
+    /// The next offset whose output may be written under an assignment.
+    expected: BTreeMap<(i32, u64), i64>,
+    gaps: BTreeMap<(i32, u64), Vec<Range<i64>>>,
+    /// The first offset that the log still has.
+    pub log_start: BTreeMap<i32, i64>,
+    pub unreadable: BTreeMap<i32, i64>,
+    pub letters_refused: bool,
+    /// What the source is to do next.
+    pub commands: VecDeque<Mishap>,
+    stalled: BTreeMap<TopicPartition, Instant>,
+    failing: BTreeMap<TopicPartition, (Instant, bool)>,
+    commits_fail: Option<Instant>,
+    /// The number of the sink, and the last one that is broken.
+    pub sinks: u64,
+    pub broken: u64,
+    violation: Option<String>,
+    /// What a source has handed out, for a fault that is planted.
+    pub handed_out: BTreeMap<i32, i64>,
+}
+
+pub(in crate::mill) type Shared = Arc<Mutex<World>>;
+
+impl World {
+    pub fn new(seed: u64, order: Order, latest: bool) -> World {
+        World {
+            random: SmallRng::seed_from_u64(seed),
+            began: None,
+            order,
+            latest,
+            plant: None,
+            changed: watch::Sender::new(0),
+            written: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            last_assignment: 0,
+            chosen: BTreeMap::new(),
+            excused: BTreeSet::new(),
+            over: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            gaps: BTreeMap::new(),
+            log_start: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            letters_refused: false,
+            commands: VecDeque::new(),
+            stalled: BTreeMap::new(),
+            failing: BTreeMap::new(),
+            commits_fail: None,
+            sinks: 0,
+            broken: 0,
+            violation: None,
+            handed_out: BTreeMap::new(),
+        }
+    }
+
+    pub fn delay(&mut self) -> Duration {
+        Duration::from_micros(self.random.random_range(1..3000))
+    }
+
+    pub fn count(&mut self, most: i64) -> i64 {
+        self.random.random_range(1..most)
+    }
+
+    /// What must not happen has happened.
+    pub fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    pub fn violation(&self) -> Option<String> {
+        self.violation.clone()
+    }
+
+    pub fn change(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The end of each partition's log now.
+    pub fn end(&mut self) -> i64 {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        (AT_START + began.elapsed().as_millis() as i64).min(RECORDS)
+    }
+
+    /// Gives partitions to the mill, each from its committed offset.
+    pub fn assign(&mut self, partitions: impl IntoIterator<Item = i32>) -> Vec<Assignment> {
+        partitions.into_iter().map(|partition| self.assign_one(partition)).collect()
+    }
+
+    fn assign_one(&mut self, partition: i32) -> Assignment {
+        self.last_assignment += 1;
+        let id = self.last_assignment;
+        self.generations.insert(partition, id);
+        let committed = self.committed.get(&partition).copied();
+        let position = committed.unwrap_or_else(|| self.choose(partition));
+        self.expected.insert((partition, id), position);
+        let is_committed = committed.is_some() || self.plant == Some(Plant::PositionsCountAsCommitted);
+        Assignment { partition: source(partition), id: AssignmentId(id), position, is_committed }
+    }
+
+    /// A position by policy.
+    fn choose(&mut self, partition: i32) -> i64 {
+        let position = if self.latest { self.end() } else { self.start(partition) };
+        let was_chosen = self.chosen.insert(partition, position).is_some();
+        if was_chosen && !self.excused.remove(&partition) {
+            self.violate(format!("the position of partition {partition} is chosen a second time"));
+        }
+        position
+    }
+
+    pub fn start(&self, partition: i32) -> i64 {
+        self.log_start.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// Nothing more could be committed of these when they were given up.
+    pub fn excuse(&mut self, partitions: impl IntoIterator<Item = i32>) {
+        self.excused.extend(partitions);
+    }
+
+    pub fn skip(&mut self, partition: i32, assignment: u64, gap: Range<i64>) {
+        self.gaps.entry((partition, assignment)).or_default().push(gap);
+    }
+
+    pub fn commits_fail(&self) -> bool {
+        self.commits_fail.is_some_and(|until| until > Instant::now())
+    }
+
+    pub fn commit(&mut self, offset: &Offset) {
+        let partition = offset.partition.partition;
+        if self.generations.get(&partition) != Some(&offset.assignment.0) {
+            return;
+        }
+        let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
+        let missing = (from..offset.next).find(|at| !self.is_final(partition, *at));
+        if let Some(missing) = missing {
+            let next = offset.next;
+            self.violate(format!("offset {next} of partition {partition} is committed ahead of {missing}"));
+        }
+        if self.committed.get(&partition).is_some_and(|committed| *committed > offset.next) {
+            self.violate(format!("partition {partition} is committed backwards to {}", offset.next));
+        }
+        self.committed.insert(partition, offset.next);
+    }
+
+    fn is_final(&self, partition: i32, offset: i64) -> bool {
+        [&self.written, &self.letters]
+            .iter()
+            .any(|log| log.get(&partition).is_some_and(|offsets| offsets.contains(&offset)))
+    }
+
+    /// Appends to a log what a producer sends; the indexes of what is refused.
+    pub fn append(&mut self, to: &TopicPartition, assignment: u64, offsets: &[i64]) -> Vec<usize> {
+        let partition = to.partition;
+        if self.over.get(&partition).is_some_and(|over| assignment <= *over) {
+            self.violate(format!("{to}: {offsets:?} of assignment {assignment} is sent, which is over"));
+        }
+        let to_letters = &*to.topic == "letters";
+        if !to_letters && self.order == Order::Partition {
+            self.check_order(to, assignment, offsets);
+        }
+        let mut refused = Vec::new();
+        for (index, offset) in offsets.iter().enumerate() {
+            if if to_letters { self.letters_refused } else { is_refused(*offset) } {
+                refused.push(index);
+            } else {
+                let log = if to_letters { &mut self.letters } else { &mut self.written };
+                log.entry(partition).or_default().push(*offset);
+            }
+        }
+        refused
+    }
+
+    /// Under an assignment, every record follows the one before it: none is left out.
+    fn check_order(&mut self, to: &TopicPartition, assignment: u64, offsets: &[i64]) {
+        let key = (to.partition, assignment);
+        let mut expected = self.expected.get(&key).copied().unwrap_or(0);
+        let gaps = self.gaps.get(&key).cloned().unwrap_or_default();
+        for offset in offsets {
+            while let Some(next) = gaps
+                .iter()
+                .find(|gap| gap.contains(&expected))
+                .map(|gap| gap.end)
+                .or_else(|| is_poison(expected).then_some(expected + 1))
+            {
+                expected = next;
+            }
+            if *offset != expected {
+                self.violate(format!("{to}: {offset} is written where {expected} is due, of {assignment}"));
+            }
+            expected = offset + 1;
+        }
+        self.expected.insert(key, expected);
+    }
+
+    /// Until when a partition takes nothing.
+    pub fn stalled(&mut self, to: &TopicPartition) -> Option<Instant> {
+        self.stalled.get(to).copied().filter(|until| *until > Instant::now())
+    }
+
+    /// Whether a partition's writer fails now, and whether what it fails with is written.
+    pub fn failing(&mut self, to: &TopicPartition) -> Option<bool> {
+        self.failing.get(to).filter(|(until, _)| *until > Instant::now()).map(|(_, writes)| *writes)
+    }
+
+    /// Lets a mishap that is not the process's own begin.
+    pub fn begin(&mut self, mishap: &Mishap) {
+        let until = |for_ms: u64| Instant::now() + Duration::from_millis(for_ms);
+        let destination = |partition: i32| TopicPartition::new("destination", partition);
+        match mishap {
+            Mishap::Kill | Mishap::Stop => unreachable!("of the process"),
+            Mishap::Lose | Mishap::Revoke(..) => self.commands.push_back(mishap.clone()),
+            Mishap::BreakSink => self.broken = self.sinks,
+            Mishap::FailWriter { partition, for_ms, writes } => {
+                self.failing.insert(destination(*partition), (until(*for_ms), *writes));
+            }
+            Mishap::Stall { partition, for_ms } => {
+                self.stalled.insert(destination(*partition), until(*for_ms));
+            }
+            Mishap::StallLetters { partition, for_ms } => {
+                self.stalled.insert(TopicPartition::new("letters", *partition), until(*for_ms));
+            }
+            Mishap::Remove { partition, records } => {
+                let from = self.start(*partition).max(self.committed.get(partition).copied().unwrap_or(0));
+                let start = (from + records).min(self.end());
+                self.log_start.insert(*partition, start);
+            }
+            Mishap::Spoil { partition, records } => {
+                let from = self.committed.get(partition).copied().unwrap_or(0);
+                let at = (from + records).min(RECORDS - 1);
+                // What is read already cannot become unreadable before it.
+                self.unreadable.entry(*partition).or_insert(at);
+            }
+            Mishap::FailCommits(for_ms) => self.commits_fail = Some(until(*for_ms)),
+        }
+        self.change();
+    }
+
+    /// Whether everything that is promised of a partition has been done.
+    pub fn check_complete(&self, partition: i32) -> Result<(), String> {
+        if self.committed.get(&partition) != Some(&RECORDS) {
+            return Err(format!(
+                "partition {partition} is committed to {:?}",
+                self.committed.get(&partition)
+            ));
+        }
+        let mut first_times: Vec<i64> = Vec::new();
+        for offset in self.written.get(&partition).into_iter().flatten() {
+            if !first_times.contains(offset) {
+                first_times.push(*offset);
+            }
+        }
+        let is_sorted = first_times.is_sorted();
+        if self.order == Order::Partition && !is_sorted {
+            return Err(format!("partition {partition} is out of order: {first_times:?}"));
+        }
+        let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
+        match (from..RECORDS).find(|offset| !self.stands(partition, *offset)) {
+            Some(missing) => Err(format!("partition {partition} lacks {missing}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a record stands where it belongs, and only there.
+    pub fn stands(&self, partition: i32, offset: i64) -> bool {
+        let stands_in = |log: &BTreeMap<i32, Vec<i64>>| {
+            log.get(&partition).is_some_and(|offsets| offsets.contains(&offset))
+        };
+        let is_bad = is_poison(offset) || is_refused(offset);
+        stands_in(&self.letters) == is_bad && stands_in(&self.written) != is_bad
+    }
+}

@@ -1,0 +1,49 @@
+//! Partitions that are stopped: they cannot go on, the others do.
+
+use tracing::error;
+
+use super::Mill;
+use crate::{
+    batch::TopicPartition,
+    delivery,
+    engine::{EngineError, Gap, Sink, Source},
+};
+
+/// Why a partition is stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The dead letter topic refused a record.
+    #[error(transparent)]
+    Letter(delivery::Stopped),
+    /// The log holds what cannot be read.
+    #[error("{0}; the partition stops here")]
+    Unreadable(EngineError),
+    /// Offsets are gone, and that is not to be passed over.
+    #[error(
+        "{} at offset {}: {} offsets are gone ({}); the partition stops here ([source] on_gap)",
+        .0.partition, .0.from, .0.to - .0.from, .0.reason.as_str()
+    )]
+    Gap(Gap),
+}
+
+impl<S: Source, K: Sink> Mill<S, K> {
+    /// Says that a partition is stopped, which its halt has done.
+    pub(super) fn stop(&mut self, partition: TopicPartition, why: Stopped) {
+        error!("{why}");
+        self.stopped.insert(partition.clone(), why);
+        self.refresh_room(&partition);
+        self.tell_stopped();
+    }
+
+    /// Forgets that a partition was stopped.
+    pub(super) fn forget_stop(&mut self, partition: &TopicPartition) {
+        if self.stopped.remove(partition).is_some() {
+            self.tell_stopped();
+        }
+    }
+
+    fn tell_stopped(&self) {
+        self.metrics.partitions_stopped.set(self.stopped.len() as i64);
+        self.health.stopped(!self.stopped.is_empty());
+    }
+}

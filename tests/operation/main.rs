@@ -1,0 +1,11 @@
+//! The program as whoever operates it meets it: stops, probes, metrics, logs, `lag`, and topics that
+//! change while it runs.
+
+mod lag;
+mod logs;
+mod probes;
+mod program;
+mod stop;
+#[path = "../support/mod.rs"]
+mod support;
+mod topics;

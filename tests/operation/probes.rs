@@ -1,0 +1,62 @@
+//! `/readyz` says whether the work is done, `/livez` whether to start the process anew.
+
+use topicmill::broker::{ApiKey, Fault, FaultAction};
+
+use crate::{
+    program::{Running, SOON, goods},
+    support::{Cluster, Names},
+};
+
+fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+    cluster.embedded.as_ref().unwrap()
+}
+
+#[test]
+fn a_source_that_is_deleted_is_not_ready_but_alive() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("gone"));
+    cluster.create(&names.source, 2, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    let mill = Running::run(&cluster, &names, &[]);
+    mill.until_metric("topicmill_records_written_total", 10.0);
+    assert_eq!(mill.get("/readyz").0, 200);
+    broker(&cluster).delete_topic(&names.source).unwrap();
+    mill.until_status("/readyz", 503, &format!("the source topic {}", names.source));
+    assert_eq!(mill.get("/livez").0, 200);
+    let (_, page) = mill.get("/metrics");
+    assert!(page.contains("topicmill_failing_seconds{stage=\"source\"}"), "{page}");
+}
+
+#[test]
+fn a_run_to_the_end_fails_when_its_source_is_deleted() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("gone"));
+    cluster.create(&names.source, 2, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    broker(&cluster).inject(Fault::always(ApiKey::Produce, FaultAction::Error(19)).on(&names.destination));
+    let mill = Running::run(&cluster, &names, &["--until-caught-up"]);
+    mill.until_metric("topicmill_batches_in_flight", 1.0);
+    broker(&cluster).delete_topic(&names.source).unwrap();
+    let (code, _, log) = mill.end(SOON);
+    assert_eq!(code, 1, "{log:?}");
+    assert!(log.last().unwrap().contains("does not exist"), "{log:?}");
+}
+
+#[test]
+fn what_fails_for_long_is_named() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("failing"));
+    cluster.create(&names.source, 2, &[]);
+    let mill = Running::run(&cluster, &names, &[]);
+    mill.until_status("/readyz", 200, "ok");
+    for (api, part) in [(ApiKey::Produce, "cannot be written"), (ApiKey::OffsetCommit, "cannot be committed")]
+    {
+        let topic = if api == ApiKey::Produce { &names.destination } else { &names.source };
+        // NOT_ENOUGH_REPLICAS, COORDINATOR_NOT_AVAILABLE
+        let code = if api == ApiKey::Produce { 19 } else { 15 };
+        let fault = broker(&cluster).inject(Fault::always(api, FaultAction::Error(code)).on(topic));
+        cluster.produce(&names.source, 0, &goods(1));
+        mill.until_status("/readyz", 503, part);
+        assert_eq!(mill.get("/livez").0, 200);
+        broker(&cluster).lift(fault);
+        mill.until_status("/readyz", 200, "ok");
+    }
+    assert!(mill.metric("topicmill_commit_failures_total").unwrap() > 0.0);
+}

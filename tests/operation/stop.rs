@@ -1,0 +1,146 @@
+//! A stop begins at once and ends in time, whatever the cluster does.
+
+use std::time::Duration;
+
+use topicmill::broker::{ApiKey, Fault, FaultAction};
+
+use crate::{
+    program::{Running, SOON, goods},
+    support::{Cluster, Names, pause},
+};
+
+/// How long a stop may take beyond the drain timeout.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a busy machine adds to it.
+const SLACK: Duration = Duration::from_secs(2);
+
+const DRAIN: Duration = Duration::from_secs(2);
+
+fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+    cluster.embedded.as_ref().unwrap()
+}
+
+/// A program that has everything committed, and one of whose records the destination does not
+/// answer for.
+fn with_work_under_way(cluster: &Cluster, names: &Names) -> Running {
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    let mill = Running::run(cluster, names, &["--drain-timeout", "2s"]);
+    mill.until_metric("topicmill_records_written_total", 10.0);
+    broker(cluster).inject(Fault::always(ApiKey::Produce, FaultAction::Error(19)).on(&names.destination));
+    cluster.produce(&names.source, 0, &goods(1));
+    mill.until_metric("topicmill_batches_in_flight", 1.0);
+    mill
+}
+
+#[test]
+fn what_cannot_be_finished_is_named_when_the_time_is_over() {
+    for signal in ["-TERM", "-INT", "-HUP"] {
+        let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
+        let mill = with_work_under_way(&cluster, &names);
+        broker(&cluster).inject(Fault::everywhere(FaultAction::Freeze));
+        pause(Duration::from_secs(1));
+        mill.signal(signal);
+        let (code, took, log) = mill.end(SOON);
+        assert_eq!(code, 1, "{signal}: {log:?}");
+        assert!(took < DRAIN + GRACE + SLACK, "{signal}: {took:?}");
+        assert!(
+            log.iter().any(|line| line.contains("ERROR") && line.contains("not acknowledged")),
+            "{log:?}"
+        );
+    }
+}
+
+#[test]
+fn with_nothing_under_way_a_stop_waits_for_nothing() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
+    cluster.create(&names.source, 3, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    let mill = Running::run(&cluster, &names, &["--drain-timeout", "20s"]);
+    mill.until_metric("topicmill_lag_records", 0.0);
+    broker(&cluster).inject(Fault::everywhere(FaultAction::Freeze));
+    pause(Duration::from_secs(3));
+    mill.signal("-TERM");
+    let (code, took, log) = mill.end(SOON);
+    assert_eq!(code, 0, "{log:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_what_has_not_begun() {
+    for api in [ApiKey::InitProducerId, ApiKey::JoinGroup, ApiKey::OffsetFetch, ApiKey::ListOffsets] {
+        let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
+        cluster.create(&names.source, 1, &[]);
+        broker(&cluster).inject(Fault::always(api, FaultAction::Freeze));
+        let mill = Running::run(&cluster, &names, &["--drain-timeout", "2s"]);
+        mill.until_said("starting");
+        pause(Duration::from_secs(2));
+        mill.signal("-TERM");
+        let (code, took, log) = mill.end(SOON);
+        assert_eq!(code, 0, "{api:?}: {log:?}");
+        assert!(took < DRAIN + GRACE + SLACK, "{api:?}: {took:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_counts_as_one_when_it_comes_with_the_first() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
+    let mill = with_work_under_way(&cluster, &names);
+    mill.signal("-TERM");
+    pause(Duration::from_millis(50));
+    mill.signal("-TERM");
+    pause(Duration::from_secs(1));
+    broker(&cluster).clear_faults();
+    let (code, _, log) = mill.end(SOON);
+    assert_eq!(code, 0, "{log:?}");
+}
+
+#[test]
+fn a_later_one_stops_at_once() {
+    for (signal, code) in [("-TERM", 143), ("-INT", 130), ("-HUP", 129)] {
+        let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
+        let mill = with_work_under_way(&cluster, &names);
+        mill.signal("-TERM");
+        pause(Duration::from_secs(1));
+        mill.signal(signal);
+        let (ended, _, log) = mill.end(SOON);
+        assert_eq!(ended, code, "{signal}: {log:?}");
+    }
+}
+
+/// Scaled down: each question gives up after a second, and the cluster is away for many.
+#[test]
+fn a_cluster_that_is_away_is_waited_for() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("away"));
+    cluster.create(&names.source, 2, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    let quick = ["request.timeout.ms=1000", "delivery.timeout.ms=2000", "default.api.timeout.ms=2000"];
+    let quick: Vec<&str> = quick.iter().flat_map(|property| ["-X", property]).collect();
+    let mill = Running::run(&cluster, &names, &quick);
+    mill.until_metric("topicmill_records_written_total", 10.0);
+    mill.until_metric("topicmill_lag_records", 0.0);
+    let frozen = broker(&cluster).inject(Fault::everywhere(FaultAction::Freeze));
+    pause(Duration::from_secs(20));
+    assert_eq!(mill.get("/livez").0, 200, "to wait is to be alive");
+    mill.until_status("/readyz", 503, "");
+    broker(&cluster).lift(frozen);
+    cluster.produce(&names.source, 1, &goods(10));
+    mill.until_metric("topicmill_records_written_total", 20.0);
+    mill.until_status("/readyz", 200, "ok");
+    mill.signal("-TERM");
+    assert_eq!(mill.end(SOON).0, 0);
+    names.expect_clean(&cluster, "partition");
+}
+
+#[test]
+fn a_run_to_the_end_gives_up_when_nothing_moves_for_as_long_as_it_was_told() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("away"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    broker(&cluster).inject(Fault::always(ApiKey::JoinGroup, FaultAction::Error(15)));
+    let mill = Running::run(&cluster, &names, &["--until-caught-up", "--give-up-after", "5s"]);
+    let (code, _, log) = mill.end(SOON);
+    assert_eq!(code, 1, "{log:?}");
+    assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("give-up-after")), "{log:?}");
+}
