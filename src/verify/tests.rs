@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     batch::{AssignmentId, Record, Span},
-    dead_letter::{self, Letter, Stage},
+    dead_letter::{self, Form, Letter, Stage},
     records::{EncodedBatch, HeadersWriter, NO_HEADERS},
     transform::{self, ErrorClass, TransformKind, ValueError},
 };
@@ -141,7 +141,8 @@ fn letter_of(
     error: ValueError,
     key: Option<&'static str>,
 ) -> Vec<Row> {
-    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], group, 1 << 20);
+    let chunks =
+        dead_letter::encode(one, &[Letter { index: 0, stage, error, form: Form::default() }], group, 1 << 20);
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 
