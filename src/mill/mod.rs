@@ -230,8 +230,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
             }
             SourceEvent::Assigned(assignments) => {
-                self.tell_assigned(&assignments);
-                self.assign(&assignments);
+                // What is let go of late for it goes first, there as well.
+                let are_new = self.assign(&assignments);
+                self.tell_assigned(&assignments, are_new);
             }
             SourceEvent::Revoked { partitions, release } => {
                 info!(

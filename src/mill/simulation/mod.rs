@@ -32,7 +32,7 @@ use crate::{
     budget::Budget,
     dead_letter,
     records::{self, Headers},
-    strategy::{Order, StrategyKind, stepped::Stepped},
+    strategy::{OnPanic, Order, StrategyKind, stepped::Stepped},
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
 
@@ -132,6 +132,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             workers: 3,
             order,
             transform: TransformKind::Custom(Arc::new(|| Box::new(Numbers))),
+            on_panic: OnPanic::Stop,
             chunk_limit: 300,
         },
         routes: Routes {
@@ -297,7 +298,11 @@ impl Runner<'_> {
             Some(Ended { result: Ok(()), .. }) if was_stopped => End::Again,
             Some(Ended { result: Ok(()), .. }) => End::Done,
             Some(Ended { result: Err(MillError::Stopped(_)), .. }) if !world.unreadable.is_empty() => {
-                if was_stopped { End::Again } else { End::Stopped }
+                if was_stopped {
+                    End::Again
+                } else {
+                    End::Stopped
+                }
             }
             Some(Ended { result: Err(error), .. }) if error.is_retriable() => {
                 // The coordinator did not take what there was to commit.
@@ -328,4 +333,3 @@ pub(super) fn in_virtual_time<F: Future>(future: F) -> F::Output {
         .unwrap()
         .block_on(future)
 }
-
