@@ -181,16 +181,22 @@ impl Offsets {
 
     /// Takes nothing more of a partition and waits for nothing from this batch on: what was
     /// acknowledged before stays committable. Whether this halts it: not when it was halted
-    /// before, nor for an earlier assignment.
+    /// before, nor for an earlier assignment. A stopped one whose stop lies behind this batch
+    /// may still be read again.
     pub fn halt_before(&mut self, ticket: &Ticket, why: Halt) -> bool {
         let Some(progress) = self.partitions.get_mut(&ticket.partition) else { return false };
         if progress.assignment != ticket.assignment {
             return false;
         }
         match &mut progress.halt {
-            Some((_, before)) => {
+            Some((halt, before)) => {
+                let comes_first = ticket.number < *before;
                 *before = ticket.number.min(*before);
-                false
+                let is_resumed = comes_first && *halt == Halt::Stopped && why == Halt::Rewinding;
+                if is_resumed {
+                    *halt = Halt::Rewinding;
+                }
+                is_resumed
             }
             none => {
                 *none = Some((why, ticket.number));

@@ -132,6 +132,15 @@ fn a_password_keeps_the_blanks_at_its_ends() {
 }
 
 #[test]
+fn a_file_gives_all_but_its_last_newline() {
+    for (content, secret) in
+        [("p\n", "p"), (" p w \r\n", " p w "), ("p\n\n", "p\n"), ("p", "p"), ("\r", "\r")]
+    {
+        assert_eq!(Secret::in_file(content).0, secret, "{content:?}");
+    }
+}
+
+#[test]
 fn assignors_go_by_either_name_and_keep_their_order() {
     let names = "org.apache.kafka.clients.consumer.RangeAssignor, cooperative-sticky";
     let settings = read(&[("partition.assignment.strategy", names)]).unwrap();

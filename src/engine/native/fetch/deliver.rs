@@ -167,3 +167,92 @@ pub(in crate::engine::native) fn settings(isolation: Isolation) -> AssembleSetti
 pub(in crate::engine::native) fn cost(piece: &Assembled) -> usize {
     piece.buffer.len() * 5 / 2 + piece.records.len() * size_of::<Record>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            Troubles,
+            native::{
+                Client, NativeSettings,
+                fetch::{FetchShape, Wanted},
+                group::Memory,
+                testing::{embedded, fetch},
+            },
+        },
+        records::{BatchHeader, HEADER_LEN},
+    };
+
+    /// Two batches of a partition, of which the second has a right checksum and a wrong content.
+    fn malformed(sound: &[u8], partition: i32, assignment: AssignmentId) -> Part {
+        let size = BatchHeader::read(sound).unwrap().size;
+        let mut bytes = sound[..size].to_vec();
+        let mut broken = sound[size..].to_vec();
+        broken[HEADER_LEN..].fill(0xff);
+        let crc = crc_fast::crc32_iscsi(&broken[21..]);
+        broken[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes.extend_from_slice(&broken);
+        records(bytes, partition, assignment, 0)
+    }
+
+    fn records(bytes: Vec<u8>, partition: i32, assignment: AssignmentId, position: i64) -> Part {
+        let mut wanted = Wanted::new(TopicPartition::new("t", partition), position, 0);
+        wanted.assignment = assignment;
+        Part::Records(Records { wanted, bytes: bytes.into(), aborted: Vec::new() })
+    }
+
+    #[tokio::test]
+    async fn a_malformed_batch_ends_its_assignment_alone() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 2, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        let mut sink =
+            crate::engine::native::NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
+        use crate::engine::Sink;
+        for from in [0, 2] {
+            let some = crate::engine::native::testing::batch(&TopicPartition::new("t", 0), 2, from);
+            sink.send(some).await.unwrap();
+        }
+        let sound = fetch(&client, &TopicPartition::new("t", 0), 0).await.to_vec();
+        let assignments = Arc::new(crate::engine::native::group::Assignments::default());
+        let [bad, good] = [0, 1].map(|number| assignments.hold(&TopicPartition::new("t", number)));
+        let (events, _events) = mpsc::channel(1);
+        let shared = Shared {
+            client,
+            shape: FetchShape::new(&NativeSettings::default().fetch, Isolation::ReadCommitted),
+            topic: "t".into(),
+            memory: Memory::default(),
+            troubles: Troubles::default(),
+            budget: Budget::new(1 << 20),
+            assignments,
+            events,
+        };
+        let (parts, fetched) = mpsc::channel(4);
+        let (batches, mut delivered) = mpsc::channel(16);
+        let (commands, mut told) = mpsc::channel(4);
+        let running = tokio::spawn(run(Arc::new(shared), fetched, batches, commands.downgrade()));
+        let both = vec![malformed(&sound, 0, bad), records(sound.clone(), 1, good, 0)];
+        parts.send(Fetched { permit: Permit::none(), parts: both }).await.unwrap();
+        // What was fetched behind it under the same assignment is not handed out either.
+        let late = vec![records(sound, 0, bad, 0)];
+        parts.send(Fetched { permit: Permit::none(), parts: late }).await.unwrap();
+        drop(parts);
+        running.await.unwrap();
+        let mut seen = Vec::new();
+        while let Some(delivered) = delivered.recv().await {
+            seen.push(match &delivered {
+                Delivered::Batch(batch, ..) => (batch.origin.partition, Some(batch.next_offset)),
+                Delivered::Unreadable(partition, assignment, error) => {
+                    assert_eq!((*assignment, error.offset), (bad, Some(2)), "{error}");
+                    (partition.partition, None)
+                }
+                Delivered::Gap(gap) => panic!("{gap:?}"),
+            });
+        }
+        assert_eq!(seen, [(0, Some(2)), (0, None), (1, Some(4))]);
+        assert!(
+            matches!(told.try_recv(), Ok(Command::Halt(partition, of)) if partition.partition == 0 && of == bad)
+        );
+    }
+}
