@@ -6,8 +6,9 @@
 
 use crate::{
     batch::{PartitionBatch, TopicPartition},
+    clock,
     records::{EncodedBatch, Headers, HeadersWriter, RecordWriter},
-    transform::ValueError,
+    transform::{ErrorClass, ValueError},
 };
 
 /// What the names of all these headers begin with.
@@ -26,6 +27,9 @@ pub const STAGE: &str = "__connect.errors.stage";
 pub const CLASS: &str = "__connect.errors.exception.class.name";
 /// The header with the error's message.
 pub const MESSAGE: &str = "__connect.errors.exception.message";
+
+/// The header with the record's timestamp in milliseconds, where the topic does not take it.
+pub const TIMESTAMP: &str = "topicmill.original.timestamp";
 
 /// Where on the road a record failed, by Kafka Connect's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,29 @@ pub struct Letter {
     pub stage: Stage,
     /// What is wrong with it.
     pub error: ValueError,
+    /// How it is written.
+    pub form: Form,
+}
+
+/// How a dead letter is written: as the record was, unless its topic does not take it so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// With the time of writing; the record's own is in a header.
+    pub stamped: bool,
+    /// Compressed with zstd, whatever the settings say.
+    pub compressed: bool,
+}
+
+impl Letter {
+    /// The letter in a form that the topic may take, which refuses it as it is for `class`.
+    pub fn remedied(&self, class: ErrorClass) -> Letter {
+        let mut letter = self.clone();
+        match class {
+            ErrorClass::Oversized => letter.form.compressed = true,
+            _ => letter.form.stamped = true,
+        }
+        letter
+    }
 }
 
 /// Encodes the dead letters of the consumer group `group` for some records of `batch`, each chunk
@@ -70,7 +97,8 @@ pub fn encode(
         let record = &batch.records[letter.index];
         let value = batch.bytes(record.value).map(|value| [value]);
         let pieces = value.as_ref().map(|value| &value[..]);
-        writer.push(record.timestamp, batch.bytes(record.key), pieces, &headers(batch, letter, group));
+        let timestamp = if letter.form.stamped { clock::now_ms() } else { record.timestamp };
+        writer.push(timestamp, batch.bytes(record.key), pieces, &headers(batch, letter, group));
     }
     writer.finish()
 }
@@ -80,7 +108,8 @@ fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
     let TopicPartition { topic, partition } = &batch.origin;
     let mut headers = HeadersWriter::default();
     let own = Headers::new(batch.bytes(record.headers).unwrap_or_default());
-    own.filter(|(key, _)| !is_about_error(key)).for_each(|(key, value)| headers.push(key, value));
+    let is_kept = |key: &[u8]| !is_about_error(key) && !(letter.form.stamped && key == TIMESTAMP.as_bytes());
+    own.filter(|(key, _)| is_kept(key)).for_each(|(key, value)| headers.push(key, value));
     let mut add = |key: &str, value: &str| headers.push(key.as_bytes(), Some(value.as_bytes()));
     add(PIPELINE, group);
     add(TOPIC, topic);
@@ -89,6 +118,9 @@ fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
     add(STAGE, letter.stage.as_str());
     add(CLASS, letter.error.class.as_str());
     add(MESSAGE, &letter.error.message);
+    if letter.form.stamped {
+        add(TIMESTAMP, &record.timestamp.to_string());
+    }
     headers.finish()
 }
 
@@ -127,7 +159,7 @@ mod tests {
 
     fn letter_of(batch: &PartitionBatch, group: &str) -> EncodedBatch {
         let error = ValueError::new(ErrorClass::Eof, "ends at byte 4");
-        let letters = [Letter { index: 0, stage: Stage::Transformation, error }];
+        let letters = [Letter { index: 0, stage: Stage::Transformation, error, form: Form::default() }];
         encode(batch, &letters, group, 1000).remove(0)
     }
 

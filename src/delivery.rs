@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use crate::{
     backoff::Backoff,
     batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
-    dead_letter::{self, Letter, Stage},
+    dead_letter::{self, Form, Letter, Stage},
     engine::{EngineError, Receipt, Refusal, Sink},
     offsets::Ticket,
-    records::EncodedBatch,
+    records::{Compression, EncodedBatch},
     strategy::{Job, Product},
     transform::{ErrorClass, Failure},
 };
@@ -265,7 +265,10 @@ impl<K: Sink> Delivery<K> {
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
         let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
         let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
-        let letters = written_to(&self.routes.dead_letter, batch, letters);
+        let mut letters = written_to(&self.routes.dead_letter, batch, letters);
+        if flight.unsent.iter().any(|letter| letter.form.compressed) {
+            (letters.compression, letters.must_compress) = (Compression::Zstd, true);
+        }
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
         self.lanes.send(flight.origin(), flight.under_way);
@@ -281,14 +284,21 @@ impl<K: Sink> Delivery<K> {
     /// Looks at the answers for a flight: done, stopped, or (`None`) under way again.
     fn land(&mut self, mut flight: Flight, output: Receipt, letters: Receipt) -> Option<Delivered> {
         let refused_letter = letters.refused.first().map(|refusal| refusal.error.to_string());
+        // What the topic does not take as it is may be taken in another form.
+        let remedied = |refusal: &Refusal| {
+            let refused = flight.unsent.get(refusal.index)?;
+            Some((refused, refused.remedied(refusal.error.class)))
+        };
+        let remedied: Vec<(&Letter, Letter)> = letters.refused.iter().filter_map(remedied).collect();
+        let is_another = remedied.iter().any(|(before, now)| before.form != now.form);
+        let mut unsent: Vec<Letter> = remedied.into_iter().map(|(_, now)| now).collect();
         if let Some(reason) = &refused_letter
             && flight.attempt > self.routes.retries
+            && !is_another
         {
             let stopped = self.stopped(&flight, &letters.refused[0], reason.clone());
             return Some(Delivered::Stopped(flight.job.ticket, stopped));
         }
-        let mut unsent: Vec<Letter> =
-            letters.refused.iter().filter_map(|refusal| flight.unsent.get(refusal.index).cloned()).collect();
         let refused = refused_outputs(&flight, &output.refused);
         flight.output_records -= refused.len() as u64;
         flight.letters.extend(refused.iter().cloned());
@@ -298,8 +308,8 @@ impl<K: Sink> Delivery<K> {
             return Some(Delivered::Acknowledged(acknowledged(flight)));
         }
         let delay = match refused_letter {
-            Some(_) => self.routes.backoff.pause(flight.attempt),
-            None => Duration::ZERO,
+            Some(_) if !is_another => self.routes.backoff.pause(flight.attempt),
+            Some(_) | None => Duration::ZERO,
         };
         flight.under_way = 0;
         self.flights.push(Box::pin(async move {
@@ -342,7 +352,8 @@ fn send<K: Sink>(
 }
 
 fn letter(failure: &Failure) -> Letter {
-    Letter { index: failure.index, stage: Stage::Transformation, error: failure.error.clone() }
+    let (stage, error) = (Stage::Transformation, failure.error.clone());
+    Letter { index: failure.index, stage, error, form: Form::default() }
 }
 
 /// The dead letters for what the destination refused: output records count from 0 over the
@@ -360,7 +371,8 @@ fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
         .iter()
         .filter_map(|refusal| {
             let index = *written.get(refusal.index)?;
-            Some(Letter { index, stage: Stage::Produce, error: refusal.error.clone() })
+            let error = refusal.error.clone();
+            Some(Letter { index, stage: Stage::Produce, error, form: Form::default() })
         })
         .collect()
 }

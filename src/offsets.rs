@@ -34,10 +34,15 @@ pub struct Ticket {
     partition: TopicPartition,
     assignment: AssignmentId,
     number: u64,
-    _memory: Arc<Permit>,
+    memory: Arc<Permit>,
 }
 
 impl Ticket {
+    /// Counts for the batch's share of the memory what takes `now` bytes where `before` were counted.
+    pub fn charge(&self, before: usize, now: usize) {
+        self.memory.charge(before, now);
+    }
+
     /// The partition that the batch was read from.
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
@@ -137,7 +142,7 @@ impl Offsets {
             partition: batch.origin.clone(),
             assignment: batch.assignment,
             number,
-            _memory: Arc::new(memory),
+            memory: Arc::new(memory),
         })
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     batch::{AssignmentId, Record, Span},
-    dead_letter::{self, Letter, Stage},
+    dead_letter::{self, Form, Letter, Stage},
     records::{EncodedBatch, HeadersWriter, NO_HEADERS},
     transform::{self, ErrorClass, TransformKind, ValueError},
 };
@@ -102,7 +102,7 @@ fn transformed(partitions: i32) -> MemoryLogs {
         let rows: Vec<Row> = (0..100).map(|at| row(partition, at)).collect();
         for (offset, source) in rows.iter().enumerate() {
             let one = batch(&origin, offset as i64, std::slice::from_ref(source));
-            let done = transform::apply(TransformKind::NameEvent.build().as_mut(), &one, 1 << 20);
+            let done = transform::apply(TransformKind::NameEvent.build().as_mut(), &one, 1 << 20).unwrap();
             done.chunks.iter().for_each(|chunk| output.extend(rows_of(chunk, source.0)));
             for failure in done.failures {
                 letters.extend(letter(&one, Stage::Transformation, failure.error, source.0));
@@ -141,7 +141,8 @@ fn letter_of(
     error: ValueError,
     key: Option<&'static str>,
 ) -> Vec<Row> {
-    let chunks = dead_letter::encode(one, &[Letter { index: 0, stage, error }], group, 1 << 20);
+    let chunks =
+        dead_letter::encode(one, &[Letter { index: 0, stage, error, form: Form::default() }], group, 1 << 20);
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 

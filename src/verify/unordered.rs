@@ -7,7 +7,8 @@ use super::{
 };
 
 /// Compares without any order: each expected record must be there once. Where the source is `cut`,
-/// what stands before most of the records that are expected may be of those that are gone.
+/// what is not expected may be of records that are gone if it stands before most of the others, and
+/// an equal one if it stands before them all.
 pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut: bool) -> Findings {
     let mut findings = Findings::default();
     let mut order: Vec<usize> = (0..expected.len()).collect();
@@ -18,7 +19,7 @@ pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut:
     actual.sort_unstable_by_key(|actual| (actual.fingerprint, offset(actual)));
     let mut absent = Vec::new();
     let mut surplus = Vec::new();
-    let mut found = Vec::new();
+    let mut places = Vec::new();
     let mut actual = actual.into_iter().peekable();
     let mut last = None;
     let same_as = |last: Option<(Fingerprint, usize)>, extra: &Actual| {
@@ -32,27 +33,55 @@ pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut:
         match actual.next_if(|next| next.fingerprint == wanted) {
             Some(there) => {
                 last = Some((wanted, position));
-                found.extend(cut.then_some(there.offset));
+                places.extend(cut.then_some((there.offset, true)));
             }
             None => absent.push((wanted, position)),
         }
     }
     surplus.extend(actual.map(|extra| (same_as(last, &extra), extra)));
-    let checked_from = match found.len() / 2 {
-        _ if !cut => 0,
-        _ if found.is_empty() => i64::MAX,
-        middle => *found.select_nth_unstable(middle).1,
-    };
     let mut foreign = Vec::new();
+    let [equal_from, strange_from] = match cut {
+        true => {
+            places.extend(surplus.iter().map(|(same_as, extra)| (extra.offset, same_as.is_some())));
+            [beginning(&mut places), middle(&places)]
+        }
+        false => [0; 2],
+    };
     for (same_as, extra) in surplus {
         match same_as {
-            _ if extra.offset < checked_from => findings.add_unchecked(extra.offset),
+            Some(_) if extra.offset < equal_from => findings.add_unchecked(extra.offset),
+            None if extra.offset < strange_from => findings.add_unchecked(extra.offset),
             Some(position) => findings.add(Kind::Duplicate, Some(position), extra.offset),
             None => foreign.push(extra),
         }
     }
     pair(&mut findings, absent, foreign);
     findings
+}
+
+/// The offset that parts `places` best, each an offset and whether what stands there is expected: into
+/// those that are not, and those that are. Sorts them.
+fn beginning(places: &mut [(i64, bool)]) -> i64 {
+    places.sort_unstable();
+    let mut out_of_place = places.iter().filter(|(_, expected)| !expected).count();
+    let mut best = (out_of_place, 0);
+    for &(offset, expected) in &*places {
+        if expected {
+            out_of_place += 1
+        } else {
+            out_of_place -= 1
+        }
+        if out_of_place <= best.0 {
+            best = (out_of_place, offset + 1);
+        }
+    }
+    best.1
+}
+
+/// The offset behind which half of what is expected stands, of sorted places.
+fn middle(places: &[(i64, bool)]) -> i64 {
+    let expected: Vec<i64> = places.iter().filter(|(_, expected)| *expected).map(|(at, _)| *at).collect();
+    expected.get(expected.len() / 2).copied().unwrap_or(i64::MAX)
 }
 
 /// A record that is nowhere expected stands for a missing one with its key and timestamp.

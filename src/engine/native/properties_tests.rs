@@ -146,3 +146,23 @@ fn assignors_go_by_either_name_and_keep_their_order() {
     let settings = read(&[("partition.assignment.strategy", names)]).unwrap();
     assert_eq!(settings.group.assignors, [Assignor::Range, Assignor::CooperativeSticky]);
 }
+
+#[test]
+fn a_family_of_addresses_may_be_chosen() {
+    assert_eq!(read(&[]).unwrap().family, Family::Any);
+    assert_eq!(read(&[("broker.address.family", "v6")]).unwrap().family, Family::V6);
+    assert_eq!(read(&[("broker.address.family", "v5")]).unwrap_err().key, "broker.address.family");
+}
+
+#[test]
+fn a_password_file_is_kept_to_be_read_at_each_login() {
+    let plain = [
+        ("security.protocol", "SASL_SSL"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "mill"),
+        ("sasl.password", "of the start"),
+        ("sasl.password_file", "/run/secrets/password"),
+    ];
+    let sasl = read(&plain).unwrap().security.sasl.unwrap();
+    assert_eq!(sasl.password, Password::File("/run/secrets/password".into()));
+}

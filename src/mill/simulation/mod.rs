@@ -32,7 +32,7 @@ use crate::{
     budget::Budget,
     dead_letter,
     records::{self, Headers},
-    strategy::{Order, StrategyKind, stepped::Stepped},
+    strategy::{OnPanic, Order, StrategyKind, stepped::Stepped},
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
 
@@ -132,6 +132,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             workers: 3,
             order,
             transform: TransformKind::Custom(Arc::new(|| Box::new(Numbers))),
+            on_panic: OnPanic::Stop,
             chunk_limit: 300,
         },
         routes: Routes {

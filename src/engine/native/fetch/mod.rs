@@ -7,6 +7,8 @@
 
 mod deliver;
 mod fetcher;
+mod held;
+mod pieces;
 mod reposition;
 mod request;
 mod response;
@@ -22,8 +24,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub(super) use deliver::{Delivered, cost, settings as assemble_settings};
+pub(super) use deliver::Delivered;
 use fetcher::Fetcher;
+pub(super) use held::{share_of, tied};
+pub(super) use pieces::Pieces;
 pub(super) use request::{COST_PERCENT, FetchShape, Wanted, ask};
 pub(super) use response::aborted;
 pub(super) use scan::{Scanned, scan};

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::{Budget, Permit},
+    buffers,
     engine::{
         EngineError, Gap,
         native::{
@@ -39,9 +40,10 @@ use crate::{
     records::{AbortedTransaction, RecordsError},
 };
 
-/// What a byte on the wire costs in memory until its output is acknowledged, in percent: the
-/// byte itself, the record's spans, and an output half as large again.
-pub(in crate::engine::native) const COST_PERCENT: usize = 320;
+/// What a byte on the wire is taken to cost in memory until its output is acknowledged, in
+/// percent: the byte itself, the record's spans, and an output half as large again. What it does
+/// cost is learned from each response.
+pub(in crate::engine::native) const COST_PERCENT: usize = 380;
 
 /// The first version of the request that names topics by id (KIP-516).
 const BY_ID: i16 = 13;
@@ -76,10 +78,10 @@ impl FetchShape {
         }
     }
 
-    /// The bytes that a response of one of `leaders` may have, so that two of each fit into the
-    /// budget.
+    /// The bytes that a response of one of `leaders` may have, so that two of each fit into half of
+    /// the budget: the other half is for what was taken out of earlier ones.
     pub fn share_of(&self, budget: &Budget, leaders: usize) -> usize {
-        let share = budget.capacity() / 2 / leaders.max(2) * 100 / COST_PERCENT;
+        let share = budget.capacity() / 4 / leaders.max(2) * 100 / COST_PERCENT;
         share.clamp(self.least(), self.max_bytes as usize)
     }
 
@@ -99,7 +101,7 @@ pub(in crate::engine::native) struct Wanted {
     pub topic: Option<Uuid>,
     /// The epoch of the leader that is asked (KIP-320).
     pub leader_epoch: i32,
-    /// How much larger its records are in memory than on the wire, in percent, as last seen.
+    /// What its records cost in memory beside what they are taken to, in percent, as last seen.
     pub expansion: Arc<AtomicUsize>,
 }
 
@@ -167,6 +169,14 @@ pub(super) struct Records {
 }
 
 impl Part {
+    /// The bytes of the response that it keeps.
+    pub fn size(&self) -> usize {
+        match self {
+            Part::Records(records) => records.bytes.len(),
+            Part::Gap(_) | Part::Nothing(..) | Part::Unreadable(..) => 0,
+        }
+    }
+
     /// The assignment that it is of.
     pub fn assignment(&self) -> (&TopicPartition, AssignmentId) {
         match self {
@@ -189,8 +199,8 @@ pub(super) async fn fetch(
 ) -> (Outcome, Vec<(Wanted, Answer)>) {
     let shape = plan(shared.shape, &wanted, max);
     let expansion = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max();
-    let cost = shape.max_bytes as usize * COST_PERCENT / 100 * expansion.unwrap_or(100) / 100;
-    let permit = shared.budget.acquire(cost).await;
+    let expansion = expansion.unwrap_or(100);
+    let permit = shared.budget.acquire(cost_of(shape.max_bytes as usize, expansion)).await;
     let response = match try_ask(shared.client.cluster(), broker, &wanted, shape).await {
         Ok(response) => response,
         Err(Unanswered { outcome, error }) => {
@@ -213,10 +223,18 @@ pub(super) async fn fetch(
         answers.push((wanted, answer));
     }
     if !found.is_empty() {
+        // A long wait for little need not hold what much would have cost.
+        let size: usize = found.iter().map(Part::size).sum();
+        permit.charge(permit.bytes(), permit.bytes().min(cost_of(size, expansion)));
         // The deliverer only ends with the fetcher.
         let _ = parts.send(Fetched { permit, parts: found }).await;
     }
     (Outcome::Answered, answers)
+}
+
+/// What `size` bytes on the wire cost in memory, given how much more than others they do.
+fn cost_of(size: usize, expansion: usize) -> usize {
+    buffers::memory_of(size) + size * (COST_PERCENT - 100) / 100 * expansion / 100
 }
 
 /// Asks for no more than the permit covers: fewer bytes where records decompress to many.

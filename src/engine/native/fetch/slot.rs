@@ -40,7 +40,7 @@ pub(super) struct Slot {
     pub state: State,
     pub not_before: Option<Instant>,
     pub last_served: u64,
-    /// How much larger records are in memory than on the wire, in percent.
+    /// What records cost in memory beside what they are taken to, in percent.
     pub expansion: Arc<AtomicUsize>,
 }
 

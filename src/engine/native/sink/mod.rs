@@ -68,7 +68,7 @@ struct Shared {
 }
 
 /// What is kept of a broker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ToBroker {
     carrier: Option<Carrier>,
     pace: Arc<Mutex<Pace>>,
@@ -179,7 +179,7 @@ impl Shared {
         if let Some(carrier) = open(&brokers) {
             return Ok(carrier);
         }
-        let kept = brokers.entry(broker).or_default();
+        let kept = brokers.entry(broker).or_insert_with(|| ToBroker { carrier: None, pace: self.pace() });
         let carrier = Carrier::start(broker, connection, self.terms(Arc::clone(&kept.pace)));
         kept.carrier = Some(carrier.clone());
         Ok(carrier)
@@ -190,7 +190,11 @@ impl Shared {
     async fn carrier_alone(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
         let broker = self.cluster.leader(to).await?.broker;
         let connection = self.cluster.connection(broker, Lane::Suspect).await?;
-        Ok(Carrier::start(broker, connection, self.terms(Arc::default())))
+        Ok(Carrier::start(broker, connection, self.terms(self.pace())))
+    }
+
+    fn pace(&self) -> Arc<Mutex<Pace>> {
+        Arc::new(Mutex::new(Pace::new(self.request_timeout)))
     }
 
     fn terms(&self, pace: Arc<Mutex<Pace>>) -> Terms {
@@ -212,5 +216,7 @@ async fn first_producer(client: &Client) -> Result<Producer, EngineError> {
     client.retry("asking for a producer id", || producer::ask(client.cluster())).await
 }
 
+#[cfg(test)]
+mod isolation_tests;
 #[cfg(test)]
 mod tests;

@@ -14,25 +14,25 @@ pub const REQUEST_SIZE: usize = 500_000;
 /// The most that may be under way to a broker in bytes: enough to keep it busy.
 const MOST: usize = 16 << 20;
 
-/// An answer within this says that the broker keeps up.
-const PROMPT: Duration = Duration::from_secs(1);
+/// What is under way is to be answered within this part of the request timeout.
+const HORIZON: u32 = 6;
 
-/// What is under way is to be answered within this; far below the request timeout.
-const HORIZON: Duration = Duration::from_secs(5);
+/// An answer within this part of the request timeout says that the broker keeps up.
+const PROMPT: u32 = 30;
 
 /// The bytes that may be under way to a broker.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     window: usize,
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { window: REQUEST_SIZE }
-    }
+    timeout: Duration,
 }
 
 impl Pace {
+    /// For requests that are to be answered within `timeout`.
+    pub fn new(timeout: Duration) -> Pace {
+        Pace { window: REQUEST_SIZE, timeout }
+    }
+
     /// The bytes that may be under way; a single request always may.
     pub fn window(self) -> usize {
         self.window
@@ -41,17 +41,18 @@ impl Pace {
     /// A request of `bytes` was answered `took` after it was written or the one before it was
     /// answered, throttling included.
     pub fn answered(&mut self, bytes: usize, took: Duration) {
-        self.window = if took < PROMPT {
+        self.window = if took < self.timeout / PROMPT {
             (self.window * 2).min(MOST)
         } else {
-            let in_time = bytes as f64 * HORIZON.as_secs_f64() / took.as_secs_f64();
+            let horizon = self.timeout / HORIZON;
+            let in_time = bytes as f64 * horizon.as_secs_f64() / took.as_secs_f64();
             (in_time as usize).clamp(REQUEST_SIZE, self.window)
         };
     }
 
     /// The connection was lost.
     pub fn lost(&mut self) {
-        *self = Pace::default();
+        self.window = REQUEST_SIZE;
     }
 }
 
@@ -59,9 +60,11 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
     #[test]
     fn what_is_under_way_follows_the_answers() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(TIMEOUT);
         assert_eq!(pace.window(), REQUEST_SIZE);
         (0..10).for_each(|_| pace.answered(REQUEST_SIZE, Duration::from_millis(5)));
         assert_eq!(pace.window(), MOST);
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_new_connection_starts_slowly() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(TIMEOUT);
         (0..3).for_each(|_| pace.answered(1, Duration::ZERO));
         assert_eq!(pace.window(), 8 * REQUEST_SIZE);
         pace.lost();

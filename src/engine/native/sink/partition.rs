@@ -6,7 +6,7 @@ use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     sync::{OwnedMutexGuard, mpsc, oneshot},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -62,8 +62,27 @@ pub(super) struct Sealed {
     pub uncertain: bool,
     /// The first attempt.
     pub attempted: Option<Instant>,
+    /// It may be why the broker closes the connection, and is sent alone.
+    pub is_suspect: bool,
     /// How often a broker closed the connection in place of an answer to it.
     pub closings: u32,
+}
+
+impl Sealed {
+    /// A batch that was not sent yet.
+    pub fn new(bytes: Bytes, sequence: i32, codec: Codec, first: u64, count: usize) -> Sealed {
+        Sealed {
+            bytes,
+            sequence,
+            codec,
+            first,
+            count,
+            uncertain: false,
+            attempted: None,
+            is_suspect: false,
+            closings: 0,
+        }
+    }
 }
 
 pub(super) struct InFlight {
@@ -295,7 +314,7 @@ impl PartitionWriter {
 
     fn has_room(&self) -> bool {
         let Some(last) = self.in_flight.back() else { return true };
-        let is_suspect = self.sealed.front().is_some_and(Sealed::is_suspect);
+        let is_suspect = self.sealed.front().is_some_and(|batch| batch.is_suspect);
         if is_suspect || self.alone.is_some() || !self.established {
             return false;
         }
@@ -308,8 +327,7 @@ impl PartitionWriter {
 
     /// The leader may have forgotten the producer meanwhile.
     fn expire(&mut self) {
-        let is_old = self.acknowledged.is_some_and(|at| at.elapsed() > PRODUCER_EXPIRY);
-        if self.in_flight.is_empty() && is_old {
+        if self.in_flight.is_empty() && is_expired(self.acknowledged) {
             self.established = false;
         }
     }
@@ -335,7 +353,7 @@ impl PartitionWriter {
         let (sequence, count) = (self.next_sequence, records.count as usize);
         self.next_sequence = advance(sequence, count);
         let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
-        Ok(Sealed { bytes, sequence, codec, first, count, uncertain: false, attempted: None, closings: 0 })
+        Ok(Sealed::new(bytes, sequence, codec, first, count))
     }
 
     /// What sending needs, or why it is not to be had now.
@@ -348,7 +366,7 @@ impl PartitionWriter {
     }
 
     async fn find_carrier(&mut self) -> Result<Result<Carrier, EngineError>, EngineError> {
-        let is_suspect = self.sealed.front().is_some_and(Sealed::is_suspect);
+        let is_suspect = self.sealed.front().is_some_and(|batch| batch.is_suspect);
         let open = self.carrier.as_ref().filter(|carrier| !carrier.is_closed());
         if let Some(carrier) = open
             && is_suspect == self.alone.is_some()
@@ -431,12 +449,13 @@ impl PartitionWriter {
         let failing_since = *self.failing_since.get_or_insert(now);
         let first = self.sealed.front().and_then(|batch| batch.attempted).unwrap_or(failing_since);
         let since = self.acknowledged.map_or(first, |acknowledged| acknowledged.max(first));
-        if now + pause >= since + self.shared.produce.delivery_timeout {
+        let deadline = since + self.shared.produce.delivery_timeout;
+        if now >= deadline {
             let message = format!("not delivered within delivery.timeout.ms: {}", error.message);
             return Err(EngineError { kind: ErrorKind::Retriable, message, ..error }.at(&self.to));
         }
         tracing::debug!(%error, partition = %self.to, ?pause, "producing again");
-        self.attend(sleep(pause)).await
+        self.attend(sleep_until(deadline.min(now + pause))).await
     }
 
     /// Puts everything under way back in front of what is to be sent.
@@ -486,7 +505,8 @@ impl PartitionWriter {
         self.waiting.clear();
         self.sealed.clear();
         (self.carrier, self.alone) = (None, None);
-        let sent = self.in_flight.drain(..).filter(|last| !last.claim.withdraw());
+        let is_under_way = |sent: &InFlight| !sent.claim.withdraw() && !sent.answer.is_terminated();
+        let sent = self.in_flight.drain(..).filter(is_under_way);
         self.disowned.extend(sent.map(|sent| sent.answer));
     }
 
@@ -512,6 +532,11 @@ impl Drop for PartitionWriter {
     fn drop(&mut self) {
         self.shared.troubles.end(&TroublePlace::Write(self.to.clone()));
     }
+}
+
+/// Whether a leader may have forgotten a producer that it acknowledged a batch of last at that time.
+fn is_expired(acknowledged: Option<Instant>) -> bool {
+    acknowledged.is_some_and(|at| at.elapsed() > PRODUCER_EXPIRY)
 }
 
 /// Waits for the oldest outcome; a carrier answers in order. Cancel-safe.
@@ -544,6 +569,15 @@ pub(super) fn advance(sequence: i32, count: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_producer_that_was_silent_for_long_is_established_anew() {
+        let now = Instant::now();
+        tokio::time::advance(PRODUCER_EXPIRY).await;
+        assert!(!is_expired(Some(now)) && !is_expired(None));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(is_expired(Some(now)));
+    }
 
     #[test]
     fn sequence_numbers_wrap_to_zero() {

@@ -14,14 +14,14 @@ use crate::{
 const BATCHES: usize = 60;
 const RECORDS: usize = 50;
 
-struct Setup {
-    broker: Broker,
-    client: Client,
-    settings: ClientSettings,
-    to: TopicPartition,
+pub(super) struct Setup {
+    pub broker: Broker,
+    pub client: Client,
+    pub settings: ClientSettings,
+    pub to: TopicPartition,
 }
 
-async fn setup(properties: &[(&str, &str)]) -> Setup {
+pub(super) async fn setup(properties: &[(&str, &str)]) -> Setup {
     let (broker, mut settings) = embedded().await;
     let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     // Each output batch is a wire batch, so that a fault has many to hit.
@@ -34,7 +34,7 @@ async fn setup(properties: &[(&str, &str)]) -> Setup {
 }
 
 /// Writes all batches at once and returns the receipts.
-async fn write(sink: &mut NativeSink, to: &TopicPartition) -> Vec<Result<Receipt, EngineError>> {
+pub(super) async fn write(sink: &mut NativeSink, to: &TopicPartition) -> Vec<Result<Receipt, EngineError>> {
     let mut receipts = Vec::new();
     for i in 0..BATCHES {
         receipts.push(sink.send(batch(to, RECORDS, i * RECORDS)));
@@ -46,14 +46,14 @@ async fn write(sink: &mut NativeSink, to: &TopicPartition) -> Vec<Result<Receipt
     results
 }
 
-async fn assert_exactly_once_in_order(setup: &Setup, what: &str) {
+pub(super) async fn assert_exactly_once_in_order(setup: &Setup, what: &str) {
     let (start, end) = setup.broker.offsets(&setup.to.topic, 0).unwrap();
     assert_eq!((start, end), (0, (BATCHES * RECORDS) as i64), "{what}");
     let expected: Vec<_> = (0..BATCHES * RECORDS).map(value).collect();
     assert!(read_all(&setup.client, &setup.to, end).await == expected, "{what}: not in order");
 }
 
-fn produce(action: FaultAction, after: u64, times: u64) -> Fault {
+pub(super) fn produce(action: FaultAction, after: u64, times: u64) -> Fault {
     Fault::once(ApiKey::Produce, action).after(after).times(times)
 }
 
@@ -82,7 +82,7 @@ async fn what_can_be_retried_is_written_once_and_in_order() {
 }
 
 /// The number of wire batches in the log.
-async fn wire_batches(setup: &Setup) -> usize {
+pub(super) async fn wire_batches(setup: &Setup) -> usize {
     let records = fetch(&setup.client, &setup.to, 0).await;
     let (mut rest, mut count) = (&records[..], 0);
     while let Ok(header) = BatchHeader::read(rest) {
@@ -139,13 +139,13 @@ async fn a_storm_of_faults_loses_and_doubles_nothing() {
 }
 
 /// A batch as it is read under an assignment.
-fn under(assignment: u64, batch: OutputBatch) -> OutputBatch {
+pub(super) fn under(assignment: u64, batch: OutputBatch) -> OutputBatch {
     let origin = TopicPartition { topic: "origin".into(), partition: batch.destination.partition };
     OutputBatch { origin, assignment: AssignmentId(assignment), ..batch }
 }
 
 /// Writes the batches from number `first` on under an assignment and returns the receipts.
-async fn write_under(
+pub(super) async fn write_under(
     sink: &mut NativeSink,
     to: &TopicPartition,
     assignment: u64,

@@ -27,13 +27,6 @@ use crate::{
 /// a broker that ends; in between the batch was sent alone, over a connection that was just made.
 const CLOSINGS: u32 = 2;
 
-impl Sealed {
-    /// Whether it may be why the broker closes the connection.
-    pub fn is_suspect(&self) -> bool {
-        self.closings > 0
-    }
-}
-
 impl PartitionWriter {
     /// Takes what became of the oldest batch under way.
     pub(super) async fn settle(&mut self, outcome: Option<Outcome>) -> Result<(), EngineError> {
@@ -48,6 +41,7 @@ impl PartitionWriter {
             Some(Outcome::Unsent(error)) => self.unsent(error).await,
             Some(Outcome::Lost { error, is_suspect }) => {
                 let oldest = &mut self.oldest().batch;
+                oldest.is_suspect |= is_suspect;
                 oldest.closings += u32::from(is_suspect);
                 if is_suspect && oldest.closings >= CLOSINGS && oldest.bytes.len() >= SUSPECT_SIZE {
                     return self.cut_suspect(&error).await;
@@ -187,6 +181,8 @@ impl PartitionWriter {
             let half = batch.count / 2;
             let mut parts = self.recut(&batch, &[0..half, half..batch.count]).await?;
             for part in &mut parts {
+                part.is_suspect = true;
+                // One more is enough to go on; a record alone has the same chances as a batch.
                 part.closings = if part.count == 1 { 0 } else { CLOSINGS - 1 };
                 part.uncertain = true;
             }
@@ -244,16 +240,8 @@ impl PartitionWriter {
         let mut parts = Vec::with_capacity(ranges.len());
         for (records, range) in pieces.map_err(|error| self.malformed(error))?.into_iter().zip(ranges) {
             let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
-            parts.push(Sealed {
-                bytes,
-                sequence,
-                codec,
-                first: batch.first + range.start as u64,
-                count: range.len(),
-                uncertain: false,
-                attempted: None,
-                closings: 0,
-            });
+            let first = batch.first + range.start as u64;
+            parts.push(Sealed::new(bytes, sequence, codec, first, range.len()));
             sequence = advance(sequence, range.len());
         }
         Ok(parts)
