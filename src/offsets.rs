@@ -126,7 +126,13 @@ impl Offsets {
         let number = progress.end();
         let PartitionBatch { next_offset, leader_epoch, .. } = *batch;
         let (bytes, begun) = (memory.bytes(), Instant::now());
-        progress.pending.push_back(Pending { next_offset, leader_epoch, parts_left: 1, memory: bytes, begun });
+        progress.pending.push_back(Pending {
+            next_offset,
+            leader_epoch,
+            parts_left: 1,
+            memory: bytes,
+            begun,
+        });
         Some(Ticket {
             partition: batch.origin.clone(),
             assignment: batch.assignment,

@@ -155,8 +155,10 @@ impl Metrics {
         };
         let batches_in_flight = gauge("batches_in_flight", "Batches that wait for their acknowledgement");
         let partitions_assigned = gauge("partitions_assigned", "Partitions assigned");
-        let partitions_stopped =
-            gauge("partitions_stopped", "Partitions stopped: a dead letter was refused, or the log cannot be read on");
+        let partitions_stopped = gauge(
+            "partitions_stopped",
+            "Partitions stopped: a dead letter was refused, or the log cannot be read on",
+        );
         let memory_used = gauge("memory_used_bytes", "Memory that batches hold");
         let last_commit = gauge(
             "last_commit_timestamp_seconds",

@@ -51,8 +51,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             // It ends when everything is committed.
             MillError::Stopped(_) => return,
         };
-        while let Some(delivered) =
-            self.delivery.next(|ticket| self.offsets.is_wanted(ticket)).now_or_never()
+        while let Some(delivered) = self.delivery.next(|ticket| self.offsets.is_wanted(ticket)).now_or_never()
         {
             if let Delivered::Acknowledged(acknowledged) = delivered {
                 self.offsets.acknowledge(&acknowledged.ticket);

@@ -92,7 +92,10 @@ impl NativeSource {
 
 impl NativeSource {
     /// The event, without assignments that are over already: what ended them comes, or has come.
-    fn still_holds(&self, event: Result<SourceEvent, EngineError>) -> Option<Result<SourceEvent, EngineError>> {
+    fn still_holds(
+        &self,
+        event: Result<SourceEvent, EngineError>,
+    ) -> Option<Result<SourceEvent, EngineError>> {
         let mut event = event;
         if let Ok(SourceEvent::Assigned(assigned)) = &mut event
             && !assigned.is_empty()

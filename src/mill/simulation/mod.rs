@@ -287,7 +287,11 @@ impl Runner<'_> {
             Some(Ended { result: Ok(()), .. }) if was_stopped => End::Again,
             Some(Ended { result: Ok(()), .. }) => End::Done,
             Some(Ended { result: Err(MillError::Stopped(_)), .. }) if !world.unreadable.is_empty() => {
-                if was_stopped { End::Again } else { End::Stopped }
+                if was_stopped {
+                    End::Again
+                } else {
+                    End::Stopped
+                }
             }
             Some(Ended { result: Err(error), .. }) if error.is_retriable() => {
                 // The coordinator did not take what there was to commit.
@@ -318,4 +322,3 @@ pub(super) fn in_virtual_time<F: Future>(future: F) -> F::Output {
         .unwrap()
         .block_on(future)
 }
-

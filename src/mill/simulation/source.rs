@@ -285,4 +285,3 @@ async fn released(revoking: &mut Option<(Vec<i32>, Instant, oneshot::Receiver<()
         None => std::future::pending().await,
     }
 }
-

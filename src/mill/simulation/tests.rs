@@ -91,7 +91,9 @@ fn a_position_that_was_chosen_is_kept_whatever_comes_before_the_first_record() {
             let course = run(&schedule);
             match is_kept {
                 true => assert!(course.is_ok(), "{course:?}: {schedule}"),
-                false => assert!(course.is_err_and(|failure| failure.contains("a second time")), "{schedule}"),
+                false => {
+                    assert!(course.is_err_and(|failure| failure.contains("a second time")), "{schedule}")
+                }
             }
         }
     }

@@ -284,7 +284,10 @@ impl World {
     /// Whether everything that is promised of a partition has been done.
     pub fn check_complete(&self, partition: i32) -> Result<(), String> {
         if self.committed.get(&partition) != Some(&RECORDS) {
-            return Err(format!("partition {partition} is committed to {:?}", self.committed.get(&partition)));
+            return Err(format!(
+                "partition {partition} is committed to {:?}",
+                self.committed.get(&partition)
+            ));
         }
         let mut first_times: Vec<i64> = Vec::new();
         for offset in self.written.get(&partition).into_iter().flatten() {

@@ -74,8 +74,13 @@ pub(super) async fn run(
                 Part::Gap(gap) => batches.send(Delivered::Gap(gap)).await.map_err(|_| Undelivered::Closed),
                 Part::Nothing(origin, assignment, next_offset) => {
                     let leader_epoch = -1;
-                    let batch =
-                        PartitionBatch { origin, assignment, next_offset, leader_epoch, ..Default::default() };
+                    let batch = PartitionBatch {
+                        origin,
+                        assignment,
+                        next_offset,
+                        leader_epoch,
+                        ..Default::default()
+                    };
                     let batch = Delivered::Batch(batch, Permit::none(), Permit::none());
                     batches.send(batch).await.map_err(|_| Undelivered::Closed)
                 }

@@ -126,9 +126,8 @@ impl FetchHandle {
 impl Fetching {
     /// Waits until fetching has ended by itself, which it only does when something is wrong.
     pub async fn ended(&mut self) -> EngineError {
-        let failed = |what: &str, error: JoinError| {
-            EngineError::new(ErrorKind::Retriable, format!("{what}: {error}"))
-        };
+        let failed =
+            |what: &str, error: JoinError| EngineError::new(ErrorKind::Retriable, format!("{what}: {error}"));
         tokio::select! {
             error = &mut self.fetcher.0 => error.unwrap_or_else(|error| failed("the fetcher has ended", error)),
             ended = &mut self.deliverer.0 => match ended {
@@ -233,7 +232,9 @@ impl Fetcher {
             let led = |partition: &TopicPartition| {
                 let topic = found.as_ref().map_err(Clone::clone)?.topic();
                 let error = match topic.partitions.get(&partition.partition) {
-                    Some(leader) if leader.broker >= 0 => return Ok(Led { leader: *leader, topic: topic.id }),
+                    Some(leader) if leader.broker >= 0 => {
+                        return Ok(Led { leader: *leader, topic: topic.id });
+                    }
                     Some(_) => KafkaError(ResponseError::LeaderNotAvailable),
                     None => KafkaError(ResponseError::UnknownTopicOrPartition),
                 };

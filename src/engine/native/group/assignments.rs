@@ -216,8 +216,7 @@ impl Inner {
     fn add(&mut self, partition: &TopicPartition) -> AssignmentId {
         self.last += 1;
         let assignment = AssignmentId(self.last);
-        let held =
-            Held { assignment, is_reading: true, is_sought: true, committed: -1, note: Arc::from("") };
+        let held = Held { assignment, is_reading: true, is_sought: true, committed: -1, note: Arc::from("") };
         self.held.insert(partition.clone(), held);
         assignment
     }

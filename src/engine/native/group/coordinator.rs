@@ -159,11 +159,7 @@ impl Coordinator {
     }
 
     /// Commits offsets, all or, with an error, perhaps some.
-    pub async fn commit(
-        &self,
-        identity: &Identity,
-        offsets: &[(Offset, Arc<str>)],
-    ) -> Result<(), Refusal> {
+    pub async fn commit(&self, identity: &Identity, offsets: &[(Offset, Arc<str>)]) -> Result<(), Refusal> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
         for (offset, note) in offsets {
             let partition = OffsetCommitRequestPartition::default()

@@ -208,7 +208,8 @@ impl Finder {
                 for place in asked {
                     match answers.get(&place.0.partition) {
                         Some(Ok(offset)) => {
-                            let position = Position { offset: *offset, leader_epoch: -1, is_committed: false };
+                            let position =
+                                Position { offset: *offset, leader_epoch: -1, is_committed: false };
                             known.push((place, (position, topic)));
                         }
                         Some(Err(error)) => self.fail(place, error)?,

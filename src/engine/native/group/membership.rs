@@ -322,7 +322,8 @@ impl Membership {
             sleep(self.settings.heartbeat_interval).await;
             match self.coordinator.heartbeat(&self.identity, session / 3).await {
                 // Whatever it says, it is there.
-                Ok(()) | Err(Refusal::JoinAs(_) | Refusal::Rebalance | Refusal::Over(_) | Refusal::Fatal(_)) => {
+                Ok(())
+                | Err(Refusal::JoinAs(_) | Refusal::Rebalance | Refusal::Over(_) | Refusal::Fatal(_)) => {
                     *alive = Instant::now();
                 }
                 Err(Refusal::Again(error)) if alive.elapsed() > session => return error,

@@ -119,11 +119,10 @@ mod tests {
         assert_eq!([memory.see(old), memory.see(None), memory.see(old)], [Sighting::Same; 3]);
         assert!(!memory.is_anew());
         assert_eq!(memory.see(new), Sighting::Anew(old.unwrap()));
-        assert_eq!([memory.see(new), memory.see(old), memory.see(new)], [
-            Sighting::Same,
-            Sighting::Gone,
-            Sighting::Same
-        ]);
+        assert_eq!(
+            [memory.see(new), memory.see(old), memory.see(new)],
+            [Sighting::Same, Sighting::Gone, Sighting::Same]
+        );
         assert!(memory.is_anew());
     }
 

@@ -133,7 +133,8 @@ impl Survey {
             });
         }
         // An offset that cannot be told now is one all the same.
-        let notes = self.committed.values().map(|committed| committed.as_ref().map_or(None, |c| c.note.first));
+        let notes =
+            self.committed.values().map(|committed| committed.as_ref().map_or(None, |c| c.note.first));
         Ok(match (self.committed.is_empty(), reset) {
             // Another member saw the topic first, and does not read this partition.
             (false, OffsetReset::Latest) if notes.flatten().max().is_some_and(|first| number < first) => {
@@ -148,7 +149,10 @@ impl Survey {
     /// The number of partitions that the group saw first, if it started at their ends.
     pub fn first(&self) -> Option<i32> {
         let committed = self.committed.values().filter_map(|committed| committed.as_ref().ok());
-        committed.filter(|committed| !committed.is_of_another(self.topic.id)).filter_map(|c| c.note.first).max()
+        committed
+            .filter(|committed| !committed.is_of_another(self.topic.id))
+            .filter_map(|c| c.note.first)
+            .max()
     }
 }
 
@@ -187,7 +191,8 @@ async fn committed(
                 committed.insert(number, Ok(Committed { offset, leader_epoch, note }));
             }
             Err(refusal) => {
-                committed.insert(number, Err(EngineError::from(refusal).at(&TopicPartition::new(name, number))));
+                committed
+                    .insert(number, Err(EngineError::from(refusal).at(&TopicPartition::new(name, number))));
             }
         }
     }

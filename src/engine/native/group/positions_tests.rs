@@ -40,12 +40,8 @@ impl Group {
         broker.create_topic("t", 1, &[]).unwrap();
         let client = Client::connect(&settings).await.unwrap();
         let cluster = Arc::clone(client.cluster());
-        let coordinator = Coordinator {
-            cluster,
-            group: "g".to_owned(),
-            instance: None,
-            troubles: Troubles::default(),
-        };
+        let coordinator =
+            Coordinator { cluster, group: "g".to_owned(), instance: None, troubles: Troubles::default() };
         let partition = TopicPartition::new("t", 0);
         Group { _broker: broker, settings, client, coordinator, partition }
     }
@@ -72,10 +68,7 @@ impl Group {
 }
 
 async fn next(source: &mut NativeSource) -> SourceEvent {
-    timeout(Duration::from_secs(20), source.next(&Room::open()))
-        .await
-        .expect("something is told")
-        .unwrap()
+    timeout(Duration::from_secs(20), source.next(&Room::open())).await.expect("something is told").unwrap()
 }
 
 #[tokio::test]

@@ -30,7 +30,8 @@ async fn a_group_that_was_removed_is_joined_anew() {
 async fn a_leader_that_runs_out_of_time_joins_again() {
     let scene = Scene::new(1).await;
     // The leader counts partitions by what the cluster says at that time.
-    let properties = [("max.poll.interval.ms", "1000"), ("session.timeout.ms", "1000"), ("heartbeat.interval.ms", "100")];
+    let properties =
+        [("max.poll.interval.ms", "1000"), ("session.timeout.ms", "1000"), ("heartbeat.interval.ms", "100")];
     let client = Client::connect(&scene.settings).await.unwrap();
     let frozen = scene.broker.inject(Fault::always(ApiKey::Metadata, FaultAction::Freeze));
     let mut source = scene.source_of(&client, OffsetReset::Earliest, &properties).await;

@@ -204,12 +204,8 @@ async fn each_batch_says_the_epoch_of_the_record_before_its_end() {
         assert!(batch.leader_epoch >= last);
         last = batch.leader_epoch;
     }
-    let offset = |next, leader_epoch| Offset {
-        partition: place(0),
-        assignment: first.id,
-        next,
-        leader_epoch,
-    };
+    let offset =
+        |next, leader_epoch| Offset { partition: place(0), assignment: first.id, next, leader_epoch };
     source.commit(vec![offset(end, last)]).await.unwrap();
 }
 
@@ -223,7 +219,10 @@ async fn a_topic_made_anew_is_read_from_its_beginning_and_nothing_of_it_under_th
         commit(&source, first, 6).await;
         // While nothing is fetched, the new topic grows beyond the position in the old one.
         let room = Room { full: [place(0)].into(), ..Room::open() };
-        assert!(timeout(Duration::from_millis(1200), source.next(&room)).await.is_err() || reset == OffsetReset::Earliest);
+        assert!(
+            timeout(Duration::from_millis(1200), source.next(&room)).await.is_err()
+                || reset == OffsetReset::Earliest
+        );
         scene.broker.delete_topic("t").unwrap();
         scene.broker.create_topic("t", 1, &[]).unwrap();
         scene.produce(0, 10).await;

@@ -69,8 +69,9 @@ async fn a_rewind_waits_for_a_coordinator_that_is_away() {
     let mut source = scene.source(OffsetReset::Earliest, &[]).await;
     let [first] = &assigned(&mut source).await[..] else { panic!() };
     commit(&source, first, 2).await;
-    let away =
-        scene.broker.inject(Fault::always(ApiKey::OffsetFetch, FaultAction::Error(COORDINATOR_NOT_AVAILABLE)));
+    let away = scene
+        .broker
+        .inject(Fault::always(ApiKey::OffsetFetch, FaultAction::Error(COORDINATOR_NOT_AVAILABLE)));
     source.rewind(vec![place(0)]).await;
     scene.troubled(Place::Fetch(place(0)), true).await;
     assert!(timeout(Duration::from_millis(300), source.next(&Room::open())).await.is_err());
