@@ -151,6 +151,8 @@ fn numbers(batch: &PartitionBatch) -> Vec<u64> {
 struct Seen {
     held: HashMap<TopicPartition, (AssignmentId, i64)>,
     read: BTreeMap<i32, Vec<u64>>,
+    /// The leader epoch of what was read last.
+    epochs: HashMap<TopicPartition, i32>,
 }
 
 impl Seen {
@@ -170,6 +172,7 @@ impl Seen {
                     *position = record.offset + 1;
                 }
                 *position = batch.next_offset;
+                self.epochs.insert(batch.origin.clone(), batch.leader_epoch);
                 self.read.entry(batch.origin.partition).or_default().extend(numbers(&batch));
             }
             SourceEvent::Revoked { partitions, release } => {
@@ -189,7 +192,7 @@ impl Seen {
             partition: partition.clone(),
             assignment: *assignment,
             next: *next,
-            leader_epoch: -1,
+            leader_epoch: self.epochs.get(partition).copied().unwrap_or(-1),
         });
         in_time("a commit", source.commit(offsets.collect())).await
     }
