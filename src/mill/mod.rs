@@ -166,6 +166,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.partitions_stopped.set(0);
         self.metrics.lag.clear();
         self.metrics.oldest_batch.set(0.0);
+        self.health.transforming(None);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
@@ -216,6 +217,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.health.transforming(self.strategy.oldest_age());
         let oldest = self.offsets.oldest().map_or(Duration::ZERO, |begun| begun.elapsed());
         self.metrics.oldest_batch.set(oldest.as_secs_f64());
+        self.health.transforming(self.strategy.oldest_age());
     }
 
     /// Takes what the source has to say.

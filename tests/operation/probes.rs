@@ -1,10 +1,24 @@
 //! `/readyz` says whether the work is done, `/livez` whether to start the process anew.
 
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+use topicmill::{
+    broker::{ApiKey, Fault, FaultAction},
+    cli::RunArgs,
+    config::Config,
+    mill::Observers,
+    run,
+    transform::{Output, Transform, TransformKind, Values},
+};
 
 use crate::{
     program::{Running, SOON, goods},
-    support::{Cluster, Names},
+    support::{Cluster, Names, pause},
 };
 
 fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
@@ -59,4 +73,44 @@ fn what_fails_for_long_is_named() {
         mill.until_status("/readyz", 200, "ok");
     }
     assert!(mill.metric("topicmill_commit_failures_total").unwrap() > 0.0);
+}
+
+/// A transform that never returns.
+struct Stuck;
+
+impl Transform for Stuck {
+    fn apply(&mut self, _: &Values<'_>, _: &mut Output<'_>) {
+        loop {
+            thread::park();
+        }
+    }
+}
+
+#[test]
+fn a_transform_that_never_returns_is_noticed_and_does_not_hold_up_a_stop() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("stuck"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    let arguments = RunArgs {
+        source: Some(names.source.clone()),
+        destination: Some(names.destination.clone()),
+        ..RunArgs::default()
+    };
+    let stuck = TransformKind::Custom(Arc::new(|| Box::new(Stuck)));
+    let mut config = Config::for_run_with(&arguments, stuck).unwrap();
+    config.client.brokers = vec![cluster.brokers.clone()];
+    config.drain_timeout = Duration::from_secs(2);
+    let observers = Observers::default();
+    let (stop, drain) = watch::channel(false);
+    let (runtime, watched) = (Arc::clone(&cluster.runtime), observers.clone());
+    let run = thread::spawn(move || runtime.block_on(run::transform(&config, &watched, drain)));
+    let start = Instant::now();
+    while observers.health.transforming_for() < Duration::from_secs(1) {
+        assert!(start.elapsed() < SOON, "nobody notices");
+        pause(Duration::from_millis(50));
+    }
+    stop.send_replace(true);
+    let asked = Instant::now();
+    assert!(run.join().unwrap().is_err());
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
