@@ -153,6 +153,8 @@ struct Seen {
     /// The leader epoch of the last batch of each partition.
     epochs: HashMap<TopicPartition, i32>,
     read: BTreeMap<i32, Vec<u64>>,
+    /// The leader epoch of what was read last.
+    epochs: HashMap<TopicPartition, i32>,
 }
 
 impl Seen {
