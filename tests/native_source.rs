@@ -150,8 +150,6 @@ fn numbers(batch: &PartitionBatch) -> Vec<u64> {
 #[derive(Default)]
 struct Seen {
     held: HashMap<TopicPartition, (AssignmentId, i64)>,
-    /// The leader epoch of the last batch of each partition.
-    epochs: HashMap<TopicPartition, i32>,
     read: BTreeMap<i32, Vec<u64>>,
     /// The leader epoch of what was read last.
     epochs: HashMap<TopicPartition, i32>,
