@@ -115,10 +115,6 @@ impl PartitionWriter {
         let is_of_all = error.kind == ErrorKind::Fatal && error.partition.is_none();
         let error = if is_of_all { error } else { error.at(&self.to) };
         tracing::debug!(%error, "what was accepted for the partition is given up");
-        // Its trouble stays until it is written again, or forgotten.
-        self.failures = self.failures.max(1);
-        self.failing_since = None;
-        self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
         // What was given by now fails as well; what is given once somebody knows may be of a later
         // assignment, so that this is looked at first.
         while let Ok(command) = self.commands.try_recv() {
@@ -129,20 +125,29 @@ impl PartitionWriter {
                 Command::Forget(from) => self.barred.bar(from, &error),
             }
         }
-        self.fail_all(&error);
+        self.failing_since = None;
+        if self.fail_all(&error) {
+            // Its trouble stays until it is written again, or forgotten.
+            self.failures = self.failures.max(1);
+            self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
+        } else {
+            self.recovered();
+        }
         self.renew();
     }
 
-    fn fail_all(&mut self, error: &EngineError) {
-        for from in self.outputs.fail(error) {
-            self.barred.bar(from, error);
-        }
+    /// Returns whether anybody still wanted it.
+    fn fail_all(&mut self, error: &EngineError) -> bool {
+        let failed = self.outputs.fail(error);
+        let is_wanted = failed.iter().any(|from| self.barred.check(from).is_none());
+        failed.into_iter().for_each(|from| self.barred.bar(from, error));
         self.waiting.clear();
         self.sealed.clear();
         (self.carrier, self.alone) = (None, None);
         let is_under_way = |sent: &InFlight| !sent.claim.withdraw() && !sent.answer.is_terminated();
         let sent = self.in_flight.drain(..).filter(is_under_way);
         self.disowned.extend(sent.map(|sent| sent.answer));
+        is_wanted
     }
 
     /// The next batch begins a new epoch, or a new producer where there is none. Then the brokers

@@ -261,6 +261,23 @@ async fn what_is_forgotten_and_was_not_sent_is_not_written() {
     sink.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_forgotten_is_no_trouble_once_it_is_given_up() {
+    let setup = setup(&[("request.timeout.ms", "400"), ("delivery.timeout.ms", "600")]).await;
+    let troubles = Troubles::default();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, troubles.clone()).await.unwrap();
+    sink.send(under(1, batch(&setup.to, 5, 0))).await.unwrap();
+    let error = ResponseError::NotEnoughReplicas.code();
+    setup.broker.inject(produce(FaultAction::Error(error), 0, u64::MAX));
+    let sent = tokio::spawn(sink.send(under(1, batch(&setup.to, 5, 5))));
+    eventually("it is told", || !troubled(&troubles).is_empty()).await;
+    sink.forget(&under(1, batch(&setup.to, 1, 0)).origin, AssignmentId(1));
+    // It was sent, and so is tried to its end.
+    assert!(sent.await.unwrap().unwrap_err().message.contains("delivery.timeout.ms"));
+    eventually("it is over", || troubled(&troubles).is_empty()).await;
+    sink.close().await;
+}
+
 /// What is sealed and waits for the broker goes back, and what is left gets its numbers anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sealed_but_not_sent_is_forgotten_too() {
