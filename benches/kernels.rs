@@ -65,7 +65,7 @@ fn main() {
             report(&format!("name-event, {kernel:?}, {shape}"), |count| {
                 let batch = partition_batch(&values[..count]);
                 let mut transform = NameEvent::with_kernel(kernel);
-                measure(count, || drop(black_box(transform::apply(&mut transform, &batch, CHUNK))))
+                measure(count, || drop(black_box(transform::apply(&mut transform, &batch, CHUNK).unwrap())))
             });
         }
     }
@@ -74,7 +74,7 @@ fn main() {
             let batch = partition_batch(&values[..count]);
             let kind = TransformKind::HashField { field: "hash".to_owned(), digest: Digest::Md5 };
             let mut transform = kind.build();
-            measure(count, || drop(black_box(transform::apply(&mut *transform, &batch, CHUNK))))
+            measure(count, || drop(black_box(transform::apply(&mut *transform, &batch, CHUNK).unwrap())))
         });
     }
     let events = &values[0].1;
@@ -88,7 +88,7 @@ fn main() {
         let mut transform = NameEvent::default();
         measure(count, || {
             let batch = with_records(assemble(&wire));
-            for chunk in transform::apply(&mut transform, &batch, CHUNK).chunks {
+            for chunk in transform::apply(&mut transform, &batch, CHUNK).unwrap().chunks {
                 black_box(chunk.seal(ProducerStamp::NONE, Compression::None));
             }
         })

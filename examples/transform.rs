@@ -29,7 +29,7 @@ fn main() {
     // `run::transform` takes this in its configuration; here one batch is enough.
     let kind = TransformKind::Custom(Arc::new(|| Box::new(UpperCase)));
     let batch = one_record(b"a stream to be milled");
-    let transformed = transform::apply(&mut *kind.build(), &batch, 1 << 20);
+    let transformed = transform::apply(&mut *kind.build(), &batch, 1 << 20).unwrap();
     let written = &transformed.chunks[0];
     println!(
         "{} record, {} bytes encoded, {} failed",

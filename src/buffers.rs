@@ -53,13 +53,18 @@ pub struct Buffer {
     len: usize,
 }
 
+/// The memory in bytes that a [`Buffer`] with room for `capacity` bytes takes.
+pub fn memory_of(capacity: usize) -> usize {
+    if capacity < LEAST { capacity } else { capacity.next_multiple_of(GRAIN) }
+}
+
 impl Buffer {
     /// An empty buffer with room for `capacity` bytes at least.
     pub fn with_room(capacity: usize) -> Buffer {
         if capacity < LEAST {
             return Buffer { memory: vec![0; capacity], len: 0 };
         }
-        let capacity = capacity.next_multiple_of(GRAIN);
+        let capacity = memory_of(capacity);
         let used_before = idle().take(capacity);
         Buffer { memory: used_before.unwrap_or_else(|| vec![0; capacity]), len: 0 }
     }

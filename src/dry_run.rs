@@ -131,8 +131,15 @@ impl DryRun {
             spans.push(Span::new(start as u32, (buffer.len() - start) as u32));
         }
         let batch = batch(buffer, &spans);
-        let Transformed { chunks, failures } =
-            transform::apply(self.transform.as_mut(), &batch, u32::MAX as usize / 2);
+        let applied = transform::apply(self.transform.as_mut(), &batch, u32::MAX as usize / 2);
+        let Transformed { chunks, failures } = match applied {
+            Ok(transformed) => transformed,
+            Err(breach) => {
+                let what = format!("the transform breaks its contract: {breach}");
+                answers.error = Some(self.refuse(breach.index() as u64, what));
+                return answers;
+            }
+        };
         let mut failures = failures.into_iter().peekable();
         let mut values = chunks.iter().flat_map(values);
         for index in 0..batch.records.len() {

@@ -144,6 +144,25 @@ async fn what_a_group_has_not_come_to_is_behind() {
     broker.stop().await;
 }
 
+/// Half of the source is gone after it was transformed, the dead letter of one of its records stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_source_no_longer_holds_cannot_be_checked() {
+    let broker = broker().await;
+    printed(&broker, 0, "generate --topic s --count 3000").await;
+    produce(&broker, "s", &["{"]).await;
+    printed(&broker, 0, "generate --topic s --count 3000 --seed 5").await;
+    let topics = "--source s --destination d --transform name-event";
+    printed(&broker, 0, &format!("run {topics} --until-caught-up --admin off")).await;
+    broker.delete_records("s", 0, 3501).unwrap();
+    for order in ["partition", "key", "none"] {
+        let text = printed(&broker, 0, &format!("verify {topics} --order {order}")).await;
+        assert!(text.contains("cannot be checked: d[0]@0–3499 (3,500), made of records"), "{order}: {text}");
+    }
+    let report = objects(&printed(&broker, 0, &format!("verify {topics} --json")).await).remove(0);
+    assert_eq!((&report["phantom"], &report["unchecked"]), (&json!(0), &json!(3500)));
+    broker.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_count_is_exact_whatever_the_rate() {
     let broker = broker().await;

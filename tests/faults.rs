@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Cluster, Names, engines, expect, pause, setting, signal, start, wait};
+use support::{Cluster, Names, engines, expect, pause, peak_memory, setting, signal, start, wait};
 use topicmill::broker::{ApiKey, Fault, FaultAction};
 
 fn rounds() -> u64 {
@@ -140,13 +140,6 @@ fn members_come_and_go_and_the_order_stays() {
             }
         }
     }
-}
-
-/// The greatest resident memory of a running program so far, in bytes.
-fn peak_memory(child: &Child) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
 #[test]

@@ -255,9 +255,10 @@ async fn hand_over(strategy: &str) {
     let mut second = cluster.source(&topic, &topic, &properties);
 
     let (mut revoked, mut moved, mut waited) = (BTreeMap::new(), Vec::new(), false);
+    let (closed, open) = (Room::closed(), Room::open());
     while moved.is_empty() {
         tokio::select! {
-            event = within(first.next(&Room::closed())) => match event.unwrap() {
+            event = within(first.next(&closed)) => match event.unwrap() {
                 SourceEvent::Revoked { partitions, release } => {
                     // Until the release, commits count, and nobody else has the partitions.
                     let mine = held.iter().filter(|a| partitions.contains(&a.partition));
@@ -272,7 +273,7 @@ async fn hand_over(strategy: &str) {
                 SourceEvent::Assigned(_) => {}
                 event => panic!("no {event:?} while a member joins"),
             },
-            event = within(second.next(&Room::open())) => match event.unwrap() {
+            event = within(second.next(&open)) => match event.unwrap() {
                 SourceEvent::Assigned(assigned) => moved = assigned,
                 event => panic!("an assignment comes first, not {event:?}"),
             },

@@ -151,6 +151,8 @@ fn numbers(batch: &PartitionBatch) -> Vec<u64> {
 struct Seen {
     held: HashMap<TopicPartition, (AssignmentId, i64)>,
     read: BTreeMap<i32, Vec<u64>>,
+    /// The leader epoch of what was read last.
+    epochs: HashMap<TopicPartition, i32>,
 }
 
 impl Seen {
@@ -170,6 +172,7 @@ impl Seen {
                     *position = record.offset + 1;
                 }
                 *position = batch.next_offset;
+                self.epochs.insert(batch.origin.clone(), batch.leader_epoch);
                 self.read.entry(batch.origin.partition).or_default().extend(numbers(&batch));
             }
             SourceEvent::Revoked { partitions, release } => {
@@ -189,7 +192,7 @@ impl Seen {
             partition: partition.clone(),
             assignment: *assignment,
             next: *next,
-            leader_epoch: -1,
+            leader_epoch: self.epochs.get(partition).copied().unwrap_or(-1),
         });
         in_time("a commit", source.commit(offsets.collect())).await
     }
@@ -490,4 +493,44 @@ async fn a_reader_reads_from_one_offset_to_another() {
     assert_eq!((error.kind, error.offset), (ErrorKind::Fatal, Some(5000)));
     drop(reader);
     assert_eq!(budget.used(), 0);
+}
+
+/// A topic is deleted and made anew with more records than were read, while its member is busy
+/// elsewhere: nothing of the new one is read at the old position, or committed for the old offsets.
+async fn made_anew(stage: &Stage, properties: &[(&str, &str)]) {
+    stage.produce(0, 0..100).await;
+    let (mut source, mut seen) = (stage.source(properties).await, Seen::default());
+    read(&mut source, &mut seen, 100).await;
+    seen.commit(&source).await.unwrap();
+    let old = seen.held[&stage.partition(0)].0;
+    stage.client.delete_topic(&stage.topic).await.unwrap();
+    let create = async || stage.client.create_topic(&stage.topic, 1, Some(1), &[]).await;
+    // The old one may not be gone everywhere yet.
+    in_time("the new topic", async {
+        while create().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    stage.produce(0, 1000..1500).await;
+    let mut seen = Seen { held: seen.held, ..Seen::default() };
+    while seen.count() < 500 {
+        let event = next(&mut source).await;
+        if let SourceEvent::Batch(batch, _) = &event {
+            assert_ne!(batch.assignment, old, "it is of the new topic");
+        }
+        seen.take(&source, event).await;
+    }
+    assert!(seen.read[&0].iter().copied().eq(1000..1500), "{properties:?}");
+    seen.commit(&source).await.unwrap();
+    let committed = stage.client.committed(&stage.group, &stage.topic).await.unwrap();
+    assert_eq!(committed, BTreeMap::from([(0, 500)]), "{properties:?}");
+    source.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_anew_is_read_from_its_beginning() {
+    for strategy in ["range", "cooperative-sticky"] {
+        made_anew(&Stage::new(1).await, &[("partition.assignment.strategy", strategy)]).await;
+    }
 }

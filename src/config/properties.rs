@@ -10,7 +10,10 @@ use super::{
     rules,
     settings::{Setting, Settings, Value},
 };
-use crate::engine::{ClientSettings, EngineKind, native::NativeSettings};
+use crate::engine::{
+    ClientSettings, EngineKind,
+    native::{self, NativeSettings},
+};
 
 const KAFKA: Section = Section::Kafka;
 const BROKERS: &str = "bootstrap.servers";
@@ -330,9 +333,7 @@ fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, St
         Value::ContentOf(path) => {
             let content = std::fs::read_to_string(path);
             let content = content.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            // Only the newline that editors put at the end of every file.
-            let line = content.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-            line.unwrap_or(&content).to_owned()
+            native::Secret::in_file(&content).0
         }
     };
     match (name, takes) {

@@ -58,12 +58,12 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// Starts a commit when one must not wait for the next tick: somebody waits for it, or the
     /// group does not know a position yet that was chosen for it. When to call this again, if it
     /// has to wait for its turn.
-    pub(super) fn hurry_commit(&mut self, draining: bool) -> Option<Instant> {
+    pub(super) fn hurry_commit(&mut self) -> Option<Instant> {
         if !self.commits.is_idle() || !self.offsets.has_uncommitted() {
             return None;
         }
         let goal = self.goal.wants_commit(&self.stopped);
-        let awaited = draining || !self.revoking.is_empty() || self.rewinds.any_waits();
+        let awaited = self.is_draining || !self.revoking.is_empty() || self.rewinds.any_waits();
         let fails = self.commits.failures > 0;
         if !(goal || awaited || fails || self.offsets.has_unplaced()) {
             return None;

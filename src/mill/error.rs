@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Stopped;
 use crate::{
     engine::{EngineError, ErrorKind},
-    strategy::TransformPanic,
+    strategy::TransformError,
 };
 
 /// What ends a mill other than a drain or its goal.
@@ -14,9 +14,9 @@ pub enum MillError {
     /// The source or the sink failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The transform panicked.
+    /// The transform panicked, or broke its contract.
     #[error(transparent)]
-    Panic(#[from] TransformPanic),
+    Transform(#[from] TransformError),
     /// A partition is stopped; the others were finished.
     #[error(transparent)]
     Stopped(Stopped),
@@ -38,7 +38,7 @@ impl MillError {
     pub fn is_retriable(&self) -> bool {
         match self {
             MillError::Engine(error) => error.kind == ErrorKind::Retriable,
-            MillError::Panic(_) | MillError::Stopped(_) | MillError::DrainTimeout { .. } => false,
+            MillError::Transform(_) | MillError::Stopped(_) | MillError::DrainTimeout { .. } => false,
         }
     }
 }

@@ -47,7 +47,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     pub(super) async fn save(&mut self, error: &MillError) {
         let limit = match error {
             MillError::DrainTimeout { .. } => LATE_COMMIT,
-            MillError::Engine(_) | MillError::Panic(_) => LAST_COMMIT.min(self.settings.drain_timeout),
+            MillError::Engine(_) | MillError::Transform(_) => LAST_COMMIT.min(self.settings.drain_timeout),
             // It ends when everything is committed.
             MillError::Stopped(_) => return,
         };

@@ -76,6 +76,8 @@ pub struct Mill<S, K> {
     /// Partitions were given up, and the rebalance that did so has given none yet.
     rebalancing: bool,
     stopped: BTreeMap<TopicPartition, Stopped>,
+    /// Nothing more is read; what is under way is finished.
+    is_draining: bool,
     /// Whether anything was committed: then a new start after an error is a fresh one.
     progressed: bool,
 }
@@ -142,6 +144,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             revoking: Vec::new(),
             rebalancing: false,
             stopped: BTreeMap::new(),
+            is_draining: false,
             progressed: false,
             settings,
         }
@@ -157,6 +160,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.troubles.end_where(|place| matches!(place, Place::Rewind(_) | Place::Commit));
         self.health.unassigned();
         self.health.stopped(false);
+        self.health.transforming(None);
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.metrics.partitions_stopped.set(0);
@@ -173,21 +177,22 @@ impl<S: Source, K: Sink> Mill<S, K> {
         let mut looks = ticker(LOOK);
         let mut deadline: Option<Instant> = None;
         loop {
-            let commit_at = self.hurry_commit(deadline.is_some());
-            self.release_settled();
             if deadline.is_none() && self.goal.is_reached(&self.stopped) {
                 deadline = Some(Instant::now() + self.settings.drain_timeout);
             }
-            if deadline.is_some() && self.is_drained()? {
+            self.is_draining = deadline.is_some();
+            let commit_at = self.hurry_commit();
+            self.release_settled();
+            if self.is_draining && self.is_drained()? {
                 return Ok(());
             }
-            self.room.is_open = deadline.is_none()
+            self.room.is_open = !self.is_draining
                 && self.delivery.has_room()
                 && self.strategy.has_room(self.delivery.moving());
             let is_watched = self.delivery.in_flight() > 0 || self.rewinds.any_waits();
             tokio::select! {
                 biased;
-                () = asked(&mut drain), if deadline.is_none() => {
+                () = asked(&mut drain), if !self.is_draining => {
                     deadline = Some(Instant::now() + self.settings.drain_timeout);
                 }
                 () = until(deadline) => return Err(self.drain_timeout()),
@@ -197,7 +202,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
                 product = self.strategy.next() => self.deliver(product?),
                 _ = beats.tick() => self.beat(),
-                _ = looks.tick(), if is_watched => self.look(deadline.is_some()).await,
+                _ = looks.tick(), if is_watched => self.look().await,
                 // The next turn commits.
                 () = until(commit_at) => {}
                 _ = ticks.tick() => self.tick_commit(),
@@ -208,6 +213,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     fn beat(&self) {
         self.health.beat();
+        self.health.transforming(self.strategy.oldest_age());
         let oldest = self.offsets.oldest().map_or(Duration::ZERO, |begun| begun.elapsed());
         self.metrics.oldest_batch.set(oldest.as_secs_f64());
     }
@@ -226,8 +232,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
             }
             SourceEvent::Assigned(assignments) => {
-                self.tell_assigned(&assignments);
-                self.assign(&assignments);
+                // What is let go of late for it goes first, there as well.
+                let are_new = self.assign(&assignments);
+                self.tell_assigned(&assignments, are_new);
             }
             SourceEvent::Revoked { partitions, release } => {
                 info!(

@@ -22,8 +22,8 @@ impl Revoking {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// Takes partitions, be it none.
-    pub(super) fn assign(&mut self, assignments: &[Assignment]) {
+    /// Takes partitions, be it none. Whether any is new, rather than read again.
+    pub(super) fn assign(&mut self, assignments: &[Assignment]) -> bool {
         // The source has stopped waiting for what it assigns anew: that goes first.
         self.release_settled();
         self.health.assigned();
@@ -46,6 +46,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         if are_new && !std::mem::take(&mut self.rebalancing) {
             self.metrics.rebalances.inc();
         }
+        are_new
     }
 
     /// Partitions are to be given up, or are gone.

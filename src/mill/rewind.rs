@@ -112,10 +112,15 @@ impl<S: Source, K: Sink> Mill<S, K> {
         if !self.offsets.is_current(&ticket) {
             return Ok(());
         }
-        if self.offsets.halted(ticket.partition()).is_none() && error.kind == ErrorKind::Fatal {
+        let halted = self.offsets.halted(ticket.partition());
+        if halted.is_none() && error.kind == ErrorKind::Fatal {
             return Err(error.into());
         }
-        if self.offsets.halt_before(&ticket, Halt::Rewinding) {
+        if self.is_draining && halted == Some(Halt::Stopped) {
+            // It will not be read again, so that it stays stopped, before this batch.
+            self.offsets.halt_before(&ticket, Halt::Stopped);
+        } else if self.offsets.halt_before(&ticket, Halt::Rewinding) {
+            self.forget_stop(ticket.partition());
             self.rewind(ticket.partition(), ticket.assignment(), &error, since);
         }
         Ok(())
@@ -141,13 +146,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 
     /// Looks who moves: a few times a second.
-    pub(super) async fn look(&mut self, draining: bool) {
+    pub(super) async fn look(&mut self) {
         let stalled = self.delivery.look();
         for partition in &stalled {
             self.refresh_room(partition);
         }
         self.take_back(&stalled);
-        if !draining && self.rewinds.any_waits() {
+        if !self.is_draining && self.rewinds.any_waits() {
             self.begin_again().await;
         }
     }

@@ -13,10 +13,12 @@ use crate::{
 };
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// One line for all of them.
-    pub(super) fn tell_assigned(&self, assignments: &[Assignment]) {
+    /// One line for all of them; none for what is only read again, whose trouble is told elsewhere.
+    pub(super) fn tell_assigned(&self, assignments: &[Assignment], are_new: bool) {
         let partitions: Vec<TopicPartition> = assignments.iter().map(|of| of.partition.clone()).collect();
-        info!(partitions = partitions.len(), names = names(&partitions), "assigned");
+        if are_new {
+            info!(partitions = partitions.len(), names = names(&partitions), "assigned");
+        }
         for Assignment { partition, position, is_committed, .. } in assignments {
             let (topic, partition_number) = (&*partition.topic, partition.partition);
             debug!(topic, partition = partition_number, position, is_committed, "begins");

@@ -34,7 +34,7 @@ fn end_of(
     mishap: Mishap,
 ) -> (Result<(), MillError>, Arc<Metrics>) {
     in_virtual_time(async {
-        let mill = mill(world, settings);
+        let mill = stepped(world, settings, 1, false);
         let metrics = Arc::clone(&mill.metrics);
         let (_keep, drain) = watch::channel(false);
         let going_wrong = async {
@@ -62,7 +62,7 @@ fn what_is_acknowledged_is_committed_before_anything_is_given_up() {
 fn commits_that_fail_are_tried_again_for_ever_and_told() {
     let world = world();
     in_virtual_time(async {
-        let mill = mill(&world, &seldom());
+        let mill = stepped(&world, &seldom(), 1, false);
         let (metrics, troubles) = (Arc::clone(&mill.metrics), mill.troubles.clone());
         let (_keep, drain) = watch::channel(false);
         world.lock().unwrap().begin(&Mishap::FailCommits(600_000));
@@ -149,7 +149,8 @@ fn what_cannot_be_read_stops_its_partition_alone() {
 fn a_partition_that_fails_is_rewound_alone_and_told_until_it_works() {
     let world = world();
     in_virtual_time(async {
-        let mill = mill(&world, &seldom());
+        let settings = settings(StrategyKind::Pipeline, Order::Partition);
+        let mill = stepped(&world, &settings, 1, false);
         let (metrics, troubles) = (Arc::clone(&mill.metrics), mill.troubles.clone());
         let (_keep, drain) = watch::channel(false);
         let fails = Mishap::FailWriter { partition: 1, for_ms: 60_000, writes: false };
@@ -264,8 +265,10 @@ fn a_new_start_forgets_what_was_stopped() {
 #[test]
 fn a_stopped_partition_counts_until_it_is_given_up() {
     let (mut mill, partition) = stopped_mill();
+    assert!(mill.room.full.contains(&partition), "it is not read in vain");
     mill.take(SourceEvent::Lost(vec![partition])).unwrap();
     assert_eq!((mill.metrics.partitions_stopped.get(), mill.health.ready()), (0, Ok(())));
+    assert!(mill.is_drained().unwrap(), "its new owner tells how it ends");
 }
 
 #[test]

@@ -229,6 +229,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
             workers: config.workers,
             order: config.order,
             transform: config.transform.clone(),
+            on_panic: config.on_panic,
             chunk_limit,
         },
         routes: Routes {

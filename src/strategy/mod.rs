@@ -2,6 +2,7 @@
 //!
 //! Read `serial` first: it is the oracle that the others are tested against.
 
+mod error;
 mod kind;
 mod pipeline;
 mod resequence;
@@ -11,13 +12,12 @@ pub(crate) mod stepped;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod transformer;
 mod worker;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
+pub use error::TransformError;
 pub use kind::{OnPanic, Order, StrategyKind};
 use pipeline::Pipeline;
 use serial::Serial;
@@ -26,7 +26,7 @@ use worker::Worker;
 use crate::{
     batch::PartitionBatch,
     offsets::Ticket,
-    transform::{self, Transform, TransformKind, Transformed},
+    transform::{TransformKind, Transformed},
 };
 
 /// A batch to transform, and what it is acknowledged by.
@@ -48,18 +48,6 @@ pub struct Product {
     pub transformed: Transformed,
     /// How long the transform took.
     pub time: Duration,
-}
-
-/// A transform panicked; the batch is not lost, it was never acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{partition}: the transform panicked on the records before offset {next_offset}: {message}")]
-pub struct TransformPanic {
-    /// The partition of the batch.
-    pub partition: crate::batch::TopicPartition,
-    /// The offset after the batch.
-    pub next_offset: i64,
-    /// What the panic said.
-    pub message: String,
 }
 
 /// A running strategy.
@@ -87,6 +75,8 @@ pub struct StrategySettings {
     pub order: Order,
     /// The transform.
     pub transform: TransformKind,
+    /// What becomes of a record that it panics on.
+    pub on_panic: OnPanic,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
 }
@@ -127,8 +117,8 @@ impl Strategy {
     /// The next product in the order to write in. Waits as long as there is none. Cancel-safe.
     ///
     /// # Errors
-    /// When the transform panicked.
-    pub async fn next(&mut self) -> Result<Product, TransformPanic> {
+    /// When the transform panicked, or broke its contract.
+    pub async fn next(&mut self) -> Result<Product, TransformError> {
         match self {
             Strategy::Serial(serial) => serial.next().await,
             Strategy::Pipeline(pipeline) => pipeline.next().await,
@@ -137,23 +127,16 @@ impl Strategy {
             Strategy::Stepped(stepped) => stepped.next().await,
         }
     }
-}
 
-/// Transforms one batch; a panic of the transform becomes an error.
-fn produce(transform: &mut dyn Transform, job: Job, chunk_limit: usize) -> Result<Product, TransformPanic> {
-    let started = Instant::now();
-    let applied = catch_unwind(AssertUnwindSafe(|| transform::apply(transform, &job.batch, chunk_limit)));
-    match applied {
-        Ok(transformed) => Ok(Product { job, transformed, time: started.elapsed() }),
-        Err(panic) => Err(TransformPanic {
-            partition: job.batch.origin.clone(),
-            next_offset: job.batch.next_offset,
-            message: panic_message(&*panic),
-        }),
+    /// How long the transform has been at the batch that it has been at for the longest time;
+    /// `None` while it has none. One that never returns is found by this.
+    pub fn oldest_age(&self) -> Option<Duration> {
+        match self {
+            Strategy::Serial(serial) => serial.threads().oldest_age(),
+            Strategy::Pipeline(pipeline) => pipeline.threads().oldest_age(),
+            Strategy::Worker(worker) => worker.threads().oldest_age(),
+            #[cfg(test)]
+            Strategy::Stepped(_) => None,
+        }
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

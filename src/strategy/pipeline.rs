@@ -1,6 +1,6 @@
 //! One thread transforms while the batches before and after it are written and read.
 
-use super::{Job, Product, StrategySettings, TransformPanic, threads::Threads};
+use super::{Job, Product, StrategySettings, TransformError, threads::Threads};
 
 /// The pipeline strategy.
 #[derive(Debug)]
@@ -22,7 +22,11 @@ impl Pipeline {
         1
     }
 
-    pub(super) async fn next(&mut self) -> Result<Product, TransformPanic> {
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Product, TransformError> {
         self.threads.next().await.1
     }
 }

@@ -1,41 +1,37 @@
 //! One batch at a time: read, transform, write, wait for the acknowledgement, read the next.
 
-use std::{fmt, future::pending};
+use super::{Job, Product, StrategySettings, TransformError, threads::Threads};
 
-use super::{Job, Product, StrategySettings, TransformPanic, produce};
-use crate::transform::Transform;
-
-/// The serial strategy; it transforms where it is called and has no thread of its own.
+/// The serial strategy. Its transform has a thread of its own, as the network's must not wait for
+/// it: heartbeats go on while it works.
+#[derive(Debug)]
 pub struct Serial {
-    transform: Box<dyn Transform>,
-    chunk_limit: usize,
-    job: Option<Job>,
+    thread: Threads,
+    is_busy: bool,
 }
 
 impl Serial {
     pub(super) fn new(settings: &StrategySettings) -> Serial {
-        Serial { transform: settings.transform.build(), chunk_limit: settings.chunk_limit, job: None }
+        Serial { thread: Threads::start(1, settings), is_busy: false }
     }
 
     pub(super) fn has_room(&self, in_flight: usize) -> bool {
-        in_flight == 0 && self.job.is_none()
+        in_flight == 0 && !self.is_busy
     }
 
     pub(super) fn submit(&mut self, job: Job) -> usize {
-        self.job = Some(job);
+        self.is_busy = true;
+        self.thread.submit(0, 0, job);
         1
     }
 
-    pub(super) async fn next(&mut self) -> Result<Product, TransformPanic> {
-        match self.job.take() {
-            Some(job) => produce(&mut *self.transform, job, self.chunk_limit),
-            None => pending().await,
-        }
+    pub(super) async fn next(&mut self) -> Result<Product, TransformError> {
+        let (_, made) = self.thread.next().await;
+        self.is_busy = false;
+        made
     }
-}
 
-impl fmt::Debug for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serial").field("job", &self.job).finish_non_exhaustive()
+    pub(super) fn threads(&self) -> &Threads {
+        &self.thread
     }
 }

@@ -6,15 +6,15 @@ use std::{fmt, future::pending, time::Duration};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Job, Order, Product, StrategySettings, TransformPanic, produce};
-use crate::{batch::PartitionBatch, transform::Transform};
+use super::{Job, Order, Product, StrategySettings, TransformError, transformer::Transformer};
+use crate::batch::PartitionBatch;
 
 /// The jobs that are under way at most, unless it is one batch at a time.
 const DEPTH: usize = 4;
 
 /// What the product of each job comes out by, and when.
 pub struct Stepped {
-    transform: Box<dyn Transform>,
+    transformer: Transformer,
     settings: StrategySettings,
     jobs: Vec<(Instant, Job)>,
     random: SmallRng,
@@ -25,7 +25,7 @@ pub struct Stepped {
 impl Stepped {
     pub fn new(settings: &StrategySettings, seed: u64, is_serial: bool) -> Stepped {
         Stepped {
-            transform: settings.transform.build(),
+            transformer: Transformer::new(settings),
             settings: settings.clone(),
             jobs: Vec::new(),
             random: SmallRng::seed_from_u64(seed),
@@ -50,7 +50,7 @@ impl Stepped {
         count
     }
 
-    pub(super) async fn next(&mut self) -> Result<Product, TransformPanic> {
+    pub(super) async fn next(&mut self) -> Result<Product, TransformError> {
         let first = match self.settings.order {
             Order::Partition => 0,
             Order::Key | Order::None => {
@@ -60,7 +60,7 @@ impl Stepped {
         let Some((due, _)) = self.jobs.get(first) else { return pending().await };
         sleep_until(*due).await;
         let (_, job) = self.jobs.remove(first);
-        produce(&mut *self.transform, job, self.settings.chunk_limit)
+        self.transformer.produce(job)
     }
 }
 

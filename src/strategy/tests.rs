@@ -1,6 +1,9 @@
 //! Every strategy against the serial one: the same records, in the order that is promised.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use proptest::prelude::*;
 
@@ -11,7 +14,7 @@ use crate::{
     engine::Assignment,
     offsets::Offsets,
     records,
-    transform::{Output, Values},
+    transform::{ErrorClass, Output, Transform, Values},
 };
 
 /// Doubles each value, slower for some, so that threads overtake each other.
@@ -113,7 +116,7 @@ fn by_key(records: Vec<KeyValue>) -> BTreeMap<Vec<u8>, Vec<KeyValue>> {
 
 fn settings(kind: StrategyKind, workers: usize, order: Order) -> StrategySettings {
     let transform = TransformKind::Custom(std::sync::Arc::new(|| Box::new(Twice)));
-    StrategySettings { kind, workers, order, transform, chunk_limit: 200 }
+    StrategySettings { kind, workers, order, transform, on_panic: OnPanic::Stop, chunk_limit: 200 }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -193,10 +196,7 @@ fn a_panic_names_the_partition_and_offset() {
             let ticket = offsets.begin(&batch, Permit::none()).unwrap();
             strategy.submit(Job { batch, ticket });
             let error = strategy.next().await.unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "t[0]: the transform panicked on the records before offset 42: on purpose"
-            );
+            assert_eq!(error.to_string(), "t[0] at offset 41: the transform panicked: on purpose");
         }
     });
 }
@@ -207,5 +207,170 @@ fn a_transform_that_cannot_be_made_is_told_at_the_start() {
         let transform = TransformKind::Custom(std::sync::Arc::new(|| panic!("on purpose")));
         let settings = StrategySettings { transform, ..settings(kind, 2, Order::Partition) };
         assert!(catch_unwind(AssertUnwindSafe(|| Strategy::new(&settings))).is_err(), "{kind}");
+    }
+}
+
+const ALL: [(StrategyKind, Order); 5] = [
+    (StrategyKind::Serial, Order::Partition),
+    (StrategyKind::Pipeline, Order::Partition),
+    (StrategyKind::Worker, Order::Partition),
+    (StrategyKind::Worker, Order::Key),
+    (StrategyKind::Worker, Order::None),
+];
+
+/// What the first product, or the first error, of a batch of 100 numbers is, which starts at
+/// offset 1000.
+fn first(settings: StrategySettings) -> Result<Product, TransformError> {
+    runtime().block_on(async {
+        let mut strategy = Strategy::new(&settings);
+        let mut offsets = Offsets::default();
+        let numbers: Vec<KeyValue> =
+            (0..100).map(|number: i32| (None, Some(number.to_string().into_bytes()))).collect();
+        let batch = batch(&numbers, 1000);
+        let partition = batch.origin.clone();
+        offsets.assign(&Assignment { partition, id: AssignmentId(1), position: 1000, is_committed: true });
+        let ticket = offsets.begin(&batch, Permit::none()).unwrap();
+        strategy.submit(Job { batch, ticket });
+        strategy.next().await
+    })
+}
+
+/// A transform that copies values, but for what `special` does for a number.
+fn copies_but(
+    special: impl Fn(&str, usize, &mut Output<'_>) -> bool + Send + Sync + 'static,
+) -> TransformKind {
+    struct Copies<F>(std::sync::Arc<F>);
+    impl<F: Fn(&str, usize, &mut Output<'_>) -> bool + Send + Sync> Transform for Copies<F> {
+        fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+            for (index, value) in values.iter() {
+                if !(self.0)(std::str::from_utf8(value).unwrap(), index, out) {
+                    out.write(index, &[value]);
+                }
+            }
+        }
+    }
+    let special = std::sync::Arc::new(special);
+    TransformKind::Custom(std::sync::Arc::new(move || Box::new(Copies(special.clone()))))
+}
+
+#[test]
+fn a_panic_on_one_record_names_its_offset() {
+    for (kind, order) in ALL {
+        for poison in ["0", "37", "99"] {
+            let transform = copies_but(move |value, _, _| {
+                assert!(value != poison, "no {value}");
+                false
+            });
+            let error = first(StrategySettings { transform, ..settings(kind, 2, order) }).unwrap_err();
+            let expected = format!("t[0] at offset 10{poison:0>2}: the transform panicked: no {poison}");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_panic_that_does_not_come_again_names_the_batch() {
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let transform = copies_but(move |_, _, _| {
+        assert!(calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) != 20, "once");
+        false
+    });
+    let settings = StrategySettings { transform, ..settings(StrategyKind::Pipeline, 1, Order::Partition) };
+    assert_eq!(
+        first(settings).unwrap_err().to_string(),
+        "t[0]: the transform panicked on the offsets 1000 to 1099, but not again on one of them alone: once"
+    );
+}
+
+#[test]
+fn records_that_the_transform_panics_on_become_dead_letters_and_their_neighbours_are_written() {
+    let poison = |number: usize| [0, 41, 42, 99].contains(&number);
+    for (kind, order) in ALL {
+        // After a panic it is made anew; a sum that goes wrong without that shows it.
+        let transform = copies_but(move |value, index, out| {
+            if value == "50" {
+                out.fail(index, crate::transform::ValueError::new(ErrorClass::Other, "no"));
+                return true;
+            }
+            assert!(!poison(value.parse().unwrap()), "no {value}");
+            false
+        });
+        let settings =
+            StrategySettings { transform, on_panic: OnPanic::DeadLetter, ..settings(kind, 2, order) };
+        let product = first(settings).unwrap();
+        let written: Vec<usize> = decode(&product.transformed)
+            .into_iter()
+            .map(|(_, value)| String::from_utf8(value.unwrap()).unwrap().parse().unwrap())
+            .collect();
+        let expected: Vec<usize> = (0..100).filter(|number| !poison(*number) && *number != 50).collect();
+        assert_eq!(written, expected, "{kind} {order}");
+        let failures: Vec<_> = product
+            .transformed
+            .failures
+            .iter()
+            .map(|failure| (failure.index, failure.error.to_string()))
+            .collect();
+        let panics = |number: usize| (number, format!("panic: no {number}"));
+        assert_eq!(failures, [panics(0), panics(41), panics(42), (50, "other: no".into()), panics(99)]);
+    }
+}
+
+#[test]
+fn a_breach_of_the_contract_names_the_record_whatever_is_done_about_panics() {
+    for on_panic in [OnPanic::Stop, OnPanic::DeadLetter] {
+        for (kind, order) in ALL {
+            let transform = copies_but(|value, index, out| {
+                assert!(value != "90", "poison");
+                if value == "60" {
+                    out.write(index - 1, &[b"again"]);
+                }
+                false
+            });
+            let settings = StrategySettings { transform, on_panic, ..settings(kind, 2, order) };
+            let error = first(settings).unwrap_err().to_string();
+            // The breach comes first, but what panics says nothing of it.
+            let expected = match on_panic {
+                OnPanic::Stop => "t[0] at offset 1090: the transform panicked: poison",
+                OnPanic::DeadLetter => {
+                    "t[0] at offset 1059: the transform breaks its contract: it handled index"
+                }
+            };
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_age_of_a_batch_that_the_transform_does_not_return_from_is_known() {
+    for (kind, order) in ALL {
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+        let (entered_sender, entered) = std::sync::mpsc::sync_channel::<()>(1);
+        let held = std::sync::Mutex::new(held);
+        let transform = copies_but(move |value, _, _| {
+            if value == "x" {
+                entered_sender.send(()).unwrap();
+                let _ = held.lock().unwrap().recv();
+            }
+            false
+        });
+        runtime().block_on(async {
+            let mut strategy = Strategy::new(&StrategySettings { transform, ..settings(kind, 2, order) });
+            assert_eq!(strategy.oldest_age(), None);
+            let mut offsets = Offsets::default();
+            let batch = batch(&[(None, Some(b"x".to_vec()))], 0);
+            let partition = batch.origin.clone();
+            offsets.assign(&Assignment { partition, id: AssignmentId(1), position: 0, is_committed: true });
+            let ticket = offsets.begin(&batch, Permit::none()).unwrap();
+            strategy.submit(Job { batch, ticket });
+            // Whoever waits for the product can do other things meanwhile: no strategy transforms
+            // where it is called.
+            assert!(futures_util::FutureExt::now_or_never(strategy.next()).is_none());
+            entered.recv().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(strategy.oldest_age().is_some_and(|age| age >= Duration::from_millis(20)), "{kind}");
+            drop(release);
+            strategy.next().await.unwrap();
+            assert_eq!(strategy.oldest_age(), None, "{kind}");
+        });
     }
 }

@@ -1,10 +1,18 @@
 //! Threads that transform batches, each with its own transform and a short queue.
 
-use std::{sync::mpsc as queue, thread};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as queue,
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
-use super::{Job, Product, StrategySettings, TransformPanic, produce};
+use super::{Job, Product, StrategySettings, TransformError, transformer::Transformer};
 
 /// The jobs that a thread holds at most: one that it works on, one that is ready.
 const DEPTH: usize = 2;
@@ -13,7 +21,7 @@ const DEPTH: usize = 2;
 const READY: usize = 2;
 
 /// What a thread made of the job with this number.
-pub(super) type Made = (u64, Result<Product, TransformPanic>);
+pub(super) type Made = (u64, Result<Product, TransformError>);
 
 /// A set of threads; they end when it is dropped.
 #[derive(Debug)]
@@ -22,13 +30,46 @@ pub(super) struct Threads {
     /// The jobs that each thread holds now.
     load: Vec<usize>,
     made: mpsc::Receiver<(usize, Made)>,
+    began: Vec<Began>,
+}
+
+/// When a thread began the batch that it works on.
+#[derive(Clone, Debug)]
+struct Began {
+    epoch: Instant,
+    /// In microseconds since `epoch`, plus 1; 0 while there is no batch.
+    at: Arc<AtomicU64>,
+}
+
+impl Began {
+    fn now(&self) {
+        self.at.store(self.epoch.elapsed().as_micros() as u64 + 1, Ordering::Relaxed);
+    }
+
+    fn done(&self) {
+        self.at.store(0, Ordering::Relaxed);
+    }
+
+    fn age(&self) -> Option<Duration> {
+        let at = self.at.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.epoch.elapsed().saturating_sub(Duration::from_micros(at)))
+    }
 }
 
 impl Threads {
     pub(super) fn start(count: usize, settings: &StrategySettings) -> Threads {
         let (results, made) = mpsc::channel(count * DEPTH);
-        let queues = (0..count).map(|index| start_thread(index, settings, results.clone())).collect();
-        Threads { queues, load: vec![0; count], made }
+        let epoch = Instant::now();
+        let began: Vec<_> = (0..count).map(|_| Began { epoch, at: Arc::default() }).collect();
+        let start =
+            |(index, began): (usize, &Began)| start_thread(index, began.clone(), settings, results.clone());
+        let queues = began.iter().enumerate().map(start).collect();
+        Threads { queues, load: vec![0; count], made, began }
+    }
+
+    /// How long the thread has been at its batch that has been at one for the longest time.
+    pub(super) fn oldest_age(&self) -> Option<Duration> {
+        self.began.iter().filter_map(Began::age).max()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -60,15 +101,18 @@ impl Threads {
 
 fn start_thread(
     index: usize,
+    began: Began,
     settings: &StrategySettings,
     results: mpsc::Sender<(usize, Made)>,
 ) -> queue::SyncSender<(u64, Job)> {
     let (sender, jobs) = queue::sync_channel::<(u64, Job)>(DEPTH);
     // Made here, so that one that cannot be made is told at once: its thread would just be gone.
-    let (mut transform, chunk_limit) = (settings.transform.build(), settings.chunk_limit);
+    let mut transformer = Transformer::new(settings);
     let work = move || {
         for (number, job) in jobs {
-            let made = produce(&mut *transform, job, chunk_limit);
+            began.now();
+            let made = transformer.produce(job);
+            began.done();
             if results.blocking_send((index, (number, made))).is_err() {
                 return;
             }

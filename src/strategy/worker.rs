@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Job, Order, Product, StrategySettings, TransformPanic, resequence::Resequencer, threads::Threads,
+    Job, Order, Product, StrategySettings, TransformError, resequence::Resequencer, threads::Threads,
 };
 use crate::batch::PartitionBatch;
 
@@ -16,7 +16,7 @@ use crate::batch::PartitionBatch;
 pub struct Worker {
     threads: Threads,
     order: Order,
-    sequence: Resequencer<Result<Product, TransformPanic>>,
+    sequence: Resequencer<Result<Product, TransformError>>,
     /// Which thread takes the records without a key of the next batch.
     keyless: usize,
 }
@@ -53,7 +53,11 @@ impl Worker {
         }
     }
 
-    pub(super) async fn next(&mut self) -> Result<Product, TransformPanic> {
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Product, TransformError> {
         loop {
             if let Some(product) = self.sequence.take() {
                 return product;

@@ -2,6 +2,7 @@
 //!
 //! Adding one touches one new file and the enum [`TransformKind`].
 
+mod output;
 mod name_event;
 mod hash_field;
 mod json;
@@ -18,11 +19,10 @@ use std::{fmt, ops::Range, sync::Arc};
 pub use hash_field::{Digest, HashField};
 pub use kernel::Kernel;
 pub use name_event::NameEvent;
+pub use output::{Breach, Output, Transformed, apply, expected_output};
+pub(crate) use output::{Room, apply_to};
 
-use crate::{
-    batch::{PartitionBatch, Record, Span},
-    records::{EncodedBatch, RecordWriter},
-};
+use crate::batch::{Record, Span};
 
 /// Turns the values of a batch into the values to write.
 ///
@@ -30,7 +30,8 @@ use crate::{
 pub trait Transform: Send {
     /// Handles every value of `values` in ascending order of its index, with exactly one
     /// [`Output::write`] or [`Output::fail`] each. Tombstones are not among the values: they are
-    /// passed on by `out`. A value left out becomes a dead letter.
+    /// passed on by `out`. A value left out becomes a dead letter; one that comes twice, or after a
+    /// later one, is a [`Breach`], for which nothing of the batch is written.
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>);
 }
 
@@ -115,93 +116,6 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Where a transform writes: keeps key, headers and timestamp of each record, and passes
-/// tombstones on in their place.
-#[derive(Debug)]
-pub struct Output<'a> {
-    batch: &'a PartitionBatch,
-    writer: RecordWriter,
-    failures: Vec<Failure>,
-    next: usize,
-}
-
-impl<'a> Output<'a> {
-    fn new(batch: &'a PartitionBatch, chunk_limit: usize) -> Output<'a> {
-        // Most transforms add a digest of 32 to 64 characters to each value.
-        let capacity = batch.buffer.len() + 48 * batch.records.len() + 1024;
-        // Chunks of about the same size, rather than full ones and a small rest.
-        let chunks = capacity.div_ceil(chunk_limit.max(1));
-        let limit = capacity.div_ceil(chunks).min(chunk_limit);
-        Output { batch, writer: RecordWriter::new(limit, capacity), failures: Vec::new(), next: 0 }
-    }
-
-    /// Writes the record at `index` with the concatenation of `pieces` as its value.
-    pub fn write(&mut self, index: usize, pieces: &[&[u8]]) {
-        self.write_inline(index, pieces);
-    }
-
-    /// As [`write`](Output::write), for the one place in a loop that nearly all values pass: the
-    /// code is there and made for its number of pieces.
-    #[inline(always)]
-    pub fn write_inline(&mut self, index: usize, pieces: &[&[u8]]) {
-        if self.next < index {
-            self.forward_tombstones(index);
-        }
-        self.push(index, Some(pieces));
-        self.next = index + 1;
-    }
-
-    /// Says that the value at `index` cannot be transformed; it becomes a dead letter.
-    pub fn fail(&mut self, index: usize, error: ValueError) {
-        self.forward_tombstones(index);
-        self.failures.push(Failure { index, error });
-        self.next = index + 1;
-    }
-
-    #[inline(never)]
-    fn forward_tombstones(&mut self, until: usize) {
-        for index in self.next..until {
-            if self.batch.records[index].value.is_null() {
-                self.push(index, None);
-            } else {
-                let error = ValueError::new(ErrorClass::Other, "the transform left the value out");
-                self.failures.push(Failure { index, error });
-            }
-        }
-        self.next = until;
-    }
-
-    #[inline(always)]
-    fn push(&mut self, index: usize, value: Option<&[&[u8]]>) {
-        let record = &self.batch.records[index];
-        let headers = self.batch.bytes(record.headers).unwrap_or_default();
-        self.writer.push(record.timestamp, self.batch.bytes(record.key), value, headers);
-    }
-
-    fn finish(mut self) -> Transformed {
-        self.forward_tombstones(self.batch.records.len());
-        Transformed { chunks: self.writer.finish(), failures: self.failures }
-    }
-}
-
-/// What a transform made of a batch.
-#[derive(Debug, Default)]
-pub struct Transformed {
-    /// The encoded output records in order.
-    pub chunks: Vec<EncodedBatch>,
-    /// The records that failed, in ascending order of their index.
-    pub failures: Vec<Failure>,
-}
-
-/// Applies `transform` to `batch`; each output chunk is at most `chunk_limit` bytes unless a
-/// single record is larger.
-pub fn apply(transform: &mut dyn Transform, batch: &PartitionBatch, chunk_limit: usize) -> Transformed {
-    let values = Values { buffer: &batch.buffer, records: &batch.records };
-    let mut out = Output::new(batch, chunk_limit);
-    transform.apply(&values, &mut out);
-    out.finish()
-}
-
 /// A record that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -247,6 +161,8 @@ pub enum ErrorClass {
     Oversized,
     /// The destination refused the record.
     Refused,
+    /// A custom transform panicked on it.
+    Panic,
     /// A custom transform's own reason.
     Other,
 }
@@ -263,6 +179,7 @@ impl ErrorClass {
             ErrorClass::Depth => "depth",
             ErrorClass::Oversized => "oversized",
             ErrorClass::Refused => "refused",
+            ErrorClass::Panic => "panic",
             ErrorClass::Other => "other",
         }
     }

@@ -57,6 +57,9 @@ impl Identity {
 impl Expected {
     /// Adds what becomes of the records of `batch`, the next one of the partition. `is_excused`
     /// tells the offsets whose output the destination did not take.
+    ///
+    /// # Panics
+    /// When a custom transform breaks its contract: then there is nothing to compare with.
     pub fn add(
         &mut self,
         batch: &PartitionBatch,
@@ -67,6 +70,8 @@ impl Expected {
     ) {
         self.read += batch.records.len() as u64;
         let transformed = transform::apply(transform, batch, CHUNK_LIMIT);
+        let transformed = transformed
+            .unwrap_or_else(|breach| panic!("{}: the transform breaks its contract: {breach}", batch.origin));
         let mut failures = transformed.failures.iter().map(|failure| failure.index).peekable();
         let mut inputs = batch.records.iter().enumerate();
         for chunk in &transformed.chunks {

@@ -7,59 +7,81 @@ use super::{
 };
 
 /// Compares without any order: each expected record must be there once. Where the source is `cut`,
-/// what stands before most of the records that are expected may be of those that are gone.
+/// what is not expected may be of records that are gone if it stands before most of the others, and
+/// an equal one if it stands before them all.
 pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut: bool) -> Findings {
     let mut findings = Findings::default();
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_unstable_by_key(|&position| (expected[position], position));
-    actual.sort_unstable_by_key(|actual| (actual.fingerprint, actual.offset));
+    // Of equal ones the first is the expected one; of a cut source the last, as those before may be
+    // of records that are gone.
+    let offset = |actual: &Actual| if cut { -actual.offset } else { actual.offset };
+    actual.sort_unstable_by_key(|actual| (actual.fingerprint, offset(actual)));
     let mut absent = Vec::new();
-    let mut foreign = Vec::new();
-    let mut found = Vec::new();
+    let mut surplus = Vec::new();
+    let mut places = Vec::new();
     let mut actual = actual.into_iter().peekable();
     let mut last = None;
+    let same_as = |last: Option<(Fingerprint, usize)>, extra: &Actual| {
+        last.filter(|(of, _)| *of == extra.fingerprint).map(|(_, position)| position)
+    };
     for position in order {
         let wanted = expected[position];
         while let Some(extra) = actual.next_if(|next| next.fingerprint < wanted) {
-            match last {
-                Some((of, position)) if of == extra.fingerprint => {
-                    findings.add(Kind::Duplicate, Some(position), extra.offset);
-                }
-                _ => foreign.push(extra),
-            }
+            surplus.push((same_as(last, &extra), extra));
         }
         match actual.next_if(|next| next.fingerprint == wanted) {
             Some(there) => {
                 last = Some((wanted, position));
-                found.extend(cut.then_some(there.offset));
+                places.extend(cut.then_some((there.offset, true)));
             }
             None => absent.push((wanted, position)),
         }
     }
-    for extra in actual {
-        match last {
-            Some((of, position)) if of == extra.fingerprint => {
-                findings.add(Kind::Duplicate, Some(position), extra.offset);
-            }
-            _ => foreign.push(extra),
+    surplus.extend(actual.map(|extra| (same_as(last, &extra), extra)));
+    let mut foreign = Vec::new();
+    let [equal_from, strange_from] = match cut {
+        true => {
+            places.extend(surplus.iter().map(|(same_as, extra)| (extra.offset, same_as.is_some())));
+            [beginning(&mut places), middle(&places)]
         }
-    }
-    if cut {
-        let middle = found.len() / 2;
-        let before = match found.is_empty() {
-            true => i64::MAX,
-            false => *found.select_nth_unstable(middle).1,
-        };
-        foreign.retain(|stranger: &Actual| {
-            let is_unchecked = stranger.offset < before;
-            if is_unchecked {
-                findings.add_unchecked(stranger.offset);
-            }
-            !is_unchecked
-        });
+        false => [0; 2],
+    };
+    for (same_as, extra) in surplus {
+        match same_as {
+            Some(_) if extra.offset < equal_from => findings.add_unchecked(extra.offset),
+            None if extra.offset < strange_from => findings.add_unchecked(extra.offset),
+            Some(position) => findings.add(Kind::Duplicate, Some(position), extra.offset),
+            None => foreign.push(extra),
+        }
     }
     pair(&mut findings, absent, foreign);
     findings
+}
+
+/// The offset that parts `places` best, each an offset and whether what stands there is expected: into
+/// those that are not, and those that are. Sorts them.
+fn beginning(places: &mut [(i64, bool)]) -> i64 {
+    places.sort_unstable();
+    let mut out_of_place = places.iter().filter(|(_, expected)| !expected).count();
+    let mut best = (out_of_place, 0);
+    for &(offset, expected) in &*places {
+        if expected {
+            out_of_place += 1
+        } else {
+            out_of_place -= 1
+        }
+        if out_of_place <= best.0 {
+            best = (out_of_place, offset + 1);
+        }
+    }
+    best.1
+}
+
+/// The offset behind which half of what is expected stands, of sorted places.
+fn middle(places: &[(i64, bool)]) -> i64 {
+    let expected: Vec<i64> = places.iter().filter(|(_, expected)| *expected).map(|(at, _)| *at).collect();
+    expected.get(expected.len() / 2).copied().unwrap_or(i64::MAX)
 }
 
 /// A record that is nowhere expected stands for a missing one with its key and timestamp.
@@ -175,6 +197,9 @@ mod tests {
         assert_eq!(compare(&left, &[5, 7, 6, 9, 8, 10, 500]), ([0, 0, 0, 0, 1], 2));
         assert_eq!(compare(&left, &[5, 6, 7, 9, 10]), ([1, 0, 0, 0, 0], 2));
         assert_eq!(compare(&[], &[5, 6]), ([0; 5], 2));
+        // One that is gone was equal to one that is left; a copy that comes later is one too many.
+        assert_eq!(compare(&left, &[8, 6, 7, 8, 9, 10]), ([0; 5], 2));
+        assert_eq!(compare(&left, &[6, 7, 8, 9, 10, 8]), ([0, 1, 0, 0, 0], 1));
     }
 
     #[test]

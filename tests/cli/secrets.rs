@@ -56,6 +56,15 @@ fn from_a_file_but_for_its_last_newline() {
     }
 }
 
+/// Blanks alone are a password as well: nothing of it is cut.
+#[test]
+fn from_the_environment_as_it_is() {
+    sasl(&[])
+        .environment("TOPICMILL_KAFKA_SASL_PASSWORD", "  ")
+        .run()
+        .expect(0, &["sasl.password = \"***\""]);
+}
+
 #[test]
 fn where_nobody_logs_in() {
     let program = Program::new(["check"]).environment("TOPICMILL_KAFKA_SASL_PASSWORD", SECRET);

@@ -87,6 +87,27 @@ async fn a_broker_that_does_not_offer_it_is_named() {
     source.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_anew_is_noticed_by_members_of_the_consumer_protocol_too() {
+    made_anew(&Stage::kafka(1).await, &[CONSUMER]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewind_costs_a_member_of_the_consumer_protocol_nothing() {
+    let stage = Stage::kafka(1).await;
+    stage.produce(0, 0..100).await;
+    let (mut source, mut seen) = (stage.source(&[CONSUMER]).await, Seen::default());
+    read(&mut source, &mut seen, 100).await;
+    let before = stage.client.group(&stage.group).await.unwrap().members;
+    source.rewind(vec![stage.partition(0)]).await;
+    let mut again = Seen::default();
+    read(&mut source, &mut again, 100).await;
+    assert!(again.read[&0].iter().copied().eq(0..100));
+    again.commit(&source).await.unwrap();
+    assert_eq!(stage.client.group(&stage.group).await.unwrap().members, before);
+    source.close().await;
+}
+
 /// Leaves the group in the name of one of its members; returns the error code.
 fn dismiss(broker: &str, group: &str, member: &str) -> i16 {
     let header = RequestHeader::default()

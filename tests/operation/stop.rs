@@ -23,10 +23,10 @@ fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
 
 /// A program that has everything committed, and one of whose records the destination does not
 /// answer for.
-fn with_work_under_way(cluster: &Cluster, names: &Names) -> Running {
+fn with_work_under_way(cluster: &Cluster, names: &Names, drain_timeout: &str) -> Running {
     cluster.create(&names.source, 1, &[]);
     cluster.produce(&names.source, 0, &goods(10));
-    let mill = Running::run(cluster, names, &["--drain-timeout", "2s"]);
+    let mill = Running::run(cluster, names, &["--drain-timeout", drain_timeout]);
     mill.until_metric("topicmill_records_written_total", 10.0);
     broker(cluster).inject(Fault::always(ApiKey::Produce, FaultAction::Error(19)).on(&names.destination));
     cluster.produce(&names.source, 0, &goods(1));
@@ -38,7 +38,7 @@ fn with_work_under_way(cluster: &Cluster, names: &Names) -> Running {
 fn what_cannot_be_finished_is_named_when_the_time_is_over() {
     for signal in ["-TERM", "-INT", "-HUP"] {
         let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
-        let mill = with_work_under_way(&cluster, &names);
+        let mill = with_work_under_way(&cluster, &names, "2s");
         broker(&cluster).inject(Fault::everywhere(FaultAction::Freeze));
         pause(Duration::from_secs(1));
         mill.signal(signal);
@@ -86,7 +86,7 @@ fn a_stop_does_not_wait_for_what_has_not_begun() {
 #[test]
 fn a_second_signal_counts_as_one_when_it_comes_with_the_first() {
     let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
-    let mill = with_work_under_way(&cluster, &names);
+    let mill = with_work_under_way(&cluster, &names, "30s");
     mill.signal("-TERM");
     pause(Duration::from_millis(50));
     mill.signal("-TERM");
@@ -100,7 +100,7 @@ fn a_second_signal_counts_as_one_when_it_comes_with_the_first() {
 fn a_later_one_stops_at_once() {
     for (signal, code) in [("-TERM", 143), ("-INT", 130), ("-HUP", 129)] {
         let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
-        let mill = with_work_under_way(&cluster, &names);
+        let mill = with_work_under_way(&cluster, &names, "30s");
         mill.signal("-TERM");
         pause(Duration::from_secs(1));
         mill.signal(signal);

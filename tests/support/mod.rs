@@ -289,6 +289,13 @@ pub fn wait(child: &mut Child, limit: Duration) -> i32 {
     }
 }
 
+/// The greatest resident memory of a running program so far, in bytes.
+pub fn peak_memory(child: &Child) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
 pub fn pause(duration: Duration) {
     thread::sleep(duration);
 }

@@ -32,6 +32,17 @@ impl Nodes {
         Nodes::up(3, &["--port", &ports.to_string()])
     }
 
+    /// Starts one node.
+    pub fn one() -> Nodes {
+        let port = free_ports();
+        Nodes::up(1, &["--port", &port.to_string()])
+    }
+
+    /// Where a node keeps its logs.
+    pub fn logs(&self, node: usize) -> PathBuf {
+        self.data.join(format!("nodes/{node}/log"))
+    }
+
     /// Starts one node that clients are told to reach through a proxy.
     pub fn behind_proxy() -> (Nodes, Proxy) {
         let port = free_ports();

@@ -116,12 +116,12 @@ impl Connections {
                 return Ok(connection.clone());
             }
             match (&slot.attempt, down) {
-                (Some(attempt), _) => attempt.clone(),
+                (Some(attempt), _) if attempt.peek().is_none() => attempt.clone(),
                 // Elsewhere it may be well.
-                (None, Some(down)) if down.until > Instant::now() && down.address == *address => {
+                (_, Some(down)) if down.until > Instant::now() && down.address == *address => {
                     return Err(down.backing_off());
                 }
-                (None, _) => slot.attempt.insert(self.attempt(broker, lane, address, &slot.throttle)).clone(),
+                _ => slot.attempt.insert(self.attempt(broker, lane, address, &slot.throttle)).clone(),
             }
         };
         attempt.await

@@ -40,7 +40,7 @@ mod versions;
 
 pub use client::{Client, GroupInfo, MemberInfo, OffsetAt, TopicInfo};
 pub use reader::{Isolation, Reader};
-pub use settings::NativeSettings;
+pub use settings::{NativeSettings, Secret};
 pub use sink::NativeSink;
 pub use source::NativeSource;
 

@@ -132,8 +132,37 @@ fn a_password_keeps_the_blanks_at_its_ends() {
 }
 
 #[test]
+fn a_file_gives_all_but_its_last_newline() {
+    for (content, secret) in
+        [("p\n", "p"), (" p w \r\n", " p w "), ("p\n\n", "p\n"), ("p", "p"), ("\r", "\r")]
+    {
+        assert_eq!(Secret::in_file(content).0, secret, "{content:?}");
+    }
+}
+
+#[test]
 fn assignors_go_by_either_name_and_keep_their_order() {
     let names = "org.apache.kafka.clients.consumer.RangeAssignor, cooperative-sticky";
     let settings = read(&[("partition.assignment.strategy", names)]).unwrap();
     assert_eq!(settings.group.assignors, [Assignor::Range, Assignor::CooperativeSticky]);
+}
+
+#[test]
+fn a_family_of_addresses_may_be_chosen() {
+    assert_eq!(read(&[]).unwrap().family, Family::Any);
+    assert_eq!(read(&[("broker.address.family", "v6")]).unwrap().family, Family::V6);
+    assert_eq!(read(&[("broker.address.family", "v5")]).unwrap_err().key, "broker.address.family");
+}
+
+#[test]
+fn a_password_file_is_kept_to_be_read_at_each_login() {
+    let plain = [
+        ("security.protocol", "SASL_SSL"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "mill"),
+        ("sasl.password", "of the start"),
+        ("sasl.password_file", "/run/secrets/password"),
+    ];
+    let sasl = read(&plain).unwrap().security.sasl.unwrap();
+    assert_eq!(sasl.password, Password::File("/run/secrets/password".into()));
 }

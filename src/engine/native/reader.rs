@@ -12,13 +12,13 @@ use tokio::{
 use super::{
     Client,
     error::check,
-    fetch::{COST_PERCENT, FetchShape, Scanned, Wanted, aborted, ask, assemble_settings, cost, scan},
+    fetch::{COST_PERCENT, FetchShape, Pieces, Scanned, Wanted, aborted, ask, scan, share_of, tied},
 };
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
     budget::{Budget, Permit},
     engine::{EngineError, ErrorKind},
-    records::{AbortedTransaction, Assembler},
+    records::AbortedTransaction,
 };
 
 /// How long to wait for a share of the budget before going on without: readers that are merged
@@ -46,7 +46,7 @@ pub struct Reader {
     /// The offset after the last one handed out.
     position: i64,
     until: i64,
-    current: Option<(Assembler, Permit)>,
+    current: Option<Pieces>,
     /// The request that was sent ahead, if one was.
     ahead: JoinSet<Result<Option<Chunk>, EngineError>>,
 }
@@ -92,20 +92,21 @@ impl Reader {
     /// When the partition cannot be read: gone, corrupt, out of range, no answer in time.
     pub async fn next(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         loop {
-            if let Some(batch) = self.next_of_current()? {
+            if let Some(batch) = self.next_of_current().await? {
                 return Ok(Some(batch));
             }
             if self.position >= self.until {
                 return Ok(None);
             }
             if self.ahead.is_empty() {
-                let share = timeout(BUDGET_WAIT, self.budget.acquire(self.fetcher.cost())).await;
-                self.ask(self.position, share.unwrap_or_else(|_| Permit::none()));
+                let cost = self.fetcher.cost();
+                let share = timeout(BUDGET_WAIT, self.budget.acquire(cost)).await;
+                self.ask(self.position, share.unwrap_or_else(|_| self.budget.overdraw(cost)));
             }
             let Some(asked) = self.ahead.join_next().await else { continue };
             let text = |error| format!("reading: {error}");
             let asked = asked.map_err(|error| EngineError::new(ErrorKind::Fatal, text(error)))?;
-            let Some(Chunk { from, next, bytes, aborted, permit }) = asked? else {
+            let Some(Chunk { from, next, bytes, aborted, mut permit }) = asked? else {
                 self.position = self.until;
                 return Ok(None);
             };
@@ -114,36 +115,38 @@ impl Reader {
             {
                 self.ask(next, share);
             }
-            let settings = assemble_settings(self.fetcher.shape.isolation);
-            self.current = Some((Assembler::new(bytes, from, aborted, settings), permit));
+            let bytes = tied(bytes.clone(), &share_of(&self.budget, &mut permit, bytes.len()));
+            let isolation = self.fetcher.shape.isolation;
+            let pieces = Pieces::new(bytes, from, aborted, isolation, &self.budget, permit);
+            self.current = Some(pieces.with_patience(BUDGET_WAIT));
         }
     }
 
     /// The next batch of the response at hand, cut off at `until`.
-    fn next_of_current(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
+    async fn next_of_current(&mut self) -> Result<Option<(PartitionBatch, Permit)>, EngineError> {
         let partition = &self.fetcher.partition;
-        while let Some((assembler, permit)) = self.current.as_mut().filter(|_| self.position < self.until) {
-            let Some(piece) = assembler.next() else { break };
-            let mut piece = piece.map_err(|error| {
-                let at = assembler.next_offset();
+        while let Some(pieces) = self.current.as_mut().filter(|_| self.position < self.until) {
+            let Some(piece) = pieces.next().await else { break };
+            let (mut piece, share) = piece.map_err(|error| {
+                let at = pieces.next_offset();
                 let text = error.to_string();
                 EngineError::new(ErrorKind::Fatal, text).from_cause(error).at_offset(partition, at)
             })?;
             self.position = piece.next_offset.min(self.until);
             piece.records.truncate(piece.records.partition_point(|record| record.offset < self.until));
-            if !piece.records.is_empty() {
-                let share = permit.split(cost(&piece));
-                let batch = PartitionBatch {
-                    origin: partition.clone(),
-                    assignment: AssignmentId::default(),
-                    next_offset: self.position,
-                    leader_epoch: piece.leader_epoch,
-                    compression: piece.compression,
-                    buffer: piece.buffer,
-                    records: piece.records,
-                };
-                return Ok(Some((batch, share)));
+            if piece.records.is_empty() {
+                continue;
             }
+            let batch = PartitionBatch {
+                origin: partition.clone(),
+                assignment: AssignmentId::default(),
+                next_offset: self.position,
+                leader_epoch: piece.leader_epoch,
+                compression: piece.compression,
+                buffer: piece.buffer,
+                records: piece.records,
+            };
+            return Ok(Some((batch, share)));
         }
         self.current = None;
         Ok(None)

@@ -50,9 +50,9 @@ impl Cluster {
                     break;
                 }
                 match (&state.refresh.attempt, &state.refresh.failed) {
-                    (Some(attempt), _) => attempt.clone(),
-                    (None, Some((until, error))) if *until > Instant::now() => return Err(error.clone()),
-                    (None, _) => state.refresh.attempt.insert(self.attempt()).clone(),
+                    (Some(attempt), _) if attempt.peek().is_none() => attempt.clone(),
+                    (_, Some((until, error))) if *until > Instant::now() => return Err(error.clone()),
+                    _ => state.refresh.attempt.insert(self.attempt()).clone(),
                 }
             };
             attempt.await?;

@@ -200,7 +200,7 @@ impl Password {
         let failed =
             |error: &dyn fmt::Display| format!("sasl.password_file: cannot read {}: {error}", path.display());
         let text = read.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-        Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
+        Ok(Secret::in_file(&text))
     }
 }
 
@@ -232,6 +232,14 @@ impl Mechanism {
 /// Text that is never printed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(pub String);
+
+impl Secret {
+    /// The secret that is the content of a file, but for the newline that editors end it with.
+    pub fn in_file(text: &str) -> Secret {
+        let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        Secret(line.unwrap_or(text).to_owned())
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -32,7 +32,7 @@ use crate::{
     budget::Budget,
     dead_letter,
     records::{self, Headers},
-    strategy::{Order, StrategyKind, stepped::Stepped},
+    strategy::{OnPanic, Order, StrategyKind, stepped::Stepped},
     transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
 
@@ -132,6 +132,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             workers: 3,
             order,
             transform: TransformKind::Custom(Arc::new(|| Box::new(Numbers))),
+            on_panic: OnPanic::Stop,
             chunk_limit: 300,
         },
         routes: Routes {
@@ -155,6 +156,18 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
 pub(super) fn mill(world: &Shared, settings: &MillSettings) -> Mill<SimulatedSource, SimulatedSink> {
     let source = SimulatedSource::new(world, &Budget::new(64 << 10));
     Mill::new(source, SimulatedSink::new(world), settings.clone(), Observers::default())
+}
+
+/// The same in virtual time alone.
+pub(super) fn stepped(
+    world: &Shared,
+    settings: &MillSettings,
+    seed: u64,
+    is_serial: bool,
+) -> Mill<SimulatedSource, SimulatedSink> {
+    let mut mill = mill(world, settings);
+    mill.strategy = Strategy::Stepped(Stepped::new(&settings.strategy, seed, is_serial));
+    mill
 }
 
 /// How a schedule went.
@@ -231,8 +244,8 @@ impl Runner<'_> {
             let unreadable = world.unreadable.get(&partition);
             match (world.check_complete(partition), unreadable) {
                 (Ok(()), _) => {}
-                // Up to there, whatever came to its end is written.
-                (Err(_), Some(at)) if stopped && world.committed.get(&partition) == Some(at) => {}
+                // What is committed is written; what is not may have failed at the very end.
+                (Err(_), Some(at)) if stopped && world.committed.get(&partition) <= Some(at) => {}
                 (Err(error), _) => return Err(error),
             }
         }
@@ -249,9 +262,7 @@ impl Runner<'_> {
     ) -> Result<End, String> {
         self.course.starts += 1;
         let seed = self.schedule.seed + self.course.starts as u64;
-        let mut mill = mill(&self.world, &self.settings);
-        mill.strategy =
-            Strategy::Stepped(Stepped::new(&self.settings.strategy, seed, self.schedule.is_serial));
+        let mill = stepped(&self.world, &self.settings, seed, self.schedule.is_serial);
         let metrics = Arc::clone(&mill.metrics);
         let (stop, drain) = watch::channel(false);
         let mut running = std::pin::pin!(mill.run(drain));

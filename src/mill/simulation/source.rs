@@ -258,7 +258,15 @@ impl Source for SimulatedSource {
         self.assign(assigned);
     }
 
-    async fn close(self) {}
+    async fn close(self) {
+        // What the mill has not heard of it cannot commit.
+        for event in self.events {
+            if let SourceEvent::Assigned(assignments) = event {
+                let unheard = assignments.iter().map(|assignment| assignment.partition.partition);
+                self.world.lock().unwrap().excuse(unheard);
+            }
+        }
+    }
 }
 
 impl SimulatedSource {

@@ -67,7 +67,7 @@ fn batches_that_end_with_a_value_are_transformed_alike() {
             let batch = batch(&value, count);
             let answer = |kernel| {
                 let Transformed { chunks, failures } =
-                    transform::apply(&mut NameEvent::with_kernel(kernel), &batch, 1 << 20);
+                    transform::apply(&mut NameEvent::with_kernel(kernel), &batch, 1 << 20).unwrap();
                 (chunks, failures)
             };
             let expected = answer(Kernel::PORTABLE);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem::take,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -9,17 +10,15 @@ use tokio::sync::mpsc;
 
 use super::{
     Command, Shared,
-    request::{Fetched, Part, Records},
+    held::{share_of, tied_or_copied},
+    pieces::{PIECE, Pieces},
+    request::{COST_PERCENT, Fetched, Part, Records},
 };
 use crate::{
-    batch::{AssignmentId, PartitionBatch, Record, TopicPartition},
+    batch::{AssignmentId, PartitionBatch, TopicPartition},
     budget::{Budget, Permit},
-    engine::{EngineError, ErrorKind, Gap, SourceEvent, native::Isolation},
-    records::{AssembleSettings, Assembled, Assembler},
+    engine::{EngineError, ErrorKind, Gap, SourceEvent},
 };
-
-/// The size in bytes at which a batch ends.
-const BATCH: usize = 1 << 20;
 
 /// What stands in the queue to the consumer of events, in its order per partition.
 #[derive(Debug)]
@@ -59,10 +58,12 @@ pub(super) async fn run(
     batches: mpsc::Sender<Delivered>,
     commands: mpsc::WeakSender<Command>,
 ) {
-    let queue = Budget::new((shared.budget.capacity() / 8).clamp(BATCH, 4 * BATCH));
+    let queue = Budget::new((shared.budget.capacity() / 8).clamp(PIECE, 4 * PIECE));
     // The assignments of which nothing more is handed out.
     let mut ended: HashMap<TopicPartition, AssignmentId> = HashMap::new();
     while let Some(Fetched { mut permit, parts }) = fetched.recv().await {
+        let size = parts.iter().map(Part::size).sum();
+        let response = share_of(&shared.budget, &mut permit, size);
         for part in parts {
             let (partition, assignment) = part.assignment();
             if ended.get(partition) == Some(&assignment) {
@@ -70,7 +71,10 @@ pub(super) async fn run(
             }
             let place = (partition.clone(), assignment);
             let handed_out = match part {
-                Part::Records(records) => deliver(&shared, records, &mut permit, &queue, &batches).await,
+                Part::Records(mut records) => {
+                    records.bytes = tied_or_copied(&shared.budget, records.bytes, size, &response);
+                    deliver(&shared, records, &mut permit, &queue, &batches).await
+                }
                 Part::Gap(gap) => batches.send(Delivered::Gap(gap)).await.map_err(|_| Undelivered::Closed),
                 Part::Nothing(origin, assignment, next_offset) => {
                     let leader_epoch = -1;
@@ -119,22 +123,23 @@ async fn deliver(
 ) -> Result<(), Undelivered> {
     let Records { wanted, bytes, aborted } = records;
     let size = bytes.len();
-    let mut assembled_size = 0;
-    let mut assembler = Assembler::new(bytes, wanted.position, aborted, settings(shared.shape.isolation));
-    loop {
-        if !shared.assignments.is_reading(&wanted.partition, wanted.assignment) {
-            return Ok(());
-        }
-        let Some(piece) = assembler.next() else { break };
+    let mut costs = size;
+    let (isolation, reserve) = (shared.shape.isolation, take(permit));
+    let mut pieces = Pieces::new(bytes, wanted.position, aborted, isolation, &shared.budget, reserve);
+    while shared.assignments.is_reading(&wanted.partition, wanted.assignment) {
+        let Some(piece) = pieces.next().await else {
+            let expansion = costs.saturating_mul(100 * 100) / (size.max(1) * COST_PERCENT);
+            wanted.expansion.store(expansion.clamp(100, 10_000), Ordering::Relaxed);
+            break;
+        };
         // The checksum was right: what cannot be read now will not be later.
-        let piece = piece.map_err(|error| {
-            let at = assembler.next_offset();
+        let (piece, share) = piece.map_err(|error| {
+            let at = pieces.next_offset();
             let text = error.to_string();
             let error = EngineError::new(ErrorKind::Fatal, text).from_cause(error);
             Undelivered::Unreadable(error.at_offset(&wanted.partition, at))
         })?;
-        assembled_size += piece.buffer.len();
-        let share = permit.split(cost(&piece));
+        costs += share.bytes();
         let batch = PartitionBatch {
             origin: wanted.partition.clone(),
             assignment: wanted.assignment,
@@ -149,21 +154,95 @@ async fn deliver(
             return Err(Undelivered::Closed);
         }
     }
-    let expansion = (assembled_size * 100 / size.max(1)).clamp(100, 10_000);
-    wanted.expansion.store(expansion, Ordering::Relaxed);
+    *permit = pieces.into_reserve();
     Ok(())
 }
 
-pub(in crate::engine::native) fn settings(isolation: Isolation) -> AssembleSettings {
-    AssembleSettings {
-        read_committed: isolation == Isolation::ReadCommitted,
-        check_crc: false,
-        max_bytes: BATCH,
-        ..AssembleSettings::default()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            Troubles,
+            native::{
+                Client, Isolation, NativeSettings,
+                fetch::{FetchShape, Wanted},
+                group::Memory,
+                testing::{embedded, fetch},
+            },
+        },
+        records::{BatchHeader, HEADER_LEN},
+    };
 
-/// What a piece holds in memory until its output, half as large again, is acknowledged.
-pub(in crate::engine::native) fn cost(piece: &Assembled) -> usize {
-    piece.buffer.len() * 5 / 2 + piece.records.len() * size_of::<Record>()
+    /// Two batches of a partition, of which the second has a right checksum and a wrong content.
+    fn malformed(sound: &[u8], partition: i32, assignment: AssignmentId) -> Part {
+        let size = BatchHeader::read(sound).unwrap().size;
+        let mut bytes = sound[..size].to_vec();
+        let mut broken = sound[size..].to_vec();
+        broken[HEADER_LEN..].fill(0xff);
+        let crc = crc_fast::crc32_iscsi(&broken[21..]);
+        broken[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes.extend_from_slice(&broken);
+        records(bytes, partition, assignment, 0)
+    }
+
+    fn records(bytes: Vec<u8>, partition: i32, assignment: AssignmentId, position: i64) -> Part {
+        let mut wanted = Wanted::new(TopicPartition::new("t", partition), position, 0);
+        wanted.assignment = assignment;
+        Part::Records(Records { wanted, bytes: bytes.into(), aborted: Vec::new() })
+    }
+
+    #[tokio::test]
+    async fn a_malformed_batch_ends_its_assignment_alone() {
+        let (broker, settings) = embedded().await;
+        broker.create_topic("t", 2, &[]).unwrap();
+        let client = Client::connect(&settings).await.unwrap();
+        let mut sink =
+            crate::engine::native::NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
+        use crate::engine::Sink;
+        for from in [0, 2] {
+            let some = crate::engine::native::testing::batch(&TopicPartition::new("t", 0), 2, from);
+            sink.send(some).await.unwrap();
+        }
+        let sound = fetch(&client, &TopicPartition::new("t", 0), 0).await.to_vec();
+        let assignments = Arc::new(crate::engine::native::group::Assignments::default());
+        let [bad, good] = [0, 1].map(|number| assignments.hold(&TopicPartition::new("t", number)));
+        let (events, _events) = mpsc::channel(1);
+        let shared = Shared {
+            client,
+            shape: FetchShape::new(&NativeSettings::default().fetch, Isolation::ReadCommitted),
+            topic: "t".into(),
+            memory: Memory::default(),
+            troubles: Troubles::default(),
+            budget: Budget::new(1 << 20),
+            assignments,
+            events,
+        };
+        let (parts, fetched) = mpsc::channel(4);
+        let (batches, mut delivered) = mpsc::channel(16);
+        let (commands, mut told) = mpsc::channel(4);
+        let running = tokio::spawn(run(Arc::new(shared), fetched, batches, commands.downgrade()));
+        let both = vec![malformed(&sound, 0, bad), records(sound.clone(), 1, good, 0)];
+        parts.send(Fetched { permit: Permit::none(), parts: both }).await.unwrap();
+        // What was fetched behind it under the same assignment is not handed out either.
+        let late = vec![records(sound, 0, bad, 0)];
+        parts.send(Fetched { permit: Permit::none(), parts: late }).await.unwrap();
+        drop(parts);
+        running.await.unwrap();
+        let mut seen = Vec::new();
+        while let Some(delivered) = delivered.recv().await {
+            seen.push(match &delivered {
+                Delivered::Batch(batch, ..) => (batch.origin.partition, Some(batch.next_offset)),
+                Delivered::Unreadable(partition, assignment, error) => {
+                    assert_eq!((*assignment, error.offset), (bad, Some(2)), "{error}");
+                    (partition.partition, None)
+                }
+                Delivered::Gap(gap) => panic!("{gap:?}"),
+            });
+        }
+        assert_eq!(seen, [(0, Some(2)), (0, None), (1, Some(4))]);
+        assert!(
+            matches!(told.try_recv(), Ok(Command::Halt(partition, of)) if partition.partition == 0 && of == bad)
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! One fetch request to one leader, and what its answer means for each partition.
+//! One fetch request to one leader.
 
 use std::{
     collections::HashMap,
@@ -11,21 +11,23 @@ use std::{
 
 use bytes::Bytes;
 use kafka_protocol::{
-    ResponseError,
     messages::{
-        ApiKey, BrokerId, FetchRequest, FetchResponse,
+        ApiKey, BrokerId, FetchRequest,
         fetch_request::{FetchPartition, FetchTopic},
-        fetch_response::PartitionData,
     },
     protocol::StrBytes,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Shared, scan};
+use super::{
+    Shared,
+    response::{Asked, read},
+};
 use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::{Budget, Permit},
+    buffers,
     engine::{
         EngineError, Gap,
         native::{
@@ -38,9 +40,10 @@ use crate::{
     records::{AbortedTransaction, RecordsError},
 };
 
-/// What a byte on the wire costs in memory until its output is acknowledged, in percent: the
-/// byte itself, the record's spans, and an output half as large again.
-pub(in crate::engine::native) const COST_PERCENT: usize = 320;
+/// What a byte on the wire is taken to cost in memory until its output is acknowledged, in
+/// percent: the byte itself, the record's spans, and an output half as large again. What it does
+/// cost is learned from each response.
+pub(in crate::engine::native) const COST_PERCENT: usize = 380;
 
 /// The first version of the request that names topics by id (KIP-516).
 const BY_ID: i16 = 13;
@@ -75,10 +78,10 @@ impl FetchShape {
         }
     }
 
-    /// The bytes that a response of one of `leaders` may have, so that two of each fit into the
-    /// budget.
+    /// The bytes that a response of one of `leaders` may have, so that two of each fit into half of
+    /// the budget: the other half is for what was taken out of earlier ones.
     pub fn share_of(&self, budget: &Budget, leaders: usize) -> usize {
-        let share = budget.capacity() / 2 / leaders.max(2) * 100 / COST_PERCENT;
+        let share = budget.capacity() / 4 / leaders.max(2) * 100 / COST_PERCENT;
         share.clamp(self.least(), self.max_bytes as usize)
     }
 
@@ -98,7 +101,7 @@ pub(in crate::engine::native) struct Wanted {
     pub topic: Option<Uuid>,
     /// The epoch of the leader that is asked (KIP-320).
     pub leader_epoch: i32,
-    /// How much larger its records are in memory than on the wire, in percent, as last seen.
+    /// What its records cost in memory beside what they are taken to, in percent, as last seen.
     pub expansion: Arc<AtomicUsize>,
 }
 
@@ -166,6 +169,14 @@ pub(super) struct Records {
 }
 
 impl Part {
+    /// The bytes of the response that it keeps.
+    pub fn size(&self) -> usize {
+        match self {
+            Part::Records(records) => records.bytes.len(),
+            Part::Gap(_) | Part::Nothing(..) | Part::Unreadable(..) => 0,
+        }
+    }
+
     /// The assignment that it is of.
     pub fn assignment(&self) -> (&TopicPartition, AssignmentId) {
         match self {
@@ -188,8 +199,8 @@ pub(super) async fn fetch(
 ) -> (Outcome, Vec<(Wanted, Answer)>) {
     let shape = plan(shared.shape, &wanted, max);
     let expansion = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max();
-    let cost = shape.max_bytes as usize * COST_PERCENT / 100 * expansion.unwrap_or(100) / 100;
-    let permit = shared.budget.acquire(cost).await;
+    let expansion = expansion.unwrap_or(100);
+    let permit = shared.budget.acquire(cost_of(shape.max_bytes as usize, expansion)).await;
     let response = match try_ask(shared.client.cluster(), broker, &wanted, shape).await {
         Ok(response) => response,
         Err(Unanswered { outcome, error }) => {
@@ -204,12 +215,7 @@ pub(super) async fn fetch(
     let is_empty = response.is_empty() && !response.is_throttled();
     let data = response.by_partition();
     for wanted in wanted {
-        let number = wanted.partition.partition;
-        let key = match wanted.topic.filter(|_| response.is_by_id) {
-            Some(id) => Key::Known(id, number),
-            None => Key::Named(&wanted.partition.topic, number),
-        };
-        let answer = match data.get(&key).copied() {
+        let answer = match data.get(&response.key(&wanted)).copied() {
             Some(data) => read(shared, &wanted, data, is_empty, &mut found),
             // A response that is full may leave partitions out.
             None => Answer::Data { next: wanted.position, epoch: -1 },
@@ -217,10 +223,18 @@ pub(super) async fn fetch(
         answers.push((wanted, answer));
     }
     if !found.is_empty() {
+        // A long wait for little need not hold what much would have cost.
+        let size: usize = found.iter().map(Part::size).sum();
+        permit.charge(permit.bytes(), permit.bytes().min(cost_of(size, expansion)));
         // The deliverer only ends with the fetcher.
         let _ = parts.send(Fetched { permit, parts: found }).await;
     }
     (Outcome::Answered, answers)
+}
+
+/// What `size` bytes on the wire cost in memory, given how much more than others they do.
+fn cost_of(size: usize, expansion: usize) -> usize {
+    buffers::memory_of(size) + size * (COST_PERCENT - 100) / 100 * expansion / 100
 }
 
 /// Asks for no more than the permit covers: fewer bytes where records decompress to many.
@@ -230,96 +244,6 @@ fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
     let all = (shape.max_partition_bytes as usize).saturating_mul(wanted.len());
     let max = all.min(max).max(shape.least()) as i32;
     FetchShape { max_bytes: max, max_partition_bytes: shape.max_partition_bytes.min(max), ..shape }
-}
-
-fn read(
-    shared: &Shared,
-    wanted: &Wanted,
-    data: &PartitionData,
-    is_empty: bool,
-    found: &mut Vec<Part>,
-) -> Answer {
-    match check(data.error_code) {
-        Ok(()) => {}
-        Err(error) if error.0 == ResponseError::OffsetOutOfRange => return Answer::OutOfRange,
-        Err(error) => return Answer::Failed(shared.client.cluster().failed(error, "fetching", None)),
-    }
-    let Some(bytes) = data.records.as_ref().filter(|bytes| !bytes.is_empty()) else {
-        let end = match shared.shape.isolation {
-            Isolation::ReadUncommitted => data.high_watermark,
-            Isolation::ReadCommitted => data.last_stable_offset,
-        };
-        if is_empty && end > wanted.position {
-            return Answer::Nothing { end };
-        }
-        return Answer::Data { next: wanted.position, epoch: -1 };
-    };
-    let scanned = scan(bytes, wanted.position);
-    if !scanned.bytes.is_empty() {
-        let aborted = aborted(data);
-        found.push(Part::Records(Records { wanted: wanted.clone(), bytes: scanned.bytes, aborted }));
-    }
-    match scanned.error {
-        None => Answer::Data { next: scanned.next, epoch: scanned.epoch },
-        Some(error) => Answer::Corrupt { good: scanned.next, epoch: scanned.epoch, error },
-    }
-}
-
-/// The aborted transactions that a response lists for a partition (KIP-98).
-pub(in crate::engine::native) fn aborted(data: &PartitionData) -> Vec<AbortedTransaction> {
-    let aborted = data.aborted_transactions.iter().flatten().map(|aborted| AbortedTransaction {
-        producer_id: aborted.producer_id.0,
-        first_offset: aborted.first_offset,
-    });
-    aborted.collect()
-}
-
-/// A partition in a response: the name or the id of its topic, and its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key<'a> {
-    Named(&'a str, i32),
-    Known(Uuid, i32),
-}
-
-/// A fetch response.
-#[derive(Debug)]
-pub(in crate::engine::native) struct Asked {
-    response: FetchResponse,
-    is_by_id: bool,
-}
-
-impl Asked {
-    /// What it says of a partition.
-    pub fn partition(&self, partition: &TopicPartition) -> Option<&PartitionData> {
-        let topic = self.response.responses.iter().find(|topic| topic.topic.as_str() == &*partition.topic)?;
-        topic.partitions.iter().find(|data| data.partition_index == partition.partition)
-    }
-
-    /// What it says of each partition.
-    fn by_partition(&self) -> HashMap<Key<'_>, &PartitionData> {
-        let topics = self.response.responses.iter();
-        let all = topics.flat_map(|topic| topic.partitions.iter().map(move |data| (topic, data)));
-        all.map(|(topic, data)| {
-            let number = data.partition_index;
-            let key = match self.is_by_id {
-                true => Key::Known(topic.topic_id, number),
-                false => Key::Named(topic.topic.as_str(), number),
-            };
-            (key, data)
-        })
-        .collect()
-    }
-
-    /// Whether no partition has records.
-    fn is_empty(&self) -> bool {
-        let mut all = self.response.responses.iter().flat_map(|topic| &topic.partitions);
-        all.all(|data| data.records.as_ref().is_none_or(Bytes::is_empty))
-    }
-
-    /// Whether the broker sent less than there is because of a quota (KIP-219).
-    pub fn is_throttled(&self) -> bool {
-        self.response.throttle_time_ms > 0
-    }
 }
 
 /// Why there is no response.

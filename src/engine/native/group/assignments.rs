@@ -117,7 +117,10 @@ impl Assignments {
     pub fn sought(&self) -> Vec<Settled> {
         let inner = self.lock();
         let sought = inner.held.iter().filter(|(_, held)| held.is_sought && held.is_reading);
-        sought.map(|(partition, held)| (partition.clone(), held.assignment)).collect()
+        let mut sought: Vec<_> =
+            sought.map(|(partition, held)| (partition.clone(), held.assignment)).collect();
+        sought.sort_unstable();
+        sought
     }
 
     /// Waits until there may be new positions to find.

@@ -234,7 +234,11 @@ impl Coordinator {
             | ResponseError::IllegalGeneration
             | ResponseError::FencedMemberEpoch
             // The group has gone with its last member, whose session ended (KIP-848).
-            | ResponseError::GroupIdNotFound => Err(Refusal::Over(error.because(what, None))),
+            | ResponseError::GroupIdNotFound => {
+                // Joining again helps against all of them.
+                let error = EngineError { kind: ErrorKind::Retriable, ..error.because(what, None) };
+                Err(Refusal::Over(error))
+            }
             _ => Err(self.cluster.failed_in(&self.group, error, &what, None).into()),
         }
     }

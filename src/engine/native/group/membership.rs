@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use kafka_protocol::messages::JoinGroupResponse;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout},
+    time::timeout,
 };
 
 use super::{
@@ -14,8 +13,6 @@ use super::{
     coordinator::{Coordinator, Refusal},
     finder::Finder,
     heart::{Heart, Pulse},
-    lead,
-    protocol::{decode_assignment, encode_subscription},
 };
 use crate::{
     batch::TopicPartition,
@@ -28,9 +25,6 @@ use crate::{
         },
     },
 };
-
-/// After how long a join that others hold up is said to wait for them.
-const HELD_UP: Duration = Duration::from_secs(1);
 
 /// How a member takes part in its group.
 #[derive(Clone, Debug)]
@@ -80,7 +74,7 @@ impl MemberSettings {
 /// A member of a group, run as a task.
 #[derive(Debug)]
 pub(in crate::engine::native) struct Membership {
-    client: Client,
+    pub(super) client: Client,
     pub(super) coordinator: Coordinator,
     pub(super) settings: MemberSettings,
     pub(super) assignments: Arc<Assignments>,
@@ -90,7 +84,7 @@ pub(in crate::engine::native) struct Membership {
     pub(super) identity: Identity,
     pub(super) owned: BTreeSet<TopicPartition>,
     /// How often joining has failed since it last succeeded.
-    failures: u32,
+    pub(super) failures: u32,
 }
 
 impl Membership {
@@ -239,156 +233,6 @@ impl Membership {
         Ok(())
     }
 
-    /// Joins, however often it takes. Until the coordinator answers, partitions are kept for the
-    /// length of a session.
-    async fn join(&mut self) -> Result<JoinGroupResponse, EngineError> {
-        // A member that joins has just had an answer, or has no partitions.
-        let mut alive = Instant::now();
-        loop {
-            let subscription =
-                encode_subscription(&self.settings.topic, &self.owned, self.identity.generation);
-            let protocols: Vec<_> =
-                self.settings.assignors.iter().map(|assignor| (*assignor, subscription.clone())).collect();
-            let refusal = match self.try_join(&protocols, &mut alive).await {
-                Ok(joined) => return Ok(joined),
-                Err(refusal) => refusal,
-            };
-            match refusal {
-                Refusal::JoinAs(member) => self.identity.member = member,
-                Refusal::Over(error) => {
-                    self.lose(&error.message).await;
-                    // Nobody of this name: the coordinator gives a new one.
-                    self.identity.member.clear();
-                }
-                Refusal::Fatal(error) => return Err(error),
-                Refusal::Rebalance => sleep(self.backoff(1)).await,
-                Refusal::Again(error) => {
-                    if alive.elapsed() > self.settings.session_timeout && !self.owned.is_empty() {
-                        self.lose("the coordinator is away for longer than a session").await;
-                    }
-                    self.stumble(&error, "cannot join the group yet").await;
-                }
-            }
-        }
-    }
-
-    async fn try_join(
-        &self,
-        protocols: &[(Assignor, bytes::Bytes)],
-        alive: &mut Instant,
-    ) -> Result<JoinGroupResponse, Refusal> {
-        let (session, rebalance) = (self.settings.session_timeout, self.settings.rebalance_timeout);
-        let held_up = async {
-            sleep(HELD_UP).await;
-            let text = "joining the group; the coordinator waits for its other members";
-            self.coordinator.troubles.begin(Place::Group, &text);
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            joined = self.answered(self.coordinator.join(&self.identity, protocols, session, rebalance), alive) => joined,
-            () = held_up => unreachable!("it is pending"),
-        }
-    }
-
-    /// Waits for the answer to a request that waits for other members, unless the coordinator that
-    /// was asked is lost meanwhile: it would never answer.
-    async fn answered<T>(
-        &self,
-        request: impl Future<Output = Result<T, Refusal>>,
-        alive: &mut Instant,
-    ) -> Result<T, Refusal> {
-        let asked = self.coordinator.cluster.coordinator(&self.coordinator.group).await?;
-        tokio::select! {
-            answer = request => answer,
-            error = self.vanished(asked, alive) => {
-                self.coordinator.hang_up(asked);
-                Err(Refusal::Again(error))
-            }
-        }
-    }
-
-    /// Says that joining has failed, and waits, longer each time.
-    async fn stumble(&mut self, error: &EngineError, what: &str) {
-        self.coordinator.fails(error, self.failures, what);
-        self.failures += 1;
-        sleep(self.backoff(self.failures)).await;
-    }
-
-    /// Resolves when the broker `asked` does not coordinate the group any more, or has not answered
-    /// for the length of a session. `alive` is when it last did.
-    async fn vanished(&self, asked: i32, alive: &mut Instant) -> EngineError {
-        let session = self.settings.session_timeout;
-        loop {
-            sleep(self.settings.heartbeat_interval).await;
-            match self.coordinator.heartbeat(&self.identity, session / 3).await {
-                // Whatever it says, it is there.
-                Ok(())
-                | Err(Refusal::JoinAs(_) | Refusal::Rebalance | Refusal::Over(_) | Refusal::Fatal(_)) => {
-                    *alive = Instant::now();
-                }
-                Err(Refusal::Again(error)) if alive.elapsed() > session => return error,
-                Err(Refusal::Again(error)) => tracing::debug!(%error, "is the coordinator still there?"),
-            }
-            if let Ok(now) = self.coordinator.cluster.coordinator(&self.coordinator.group).await
-                && now != asked
-            {
-                let text = format!("the group's coordinator was broker {asked} and is broker {now} now");
-                return EngineError::new(ErrorKind::Retriable, text);
-            }
-        }
-    }
-
-    /// Shares the partitions out if this member leads; `None` to join again.
-    async fn lead(&mut self, joined: &JoinGroupResponse) -> Result<Option<lead::Led>, EngineError> {
-        if joined.leader != joined.member_id {
-            return Ok(Some(lead::Led::default()));
-        }
-        let limit = self.settings.rebalance_timeout;
-        let error = match timeout(limit, lead::assign(&self.client, joined)).await {
-            Ok(Ok(led)) => return Ok(Some(led)),
-            Ok(Err(error)) if error.kind == ErrorKind::Fatal => return Err(error),
-            Ok(Err(error)) => error,
-            // Nothing assigned would be everybody's assignment until something else changes.
-            Err(_) => EngineError::new(ErrorKind::Retriable, "assigning took longer than a rebalance may"),
-        };
-        self.stumble(&error, "cannot share the partitions out yet").await;
-        Ok(None)
-    }
-
-    /// This member's assignment, or `None` to join again.
-    async fn sync(
-        &mut self,
-        joined: &JoinGroupResponse,
-        assignments: Vec<(String, bytes::Bytes)>,
-    ) -> Result<Option<BTreeSet<TopicPartition>>, EngineError> {
-        self.identity.member = joined.member_id.to_string();
-        let identity = Identity { generation: joined.generation_id, ..self.identity.clone() };
-        let assignor = joined.protocol_name.as_deref().unwrap_or_default();
-        let rebalance = self.settings.rebalance_timeout;
-        let sync = self.coordinator.sync(&identity, assignor, assignments, rebalance);
-        match self.answered(sync, &mut Instant::now()).await {
-            Ok(assignment) => {
-                self.failures = 0;
-                self.coordinator.answers();
-                self.identity = identity;
-                self.assignments.set_identity(self.identity.clone());
-                let mut assigned = decode_assignment(&assignment).ok_or_else(|| {
-                    let text = format!("group {}: the assignment is malformed", self.coordinator.group);
-                    EngineError::new(ErrorKind::Fatal, text)
-                })?;
-                assigned.retain(|partition| partition.topic == self.settings.topic);
-                return Ok(Some(assigned));
-            }
-            Err(Refusal::Fatal(error)) => return Err(error),
-            Err(Refusal::Over(error)) => self.lose(&error.to_string()).await,
-            Err(Refusal::Again(error)) => {
-                self.stumble(&error, "cannot synchronise with the group yet").await;
-            }
-            Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {}
-        }
-        Ok(None)
-    }
-
     /// Starts to read new partitions, each once its position is known.
     pub(super) async fn start(&mut self, partitions: BTreeSet<TopicPartition>) {
         if partitions.is_empty() && self.owned.is_empty() {
@@ -464,9 +308,5 @@ impl Membership {
     /// Nobody listening is the same as nobody minding: the source is being dropped.
     async fn tell(&self, event: SourceEvent) {
         let _ = self.events.send(Ok(event)).await;
-    }
-
-    fn backoff(&self, failures: u32) -> Duration {
-        self.coordinator.cluster.settings.retry.pause(failures)
     }
 }

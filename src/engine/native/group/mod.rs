@@ -1,6 +1,7 @@
 //! Membership in a consumer group.
 //!
-//! In the classic protocol `membership` joins, synchronises and revokes; `heart` beats meanwhile;
+//! `membership` is a member's life. In the classic protocol it joins (`join`) and revokes; `heart`
+//! beats meanwhile;
 //! `assignor` shares the partitions out when this member leads. In the consumer protocol
 //! (KIP-848) `consumer` beats and `reconcile` follows what the coordinator assigns.
 //! `finder` finds out where to read what is assigned (`positions`, `note`). `assignments` is what
@@ -13,6 +14,7 @@ mod consumer;
 mod coordinator;
 mod finder;
 mod heart;
+mod join;
 mod lead;
 mod membership;
 mod memory;
