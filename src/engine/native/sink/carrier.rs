@@ -17,13 +17,14 @@ use std::{
 use kafka_protocol::messages::{ProduceResponse, produce_response::PartitionProduceResponse};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::{
     pace::{Pace, REQUEST_SIZE},
     parcel::{Outcome, Parcel},
     request::{self, Part},
+    until,
 };
 use crate::{
     batch::TopicPartition,
@@ -324,14 +325,6 @@ fn deal(
 async fn first_answer(under_way: &mut VecDeque<UnderWay>) -> Result<ProduceResponse, WireError> {
     match under_way.front_mut() {
         Some(request) => request.reply.arrival().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for a moment; for ever without one.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

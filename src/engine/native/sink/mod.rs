@@ -1,11 +1,12 @@
 //! Writes output batches: an idempotent producer (KIP-98) over whole batches.
 //!
-//! Each partition has a writer, a task that owns its sequence numbers (`partition`, `verdicts`);
+//! Each partition has a writer, a task that owns its sequence numbers (`partition`, `commands`, `verdicts`);
 //! each broker has a carrier, a task that gathers what the writers of its partitions hand over into
 //! few requests (`carrier`). What goes wrong with a partition is its writer's alone.
 
 mod barred;
 mod carrier;
+mod commands;
 mod outputs;
 mod pace;
 mod parcel;
@@ -13,6 +14,7 @@ mod partition;
 mod producer;
 mod request;
 mod rework;
+mod sealed;
 mod verdicts;
 mod waiting;
 
@@ -26,13 +28,15 @@ use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
+    time::{Instant, sleep_until},
 };
 
 use self::{
     carrier::{Carrier, Terms},
+    commands::{Command, Job},
     outputs::Provenance,
     pace::Pace,
-    partition::{Command, Job, PartitionWriter},
+    partition::PartitionWriter,
     producer::{Producer, Producers},
 };
 use super::{
@@ -204,6 +208,14 @@ impl Shared {
             timeout: self.request_timeout,
             pace,
         }
+    }
+}
+
+/// Waits for a moment; for ever without one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

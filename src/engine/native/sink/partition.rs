@@ -3,7 +3,6 @@
 
 use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     sync::{OwnedMutexGuard, mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
@@ -13,15 +12,18 @@ use super::{
     Shared,
     barred::Barred,
     carrier::Carrier,
-    outputs::{Done, Outputs, Provenance},
+    commands::Command,
+    outputs::Outputs,
     parcel::{Claim, Mark, Outcome, Parcel},
     producer::{self, Producer},
+    sealed::{InFlight, Sealed, advance, stamp},
+    until,
     waiting::{Unsealed, Waiting},
 };
 use crate::{
     batch::TopicPartition,
-    engine::{EngineError, ErrorKind, Place as TroublePlace},
-    records::{Codec, EncodedBatch, ProducerStamp, RecordsError},
+    engine::{EngineError, ErrorKind, Place},
+    records::RecordsError,
 };
 
 /// The longest pause between two attempts: a partition goes on soon after its leader is back.
@@ -34,82 +36,13 @@ const OVERDUE: Duration = Duration::from_secs(3);
 /// set, and takes any sequence number from it then. Far below that.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(30 * 60);
 
-/// What a writer is told.
-pub enum Command {
-    /// Writes a batch.
-    Write(Job),
-    /// Drops what comes from there and was not sent.
-    Forget(Provenance),
-}
-
-/// An output batch to write.
-pub struct Job {
-    pub chunks: Vec<EncodedBatch>,
-    pub codec: Codec,
-    pub from: Provenance,
-    pub done: Done,
-}
-
-/// A wire batch as it is sent, however often.
-pub(super) struct Sealed {
-    pub bytes: Bytes,
-    pub sequence: i32,
-    pub codec: Codec,
-    /// The number of its first record, as the [`Outputs`] count.
-    pub first: u64,
-    pub count: usize,
-    /// An attempt was made whose answer is not known.
-    pub uncertain: bool,
-    /// The first attempt.
-    pub attempted: Option<Instant>,
-    /// It may be why the broker closes the connection, and is sent alone.
-    pub is_suspect: bool,
-    /// How often a broker closed the connection in place of an answer to it.
-    pub closings: u32,
-}
-
-impl Sealed {
-    /// A batch that was not sent yet.
-    pub fn new(bytes: Bytes, sequence: i32, codec: Codec, first: u64, count: usize) -> Sealed {
-        Sealed {
-            bytes,
-            sequence,
-            codec,
-            first,
-            count,
-            uncertain: false,
-            attempted: None,
-            is_suspect: false,
-            closings: 0,
-        }
-    }
-}
-
-pub(super) struct InFlight {
-    pub batch: Sealed,
-    pub claim: Arc<Claim>,
-    pub answer: oneshot::Receiver<Outcome>,
-}
-
-impl InFlight {
-    /// The batch, to be sent again.
-    fn recalled(mut self) -> Sealed {
-        let is_unsent = self.claim.withdraw() || matches!(self.answer.try_recv(), Ok(Outcome::Unsent(_)));
-        if !is_unsent {
-            self.batch.uncertain = true;
-        }
-        self.batch.attempted = self.batch.attempted.or(self.claim.taken_at());
-        self.batch
-    }
-}
-
 /// The writer of one partition; it owns the partition's sequence numbers.
 pub struct PartitionWriter {
     pub(super) shared: Arc<Shared>,
     pub(super) to: TopicPartition,
-    commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
     /// More commands may come.
-    is_open: bool,
+    pub(super) is_open: bool,
     pub(super) outputs: Outputs,
     pub(super) barred: Barred,
     pub(super) waiting: Waiting,
@@ -120,7 +53,7 @@ pub struct PartitionWriter {
     /// `None` until there is a new one.
     pub(super) producer: Option<Producer>,
     /// Sent under a producer that was disowned; what comes after it waits for the answers.
-    disowned: Vec<oneshot::Receiver<Outcome>>,
+    pub(super) disowned: Vec<oneshot::Receiver<Outcome>>,
     pub(super) next_sequence: i32,
     /// The leader has a batch of this producer. Before that it would take any sequence number
     /// for the first, so that only one batch may be under way.
@@ -192,86 +125,6 @@ impl PartitionWriter {
                 () = until(lingers_until) => {}
             }
         }
-    }
-
-    /// Takes all that was said by now: what waits is joined, and what is forgotten is not sent.
-    fn obey_all(&mut self) -> Result<(), EngineError> {
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(Some(command))?;
-        }
-        Ok(())
-    }
-
-    fn obey(&mut self, command: Option<Command>) -> Result<(), EngineError> {
-        match command {
-            Some(Command::Write(job)) => self.accept(job),
-            Some(Command::Forget(from)) => self.forget(from),
-            None => {
-                // What was accepted is still written.
-                self.is_open = false;
-                self.waiting.hurry();
-                Ok(())
-            }
-        }
-    }
-
-    fn accept(&mut self, job: Job) -> Result<(), EngineError> {
-        let Job { chunks, codec, from, done } = job;
-        if let Some(error) = self.barred.check(&from) {
-            // The owner may have lost interest.
-            let _ = done.send(Err(error.clone()));
-            return Ok(());
-        }
-        let count = chunks.iter().map(|chunk| chunk.count as usize).sum();
-        let mut first = self.outputs.accept(count, from, done);
-        for records in chunks {
-            let next = first + u64::from(records.count);
-            let pushed = self.waiting.push(Unsealed { records, first, codec });
-            pushed.map_err(|error| self.malformed(error))?;
-            first = next;
-        }
-        Ok(())
-    }
-
-    /// What was never sent goes back to what waits, without what comes from there: it gets its
-    /// sequence numbers anew.
-    fn forget(&mut self, from: Provenance) -> Result<(), EngineError> {
-        let error = EngineError::new(ErrorKind::Retriable, "the partition it was read from was given up");
-        let error = error.at(&self.to);
-        while let Some(last) = self.in_flight.pop_back_if(|last| last.claim.withdraw()) {
-            self.sealed.push_front(last.recalled());
-        }
-        while let Some(batch) = self.sealed.pop_back_if(|batch| batch.attempted.is_none()) {
-            let Sealed { bytes, sequence, codec, first, .. } = batch;
-            let records = EncodedBatch::unseal(&bytes).map_err(|error| self.malformed(error))?;
-            self.next_sequence = sequence;
-            self.put_back(Unsealed { records, first, codec })?;
-        }
-        let unsent = self.waiting.first().unwrap_or(self.outputs.end());
-        let forgotten = self.outputs.forget(&from, unsent, &error);
-        self.waiting.forget(&forgotten);
-        self.barred.bar(from, &error);
-        if self.outputs.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty() {
-            self.recovered();
-        }
-        Ok(())
-    }
-
-    /// Puts records back to what waits, those of each output batch by themselves.
-    fn put_back(&mut self, batch: Unsealed) -> Result<(), EngineError> {
-        let Unsealed { records, first, codec } = batch;
-        let ranges = self.outputs.ranges(first..first + u64::from(records.count));
-        if ranges.len() == 1 {
-            self.waiting.put_back(Unsealed { records, first, codec });
-            return Ok(());
-        }
-        let within: Vec<_> =
-            ranges.iter().map(|range| (range.start - first) as usize..(range.end - first) as usize).collect();
-        let parts = records.cut(&within).map_err(|error| self.malformed(error))?;
-        for (records, range) in parts.into_iter().zip(ranges).rev() {
-            self.waiting.put_back(Unsealed { records, first: range.start, codec });
-        }
-        Ok(())
     }
 
     /// Sends until five batches are under way, nothing is left, or the broker has enough; and when
@@ -443,7 +296,7 @@ impl PartitionWriter {
         }
         let now = Instant::now();
         self.failures += 1;
-        self.shared.troubles.begin(TroublePlace::Write(self.to.clone()), &error);
+        self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
         let pause = self.shared.cluster.settings.retry.pause(self.failures).min(LONGEST_PAUSE);
         // What waits behind others does not fail as long as those before it are written.
         let failing_since = *self.failing_since.get_or_insert(now);
@@ -469,55 +322,9 @@ impl PartitionWriter {
     /// The partition is written again, or nothing is left to write.
     pub(super) fn recovered(&mut self) {
         if self.failures > 0 {
-            self.shared.troubles.end(&TroublePlace::Write(self.to.clone()));
+            self.shared.troubles.end(&Place::Write(self.to.clone()));
         }
         (self.failures, self.failing_since) = (0, None);
-    }
-
-    /// All that was accepted fails, as do later batches of the same assignments; those of later
-    /// ones begin a new epoch. An error that is fatal without a partition concerns all of them.
-    fn give_up(&mut self, error: EngineError) {
-        let is_of_all = error.kind == ErrorKind::Fatal && error.partition.is_none();
-        let error = if is_of_all { error } else { error.at(&self.to) };
-        tracing::debug!(%error, "what was accepted for the partition is given up");
-        // Its trouble stays until it is written again, or forgotten.
-        self.failures = self.failures.max(1);
-        self.failing_since = None;
-        self.shared.troubles.begin(TroublePlace::Write(self.to.clone()), &error);
-        // What was given by now fails as well; what is given once somebody knows may be of a later
-        // assignment, so that this is looked at first.
-        while let Ok(command) = self.commands.try_recv() {
-            match command {
-                Command::Write(Job { from, done, .. }) => {
-                    self.outputs.accept(1, from, done);
-                }
-                Command::Forget(from) => self.barred.bar(from, &error),
-            }
-        }
-        self.fail_all(&error);
-        self.renew();
-    }
-
-    fn fail_all(&mut self, error: &EngineError) {
-        for from in self.outputs.fail(error) {
-            self.barred.bar(from, error);
-        }
-        self.waiting.clear();
-        self.sealed.clear();
-        (self.carrier, self.alone) = (None, None);
-        let is_under_way = |sent: &InFlight| !sent.claim.withdraw() && !sent.answer.is_terminated();
-        let sent = self.in_flight.drain(..).filter(is_under_way);
-        self.disowned.extend(sent.map(|sent| sent.answer));
-    }
-
-    /// The next batch begins a new epoch, or a new producer where there is none. Then the brokers
-    /// take nothing of the old epoch once they have the new one's first batch.
-    fn renew(&mut self) {
-        self.producer = self.producer.and_then(|producer| self.shared.producers.next_epoch(producer));
-        if self.producer.is_some() {
-            self.disowned.clear();
-        }
-        (self.next_sequence, self.established) = (0, false);
     }
 
     /// Records that are not what a batch of this program's own making holds.
@@ -530,7 +337,7 @@ impl PartitionWriter {
 impl Drop for PartitionWriter {
     /// Nobody tries any more.
     fn drop(&mut self) {
-        self.shared.troubles.end(&TroublePlace::Write(self.to.clone()));
+        self.shared.troubles.end(&Place::Write(self.to.clone()));
     }
 }
 
@@ -547,25 +354,6 @@ async fn first_outcome(in_flight: &mut VecDeque<InFlight>) -> Option<Outcome> {
     }
 }
 
-/// Waits for a moment; for ever without one.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What a batch says of its producer.
-pub(super) fn stamp(producer: Producer, base_sequence: i32) -> ProducerStamp {
-    let Producer { id, epoch } = producer;
-    ProducerStamp { producer_id: id, epoch, base_sequence, transactional: false }
-}
-
-/// The sequence number after `count` records from `sequence`: after `i32::MAX` comes 0 (KIP-98).
-pub(super) fn advance(sequence: i32, count: usize) -> i32 {
-    ((sequence as u64 + count as u64) & i32::MAX as u64) as i32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -577,13 +365,5 @@ mod tests {
         assert!(!is_expired(Some(now)) && !is_expired(None));
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(is_expired(Some(now)));
-    }
-
-    #[test]
-    fn sequence_numbers_wrap_to_zero() {
-        assert_eq!(advance(0, 3), 3);
-        assert_eq!(advance(i32::MAX - 1, 1), i32::MAX);
-        assert_eq!(advance(i32::MAX, 1), 0);
-        assert_eq!(advance(i32::MAX - 1, 10), 8);
     }
 }

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use super::{
     carrier::SUSPECT_SIZE,
     parcel::Outcome,
-    partition::{InFlight, PartitionWriter, Sealed, advance, stamp},
+    partition::PartitionWriter,
     producer::{Producer, is_disowned},
     request::{Verdict, verdict},
     rework::{restamp, runs},
+    sealed::{InFlight, Sealed, advance, stamp},
 };
 use crate::{
     engine::{
@@ -176,7 +177,7 @@ impl PartitionWriter {
         batch.uncertain = true;
         self.recall();
         let size = batch.bytes.len();
-        tracing::warn!(%error, partition = %self.to, size, records = batch.count, "a batch may be larger than the broker reads");
+        tracing::debug!(%error, partition = %self.to, size, records = batch.count, "more than the broker reads?");
         if batch.count > 1 {
             let half = batch.count / 2;
             let mut parts = self.recut(&batch, &[0..half, half..batch.count]).await?;
