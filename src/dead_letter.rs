@@ -108,7 +108,7 @@ fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
     let TopicPartition { topic, partition } = &batch.origin;
     let mut headers = HeadersWriter::default();
     let own = Headers::new(batch.bytes(record.headers).unwrap_or_default());
-    let is_kept = |key: &[u8]| !is_about_error(key) && !(letter.form.stamped && key == TIMESTAMP.as_bytes());
+    let is_kept = |key: &[u8]| !(is_about_error(key) || letter.form.stamped && key == TIMESTAMP.as_bytes());
     own.filter(|(key, _)| is_kept(key)).for_each(|(key, value)| headers.push(key, value));
     let mut add = |key: &str, value: &str| headers.push(key.as_bytes(), Some(value.as_bytes()));
     add(PIPELINE, group);

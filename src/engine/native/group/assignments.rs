@@ -309,7 +309,9 @@ mod tests {
         assignments.add([&partition]);
         let first = assignments.sought();
         // A rewind while the position is looked for: what is found is not of the new assignment.
-        assignments.seek([(partition.clone(), None)], |renewed| assert_eq!(renewed, [partition.clone()]));
+        assignments.seek([(partition.clone(), None)], |renewed| {
+            assert_eq!(renewed, std::slice::from_ref(&partition))
+        });
         let of = |found: &[Settled]| found.iter().map(|place| (place.clone(), 7)).collect::<Vec<_>>();
         assignments.settle(of(&first), &no_note(), |_| panic!("it is another assignment"));
         let second = assignments.sought();

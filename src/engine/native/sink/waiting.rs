@@ -196,7 +196,7 @@ mod tests {
             let codec = Codec::from(Compression::ALL[source]);
             waiting.push(Unsealed { codec, ..chunk(i as u64 * 4, 4) }).unwrap();
         }
-        waiting.forget(&[8..12]);
+        waiting.forget(std::slice::from_ref(&(8..12)));
         assert_eq!(batches(&mut waiting), [(0, 4), (4, 4), (12, 8), (20, 4)]);
         assert_eq!(waiting.bytes, 0);
     }
