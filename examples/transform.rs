@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use topicmill::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
-    budget::Permit,
     records::NO_HEADERS,
     transform::{self, ErrorClass, Output, Transform, TransformKind, ValueError, Values},
 };
