@@ -134,9 +134,8 @@ impl Source for NativeSource {
         loop {
             tokio::select! {
                 biased;
-                event = next_event(&mut self.events) => match self.still_holds(event) {
-                    Some(event) => return event,
-                    None => {}
+                event = next_event(&mut self.events) => if let Some(event) = self.still_holds(event) {
+                    return event;
                 },
                 delivered = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
                     // The member tells why, if it can.
