@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use support::{Names, TestRecord, expect, nodes::Nodes};
+use support::{Names, TestRecord, expect, nodes::Nodes, pause};
 
 /// Five messages in each format, one a line: magic, compression, whose timestamps, the bytes.
 const MESSAGES: &str = include_str!("../src/records/java_messages.txt");
@@ -21,9 +21,19 @@ fn segments_of_old_formats_are_read_and_what_is_appended_to_them() {
     let cluster = &nodes.cluster;
     let names = Names::new("formats");
     cluster.create(&names.source, sets.len() as i32, &[]);
+    let folder = |partition: usize| nodes.logs(1).join(format!("{}-{partition}", names.source));
+    // The answer to the creation may come before the node has made them.
+    for partition in 0..sets.len() {
+        for _ in 0..300 {
+            if folder(partition).exists() {
+                break;
+            }
+            pause(Duration::from_millis(100));
+        }
+    }
     nodes.kill(1);
     for (partition, set) in sets.iter().enumerate() {
-        let folder = nodes.logs(1).join(format!("{}-{partition}", names.source));
+        let folder = folder(partition);
         for file in fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
             if file.extension().is_some_and(|kind| kind == "index" || kind == "timeindex") {
                 fs::remove_file(file).unwrap();
