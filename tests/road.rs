@@ -181,7 +181,9 @@ fn a_refused_dead_letter_stops_its_partition_and_commits_nothing_past_it() {
             cluster.create(&names.dead_letter, 2, &[("max.message.bytes", "600")]);
             let mut sent: Vec<TestRecord> = (0..500).map(|n| event(&n.to_string())).collect();
             cluster.produce(&names.source, 1, &sent);
-            sent[250] = TestRecord::value("{".repeat(2000));
+            // Nothing that compression makes fit.
+            let noise = (0..2000).map(|_| rand::random_range(b'!'..=b'~'));
+            sent[250] = TestRecord::value(noise.collect::<Vec<u8>>());
             cluster.produce(&names.source, 0, &sent);
             let arguments = names.run(&cluster, &["--engine", engine, "--until-caught-up"]);
             let shown = expect(&arguments, 1);
