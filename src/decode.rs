@@ -2,7 +2,7 @@
 //!
 //! The codec makes room for as many elements as an array's length says, before it reads the first.
 //! Twenty bytes of a broken or hostile peer, or of something that is not Kafka at all, would ask
-//! for hundreds of gigabytes, and that ends the process. So the codec reads through a [`Guard`].
+//! for hundreds of gigabytes, and that ends the process. So the codec reads through a guard.
 
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::protocol::{Decodable, buf::ByteBuf};
