@@ -320,7 +320,8 @@ async fn back_pressure_keeps_the_membership_and_every_record() {
     assigned(&mut source).await;
     // Longer than either timeout: a member that did not poll would be thrown out.
     tokio::time::sleep(Duration::from_secs(9)).await;
-    assert_eq!(budget.used(), budget.capacity(), "a batch waits and holds the whole budget");
+    // It is larger than the budget, which counts what it takes and lets it pass alone.
+    assert!(budget.used() >= budget.capacity(), "a batch waits and holds the whole budget");
     // `values` accepts batches only: a lost or new assignment would fail it.
     assert_eq!(values(&mut source, 100_000).await, (0..100_000).collect::<Vec<_>>());
     source.close().await;
