@@ -77,14 +77,11 @@ impl From<Refusal> for EngineError {
 }
 
 impl Coordinator {
-    /// The coordinator did not answer, or not as it should; `failures` is how often before.
+    /// The coordinator did not answer, or not as it should; `failures` is how often before. Whoever
+    /// shows the troubles says so, and how often: once more for each attempt would be too much.
     pub fn fails(&self, error: &EngineError, failures: u32, what: &str) {
         self.troubles.begin(Place::Group, &error.message);
-        let group = &*self.group;
-        match failures {
-            0 => tracing::warn!(%error, group, "{what}; trying again for as long as it takes"),
-            _ => tracing::debug!(%error, group, failures, "{what}"),
-        }
+        tracing::debug!(%error, group = &*self.group, failures, "{what}");
     }
 
     /// The coordinator answers as it should.

@@ -16,6 +16,22 @@ async fn a_member_that_cannot_join_says_so_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_takes_nobody_in_is_not_asked_without_a_pause() {
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    let scene = Scene::new(1).await;
+    let refuses = Fault::always(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID));
+    let refuses = scene.broker.inject(refuses);
+    let mut source = scene.source(OffsetReset::Earliest, &[("retry.backoff.ms", "100")]).await;
+    scene.troubled(Place::Group, true).await;
+    assert!(timeout(Duration::from_secs(2), source.next(&Room::open())).await.is_err());
+    let asked = scene.broker.seen(ApiKey::JoinGroup).requests;
+    assert!(asked < 20, "{asked} times in two seconds");
+    scene.broker.lift(refuses);
+    assert_eq!(assigned(&mut source).await.len(), 1);
+    scene.troubled(Place::Group, false).await;
+}
+
+#[tokio::test]
 async fn a_group_that_was_removed_is_joined_anew() {
     const GROUP_ID_NOT_FOUND: i16 = 69;
     let scene = Scene::new(1).await;
