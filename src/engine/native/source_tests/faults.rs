@@ -121,6 +121,24 @@ async fn a_commit_that_the_coordinator_does_not_take_is_a_trouble() {
 }
 
 #[tokio::test]
+async fn what_is_revoked_of_a_topic_that_was_deleted_is_not_waited_for() {
+    let scene = Scene::new(1).await;
+    let mut of = source_settings();
+    (of.troubles, of.revoke_timeout) = (scene.troubles.clone(), LIMIT);
+    let settings = scene.with(&[("metadata.max.age.ms", "1000"), ("heartbeat.interval.ms", "100")]);
+    let client = Client::connect(&settings).await.unwrap();
+    let mut source = NativeSource::new(&client, &settings, of).await.unwrap();
+    assigned(&mut source).await;
+    scene.broker.delete_topic("t").unwrap();
+    // What is under way of it is never committed, so that nobody lets go.
+    let SourceEvent::Revoked { release, .. } = next(&mut source).await else { panic!() };
+    let lost = timeout(LIMIT / 3, source.next(&Room::open())).await.expect("it is not waited for").unwrap();
+    assert!(matches!(lost, SourceEvent::Lost(_)), "{lost:?}");
+    assert!(release.is_closed());
+    scene.troubled(Place::Source("t".into()), true).await;
+}
+
+#[tokio::test]
 async fn a_partition_that_cannot_be_fetched_is_a_trouble_of_its_own() {
     const KAFKA_STORAGE_ERROR: i16 = 56;
     let scene = Scene::new(2).await;
