@@ -121,6 +121,39 @@ async fn a_commit_that_the_coordinator_does_not_take_is_a_trouble() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_refused_of_one_partition_holds_for_the_others() {
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let scene = Scene::new(2).await;
+    let mut source = scene.source(OffsetReset::Earliest, &[]).await;
+    let mut all = Vec::new();
+    while all.len() < 2 {
+        all.extend(assigned(&mut source).await);
+    }
+    all.sort_by_key(|assigned| assigned.partition.partition);
+    let offset = |assigned: &Assignment, next| Offset {
+        partition: assigned.partition.clone(),
+        assignment: assigned.id,
+        next,
+        leader_epoch: -1,
+    };
+    let both = || vec![offset(&all[0], 1), offset(&all[1], 1)];
+    let refused = FaultAction::Error(COORDINATOR_NOT_AVAILABLE);
+    let refused = scene.broker.inject(Fault::always(ApiKey::OffsetCommit, refused).on_partition("t", 0));
+    let agreed = timeout(LIMIT, source.commit(both())).await.expect("nobody waits for the other").unwrap();
+    assert_eq!(agreed, both()[1..]);
+    // Alone it is not tried for so long that the others wait for it.
+    let alone = timeout(LIMIT / 2, source.commit(both()[..1].to_vec())).await.expect("it is given back");
+    assert_eq!(alone.unwrap_err().kind, ErrorKind::Retriable);
+    scene.troubled(Place::Commit, true).await;
+    scene.broker.lift(refused);
+    assert_eq!(source.commit(both()).await.unwrap(), both());
+    scene.troubled(Place::Commit, false).await;
+    // What was never this member's is not committed by anybody.
+    let over = Offset { assignment: crate::batch::AssignmentId(u64::MAX), ..offset(&all[0], 2) };
+    assert_eq!(source.commit(vec![over]).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn what_is_revoked_of_a_topic_that_was_deleted_is_not_waited_for() {
     let scene = Scene::new(1).await;
     let mut of = source_settings();
