@@ -35,8 +35,8 @@ pub struct RunArgs {
     /// Where a partition without a committed offset starts [default: earliest].
     #[arg(long, value_name = "WHERE")]
     pub auto_offset_reset: Option<OffsetReset>,
-    /// What to do when records were deleted before they were read: retention that overtakes, or a
-    /// topic that was cut [default: continue].
+    /// What to do when records were deleted before they were read (retention overtook, or a topic
+    /// was cut): go on, or stop that partition alone [default: continue].
     #[arg(long, value_name = "WHAT")]
     pub on_gap: Option<OnGap>,
     /// How the work is spread [default: pipeline].
