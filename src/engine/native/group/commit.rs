@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{
-    Assignments,
-    coordinator::{Coordinator, Refusal},
-};
-use crate::engine::{EngineError, ErrorKind, Offset, Place};
+use super::coordinator::{Coordinator, GroupRefusal};
+use crate::engine::{EngineError, ErrorKind, Offset, Place, native::assignments::Assignments};
 
 /// Commits for one group, one after the other, so that an older one never overtakes a newer one.
 #[derive(Debug)]
@@ -39,12 +36,12 @@ impl Committer {
                     self.assignments.committed(&commits);
                     break;
                 }
-                Err(Refusal::Fatal(error)) => return Err(error),
-                Err(Refusal::Again(error) | Refusal::Over(error)) => {
+                Err(GroupRefusal::Fatal(error)) => return Err(error),
+                Err(GroupRefusal::Again(error) | GroupRefusal::Over(error)) => {
                     self.coordinator.troubles.begin(Place::Commit, &error.message);
                     error
                 }
-                Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {
+                Err(GroupRefusal::Rebalance | GroupRefusal::JoinAs(_)) => {
                     let group = &self.coordinator.group;
                     let text = format!("group {group}: committing offsets: the group is rebalancing");
                     EngineError::new(ErrorKind::Retriable, text)
