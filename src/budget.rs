@@ -9,6 +9,7 @@
 
 use std::{
     mem::{size_of, take},
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -24,6 +25,32 @@ use crate::{batch::Record, buffers, transform::expected_output};
 /// records, and the output to expect. What the output has beyond that is charged when it is there.
 pub fn cost(memory: usize, bytes: usize, records: usize) -> usize {
     memory + records * size_of::<Record>() + buffers::memory_of(expected_output(bytes, records))
+}
+
+/// What a byte of a response is taken to cost before its records are known, in percent: the byte
+/// itself, the record's spans, and an output half as large again. What it does [`cost`] is learned
+/// from each response, as an [`expansion`].
+const PER_BYTE_PERCENT: usize = 380;
+
+/// The expansion of records that cost what they are taken to, and the greatest that is believed.
+const EXPANSIONS_PERCENT: RangeInclusive<usize> = 100..=10_000;
+
+/// What a response of `size` bytes will cost with all that comes of it, where its records have cost
+/// `expansion_percent` of what they were taken to.
+pub fn expected_cost(size: usize, expansion_percent: usize) -> usize {
+    buffers::memory_of(size) + size * (PER_BYTE_PERCENT - 100) / 100 * expansion_percent / 100
+}
+
+/// The size of a response that costs about `bytes` with all that comes of it.
+pub fn affordable(bytes: usize) -> usize {
+    bytes * 100 / PER_BYTE_PERCENT
+}
+
+/// What `size` bytes of a response have cost, `cost` with all that came of them, in percent of what
+/// they were taken to.
+pub fn expansion(size: usize, cost: usize) -> usize {
+    let percent = cost.saturating_mul(100 * 100) / (size.max(1) * PER_BYTE_PERCENT);
+    percent.clamp(*EXPANSIONS_PERCENT.start(), *EXPANSIONS_PERCENT.end())
 }
 
 /// The memory that all batches on the road may hold together; clones share it.

@@ -10,11 +10,11 @@ use std::{
 use bytes::Bytes;
 
 /// Smaller buffers are the allocator's.
-const LEAST: usize = 64 << 10;
+const POOLED_BYTES_MIN: usize = 64 << 10;
 /// Capacities are rounded up to this, so that buffers fit again.
-const GRAIN: usize = 256 << 10;
+const GRAIN_BYTES: usize = 256 << 10;
 /// The memory that idle buffers hold at most.
-const MOST_IDLE: usize = 24 << 20;
+const IDLE_BYTES_MAX: usize = 24 << 20;
 
 static IDLE: Mutex<Idle> = Mutex::new(Idle { buffers: Vec::new(), bytes: 0 });
 
@@ -34,7 +34,7 @@ impl Idle {
 
     /// Gives the memory back when there is too much of it.
     fn keep(&mut self, memory: Vec<u8>) -> Option<Vec<u8>> {
-        if self.bytes + memory.len() > MOST_IDLE {
+        if self.bytes + memory.len() > IDLE_BYTES_MAX {
             return Some(memory);
         }
         self.bytes += memory.len();
@@ -55,13 +55,13 @@ pub struct Buffer {
 
 /// The memory in bytes that a [`Buffer`] with room for `capacity` bytes takes.
 pub fn memory_of(capacity: usize) -> usize {
-    if capacity < LEAST { capacity } else { capacity.next_multiple_of(GRAIN) }
+    if capacity < POOLED_BYTES_MIN { capacity } else { capacity.next_multiple_of(GRAIN_BYTES) }
 }
 
 impl Buffer {
     /// An empty buffer with room for `capacity` bytes at least.
     pub fn with_room(capacity: usize) -> Buffer {
-        if capacity < LEAST {
+        if capacity < POOLED_BYTES_MIN {
             return Buffer { memory: vec![0; capacity], len: 0 };
         }
         let capacity = memory_of(capacity);
@@ -117,7 +117,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // Only what `with_room` made: other sizes would fit no one.
-        if !self.memory.is_empty() && self.memory.len().is_multiple_of(GRAIN) {
+        if !self.memory.is_empty() && self.memory.len().is_multiple_of(GRAIN_BYTES) {
             let too_much = idle().keep(std::mem::take(&mut self.memory));
             // Freeing may be a system call, so not under the lock.
             drop(too_much);
@@ -182,16 +182,18 @@ mod tests {
     #[test]
     fn memory_is_used_again_where_it_fits() {
         let mut idle = Idle { buffers: Vec::new(), bytes: 0 };
-        [2 * GRAIN, 8 * GRAIN].into_iter().for_each(|size| assert_eq!(idle.keep(vec![1; size]), None));
-        assert_eq!(idle.take(3 * GRAIN), None, "one is too small and one far too large");
-        assert_eq!(idle.take(5 * GRAIN), Some(vec![1; 8 * GRAIN]));
-        assert_eq!((idle.take(5 * GRAIN), idle.bytes), (None, 2 * GRAIN));
+        [2 * GRAIN_BYTES, 8 * GRAIN_BYTES]
+            .into_iter()
+            .for_each(|size| assert_eq!(idle.keep(vec![1; size]), None));
+        assert_eq!(idle.take(3 * GRAIN_BYTES), None, "one is too small and one far too large");
+        assert_eq!(idle.take(5 * GRAIN_BYTES), Some(vec![1; 8 * GRAIN_BYTES]));
+        assert_eq!((idle.take(5 * GRAIN_BYTES), idle.bytes), (None, 2 * GRAIN_BYTES));
     }
 
     #[test]
     fn a_share_of_the_bytes_holds_the_memory() {
-        let mut buffer = Buffer::with_room(7 * GRAIN - 1);
-        assert!(buffer.is_empty() && buffer.capacity() == 7 * GRAIN);
+        let mut buffer = Buffer::with_room(7 * GRAIN_BYTES - 1);
+        assert!(buffer.is_empty() && buffer.capacity() == 7 * GRAIN_BYTES);
         buffer.memory()[..7].copy_from_slice(b"content");
         buffer.set_len(7);
         let shared = buffer.share();
@@ -215,8 +217,8 @@ mod tests {
 
     #[test]
     fn idle_memory_is_bounded() {
-        let lent: Vec<Bytes> = (0..40).map(|_| Buffer::with_room(4 * GRAIN).share()).collect();
+        let lent: Vec<Bytes> = (0..40).map(|_| Buffer::with_room(4 * GRAIN_BYTES).share()).collect();
         drop(lent);
-        assert!(idle().bytes <= MOST_IDLE);
+        assert!(idle().bytes <= IDLE_BYTES_MAX);
     }
 }

@@ -366,8 +366,12 @@ fn letter(failure: &Failure) -> Letter {
     Letter { index: failure.index, stage, error, form: Form::default() }
 }
 
-/// The dead letters for what the destination refused: output records count from 0 over the
-/// records that the transform did not refuse.
+/// The dead letters for what the destination refused.
+///
+/// A refused record has had three numbers by now: the broker's, in its wire batch; the sink's, in the
+/// order of what is written to the partition; and the receipt's, in this output. The last counts from
+/// 0 over the records that the transform did not refuse, so it is led back to the source by counting
+/// those again. That takes time, for a path that is rare.
 fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
     if refused.is_empty() {
         return Vec::new();

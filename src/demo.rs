@@ -155,10 +155,7 @@ pub async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, E
 /// When any part fails, that deletion included.
 pub async fn demo(config: DemoConfig, stop: watch::Receiver<bool>) -> Result<Summary, DemoError> {
     let mut run = config.run.clone();
-    let broker = match config.embedded {
-        true => Some(start_broker(&config).await?),
-        false => None,
-    };
+    let broker = if config.embedded { Some(start_broker(&config).await?) } else { None };
     if let Some(broker) = &broker {
         run.client.brokers = vec![broker.address().to_string()];
     }

@@ -43,10 +43,7 @@ pub async fn all(
     cells: &[Cell],
     stop: impl Future<Output = ()>,
 ) -> Result<Results, BenchError> {
-    let embedded = match config.embedded {
-        true => Some(EmbeddedBroker::start(memory(config, cells))?),
-        false => None,
-    };
+    let embedded = if config.embedded { Some(EmbeddedBroker::start(memory(config, cells))?) } else { None };
     let mut settings = config.client.clone();
     if let Some(broker) = &embedded {
         settings.brokers = vec![broker.address.clone()];
@@ -130,10 +127,7 @@ impl Bench<'_> {
         let mut results = Results {
             date: machine::today(),
             version: env!("CARGO_PKG_VERSION"),
-            brokers: match self.config.embedded {
-                true => "the embedded broker".into(),
-                false => self.brokers.clone(),
-            },
+            brokers: if self.config.embedded { "the embedded broker".into() } else { self.brokers.clone() },
             machine: Machine::this(),
             runs: self.config.args.runs,
             throughput: Vec::new(),

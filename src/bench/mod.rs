@@ -9,6 +9,7 @@ mod ceiling;
 mod contender;
 mod embedded;
 mod fill;
+mod format;
 mod latency;
 mod machine;
 pub mod matrix;
@@ -152,9 +153,10 @@ pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), E
     if let Some(folder) = &config.args.output {
         results.save(folder)?;
     }
-    match config.args.json {
-        true => writeln!(out, "{}", serde_json::to_string(&results).map_err(io::Error::from)?)?,
-        false => write!(out, "{}", results.markdown())?,
+    if config.args.json {
+        writeln!(out, "{}", serde_json::to_string(&results).map_err(io::Error::from)?)?;
+    } else {
+        write!(out, "{}", results.markdown())?;
     }
     Ok(())
 }

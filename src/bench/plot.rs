@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::grouped;
+use super::format::grouped;
 
 /// The width of the picture in pixels.
 const WIDTH: f64 = 760.0;

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, fs, io, path::Path};
 use serde::Serialize;
 
 use super::{
+    format::grouped,
     latency::Percentiles,
     machine::Machine,
     matrix::Shape,
@@ -205,19 +206,6 @@ impl Throughput {
     }
 }
 
-/// A number without fraction, its thousands separated.
-pub(super) fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -260,14 +248,6 @@ pub(super) mod tests {
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(&mut []), 0.0);
-    }
-
-    #[test]
-    fn thousands_are_separated() {
-        let all = [(0.4, "0"), (999.0, "999"), (1000.0, "1,000"), (1_234_567.5, "1,234,568")];
-        for (value, text) in all {
-            assert_eq!(grouped(value), text);
-        }
     }
 
     #[test]

@@ -24,8 +24,9 @@ use uuid::Uuid;
 use super::{
     core::{Core, NODE},
     partition::Partition,
+    refusal::Refusal,
     rules::{DEFAULT_AFTER_MAX_MS, DEFAULT_MAX_MESSAGE_BYTES},
-    topics::{Refusal, Topic},
+    topics::Topic,
 };
 
 /// Creates topics.

@@ -18,8 +18,9 @@ use kafka_protocol::{
 
 use super::{
     core::{CLUSTER_ID, Core, NODE},
-    dispatch::SUPPORTED,
-    topics::{Refusal, Topic},
+    refusal::Refusal,
+    topics::Topic,
+    versions::SUPPORTED,
 };
 
 /// The versions that the broker speaks, with an error code or 0.

@@ -31,14 +31,16 @@ pub async fn serve(listener: TcpListener, core: Arc<Core>, closed: watch::Receiv
     let mut stopped = closed.clone();
     let stop = async move { while stopped.changed().await.is_ok() {} };
     tokio::pin!(stop);
-    let groups = Arc::clone(&core);
-    connections.spawn(async move { groups.groups.keep_time().await });
+    // Ends with this function, which drops it.
+    let mut clock = JoinSet::new();
+    let timed = Arc::clone(&core);
+    clock.spawn(async move { timed.groups.keep_time().await });
     loop {
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, remote)) if connections.len() <= MAX_CONNECTIONS => {
+                Ok((stream, remote)) if connections.len() < MAX_CONNECTIONS => {
                     let mut closed = closed.clone();
                     let core = Arc::clone(&core);
                     core.seen.connection();

@@ -4,12 +4,12 @@ use kafka_protocol::{error::ResponseError, messages::ApiKey};
 
 use super::{
     Broker, admin,
+    credentials::Credentials,
     faults::{Fault, FaultId},
     owned,
     partition::Partition,
+    refusal::Refusal,
     seen::Seen,
-    session::Credentials,
-    topics::Refusal,
 };
 
 impl Broker {

@@ -11,8 +11,8 @@ use std::{
 use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
 
 use super::{
-    BrokerSettings, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace, partition::Store,
-    seen::Counts, session::Credentials, topics::Topics,
+    BrokerSettings, credentials::Credentials, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace,
+    partition::Store, seen::Counts, topics::Topics,
 };
 
 /// The id of the one node there is.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{core::Core, frame::FrameBuilder, log::StoredBatch, throttle::millis, topics::Topic};
+use crate::records::put_unsigned_varint;
 
 /// The longest wait and the largest answer, whatever is asked for.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -198,16 +199,11 @@ impl FetchedPartition {
 
 /// The length of an array or of bytes: fixed, or a varint of one more (KIP-482).
 fn put_len(out: &mut BytesMut, len: usize, compact: bool) {
-    if !compact {
+    if compact {
+        put_unsigned_varint(out, len as u64 + 1);
+    } else {
         out.put_i32(len as i32);
-        return;
     }
-    let mut rest = len as u32 + 1;
-    while rest >= 0x80 {
-        out.put_u8(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.put_u8(rest as u8);
 }
 
 /// No tagged fields.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
 use super::{
@@ -10,11 +10,7 @@ use super::{
     producers::{Admission, Producers},
     rules::Admitted,
 };
-use crate::records::{BatchHeader, HEADER_LEN, walk};
-
-/// The size of what the broker writes at the front of a batch: base offset, length, leader epoch.
-/// None of it is under the checksum (KIP-98).
-const PATCH_LEN: usize = 16;
+use crate::records::{BatchHeader, HEADER_LEN, layout, walk};
 
 /// What a stored batch costs in memory besides its bytes.
 const OVERHEAD: usize = 128;
@@ -35,18 +31,17 @@ pub struct StoredBatch {
 
 impl StoredBatch {
     /// The bytes that the broker decides.
-    pub fn patch(&self) -> [u8; PATCH_LEN] {
-        let mut patch = [0; PATCH_LEN];
-        let mut out = &mut patch[..];
-        out.put_i64(self.base_offset);
-        out.put_slice(&self.sent[8..12]);
-        out.put_i32(self.leader_epoch);
+    pub fn patch(&self) -> [u8; layout::BROKER_LEN] {
+        let mut patch = [0; layout::BROKER_LEN];
+        layout::BASE_OFFSET.put(&mut patch, self.base_offset.to_be_bytes());
+        layout::LENGTH.put(&mut patch, layout::LENGTH.of(&self.sent));
+        layout::LEADER_EPOCH.put(&mut patch, self.leader_epoch.to_be_bytes());
         patch
     }
 
     /// The bytes that follow the patch.
     pub fn rest(&self) -> Bytes {
-        self.sent.slice(PATCH_LEN..)
+        self.sent.slice(layout::BROKER_LEN..)
     }
 
     /// The size in bytes.

@@ -12,6 +12,7 @@ pub mod command;
 mod connection;
 mod controls;
 mod core;
+mod credentials;
 mod dispatch;
 mod epochs;
 mod faults;
@@ -24,6 +25,7 @@ mod pace;
 mod partition;
 mod produce;
 mod producers;
+mod refusal;
 mod rules;
 mod seen;
 mod session;
@@ -31,6 +33,7 @@ mod session;
 mod tests;
 mod throttle;
 mod topics;
+mod versions;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,8 +43,8 @@ use self::core::Core;
 
 pub use self::{
     faults::{Fault, FaultAction, FaultId},
+    refusal::Refusal,
     seen::Seen,
-    topics::Refusal,
 };
 pub use kafka_protocol::messages::ApiKey;
 

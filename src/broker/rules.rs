@@ -9,10 +9,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 
-use super::topics::Refusal;
+use super::refusal::Refusal;
 use crate::{
     batch::Record,
-    records::{BatchHeader, Compression, HEADER_LEN, RecordsError, crc32c, walk},
+    records::{BatchHeader, Compression, HEADER_LEN, RecordsError, layout, walk},
 };
 
 /// The largest record batch a topic takes unless configured: 1 MiB and a batch's overhead.
@@ -23,14 +23,6 @@ pub const DEFAULT_AFTER_MAX_MS: i64 = 60 * 60 * 1000;
 
 /// The largest that a batch may be when it is decompressed to look at its records.
 const MAX_DECOMPRESSED: usize = 256 << 20;
-
-/// The bit of a batch's attributes that says that its timestamps are the broker's.
-const LOG_APPEND_TIME: i16 = 0x08;
-
-/// Where the fields of a batch are that the broker changes when it gives its time.
-const CRC_AT: usize = 17;
-const ATTRIBUTES_AT: usize = 21;
-const MAX_TIMESTAMP_AT: usize = 35;
 
 /// A topic's settings that tell which records it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,12 +218,11 @@ fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
 /// Gives a batch the broker's time: a bit, the greatest timestamp and so another checksum.
 fn stamp(header: &mut BatchHeader, bytes: &[u8], now: i64) -> Bytes {
     let mut stamped = BytesMut::from(bytes);
-    header.attributes |= LOG_APPEND_TIME;
+    header.attributes |= layout::LOG_APPEND_TIME;
     header.base_timestamp = now;
     header.max_timestamp = now;
-    stamped[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&header.attributes.to_be_bytes());
-    stamped[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.to_be_bytes());
-    header.crc = crc32c(&stamped[ATTRIBUTES_AT..]);
-    stamped[CRC_AT..CRC_AT + 4].copy_from_slice(&header.crc.to_be_bytes());
+    layout::ATTRIBUTES.put(&mut stamped, header.attributes.to_be_bytes());
+    layout::MAX_TIMESTAMP.put(&mut stamped, now.to_be_bytes());
+    header.crc = layout::put_crc(&mut stamped);
     stamped.freeze()
 }

@@ -16,15 +16,6 @@ use super::core::Core;
 /// The one mechanism.
 const PLAIN: &str = "PLAIN";
 
-/// Who may log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: String,
-}
-
 /// One connection.
 #[derive(Debug)]
 pub struct Session {
@@ -104,15 +95,5 @@ impl Session {
         SaslAuthenticateResponse::default()
             .with_error_code(error)
             .with_error_message((error != 0).then(|| StrBytes::from_static_str(message)))
-    }
-}
-
-impl Credentials {
-    /// Whether a message of PLAIN (an identity to act as, a user, a password, with a zero byte
-    /// between them) holds these.
-    fn are_in(&self, message: &[u8]) -> bool {
-        let mut parts = message.split(|byte| *byte == 0).skip(1);
-        let (user, password) = (parts.next(), parts.next());
-        user == Some(self.user.as_bytes()) && password == Some(self.password.as_bytes())
     }
 }

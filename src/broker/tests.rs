@@ -12,12 +12,13 @@ use kafka_protocol::{
 use super::{
     BrokerSettings, Fault, FaultAction,
     core::Core,
-    dispatch::{RequestError, SUPPORTED, answer},
+    dispatch::{RequestError, answer},
     log::{Appended, Log},
     owned,
     rules::Rules,
     session::Session,
     topics::Topic,
+    versions::SUPPORTED,
 };
 use crate::records::{BatchHeader, HEADER_LEN, NO_HEADERS, RecordWriter};
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     partition::{Partition, Store},
+    refusal::Refusal,
     rules::Rules,
 };
 
@@ -36,16 +37,6 @@ impl Topic {
     pub fn partition(&self, number: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(number).ok()?)
     }
-}
-
-/// Why a topic is not created, with a message for people.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// The protocol's error.
-    pub error: ResponseError,
-    /// What is wrong.
-    pub message: String,
 }
 
 fn refuse<T>(error: ResponseError, message: String) -> Result<T, Refusal> {

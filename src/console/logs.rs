@@ -79,9 +79,10 @@ fn start(level: LogLevel, format: LogFormat) {
     let escapes = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let colours = colours(escapes, std::env::var_os("NO_COLOR"));
     let layer = fmt::layer().with_writer(move || stderr(escapes));
-    let layer = match text {
-        true => layer.with_ansi(colours).with_target(false).boxed(),
-        false => layer.json().flatten_event(true).boxed(),
+    let layer = if text {
+        layer.with_ansi(colours).with_target(false).boxed()
+    } else {
+        layer.json().flatten_event(true).boxed()
     };
     // It fails only when a log is set up already, which then stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();

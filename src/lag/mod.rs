@@ -221,10 +221,8 @@ pub(crate) async fn first_timestamp(
     stable: i64,
     end: i64,
 ) -> Result<Option<i64>, EngineError> {
-    let (until, isolation) = match first < stable {
-        true => (stable, Isolation::ReadCommitted),
-        false => (end, Isolation::ReadUncommitted),
-    };
+    let (until, isolation) =
+        if first < stable { (stable, Isolation::ReadCommitted) } else { (end, Isolation::ReadUncommitted) };
     let mut reader =
         Reader::new(client, partition.clone(), first, until, isolation, Budget::new(READ_MEMORY));
     // A batch may hold nothing but the end of a transaction.
@@ -243,9 +241,10 @@ pub(crate) async fn first_timestamp(
 pub async fn command(config: &LagConfig, out: &mut impl Write) -> Result<(), Ended> {
     let client = Client::connect(&config.client).await?;
     let all = measure(&client, &config.group, config.source.as_deref()).await?;
-    match config.json {
-        true => show::json(&all, out)?,
-        false => show::table(&all, out)?,
+    if config.json {
+        show::json(&all, out)?;
+    } else {
+        show::table(&all, out)?;
     }
     Ok(())
 }

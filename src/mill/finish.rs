@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Mill, MillError};
@@ -65,13 +65,5 @@ impl<S: Source, K: Sink> Mill<S, K> {
 pub(super) async fn asked(drain: &mut watch::Receiver<bool>) {
     if drain.wait_for(|drain| *drain).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Resolves at a moment; never without one.
-pub(super) async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use commit::Commits;
 pub use error::MillError;
-use finish::{asked, until};
+use finish::asked;
 pub use gap::OnGap;
 use goal::Goal;
 use revoke::Revoking;
@@ -42,6 +42,7 @@ use crate::{
     backoff::Backoff,
     batch::{PartitionBatch, TopicPartition},
     budget::Permit,
+    clock::until,
     console::troubles::names,
     delivery::{Acknowledged, Delivered, Delivery, Routes},
     engine::{EngineError, Gap, Place, Room, Sink, Source, SourceEvent, Troubles},

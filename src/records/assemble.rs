@@ -48,14 +48,14 @@ impl Default for AssembleSettings {
         AssembleSettings {
             read_committed: true,
             check_crc: true,
-            max_bytes: MAX_PIECE,
+            max_bytes: PIECE_BYTES_MAX,
             max_records: usize::MAX,
         }
     }
 }
 
 /// With one more record of at most 2 GiB, spans of 32 bits still reach everywhere.
-const MAX_PIECE: usize = 1 << 30;
+const PIECE_BYTES_MAX: usize = 1 << 30;
 
 /// Iterates over the pieces of a fetch response.
 ///
@@ -118,7 +118,8 @@ impl Assembler {
         settings: AssembleSettings,
     ) -> Assembler {
         let AssembleSettings { read_committed, check_crc, max_bytes, max_records } = settings;
-        let limits = Limits { max_bytes: max_bytes.clamp(1, MAX_PIECE), max_records: max_records.max(1) };
+        let limits =
+            Limits { max_bytes: max_bytes.clamp(1, PIECE_BYTES_MAX), max_records: max_records.max(1) };
         Assembler {
             bytes,
             at: 0,

@@ -9,7 +9,7 @@ use std::{
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::{BatchHeader, RecordsError, snappy};
+use super::{BatchHeader, RecordsError, error::too_large, snappy};
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -191,11 +191,6 @@ impl<B: AsRef<[u8]>> Read for Lz4Reader<B> {
         }
         Ok(0)
     }
-}
-
-/// The error of a batch that would give more than `limit` bytes.
-pub(super) fn too_large(limit: usize) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("more than {limit} bytes decompressed"))
 }
 
 #[cfg(test)]

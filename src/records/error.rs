@@ -1,5 +1,7 @@
 //! What can be wrong with a record batch.
 
+use std::io;
+
 /// Why bytes are not a readable record batch. The caller adds topic and partition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordsError {
@@ -49,4 +51,9 @@ pub enum RecordsError {
         /// What the codec said.
         message: String,
     },
+}
+
+/// The error of a batch that would give more than `limit` bytes.
+pub(super) fn too_large(limit: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("more than {limit} bytes decompressed"))
 }

@@ -25,6 +25,10 @@ fn batches_of_the_java_client_are_read() {
         assert_eq!(header.codec(), codec.id());
         assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (77, 3, 21));
         assert!(header.is_transactional());
+        // To stamp it as it is changes nothing: each field is where Java has it.
+        let (producer_id, epoch, base_sequence) = (77, 3, 21);
+        let stamp = ProducerStamp { producer_id, epoch, base_sequence, transactional: true };
+        assert_eq!(layout::restamp(&bytes, stamp), bytes);
 
         let piece = Assembler::new(bytes, 0, Vec::new(), Default::default()).next().unwrap().unwrap();
         assert_eq!(piece.next_offset, 1007);

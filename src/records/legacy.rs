@@ -24,7 +24,7 @@ use crate::{
 /// The bytes of offset and size in front of a message.
 const ENTRY_LEN: usize = 12;
 /// The bytes of a wrapper to decompress before the messages among them are read.
-const STEP: usize = 64 << 10;
+const STEP_BYTES: usize = 64 << 10;
 
 /// A message of magic 0 or 1, in wire order. The ranges count from the entry's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,7 +262,7 @@ impl Wrapper {
         self.entries.set_len(0);
         self.entries.extend(&rest);
         self.at = 0;
-        self.stream.fill(&mut self.entries, STEP.max(2 * rest.len()))
+        self.stream.fill(&mut self.entries, STEP_BYTES.max(2 * rest.len()))
     }
 }
 

@@ -17,6 +17,7 @@ mod cursor;
 mod seal;
 mod recut;
 // Both.
+pub mod layout;
 mod checksum;
 mod compression;
 mod error;
@@ -30,16 +31,15 @@ pub use checksum::crc32c;
 pub use compression::{Codec, Compression, UnknownCompression};
 pub use error::RecordsError;
 pub use headers::{Headers, HeadersWriter, NO_HEADERS};
+pub use layout::HEADER_LEN;
 pub use legacy::Message;
 pub use reader::{BatchHeader, walk};
 pub use seal::ProducerStamp;
+pub use varint::put_unsigned_varint;
 pub use wire::WireBatch;
 pub use writer::{EncodedBatch, RecordWriter};
 
 use aborted::Aborted;
-
-/// The size in bytes of the header of a record batch v2; the records follow.
-pub const HEADER_LEN: usize = 61;
 
 #[cfg(test)]
 mod java_tests;

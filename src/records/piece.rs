@@ -71,17 +71,16 @@ impl Piece {
     /// The records, their buffer, and the memory that it takes besides the response.
     pub fn finish(self, response: &Bytes) -> (Vec<Record>, Bytes, usize) {
         let Piece { kind, records, unpacked, start, len, .. } = self;
-        let (buffer, memory) = match kind.is_copied {
-            _ if records.is_empty() => (Bytes::new(), 0),
-            false => (response.slice(start..start + len), 0),
+        let (buffer, memory) = if records.is_empty() {
+            (Bytes::new(), 0)
+        } else if !kind.is_copied {
+            (response.slice(start..start + len), 0)
+        } else if unpacked.len() * 2 < unpacked.capacity() {
             // Most of the memory would be held for nothing.
-            true if unpacked.len() * 2 < unpacked.capacity() => {
-                (Bytes::copy_from_slice(&unpacked), unpacked.len())
-            }
-            true => {
-                let memory = unpacked.capacity();
-                (unpacked.share(), memory)
-            }
+            (Bytes::copy_from_slice(&unpacked), unpacked.len())
+        } else {
+            let memory = unpacked.capacity();
+            (unpacked.share(), memory)
         };
         (records, buffer, memory)
     }

@@ -173,6 +173,31 @@ proptest! {
     }
 
     #[test]
+    fn the_other_implementation_reads_what_is_stamped_anew(
+        records in vec(record(), 1..20),
+        codec in 0..5i16,
+        producer_id in 0..i64::MAX,
+        epoch in 0..i16::MAX,
+        base_sequence in 0..1_000_000i32,
+        transactional in any::<bool>(),
+    ) {
+        let records: Vec<Plain> = records.into_iter().map(with_header_names).collect();
+        let codec = Compression::from_id(codec).unwrap();
+        let [batch] = encode(&records, usize::MAX).try_into().unwrap();
+        let [other_one] = encode(&records, usize::MAX).try_into().unwrap();
+        let stamp = ProducerStamp { producer_id, epoch, base_sequence, transactional };
+        let stamped = layout::restamp(&batch.seal(ProducerStamp { transactional, ..STAMP }, codec), stamp);
+        prop_assert_eq!(&stamped, &other_one.seal(stamp, codec), "as if it had been sealed so");
+        if codec == Compression::None {
+            let read = RecordBatchDecoder::decode(&mut stamped.clone()).unwrap();
+            for (record, sequence) in read.records.iter().zip(base_sequence..) {
+                prop_assert_eq!((record.producer_id, record.producer_epoch), (producer_id, epoch));
+                prop_assert_eq!((record.sequence, record.transactional), (sequence, transactional));
+            }
+        }
+    }
+
+    #[test]
     fn we_read_what_the_other_implementation_writes(records in vec(record(), 1..20)) {
         let records: Vec<Plain> = records.into_iter().map(with_header_names).collect();
         let others: Vec<_> = (0..).zip(&records).map(|(offset, record)| to_other(record, offset)).collect();

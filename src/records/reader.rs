@@ -1,6 +1,6 @@
 //! Reads record batches v2: the header, then one [`Record`] of spans for each record.
 
-use super::{HEADER_LEN, NO_HEADERS, RecordsError, checksum, varint};
+use super::{HEADER_LEN, NO_HEADERS, RecordsError, layout, varint};
 use crate::batch::{Record, Span};
 
 /// The header of a record batch v2 (KIP-98), in wire order.
@@ -40,15 +40,16 @@ impl BatchHeader {
     pub fn read(bytes: &[u8]) -> Result<BatchHeader, RecordsError> {
         let truncated = RecordsError::Truncated { need: HEADER_LEN, have: bytes.len() };
         // In all formats the magic byte is here, and a whole message of an old one may be shorter.
-        let Some((base_offset, &magic)) = bytes.first_chunk().zip(bytes.get(16)) else {
+        let Some((base_offset, &magic)) = bytes.first_chunk().zip(bytes.get(layout::MAGIC.at)) else {
             return Err(truncated);
         };
         let (base_offset, magic) = (i64::from_be_bytes(*base_offset), magic as i8);
-        if magic != 2 {
+        if magic != layout::V2 {
             return Err(RecordsError::Magic { base_offset, magic });
         }
         let head = bytes.first_chunk::<HEADER_LEN>().ok_or(truncated)?;
-        let size = usize::try_from(i32_at(head, 8)).map_or(0, |length| length + 12);
+        let size = usize::try_from(i32::from_be_bytes(layout::LENGTH.of(head)))
+            .map_or(0, |length| layout::LENGTH.end() + length);
         if size < HEADER_LEN {
             return Err(RecordsError::Malformed {
                 base_offset,
@@ -61,16 +62,16 @@ impl BatchHeader {
         let header = BatchHeader {
             base_offset,
             size,
-            leader_epoch: i32_at(head, 12),
-            crc: i32_at(head, 17) as u32,
-            attributes: i16_at(head, 21),
-            last_offset_delta: i32_at(head, 23),
-            base_timestamp: i64_at(head, 27),
-            max_timestamp: i64_at(head, 35),
-            producer_id: i64_at(head, 43),
-            producer_epoch: i16_at(head, 51),
-            base_sequence: i32_at(head, 53),
-            count: i32_at(head, 57),
+            leader_epoch: i32::from_be_bytes(layout::LEADER_EPOCH.of(head)),
+            crc: u32::from_be_bytes(layout::CRC.of(head)),
+            attributes: i16::from_be_bytes(layout::ATTRIBUTES.of(head)),
+            last_offset_delta: i32::from_be_bytes(layout::LAST_OFFSET_DELTA.of(head)),
+            base_timestamp: i64::from_be_bytes(layout::BASE_TIMESTAMP.of(head)),
+            max_timestamp: i64::from_be_bytes(layout::MAX_TIMESTAMP.of(head)),
+            producer_id: i64::from_be_bytes(layout::PRODUCER_ID.of(head)),
+            producer_epoch: i16::from_be_bytes(layout::PRODUCER_EPOCH.of(head)),
+            base_sequence: i32::from_be_bytes(layout::BASE_SEQUENCE.of(head)),
+            count: i32::from_be_bytes(layout::COUNT.of(head)),
         };
         let covered = i64::from(header.last_offset_delta) + 1;
         if header.count < 0 || covered < 1 || base_offset < 0 || base_offset.checked_add(covered).is_none() {
@@ -84,7 +85,7 @@ impl BatchHeader {
     /// # Errors
     /// [`RecordsError::Crc`] when it does not match.
     pub fn check_crc(&self, batch: &[u8]) -> Result<(), RecordsError> {
-        let actual = checksum::crc32c(&batch[21..self.size]);
+        let actual = layout::crc_of(&batch[..self.size]);
         if actual == self.crc {
             return Ok(());
         }
@@ -98,23 +99,23 @@ impl BatchHeader {
 
     /// The number of the compression codec; 0 is none.
     pub fn codec(&self) -> i16 {
-        self.attributes & 0x07
+        self.attributes & layout::COMPRESSION_MASK
     }
 
     /// Whether the broker stamped the records when it appended them (then `max_timestamp` is
     /// every record's timestamp).
     pub fn is_log_append_time(&self) -> bool {
-        self.attributes & 0x08 != 0
+        self.attributes & layout::LOG_APPEND_TIME != 0
     }
 
     /// Whether the records belong to a transaction (KIP-98).
     pub fn is_transactional(&self) -> bool {
-        self.attributes & 0x10 != 0
+        self.attributes & layout::TRANSACTIONAL != 0
     }
 
     /// Whether the batch is a control batch, a transaction's end (KIP-98).
     pub fn is_control(&self) -> bool {
-        self.attributes & 0x20 != 0
+        self.attributes & layout::CONTROL != 0
     }
 }
 
@@ -219,10 +220,10 @@ impl Walker {
 /// be ends the record at once.
 pub(super) fn record_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     /// The most bytes of a length.
-    const LONGEST: usize = 10;
+    const LENGTH_BYTES_MAX: usize = 10;
     match varint::read_at(bytes, &mut at) {
         Some(len) => Some(at.saturating_add(usize::try_from(len).unwrap_or(0))),
-        None => (bytes.len() - at >= LONGEST).then_some(at),
+        None => (bytes.len() - at >= LENGTH_BYTES_MAX).then_some(at),
     }
 }
 
@@ -285,16 +286,4 @@ fn check_headers(mut bytes: &[u8]) -> Option<()> {
         }
     }
     bytes.is_empty().then_some(())
-}
-
-fn i64_at(head: &[u8; HEADER_LEN], at: usize) -> i64 {
-    i64::from_be_bytes(head[at..at + 8].try_into().expect("eight bytes"))
-}
-
-fn i32_at(head: &[u8; HEADER_LEN], at: usize) -> i32 {
-    i32::from_be_bytes(head[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn i16_at(head: &[u8; HEADER_LEN], at: usize) -> i16 {
-    i16::from_be_bytes(head[at..at + 2].try_into().expect("two bytes"))
 }

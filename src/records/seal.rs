@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Codec, Compression, EncodedBatch, HEADER_LEN, checksum};
+use super::{Codec, Compression, EncodedBatch, HEADER_LEN, layout};
 
 /// The header's fields that idempotence and transactions need (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,25 +30,25 @@ impl EncodedBatch {
     /// [`Compression::None`], which is then done in place.
     pub fn seal(mut self, stamp: ProducerStamp, codec: impl Into<Codec>) -> Bytes {
         let used = self.compress(codec.into());
-        let length = (self.bytes.len() - 12) as i32;
-        let attributes = used.id() | i16::from(stamp.transactional) << 4;
+        let length = (self.bytes.len() - layout::LENGTH.end()) as i32;
+        let transactional = if stamp.transactional { layout::TRANSACTIONAL } else { 0 };
+        let attributes = used.id() | transactional;
         let count = self.count as i32;
-        let mut head = Header { bytes: &mut self.bytes, at: 0 };
-        head.put(0i64.to_be_bytes()); // base offset: the broker's to assign
-        head.put(length.to_be_bytes());
-        head.put((-1i32).to_be_bytes()); // leader epoch: the broker's too
-        head.put([2]); // magic
-        head.put([0; 4]); // the checksum, once the rest is there
-        head.put(attributes.to_be_bytes());
-        head.put((count - 1).to_be_bytes());
-        head.put(self.base_timestamp.to_be_bytes());
-        head.put(self.max_timestamp.to_be_bytes());
-        head.put(stamp.producer_id.to_be_bytes());
-        head.put(stamp.epoch.to_be_bytes());
-        head.put(stamp.base_sequence.to_be_bytes());
-        head.put(count.to_be_bytes());
-        let crc = checksum::crc32c(&self.bytes[21..]);
-        self.bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let batch = &mut self.bytes[..];
+        // Base offset and leader epoch are the broker's to assign.
+        layout::BASE_OFFSET.put(batch, 0i64.to_be_bytes());
+        layout::LENGTH.put(batch, length.to_be_bytes());
+        layout::LEADER_EPOCH.put(batch, (-1i32).to_be_bytes());
+        layout::MAGIC.put(batch, layout::V2.to_be_bytes());
+        layout::ATTRIBUTES.put(batch, attributes.to_be_bytes());
+        layout::LAST_OFFSET_DELTA.put(batch, (count - 1).to_be_bytes());
+        layout::BASE_TIMESTAMP.put(batch, self.base_timestamp.to_be_bytes());
+        layout::MAX_TIMESTAMP.put(batch, self.max_timestamp.to_be_bytes());
+        layout::PRODUCER_ID.put(batch, stamp.producer_id.to_be_bytes());
+        layout::PRODUCER_EPOCH.put(batch, stamp.epoch.to_be_bytes());
+        layout::BASE_SEQUENCE.put(batch, stamp.base_sequence.to_be_bytes());
+        layout::COUNT.put(batch, count.to_be_bytes());
+        layout::put_crc(batch);
         self.bytes.share()
     }
 
@@ -66,19 +66,6 @@ impl EncodedBatch {
             }
             _ => Compression::None,
         }
-    }
-}
-
-/// Writes the header's fields one after the other.
-struct Header<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-}
-
-impl Header<'_> {
-    fn put<const N: usize>(&mut self, field: [u8; N]) {
-        self.bytes[self.at..self.at + N].copy_from_slice(&field);
-        self.at += N;
     }
 }
 

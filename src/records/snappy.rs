@@ -4,22 +4,22 @@
 
 use std::io;
 
-use super::compression::too_large;
+use super::error::too_large;
 
 /// What a framed stream starts with; a plain block cannot, its length would not match.
 const MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 /// The magic, then the version of the framing and the oldest compatible one.
 const STREAM_HEADER: &[u8; 16] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 /// The Java client's block size.
-const BLOCK: usize = 32 * 1024;
+const BLOCK_BYTES: usize = 32 * 1024;
 /// The most that one compressed byte can stand for: a copy of 64 bytes takes at least 3.
-const MAX_RATIO: usize = 22;
+const RATIO_MAX: usize = 22;
 
 /// Appends `input` compressed and framed to `out`.
 pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let mut encoder = snap::raw::Encoder::new();
     out.extend_from_slice(STREAM_HEADER);
-    for block in input.chunks(BLOCK) {
+    for block in input.chunks(BLOCK_BYTES) {
         let at = out.len();
         out.resize(at + 4 + snap::raw::max_compress_len(block.len()), 0);
         let len = encoder.compress(block, &mut out[at + 4..])?;
@@ -94,7 +94,7 @@ impl<B: AsRef<[u8]>> io::Read for Reader<B> {
 /// Lets `out` be what `block` stands for.
 fn decompress_block(block: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let len = snap::raw::decompress_len(block)?;
-    let most = block.len().saturating_mul(MAX_RATIO);
+    let most = block.len().saturating_mul(RATIO_MAX);
     if len > most {
         return Err(too_large(most));
     }

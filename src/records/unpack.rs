@@ -13,7 +13,7 @@ use super::{
 use crate::buffers::Buffer;
 
 /// The bytes to decompress before the records among them are read, so that they are still cached.
-const STEP: usize = 128 << 10;
+const STEP_BYTES: usize = 128 << 10;
 
 /// A compressed batch while it is read.
 pub(super) struct Packed {
@@ -71,7 +71,7 @@ impl Packed {
                 piece.unpacked.set_len(at);
                 return Ok(false);
             }
-            self.stream.fill(&mut piece.unpacked, at + STEP.max(2 * waiting))?;
+            self.stream.fill(&mut piece.unpacked, at + STEP_BYTES.max(2 * waiting))?;
         }
     }
 

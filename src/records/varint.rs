@@ -1,4 +1,6 @@
-//! Zigzag varints, the numbers inside a record.
+//! Varints: zigzag, the numbers inside a record; unsigned, the lengths in flexible messages.
+
+use bytes::BufMut;
 
 /// Reads one signed varint of at most 64 bits from the front of `bytes` and moves past it.
 #[inline]
@@ -44,12 +46,18 @@ fn read_long(bytes: &[u8]) -> Option<(i64, usize)> {
 /// Appends `value` as a signed varint.
 #[inline]
 pub fn write(out: &mut Vec<u8>, value: i64) {
-    let mut rest = zigzag(value);
+    put_unsigned_varint(out, zigzag(value));
+}
+
+/// Appends `value` as an unsigned varint (KIP-482).
+#[inline]
+pub fn put_unsigned_varint(out: &mut impl BufMut, value: u64) {
+    let mut rest = value;
     while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
+        out.put_u8(rest as u8 | 0x80);
         rest >>= 7;
     }
-    out.push(rest as u8);
+    out.put_u8(rest as u8);
 }
 
 /// The number of bytes that [`write`] appends for `value`.
@@ -81,6 +89,15 @@ mod tests {
             let mut rest = &out[..];
             assert_eq!(read(&mut rest), Some(value));
             assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unsigned_varint_has_seven_bits_a_byte() {
+        for (value, bytes) in [(0, &[0][..]), (127, &[0x7f]), (128, &[0x80, 1]), (300, &[0xac, 2])] {
+            let mut out = Vec::new();
+            put_unsigned_varint(&mut out, value);
+            assert_eq!(out, bytes);
         }
     }
 

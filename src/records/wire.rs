@@ -1,6 +1,6 @@
 //! One entry of a fetch response, whatever its format.
 
-use super::{BatchHeader, Compression, Message, RecordsError};
+use super::{BatchHeader, Compression, Message, RecordsError, layout};
 
 /// A wire batch: a record batch v2, or a message of the formats before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,7 @@ impl WireBatch {
     /// # Errors
     /// [`RecordsError::Truncated`] when not all of it is there, `Magic`, `Malformed`.
     pub fn read(bytes: &[u8]) -> Result<WireBatch, RecordsError> {
-        // In all formats the magic byte is here.
-        match bytes.get(16) {
+        match bytes.get(layout::MAGIC.at) {
             Some(0 | 1) => Message::read(bytes).map(WireBatch::Message),
             _ => BatchHeader::read(bytes).map(WireBatch::Batch),
         }

@@ -22,10 +22,10 @@ pub struct EncodedBatch {
 
 /// The most bytes of a record beside key, value and headers: 1 of attributes, 5 of length, 10 and
 /// 5 of deltas, 5 and 5 of lengths.
-const MAX_FRAME: usize = 31;
+const FRAME_LEN_MAX: usize = 31;
 
 /// A varint of two bytes holds 64 to 8191; a record's frame has 5 bytes at least.
-const PAYLOADS_OF_TWO_BYTES: Range<usize> = 64 - 5..8192 - MAX_FRAME;
+const PAYLOADS_OF_TWO_BYTES: Range<usize> = 64 - 5..8192 - FRAME_LEN_MAX;
 
 /// Encodes records one after the other into batches of at most `limit` bytes each, unless a
 /// single record is larger.
@@ -65,10 +65,10 @@ impl RecordWriter {
         let key_len = key.map_or(-1, |k| k.len() as i64);
         let value_len = value.map_or(-1, |pieces| pieces.iter().map(|p| p.len() as i64).sum());
         let payload = key_len.max(0) as usize + value_len.max(0) as usize + headers.len();
-        if self.current.count == 0 || self.at + payload + MAX_FRAME > self.limit {
+        if self.current.count == 0 || self.at + payload + FRAME_LEN_MAX > self.limit {
             self.start(timestamp);
         }
-        let needed = self.at + payload + MAX_FRAME;
+        let needed = self.at + payload + FRAME_LEN_MAX;
         if needed > self.current.bytes.capacity() {
             self.grow(needed);
         }

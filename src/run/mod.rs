@@ -153,10 +153,7 @@ async fn reach(config: &Config, observers: &Observers) -> Result<Prepared, RunEr
     let client = Client::connect(&config.native_client()).await?;
     waiting_for("the topics are being looked at and created");
     let chunk_limit = topics::prepare(&client, config).await?;
-    let goal = match config.until_caught_up {
-        true => Some(Goal::now(&client, config).await?),
-        false => None,
-    };
+    let goal = if config.until_caught_up { Some(Goal::now(&client, config).await?) } else { None };
     Ok(Prepared { client, chunk_limit, goal })
 }
 

@@ -161,9 +161,10 @@ impl Line {
         let seconds = sentence.since.elapsed().as_secs();
         let partitions = Some(sentence.partitions.len()).filter(|count| *count > 0);
         let numbers = partitions.map(|_| sentence.numbers());
-        match is_over {
-            true => info!(stage, topic, partitions, numbers, seconds, "over: {}", sentence.what()),
-            false => warn!(
+        if is_over {
+            info!(stage, topic, partitions, numbers, seconds, "over: {}", sentence.what());
+        } else {
+            warn!(
                 stage,
                 topic,
                 partitions,
@@ -173,7 +174,7 @@ impl Line {
                 error = reason,
                 "{}",
                 sentence.what()
-            ),
+            );
         }
     }
 }

@@ -122,16 +122,17 @@ async fn grow(
     info: &TopicInfo,
     (topic, key): (&Arc<str>, &'static str),
 ) -> Result<(), RunError> {
-    let reason = match config.create_topics {
-        true => match client.create_partitions(topic, source.partitions).await {
+    let reason = if config.create_topics {
+        match client.create_partitions(topic, source.partitions).await {
             Ok(()) => {
                 info!(%topic, partitions = source.partitions, was = info.partitions, "grown with the source");
                 return Ok(());
             }
             Err(error) if error.kind != ErrorKind::Fatal => return Err(error.into()),
             Err(error) => format!(", and gets no more: {error}"),
-        },
-        false => ", and creating any is turned off".to_owned(),
+        }
+    } else {
+        ", and creating any is turned off".to_owned()
     };
     Err(RunError::TooFewPartitions {
         topic: Arc::clone(topic),

@@ -184,9 +184,10 @@ impl<'a> Comparison<'a> {
         if let Some(position) = self.away {
             let back = if self.is_next(&head) { self.run(0, self.frontier) } else { 0 };
             let on = self.run(0, position);
-            match on > back {
-                true => self.take(position),
-                false => self.away = None,
+            if on > back {
+                self.take(position);
+            } else {
+                self.away = None;
             }
             return;
         }

@@ -1,6 +1,6 @@
 //! What a partition of the destination should hold, computed from the source.
 
-use super::fingerprint::{Fingerprint, key_hash};
+use super::fingerprint::{Fingerprint, Identity, Original, key_hash};
 use crate::{
     batch::{PartitionBatch, Span},
     records::EncodedBatch,
@@ -26,32 +26,6 @@ pub struct Expected {
     /// The source records read.
     pub read: u64,
     offsets: OffsetRuns,
-}
-
-/// A source record as it should stand in the dead letter topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Original {
-    /// Its offset in the source.
-    pub offset: i64,
-    /// What it is.
-    pub fingerprint: Fingerprint,
-}
-
-/// How records are told apart.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Identity {
-    /// Timestamps do not count: the brokers stamp the records themselves.
-    pub without_timestamps: bool,
-    /// Keys are remembered, to follow the records of each.
-    pub with_keys: bool,
-}
-
-impl Identity {
-    /// The fingerprint of a record.
-    #[inline]
-    pub fn of(self, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) -> Fingerprint {
-        Fingerprint::of((!self.without_timestamps).then_some(timestamp), key, value, headers)
-    }
 }
 
 impl Expected {
@@ -121,8 +95,7 @@ impl Expected {
 fn original(batch: &PartitionBatch, index: usize, identity: Identity) -> Original {
     let record = &batch.records[index];
     let bytes = |span: Span| span.get(&batch.buffer);
-    let fingerprint = super::letters::fingerprint(
-        identity,
+    let fingerprint = identity.of_letter(
         record.timestamp,
         bytes(record.key),
         bytes(record.value),

@@ -2,6 +2,11 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
+use crate::{
+    dead_letter,
+    records::{Headers, HeadersWriter},
+};
+
 /// The seed that sets null apart from all bytes; no timestamp and no other seed is as large.
 const NULL: u64 = i64::MAX as u64;
 
@@ -32,6 +37,51 @@ impl Fingerprint {
             _ => hash(value, hash(Some(headers), 1)),
         };
         Fingerprint { place, content }
+    }
+}
+
+/// A source record as it should stand in the dead letter topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Its offset in the source.
+    pub offset: i64,
+    /// What it is.
+    pub fingerprint: Fingerprint,
+}
+
+/// How records are told apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity {
+    /// Timestamps do not count: the brokers stamp the records themselves.
+    pub without_timestamps: bool,
+    /// Keys are remembered, to follow the records of each.
+    pub with_keys: bool,
+}
+
+impl Identity {
+    /// The fingerprint of a record.
+    #[inline]
+    pub fn of(self, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) -> Fingerprint {
+        Fingerprint::of((!self.without_timestamps).then_some(timestamp), key, value, headers)
+    }
+
+    /// The fingerprint of a record and of its dead letter alike: headers about errors do not count.
+    pub fn of_letter(
+        self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[u8],
+    ) -> Fingerprint {
+        let is_own = |name: &[u8]| !dead_letter::is_about_error(name);
+        if Headers::new(headers).all(|(name, _)| is_own(name)) {
+            return self.of(timestamp, key, value, headers);
+        }
+        let mut own = HeadersWriter::default();
+        Headers::new(headers)
+            .filter(|(name, _)| is_own(name))
+            .for_each(|(name, value)| own.push(name, value));
+        self.of(timestamp, key, value, &own.finish())
     }
 }
 

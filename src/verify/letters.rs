@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    expected::{Expected, Identity, Original},
+    expected::Expected,
     findings::Kind,
-    fingerprint::Fingerprint,
+    fingerprint::{Identity, Original},
 };
 use crate::{
     batch::{PartitionBatch, TopicPartition},
     dead_letter::{self, Stage},
-    records::{Headers, HeadersWriter},
+    records::Headers,
 };
 
 /// The dead letters of one source topic, by source partition, in the order of their offsets.
@@ -61,7 +61,7 @@ impl Letters {
             let headers = batch.bytes(record.headers).unwrap_or_default();
             let Some(told) = told(headers).filter(|told| &*told.origin.topic == source) else { continue };
             let (key, value) = (batch.bytes(record.key), batch.bytes(record.value));
-            let fingerprint = fingerprint(identity, record.timestamp, key, value, headers);
+            let fingerprint = identity.of_letter(record.timestamp, key, value, headers);
             let letter = Letter {
                 original: Original { offset: told.offset, fingerprint },
                 refused: told.refused,
@@ -137,23 +137,6 @@ pub fn check(letters: &[Letter], expected: &Expected, range: std::ops::Range<i64
         }
     }
     findings
-}
-
-/// The fingerprint of a record and of its dead letter alike: headers about errors do not count.
-pub fn fingerprint(
-    identity: Identity,
-    timestamp: i64,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    headers: &[u8],
-) -> Fingerprint {
-    let is_own = |name: &[u8]| !dead_letter::is_about_error(name);
-    if Headers::new(headers).all(|(name, _)| is_own(name)) {
-        return identity.of(timestamp, key, value, headers);
-    }
-    let mut own = HeadersWriter::default();
-    Headers::new(headers).filter(|(name, _)| is_own(name)).for_each(|(name, value)| own.push(name, value));
-    identity.of(timestamp, key, value, &own.finish())
 }
 
 fn about(letters: &[Letter], offset: i64) -> &[Letter] {

@@ -33,8 +33,9 @@ pub use logs::{ClusterLogs, Logs};
 pub use report::{Place, Report, Rest, Stretch};
 
 use compare::Comparison;
-use expected::{Expected, Identity};
+use expected::Expected;
 use findings::{Actual, Findings};
+use fingerprint::Identity;
 use letters::{LetterFinding, Letters};
 
 use crate::{
@@ -60,9 +61,10 @@ pub async fn command(config: &VerifyConfig, out: &mut impl Write) -> Result<Exit
     .await;
     progress.finish();
     let report = report?;
-    match config.json {
-        true => writeln!(out, "{}", report.to_json())?,
-        false => writeln!(out, "{report}")?,
+    if config.json {
+        writeln!(out, "{}", report.to_json())?;
+    } else {
+        writeln!(out, "{report}")?;
     }
     Ok(if report.is_ok() { Exit::Done } else { Exit::Violations })
 }

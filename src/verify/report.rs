@@ -184,10 +184,10 @@ impl fmt::Display for Place {
         if let (Some(source), Some(_)) = (&self.source, &self.found) {
             write!(f, ", from {source}")?;
         }
-        match self.is_tail {
-            true => f.write_str(", the end of the partition: is the transformer done? See `topicmill lag`"),
-            false => Ok(()),
+        if self.is_tail {
+            f.write_str(", the end of the partition: is the transformer done? See `topicmill lag`")?;
         }
+        Ok(())
     }
 }
 

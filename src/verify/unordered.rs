@@ -40,12 +40,11 @@ pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut:
     }
     surplus.extend(actual.map(|extra| (same_as(last, &extra), extra)));
     let mut foreign = Vec::new();
-    let [equal_from, strange_from] = match cut {
-        true => {
-            places.extend(surplus.iter().map(|(same_as, extra)| (extra.offset, same_as.is_some())));
-            [beginning(&mut places), middle(&places)]
-        }
-        false => [0; 2],
+    let [equal_from, strange_from] = if cut {
+        places.extend(surplus.iter().map(|(same_as, extra)| (extra.offset, same_as.is_some())));
+        [beginning(&mut places), middle(&places)]
+    } else {
+        [0; 2]
     };
     for (same_as, extra) in surplus {
         match same_as {

@@ -14,8 +14,8 @@ use kafka_protocol::{
 use tokio::sync::oneshot;
 
 use super::{
+    committed::{CommitPlace, CommittedOffset},
     member::Member,
-    offsets::{CommittedOffset, Place},
 };
 
 /// Where a group is in its round.
@@ -65,7 +65,7 @@ pub struct Group {
     /// When a round ends without those who are missing.
     pub rebalance_deadline: Instant,
     /// The committed offsets.
-    pub offsets: BTreeMap<Place, CommittedOffset>,
+    pub offsets: BTreeMap<CommitPlace, CommittedOffset>,
 }
 
 impl Group {

@@ -1,5 +1,6 @@
 //! The group coordinator: the classic consumer group protocol and committed offsets.
 
+mod committed;
 mod describe;
 mod group;
 mod join;

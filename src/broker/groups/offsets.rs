@@ -19,26 +19,13 @@ use kafka_protocol::{
 
 use super::{
     Groups,
+    committed::CommittedOffset,
     group::{Group, State},
 };
 use crate::broker::{faults::Faults, topics::Topics};
 
 /// The longest text that may be kept with an offset, as Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA: usize = 4096;
-
-/// A topic's name and a partition's number.
-pub type Place = (String, i32);
-
-/// A committed offset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommittedOffset {
-    /// The offset of the next record to read.
-    pub offset: i64,
-    /// The leader epoch of the last record read, or -1 (KIP-320).
-    pub leader_epoch: i32,
-    /// What the client wants to remember with it.
-    pub metadata: String,
-}
 
 impl Group {
     /// Checks that a commit comes from a member of this generation. Who assigns partitions by
@@ -170,7 +157,7 @@ impl Groups {
                     let found = partitions.into_iter().map(|partition| {
                         let place = (name.to_string(), partition);
                         let offset = group.as_ref().and_then(|group| group.offsets.get(&place)).cloned();
-                        (partition, offset.unwrap_or(NOTHING_COMMITTED))
+                        (partition, offset.unwrap_or(CommittedOffset::NONE))
                     });
                     let found = found.collect();
                     (name, found)
@@ -216,6 +203,3 @@ impl Groups {
 }
 
 type Found = (TopicName, Vec<(i32, CommittedOffset)>);
-
-const NOTHING_COMMITTED: CommittedOffset =
-    CommittedOffset { offset: -1, leader_epoch: -1, metadata: String::new() };

@@ -113,12 +113,6 @@ impl Arena {
     }
 }
 
-/// The memory that `batch` and its output take, in bytes: the input once, the output 1.8 times
-/// that, and the spans.
-pub(super) fn footprint(batch: &PartitionBatch) -> usize {
-    batch.buffer.len() * 28 / 10 + batch.records.len() * size_of::<Record>()
-}
-
 /// Headers in wire encoding. Trap: rdkafka panics on a header name that is not UTF-8, and a
 /// panic would end the poll thread without a word.
 fn encode(headers: &impl Headers) -> Result<Vec<u8>, EngineError> {

@@ -16,7 +16,7 @@ use rdkafka::{
 use tokio::sync::oneshot;
 
 use super::{
-    arena::{Arena, footprint},
+    arena::Arena,
     commit::Commits,
     error::{self, engine_error},
     inbox::Inbox,
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     batch::{PartitionBatch, TopicPartition},
-    budget::Budget,
+    budget::{Budget, cost},
     engine::{ClientSettings, EngineError, ErrorKind, Offset, Room, Source, SourceEvent, SourceSettings},
 };
 
@@ -234,8 +234,9 @@ impl Poller {
     /// pauses the partitions so that polling, and with it the membership, goes on without records.
     fn is_stalled(&mut self) -> Result<bool, EngineError> {
         while let Some(batch) = self.waiting.pop_front() {
-            let permit =
-                if self.inbox.has_room() { self.budget.try_acquire(footprint(&batch)) } else { None };
+            let bytes = batch.buffer.len();
+            let cost = cost(bytes, bytes, batch.records.len());
+            let permit = if self.inbox.has_room() { self.budget.try_acquire(cost) } else { None };
             let Some(permit) = permit else {
                 self.waiting.push_front(batch);
                 break;
@@ -274,9 +275,8 @@ impl Poller {
     fn set_paused(&mut self, paused: bool) -> Result<(), EngineError> {
         let what = if paused { "pausing" } else { "resuming" };
         let assigned = self.consumer.assignment();
-        let done = assigned.and_then(|assigned| match paused {
-            true => self.consumer.pause(&assigned),
-            false => self.consumer.resume(&assigned),
+        let done = assigned.and_then(|assigned| {
+            if paused { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) }
         });
         done.map_err(|error| engine_error(what, &error))?;
         self.paused = paused;

@@ -22,7 +22,7 @@ use super::{
 use crate::engine::{EngineError, ErrorKind};
 
 /// How long one broker may take for a question that any could answer, when there is another.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whom a question goes to.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +146,7 @@ impl Cluster {
                 .brokers
                 .keys()
                 .any(|other| Some(*other) != broker && !tried.contains(other));
-            let patience = if others { PATIENCE.min(limit) } else { limit };
+            let patience = if others { FIRST_ANSWER_TIMEOUT.min(limit) } else { limit };
             // The connection keeps the question for its limit: what else waits there may be answered.
             let asking = connection.call_within(request, limit);
             let asking = if others {
@@ -212,12 +212,12 @@ impl Cluster {
 
     /// The broker that creates and deletes topics, if there is one.
     async fn controller(&self) -> Result<Option<i32>, EngineError> {
-        let stale = {
+        let outdated = {
             let state = self.state();
-            (state.stale || state.metadata.controller < 0).then_some(state.generation)
+            (state.stale || state.metadata.controller < 0).then_some(state.snapshot)
         };
-        if let Some(generation) = stale {
-            self.refresh(generation).await?;
+        if let Some(seen) = outdated {
+            self.refresh(seen).await?;
         }
         let controller = self.state().metadata.controller;
         Ok((controller >= 0).then_some(controller))

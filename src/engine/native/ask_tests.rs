@@ -204,9 +204,10 @@ async fn with_password(password: Arc<Mutex<String>>) -> Fake {
         ApiKey::SaslAuthenticate => {
             let said = SaslAuthenticateRequest::decode(&mut asked.body.clone(), asked.version).unwrap();
             let expected = format!("\0user\0{}", password.lock().unwrap());
-            let code = match said.auth_bytes == expected.as_bytes() {
-                true => 0,
-                false => ResponseError::SaslAuthenticationFailed.code(),
+            let code = if said.auth_bytes == expected.as_bytes() {
+                0
+            } else {
+                ResponseError::SaslAuthenticationFailed.code()
             };
             asked.answer(&SaslAuthenticateResponse::default().with_error_code(code))
         }

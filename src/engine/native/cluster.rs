@@ -7,21 +7,23 @@ use std::{
     time::Duration,
 };
 
-use kafka_protocol::{ResponseError, messages::FindCoordinatorRequest, protocol::StrBytes};
+use kafka_protocol::{ResponseError, messages::FindCoordinatorRequest};
 use tokio::time::Instant;
 use tracing::warn;
 
 pub use super::connections::Lane;
 use super::{
-    connection::{Connection, Omen},
+    connection::Connection,
+    connection_state::Omen,
     connections::{Connections, Tell},
     error::{KafkaError, Remedy, check},
-    group::Memory,
     handshake::Dial,
+    memory::Memory,
     metadata::{Leader, Metadata, Topic},
     refresh::Refresh,
     retry::retry,
     settings::NativeSettings,
+    text::text,
     transport::Address,
 };
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
 };
 
 /// A coordinator that is not available for as long is looked up again.
-const DOUBT: Duration = Duration::from_secs(10);
+const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A cluster as this program knows it.
 #[derive(Debug)]
@@ -41,19 +43,19 @@ pub struct Cluster {
     pub(super) connections: Arc<Connections>,
     /// For what goes on in the background.
     pub(super) this: Weak<Cluster>,
-    state: Mutex<State>,
+    state: Mutex<ClusterState>,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct ClusterState {
     pub metadata: Arc<Metadata>,
     /// The topics to ask for.
     pub wanted: BTreeSet<Arc<str>>,
-    /// Counts the snapshots.
-    pub generation: u64,
+    /// The number of the newest snapshot.
+    pub snapshot: u64,
     pub stale: bool,
     pub refresh: Refresh,
-    coordinators: HashMap<String, Coordinator>,
+    coordinators: HashMap<String, KnownCoordinator>,
     /// What is known of each group and topic that it reads beyond the life of one source.
     groups: HashMap<(String, Arc<str>), Memory>,
     /// Ids and epochs of producers that are closed.
@@ -62,7 +64,7 @@ pub(super) struct State {
 
 /// The broker that coordinates a group, as far as is known.
 #[derive(Clone, Copy, Debug)]
-struct Coordinator {
+struct KnownCoordinator {
     broker: i32,
     /// Since when it says that it is not available.
     doubted: Option<Instant>,
@@ -105,10 +107,10 @@ impl Cluster {
                 }
             });
             let connections = Connections::new(dial, settings.reconnect, settings.fetch.max_wait, tell);
-            let state = State {
+            let state = ClusterState {
                 metadata: Arc::new(Metadata::empty()),
                 wanted: BTreeSet::new(),
-                generation: 0,
+                snapshot: 0,
                 stale: true,
                 refresh: Refresh::default(),
                 coordinators: HashMap::new(),
@@ -122,9 +124,11 @@ impl Cluster {
     /// The newest snapshot that knows of `topic`; asks the cluster when there is none, or when
     /// it is too old or out of date.
     pub async fn metadata(&self, topic: &str) -> Result<Arc<Metadata>, EngineError> {
-        // An answer that was under way before the topic was wanted does not have it.
+        // An answer to a question that was asked before the topic was wanted does not have it, and
+        // who comes while that question is under way gets it: once more is enough, as `wanted` has
+        // the topic before `refresh` is called.
         for _ in 0..2 {
-            let generation = {
+            let seen = {
                 let mut state = self.state();
                 let known = state.metadata.topics.contains_key(topic);
                 if !state.wanted.contains(topic) {
@@ -134,9 +138,9 @@ impl Cluster {
                 if known && !old && !state.stale {
                     return Ok(Arc::clone(&state.metadata));
                 }
-                state.generation
+                state.snapshot
             };
-            let metadata = self.refresh(generation).await?;
+            let metadata = self.refresh(seen).await?;
             if metadata.topics.contains_key(topic) {
                 return Ok(metadata);
             }
@@ -242,7 +246,7 @@ impl Cluster {
         let mut state = self.state();
         let Some(coordinator) = state.coordinators.get_mut(group) else { return };
         let since = *coordinator.doubted.get_or_insert_with(Instant::now);
-        if since.elapsed() >= DOUBT {
+        if since.elapsed() >= DOUBT_TIMEOUT {
             state.coordinators.remove(group);
         }
     }
@@ -268,7 +272,7 @@ impl Cluster {
         if let Some(coordinator) = self.state().coordinators.get(group) {
             return Ok(coordinator.broker);
         }
-        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
+        let request = FindCoordinatorRequest::default().with_key(text(group));
         let response = self.ask_any(&request, self.settings.request_timeout).await?;
         check(response.error_code).map_err(|error| {
             let message = response.error_message.as_deref();
@@ -281,7 +285,7 @@ impl Cluster {
             let address = Address { host: response.host.to_string(), port };
             Arc::make_mut(&mut state.metadata).brokers.insert(broker, address);
         }
-        state.coordinators.insert(group.to_owned(), Coordinator { broker, doubted: None });
+        state.coordinators.insert(group.to_owned(), KnownCoordinator { broker, doubted: None });
         Ok(broker)
     }
 
@@ -296,7 +300,7 @@ impl Cluster {
         Ok(self.connections.get(broker, lane, &address).await?)
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, ClusterState> {
         self.state.lock().expect("no panic while locked")
     }
 }
@@ -317,12 +321,13 @@ mod tests {
         for known in [true, false] {
             {
                 let mut state = client.cluster().state();
-                state.coordinators.insert("g".to_owned(), Coordinator { broker: 99, doubted: None });
+                state.coordinators.insert("g".to_owned(), KnownCoordinator { broker: 99, doubted: None });
                 let brokers = &mut Arc::make_mut(&mut state.metadata).brokers;
-                match known {
-                    true => brokers.insert(99, nobody.clone()),
-                    false => brokers.remove(&99),
-                };
+                if known {
+                    brokers.insert(99, nobody.clone());
+                } else {
+                    brokers.remove(&99);
+                }
             }
             let asking = client.committed("g", "t");
             let committed = tokio::time::timeout(Duration::from_secs(10), asking).await;

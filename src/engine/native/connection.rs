@@ -6,31 +6,27 @@
 //! quotas hold it up for does not count.
 
 use std::{
-    fmt,
     marker::PhantomData,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicI32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use kafka_protocol::{
     messages::{ApiKey, RequestHeader},
-    protocol::{Encodable, Request, StrBytes, VersionRange},
+    protocol::{Encodable, Request, VersionRange},
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
+    connection_state::{ConnectionShared, Opening},
     error::WireError,
-    pieces::Pieces,
+    pieces::FramePieces,
     reply::{Answer, Reply},
-    serve::{Outgoing, QUEUE, Waiting, serve},
-    throttle::Throttle,
+    serve::{Outgoing, QUEUE_REQUESTS_MAX, WaitingRequest, serve},
     transport::{ReadHalf, WriteHalf},
     versions::{self, Versions},
 };
@@ -38,84 +34,15 @@ use super::{
 /// A connection; clones share it.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
     outgoing: mpsc::Sender<Outgoing>,
-}
-
-/// What a connection is told at its start.
-#[derive(Debug)]
-pub(super) struct Opening {
-    /// The broker's `host:port`, for errors.
-    pub broker: String,
-    pub client_id: String,
-    pub throttle: Throttle,
-    /// Whom to tell of what is amiss.
-    pub watcher: Option<Watcher>,
-    pub is_tls: bool,
-    pub is_sasl: bool,
-}
-
-/// Whom a connection tells of what is amiss.
-#[derive(Clone)]
-pub(super) struct Watcher {
-    /// How long an answer may take before that is told.
-    pub quiet: Duration,
-    pub tell: Arc<dyn Fn(Omen) + Send + Sync>,
-}
-
-impl fmt::Debug for Watcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("quiet", &self.quiet).finish_non_exhaustive()
-    }
-}
-
-/// What is amiss with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Omen {
-    /// An answer takes long; told again each time as long has passed.
-    Silent,
-    /// The connection ended, and not because this side wanted it.
-    Ended,
-}
-
-/// What all handles of a connection and its task share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    opening: Opening,
-    client_id: StrBytes,
-    versions: OnceLock<Versions>,
-    correlation: AtomicI32,
-    pub(super) close: Notify,
-    closed: OnceLock<String>,
-    /// When to replace the connection.
-    expires: OnceLock<Instant>,
-    /// Whether it may be used for more than to agree and authenticate.
-    ready: AtomicBool,
-    /// Whether anything was answered since.
-    trusted: AtomicBool,
-    /// Whether the broker ended it by a TLS alert.
-    refused: AtomicBool,
-    /// When the oldest request was written that is not answered.
-    unanswered: Mutex<Option<Instant>>,
 }
 
 impl Connection {
     /// Serves a connected socket in the background.
     pub(super) fn new(read: ReadHalf, write: WriteHalf, opening: Opening) -> Connection {
-        let (outgoing, requests) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared {
-            client_id: StrBytes::from_string(opening.client_id.clone()),
-            opening,
-            versions: OnceLock::new(),
-            correlation: AtomicI32::new(0),
-            close: Notify::new(),
-            closed: OnceLock::new(),
-            expires: OnceLock::new(),
-            ready: AtomicBool::new(false),
-            trusted: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
-            unanswered: Mutex::new(None),
-        });
+        let (outgoing, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let shared = Arc::new(ConnectionShared::new(opening));
         tokio::spawn(serve(Arc::clone(&shared), read, write, requests));
         Connection { shared, outgoing }
     }
@@ -158,7 +85,7 @@ impl Connection {
         let size = request.compute_size(version).map_err(|e| malformed(e.to_string()))?;
         let mut head = self.head(api, version, R::header_version(version), size);
         request.encode(&mut head.bytes, version).map_err(|e| malformed(e.to_string()))?;
-        self.send_parts(head, Pieces::default(), limit).await
+        self.send_parts(head, FramePieces::default(), limit).await
     }
 
     /// Starts a request by hand: the frame's length (filled in later) and the header, with room
@@ -180,7 +107,7 @@ impl Connection {
     pub(super) async fn send_parts<P: Answer>(
         &self,
         mut head: Head,
-        body: Pieces,
+        body: FramePieces,
         limit: Duration,
     ) -> Result<Reply<P>, WireError> {
         let Head { api, version, correlation, .. } = head;
@@ -189,7 +116,7 @@ impl Connection {
             i32::try_from(size).map_err(|_| self.malformed(api, version, format!("{size} bytes long")))?;
         head.bytes[..4].copy_from_slice(&size.to_be_bytes());
         let (answer, receiver) = oneshot::channel();
-        let waiting = Waiting { api, version, correlation, limit, answer };
+        let waiting = WaitingRequest { api, version, correlation, limit, answer };
         let mut frame = body;
         frame.push_front(head.bytes.freeze());
         let outgoing = Outgoing { frame, waiting };
@@ -287,96 +214,6 @@ pub(super) struct Head {
     version: i16,
     correlation: i32,
     pub(super) bytes: BytesMut,
-}
-
-impl Shared {
-    /// The broker's `host:port`.
-    pub(super) fn broker(&self) -> &str {
-        &self.opening.broker
-    }
-
-    /// What the broker's quotas hold up.
-    pub(super) fn throttle(&self) -> &Throttle {
-        &self.opening.throttle
-    }
-
-    /// Whether both sides know each other; until then, answers are small.
-    pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
-    }
-
-    /// How long an answer may take before that is told.
-    pub(super) fn quiet(&self) -> Option<Duration> {
-        self.opening.watcher.as_ref().map(|watcher| watcher.quiet)
-    }
-
-    /// Says what is amiss to whom it concerns.
-    pub(super) fn tell(&self, omen: Omen) {
-        if let Some(watcher) = &self.opening.watcher {
-            (watcher.tell)(omen);
-        }
-    }
-
-    /// Notes since when the oldest request waits for its answer.
-    pub(super) fn set_unanswered(&self, since: Option<Instant>) {
-        *self.unanswered.lock().expect("no panic while locked") = since;
-        if since.is_none() && self.is_ready() {
-            self.trusted.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Notes that this side ended the connection as nobody needs it any more.
-    pub(super) fn ended_here(&self) {
-        self.closed.get_or_init(|| "by this side".to_owned());
-    }
-
-    /// Notes why the connection ended; the first reason stays.
-    pub(super) fn ended(&self, reason: String) {
-        let mut is_first = false;
-        self.closed.get_or_init(|| {
-            is_first = true;
-            reason
-        });
-        if is_first {
-            self.tell(Omen::Ended);
-        }
-    }
-
-    /// [`ended`](Shared::ended) by a TLS alert.
-    pub(super) fn ended_by_alert(&self, reason: String) {
-        self.refused.store(true, Ordering::Relaxed);
-        self.ended(reason);
-    }
-
-    /// [`ended`](Shared::ended) by the broker. One that has never answered a question may expect
-    /// another protocol: it closes the connection without a word then.
-    pub(super) fn ended_by_broker(&self, reason: &str) {
-        let hint = match (self.trusted.load(Ordering::Relaxed), self.opening.is_tls, self.opening.is_sasl) {
-            (true, ..) | (false, true, true) => "",
-            (false, false, false) => "; is security.protocol right? The broker may want TLS or SASL",
-            (false, false, true) => "; is security.protocol right? The broker may want TLS",
-            (false, true, false) => "; is security.protocol right? The broker may want SASL",
-        };
-        self.ended(format!("{reason}{hint}"));
-    }
-
-    /// Ends the connection.
-    pub(super) fn shut(&self, reason: String) {
-        self.ended(reason);
-        self.close.notify_one();
-    }
-
-    /// The error of who still waits after the end.
-    pub(super) fn closed(&self) -> WireError {
-        let reason = self.closed.get().cloned().unwrap_or_else(|| "by this side".to_owned());
-        WireError::Closed { broker: self.broker().to_owned(), reason }
-    }
-
-    /// Closes the connection for a request that passed its limit.
-    pub(super) fn timed_out(&self, api: ApiKey, after: Duration) -> WireError {
-        self.shut(format!("no answer to {api:?} within {after:?}"));
-        WireError::Timeout { broker: self.broker().to_owned(), api, after }
-    }
 }
 
 fn key_of<R: Request>() -> ApiKey {

@@ -6,8 +6,10 @@ use crate::{
     broker::{Broker, Fault, FaultAction},
     engine::native::{
         handshake::Dial,
+        settings::Family,
         testing::embedded,
-        transport::{Address, Family, Sockets},
+        throttle::Throttle,
+        transport::{Address, Sockets},
     },
 };
 

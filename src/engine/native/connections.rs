@@ -15,7 +15,8 @@ use futures_util::{
 use tokio::time::Instant;
 
 use super::{
-    connection::{Connection, Omen, Watcher},
+    connection::Connection,
+    connection_state::{Omen, Watcher},
     error::WireError,
     handshake::Dial,
     throttle::Throttle,
@@ -24,10 +25,10 @@ use super::{
 use crate::backoff::Backoff;
 
 /// How long an answer may take before something may be amiss with the broker.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET_AFTER: Duration = Duration::from_secs(2);
 
 /// The same for requests that wait for other members of a group.
-const QUIET_GROUP: Duration = Duration::from_secs(10);
+const GROUP_QUIET_AFTER: Duration = Duration::from_secs(10);
 
 /// What a connection is for. Each purpose has its own connection to a broker, because answers
 /// come in the order of the requests and one that waits would hold up the others.
@@ -63,7 +64,7 @@ pub struct Connections {
 /// What is known of reaching one broker.
 #[derive(Debug, Default)]
 struct Broker {
-    slots: HashMap<Lane, Slot>,
+    slots: HashMap<Lane, ConnectionSlot>,
     down: Option<Down>,
 }
 
@@ -79,16 +80,16 @@ struct Down {
 
 /// The place of one connection.
 #[derive(Debug, Default)]
-struct Slot {
+struct ConnectionSlot {
     connection: Option<Connection>,
-    attempt: Option<Attempt>,
+    attempt: Option<DialAttempt>,
     throttle: Throttle,
 }
 
 /// An open connection, with its broker's number.
 pub type Open = (i32, Connection);
 
-type Attempt = Shared<BoxFuture<'static, Result<Connection, WireError>>>;
+type DialAttempt = Shared<BoxFuture<'static, Result<Connection, WireError>>>;
 
 impl Connections {
     /// None so far. `tell` hears of brokers that cannot be reached, do not answer, or close a
@@ -131,7 +132,7 @@ impl Connections {
     /// question is answered at once, and those on which it would wait.
     pub fn open_for_questions(&self) -> (Vec<Open>, Vec<Open>) {
         let answers_at_once = |connection: &Connection| {
-            connection.silent_for() < QUIET && connection.throttled_until().is_none()
+            connection.silent_for() < QUIET_AFTER && connection.throttled_until().is_none()
         };
         let brokers = self.brokers();
         let open = brokers
@@ -146,8 +147,8 @@ impl Connections {
         let departed: Vec<Connection> = {
             let brokers = self.brokers();
             let gone = brokers.iter().filter(|(broker, _)| !is_there(**broker));
-            let open = gone.flat_map(|(_, known)| known.slots.values().filter_map(Slot::open));
-            open.filter(|connection| connection.silent_for() >= QUIET).cloned().collect()
+            let open = gone.flat_map(|(_, known)| known.slots.values().filter_map(ConnectionSlot::open));
+            open.filter(|connection| connection.silent_for() >= QUIET_AFTER).cloned().collect()
         };
         for connection in departed {
             connection.close("the broker does not answer and has left the cluster");
@@ -171,7 +172,13 @@ impl Connections {
     }
 
     /// Dials in a task of its own: who waits may go away, and the outcome counts all the same.
-    fn attempt(self: &Arc<Self>, broker: i32, lane: Lane, address: &Address, throttle: &Throttle) -> Attempt {
+    fn attempt(
+        self: &Arc<Self>,
+        broker: i32,
+        lane: Lane,
+        address: &Address,
+        throttle: &Throttle,
+    ) -> DialAttempt {
         let (this, address) = (Arc::clone(self), address.clone());
         let watcher = self.watcher(broker, lane);
         let throttle = throttle.clone();
@@ -223,9 +230,9 @@ impl Connections {
 
     fn watcher(self: &Arc<Self>, broker: i32, lane: Lane) -> Watcher {
         let quiet = match lane {
-            Lane::Control | Lane::Produce | Lane::Suspect | Lane::Member => QUIET,
-            Lane::Fetch => QUIET + self.fetch_wait,
-            Lane::Group => QUIET_GROUP,
+            Lane::Control | Lane::Produce | Lane::Suspect | Lane::Member => QUIET_AFTER,
+            Lane::Fetch => QUIET_AFTER + self.fetch_wait,
+            Lane::Group => GROUP_QUIET_AFTER,
         };
         let this = Arc::downgrade(self);
         let tell = move |omen| {
@@ -241,7 +248,7 @@ impl Connections {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     fn open(&self) -> Option<&Connection> {
         self.connection.as_ref().filter(|connection| !connection.is_closed())
     }

@@ -6,10 +6,9 @@ use kafka_protocol::{
     ResponseError,
     messages::{
         ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest,
-        DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId, OffsetFetchRequest,
+        DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, OffsetFetchRequest,
         OffsetFetchResponse, consumer_group_describe_response, describe_groups_response,
     },
-    protocol::StrBytes,
 };
 
 use super::{
@@ -18,6 +17,7 @@ use super::{
     client::NO_GROUP,
     cluster::Lane,
     group::subscribed_topics,
+    text::group_id,
 };
 use crate::{batch::TopicPartition, engine::EngineError};
 
@@ -110,10 +110,6 @@ impl Client {
 fn info(group: &str, state: &str, members: Vec<MemberInfo>) -> Option<GroupInfo> {
     let info = GroupInfo { group: group.to_owned(), state: state.to_owned(), members };
     info.exists().then_some(info)
-}
-
-fn group_id(group: &str) -> GroupId {
-    GroupId(StrBytes::from_string(group.to_owned()))
 }
 
 fn classic(member: &describe_groups_response::DescribedGroupMember) -> MemberInfo {

@@ -11,7 +11,8 @@ use kafka_protocol::{
 };
 
 use super::{
-    connection::{Connection, Opening, Watcher},
+    connection::Connection,
+    connection_state::{Opening, Watcher},
     error::{WireError, check},
     logins::Logins,
     race,

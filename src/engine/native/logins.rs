@@ -12,19 +12,19 @@ use super::transport::Address;
 
 /// How long a refusal is taken for one that passes, once a login has worked: credentials that
 /// are being replaced, a certificate that is renewed, a token that expired just now.
-const PATIENCE: Duration = Duration::from_secs(300);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A refusal that lasts is told again after this.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What came of the logins at all brokers.
 #[derive(Debug, Default)]
 pub struct Logins {
-    state: Mutex<State>,
+    state: Mutex<LoginsState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LoginsState {
     /// Whether any worked.
     worked: bool,
     /// The brokers that refuse.
@@ -55,8 +55,8 @@ impl Logins {
         let is_new = !state.refusing.contains_key(address);
         let refusing =
             state.refusing.entry(address.clone()).or_insert_with(|| Refusing { since: now, told: now });
-        let again = now - refusing.since < PATIENCE;
-        if again && (is_new || now - refusing.told >= TELL_AGAIN) {
+        let again = now - refusing.since < REFUSAL_TIMEOUT;
+        if again && (is_new || now - refusing.told >= TELL_INTERVAL) {
             refusing.told = now;
             let (broker, for_) = (address.to_string(), now - refusing.since);
             tracing::warn!(broker, refusing_for = ?for_, why, "a login is refused that worked before; trying again");
@@ -64,7 +64,7 @@ impl Logins {
         again
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LoginsState> {
         self.state.lock().expect("no panic while locked")
     }
 }
@@ -80,7 +80,7 @@ mod tests {
         assert!(!logins.refused(&address(1), "a wrong password"));
         logins.let_in(&address(1));
         assert!(logins.refused(&address(2), "a wrong password"));
-        tokio::time::advance(PATIENCE - Duration::from_secs(1)).await;
+        tokio::time::advance(REFUSAL_TIMEOUT - Duration::from_secs(1)).await;
         assert!(logins.refused(&address(2), "a wrong password"));
         // Another broker says nothing about this one.
         logins.let_in(&address(1));

@@ -52,7 +52,7 @@ pub struct Leader {
 
 /// Without topic ids, an older leader epoch is taken once as many answers in a row have it: the
 /// topic was made anew.
-const OLDER_ANSWERS: u32 = 5;
+const OLDER_ANSWERS_MAX: u32 = 5;
 
 impl Metadata {
     /// A cluster of which nothing is known.
@@ -101,7 +101,7 @@ impl Topic {
         if (self.id.is_some() && self.id != before.id) || !self.partitions.iter().any(is_older) {
             return;
         }
-        if self.id.is_none() && before.older_answers >= OLDER_ANSWERS {
+        if self.id.is_none() && before.older_answers >= OLDER_ANSWERS_MAX {
             return;
         }
         self.older_answers = before.older_answers + 1;
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(leaders(&snapshot(Some(2), &[(2, 0)]).after(&known)), [(2, 0)]);
         // Without ids that shows only in time.
         let mut known = snapshot(None, &[(1, 5)]);
-        for _ in 0..OLDER_ANSWERS {
+        for _ in 0..OLDER_ANSWERS_MAX {
             known = snapshot(None, &[(2, 0)]).after(&known);
             assert_eq!(leaders(&known), [(1, 5)]);
         }

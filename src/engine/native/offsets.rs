@@ -6,23 +6,20 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kafka_protocol::{
-    messages::{
-        BrokerId, ListOffsetsRequest, TopicName,
-        list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
-    },
-    protocol::StrBytes,
+use kafka_protocol::messages::{
+    BrokerId, ListOffsetsRequest,
+    list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Client, OffsetAt, ask::Whom, metadata::Leader};
+use super::{Client, OffsetAt, ask::Whom, metadata::Leader, text::topic_name};
 use crate::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind},
 };
 
 /// How long a leader is given to answer at least.
-const LEAST_WAIT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// Why there are no records where there should be some.
 pub(super) const REMOTE: &str = "the records are in the cluster's remote storage, which does not give them";
@@ -74,7 +71,7 @@ impl Client {
         partitions: &BTreeSet<i32>,
         at: OffsetAt,
     ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
-        self.ask_leaders(topic, at, Some(partitions), LEAST_WAIT).await
+        self.ask_leaders(topic, at, Some(partitions), ANSWER_TIMEOUT_MIN).await
     }
 
     /// Whether the leader has what is from `position` on itself, rather than in remote storage
@@ -124,7 +121,7 @@ impl Client {
         let mut answers = Answers::new();
         let mut open = only.cloned();
         for failures in 1.. {
-            let limit = deadline.saturating_duration_since(Instant::now()).max(LEAST_WAIT);
+            let limit = deadline.saturating_duration_since(Instant::now()).max(ANSWER_TIMEOUT_MIN);
             let round = self.ask_leaders(topic, at, open.as_ref(), limit).await;
             let pause = retry.pause(failures);
             let is_over = Instant::now() + pause >= deadline;
@@ -212,11 +209,12 @@ impl Client {
                 .with_current_leader_epoch(leader.epoch)
                 .with_timestamp(timestamp)
         });
-        let name = TopicName(StrBytes::from_string(topic.to_owned()));
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_isolation_level(i8::from(read_committed))
-            .with_topics(vec![ListOffsetsTopic::default().with_name(name).with_partitions(asked.collect())]);
+            .with_topics(vec![
+                ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(asked.collect()),
+            ]);
         let limit = self.cluster().settings.request_timeout;
         let response = self.cluster().ask(Whom::Broker(broker), &request, limit).await?;
         let answers = response.topics.iter().flat_map(|topic| &topic.partitions).map(|answer| {
@@ -245,7 +243,7 @@ mod tests {
         let partition = Some(TopicPartition::new("t", 1));
         assert_eq!((error.kind, &error.partition), (ErrorKind::Retriable, &partition), "{error}");
         // With patience, what the cluster says by then.
-        let answers = client.offsets_by_partition("t", OffsetAt::Latest, LEAST_WAIT).await.unwrap();
+        let answers = client.offsets_by_partition("t", OffsetAt::Latest, ANSWER_TIMEOUT_MIN).await.unwrap();
         assert!(answers.values().all(|answer| matches!(answer, Ok(0))), "{answers:?}");
     }
 

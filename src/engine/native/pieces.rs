@@ -6,13 +6,13 @@ use bytes::{Buf, Bytes};
 
 /// Bytes in several pieces, in order.
 #[derive(Debug, Default)]
-pub struct Pieces {
+pub struct FramePieces {
     /// None is empty.
     pieces: VecDeque<Bytes>,
     left: usize,
 }
 
-impl Pieces {
+impl FramePieces {
     /// Adds a piece at the end.
     pub fn push(&mut self, piece: Bytes) {
         self.left += piece.len();
@@ -30,7 +30,7 @@ impl Pieces {
     }
 }
 
-impl Buf for Pieces {
+impl Buf for FramePieces {
     fn remaining(&self) -> usize {
         self.left
     }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn the_pieces_are_read_in_order_wherever_a_write_ends() {
         for step in 1..12 {
-            let mut pieces = Pieces::default();
+            let mut pieces = FramePieces::default();
             for piece in ["cd", "", "efg", "h"] {
                 pieces.push(Bytes::from_static(piece.as_bytes()));
             }

@@ -6,10 +6,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
 /// How long an attempt has for itself before the next one begins (RFC 8305, 5).
-pub const STAGGER: Duration = Duration::from_millis(250);
+pub const STAGGER_DELAY: Duration = Duration::from_millis(250);
 
 /// The outcome of the first attempt that succeeds. The next one begins when the last one fails or
-/// has taken [`STAGGER`]; the others are given up once one succeeds.
+/// has taken [`STAGGER_DELAY`]; the others are given up once one succeeds.
 ///
 /// # Errors
 /// When all fail, what each failed with, in the order in which they did.
@@ -37,7 +37,7 @@ where
             },
             () = sleep_until(next), if more => {
                 running.extend(attempts.next());
-                next = Instant::now() + STAGGER;
+                next = Instant::now() + STAGGER_DELAY;
             }
         }
     }
@@ -63,7 +63,7 @@ mod tests {
         let start = Instant::now();
         let attempts = [attempt("silent", None, true), attempt("well", Some(10), true)];
         assert_eq!(first(attempts.into()).await, Ok("well"));
-        assert_eq!(start.elapsed(), STAGGER + Duration::from_millis(10));
+        assert_eq!(start.elapsed(), STAGGER_DELAY + Duration::from_millis(10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,50 +10,39 @@ use tokio::{
 };
 
 use super::{
-    Client,
+    Client, Isolation,
     error::check,
-    fetch::{COST_PERCENT, FetchShape, Pieces, Scanned, Wanted, aborted, ask, scan, share_of, tied},
+    fetch::{
+        CORRUPT_READS_MAX, FetchShape, ResponsePieces, Scanned, Wanted, aborted, ask, scan, share_of, tied,
+    },
     offsets::REMOTE,
 };
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
-    budget::{Budget, Permit},
+    budget::{Budget, Permit, expected_cost},
     engine::{EngineError, ErrorKind},
     records::AbortedTransaction,
 };
 
 /// How long to wait for a share of the budget before going on without: readers that are merged
 /// must not wait for each other for ever.
-const BUDGET_WAIT: Duration = Duration::from_secs(1);
-
-/// How often a batch may be read corrupt before that counts as its state.
-const CORRUPTIONS: u32 = 4;
-
-/// Which records of transactions are read (KIP-98).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Isolation {
-    /// Also those of transactions that are open or aborted.
-    ReadUncommitted,
-    /// Only those of committed transactions.
-    #[default]
-    ReadCommitted,
-}
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads a partition from one offset up to, not including, another.
 #[derive(Debug)]
 pub struct Reader {
-    fetcher: Arc<Fetcher>,
+    fetcher: Arc<RangeFetcher>,
     budget: Budget,
     /// The offset after the last one handed out.
     position: i64,
     until: i64,
-    current: Option<Pieces>,
+    current: Option<ResponsePieces>,
     /// The request that was sent ahead, if one was.
     ahead: JoinSet<Result<Option<Chunk>, EngineError>>,
 }
 
 #[derive(Debug)]
-struct Fetcher {
+struct RangeFetcher {
     client: Client,
     partition: TopicPartition,
     until: i64,
@@ -83,7 +72,7 @@ impl Reader {
         let shape = FetchShape::new(&client.cluster().settings.fetch, isolation);
         let max_bytes = shape.max_partition_bytes.min(shape.share_of(&budget, 2) as i32);
         let shape = FetchShape { max_bytes, max_partition_bytes: max_bytes, ..shape };
-        let fetcher = Arc::new(Fetcher { client: client.clone(), partition, until, shape });
+        let fetcher = Arc::new(RangeFetcher { client: client.clone(), partition, until, shape });
         Reader { fetcher, budget, position: from, until, current: None, ahead: JoinSet::new() }
     }
 
@@ -101,7 +90,7 @@ impl Reader {
             }
             if self.ahead.is_empty() {
                 let cost = self.fetcher.cost();
-                let share = timeout(BUDGET_WAIT, self.budget.acquire(cost)).await;
+                let share = timeout(BUDGET_TIMEOUT, self.budget.acquire(cost)).await;
                 self.ask(self.position, share.unwrap_or_else(|_| self.budget.overdraw(cost)));
             }
             let Some(asked) = self.ahead.join_next().await else { continue };
@@ -118,8 +107,8 @@ impl Reader {
             }
             let bytes = tied(bytes.clone(), &share_of(&self.budget, &mut permit, bytes.len()));
             let isolation = self.fetcher.shape.isolation;
-            let pieces = Pieces::new(bytes, from, aborted, isolation, &self.budget, permit);
-            self.current = Some(pieces.with_patience(BUDGET_WAIT));
+            let pieces = ResponsePieces::new(bytes, from, aborted, isolation, &self.budget, permit);
+            self.current = Some(pieces.with_patience(BUDGET_TIMEOUT));
         }
     }
 
@@ -159,7 +148,7 @@ impl Reader {
     }
 }
 
-impl Fetcher {
+impl RangeFetcher {
     /// The records from `from` on, or `None` when there are none left below `until`.
     async fn fetch(&self, from: i64, permit: Permit) -> Result<Option<Chunk>, EngineError> {
         let settings = &self.client.cluster().settings;
@@ -167,21 +156,21 @@ impl Fetcher {
         let (mut failures, mut corruptions, mut empty) = (0, 0, 0);
         loop {
             let error = match self.attempt(from).await {
-                Ok(Attempt::Records(Scanned { bytes, next, error: None, .. }, aborted)) => {
+                Ok(ReadAttempt::Records(Scanned { bytes, next, error: None, .. }, aborted)) => {
                     return Ok(Some(Chunk { from, next, bytes, aborted, permit }));
                 }
-                Ok(Attempt::Records(Scanned { bytes, next, .. }, aborted)) if !bytes.is_empty() => {
+                Ok(ReadAttempt::Records(Scanned { bytes, next, .. }, aborted)) if !bytes.is_empty() => {
                     return Ok(Some(Chunk { from, next, bytes, aborted, permit }));
                 }
-                Ok(Attempt::Records(Scanned { error, .. }, _)) => {
+                Ok(ReadAttempt::Records(Scanned { error, .. }, _)) => {
                     corruptions += 1;
                     let kind =
-                        if corruptions < CORRUPTIONS { ErrorKind::Retriable } else { ErrorKind::Fatal };
+                        if corruptions < CORRUPT_READS_MAX { ErrorKind::Retriable } else { ErrorKind::Fatal };
                     let text = error.map_or_else(String::new, |error| error.to_string());
                     EngineError::new(kind, text).at_offset(&self.partition, from)
                 }
                 // Twice: the end that the broker tells and what it sends are not one snapshot.
-                Ok(Attempt::Nothing { is_end: true }) if empty > 0 => {
+                Ok(ReadAttempt::Nothing { is_end: true }) if empty > 0 => {
                     match self.client.is_local(&self.partition, from).await {
                         Ok(true) => return Ok(None),
                         Ok(false) => {
@@ -190,7 +179,7 @@ impl Fetcher {
                         Err(error) => error,
                     }
                 }
-                Ok(Attempt::Nothing { is_end }) => {
+                Ok(ReadAttempt::Nothing { is_end }) => {
                     empty += u32::from(is_end);
                     if Instant::now() < deadline {
                         continue;
@@ -210,14 +199,14 @@ impl Fetcher {
         }
     }
 
-    async fn attempt(&self, from: i64) -> Result<Attempt, EngineError> {
+    async fn attempt(&self, from: i64) -> Result<ReadAttempt, EngineError> {
         let cluster = self.client.cluster();
         let leader = cluster.leader(&self.partition).await?;
         let wanted = [Wanted::new(self.partition.clone(), from, leader.epoch)];
         let asked = ask(cluster, leader.broker, &wanted, self.shape).await;
         let response = asked.inspect_err(|_| cluster.invalidate())?;
         let Some(data) = response.partition(&self.partition) else {
-            return Ok(Attempt::Nothing { is_end: false });
+            return Ok(ReadAttempt::Nothing { is_end: false });
         };
         check(data.error_code).map_err(|error| match error.0 {
             ResponseError::OffsetOutOfRange => {
@@ -229,24 +218,24 @@ impl Fetcher {
             _ => cluster.failed(error, "fetching", None).at_offset(&self.partition, from),
         })?;
         match data.records.as_ref().filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => Ok(Attempt::Records(scan(bytes, from), aborted(data))),
+            Some(bytes) => Ok(ReadAttempt::Records(scan(bytes, from), aborted(data))),
             None => {
                 let end = match self.shape.isolation {
                     Isolation::ReadUncommitted => data.high_watermark,
                     Isolation::ReadCommitted => data.last_stable_offset,
                 };
-                Ok(Attempt::Nothing { is_end: end >= self.until && !response.is_throttled() })
+                Ok(ReadAttempt::Nothing { is_end: end >= self.until && !response.is_throttled() })
             }
         }
     }
 
     fn cost(&self) -> usize {
-        self.shape.max_bytes as usize * COST_PERCENT / 100
+        expected_cost(self.shape.max_bytes as usize, 100)
     }
 }
 
 /// What one request brought.
-enum Attempt {
+enum ReadAttempt {
     Records(Scanned, Vec<AbortedTransaction>),
     /// No records; `is_end` when the log says it has all below `until`, so that those that were
     /// there were compacted away.

@@ -7,21 +7,18 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use kafka_protocol::{
-    messages::{MetadataRequest, TopicName, metadata_request::MetadataRequestTopic},
-    protocol::StrBytes,
-};
+use kafka_protocol::messages::{MetadataRequest, metadata_request::MetadataRequestTopic};
 use tokio::time::{Instant, sleep_until};
 
-use super::{cluster::Cluster, metadata::Metadata};
+use super::{cluster::Cluster, metadata::Metadata, text::topic_name};
 use crate::engine::{EngineError, ErrorKind};
 
-type Attempt = Shared<BoxFuture<'static, Result<(), EngineError>>>;
+type RefreshAttempt = Shared<BoxFuture<'static, Result<(), EngineError>>>;
 
 /// The questions for metadata: the one under way, and how the last one went.
 #[derive(Default)]
 pub(super) struct Refresh {
-    attempt: Option<Attempt>,
+    attempt: Option<RefreshAttempt>,
     /// When it was last asked for.
     last: Option<Instant>,
     failures: u32,
@@ -42,11 +39,18 @@ impl Cluster {
     /// # Errors
     /// Why the question failed that this one waited for, or that failed just now.
     pub(super) async fn refresh(&self, seen: u64) -> Result<Arc<Metadata>, EngineError> {
-        // What is found out of date while a question is under way needs one more.
+        // `seen` is the snapshot that the caller found wanting. Who comes while a question is under
+        // way shares it, but its answer may be older than what the caller knows:
+        //   1. a question is sent, and the cluster answers with a leader;
+        //   2. that leader changes, a request to it fails, and `invalidate` marks the metadata stale;
+        //   3. the answer of (1) arrives with the old leader.
+        // `learn` takes the mark away before it asks, never after: so the mark of (2) is still there
+        // once the answer is, and one more question is asked. Two rounds are enough for the caller;
+        // what goes out of date after that is found by the next one.
         for _ in 0..2 {
             let attempt = {
                 let mut state = self.state();
-                if state.generation > seen && !state.stale {
+                if state.snapshot > seen && !state.stale {
                     break;
                 }
                 match (&state.refresh.attempt, &state.refresh.failed) {
@@ -64,7 +68,7 @@ impl Cluster {
     pub(super) fn refresh_in_background(&self) {
         if let Some(cluster) = self.this.upgrade() {
             tokio::spawn(async move {
-                let seen = cluster.state().generation;
+                let seen = cluster.state().snapshot;
                 if let Err(error) = cluster.refresh(seen).await {
                     tracing::debug!(%error, "metadata cannot be learned anew");
                 }
@@ -73,7 +77,7 @@ impl Cluster {
     }
 
     /// Asks in a task of its own: who waits may go away, and the outcome counts all the same.
-    fn attempt(&self) -> Attempt {
+    fn attempt(&self) -> RefreshAttempt {
         let ended = || Err(EngineError::new(ErrorKind::Retriable, "this program ends"));
         let Some(cluster) = self.this.upgrade() else { return std::future::ready(ended()).boxed().shared() };
         let asking = tokio::spawn(async move { cluster.learn().await });
@@ -88,12 +92,9 @@ impl Cluster {
         let topics: Vec<_> = {
             let mut state = self.state();
             state.refresh.last = Some(Instant::now());
-            // What is found out of date from here on asks again.
+            // Before the question: what is found out of date from here on asks again.
             state.stale = false;
-            let topic = |name: &Arc<str>| {
-                let name = TopicName(StrBytes::from_string(name.to_string()));
-                MetadataRequestTopic::default().with_name(Some(name))
-            };
+            let topic = |name: &Arc<str>| MetadataRequestTopic::default().with_name(Some(topic_name(name)));
             state.wanted.iter().map(topic).collect()
         };
         let asked = self.ask_metadata(topics).await;
@@ -103,7 +104,7 @@ impl Cluster {
             match asked {
                 Ok(metadata) => {
                     state.metadata = Arc::new(metadata.after(&state.metadata));
-                    state.generation += 1;
+                    state.snapshot += 1;
                     (state.refresh.failures, state.refresh.failed) = (0, None);
                     Ok(Arc::clone(&state.metadata))
                 }

@@ -9,7 +9,7 @@ use kafka_protocol::{
 };
 use tokio::sync::oneshot;
 
-use super::{connection::Shared, error::WireError};
+use super::{connection_state::ConnectionShared, error::WireError};
 use crate::decode::{DecodeError, decode};
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Answer for SaslAuthenticateResponse {
 /// request's limit from when the request is written; dropped before, the request is not written.
 #[derive(Debug)]
 pub struct Reply<P> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ConnectionShared>,
     pub(super) api: ApiKey,
     pub(super) version: i16,
     pub(super) receiver: oneshot::Receiver<Result<Bytes, WireError>>,

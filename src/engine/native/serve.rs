@@ -15,34 +15,34 @@ use tokio::{
 };
 
 use super::{
-    connection::{Omen, Shared},
+    connection_state::{ConnectionShared, Omen},
     error::WireError,
-    pieces::Pieces,
+    pieces::FramePieces,
     transport::{ReadHalf, WriteHalf, is_refusal},
 };
 use crate::buffers::Buffer;
 
 /// The greatest response in bytes that is taken; more is a broken or foreign peer. Some more than
 /// `fetch.max.bytes` may be.
-const FRAME_LIMIT: usize = 640 << 20;
+const RESPONSE_BYTES_MAX: usize = 640 << 20;
 
 /// The greatest response in bytes before both sides know each other.
-const STRANGER_LIMIT: usize = 256 << 10;
+const STRANGER_RESPONSE_BYTES_MAX: usize = 256 << 10;
 
 /// What is read of a response before memory is taken for more of it than came so far.
-const READ_AHEAD: usize = 16 << 20;
+const READ_AHEAD_BYTES: usize = 16 << 20;
 
 /// The greatest number of requests that wait to be written, and of those that wait for an answer.
-pub const QUEUE: usize = 64;
+pub const QUEUE_REQUESTS_MAX: usize = 64;
 
 /// A request as it goes out.
 pub struct Outgoing {
-    pub frame: Pieces,
-    pub waiting: Waiting,
+    pub frame: FramePieces,
+    pub waiting: WaitingRequest,
 }
 
 /// A request that waits for its answer.
-pub struct Waiting {
+pub struct WaitingRequest {
     pub api: ApiKey,
     pub version: i16,
     pub correlation: i32,
@@ -53,18 +53,18 @@ pub struct Waiting {
 
 /// A request that is written, or is being written.
 struct Sent {
-    waiting: Waiting,
+    waiting: WaitingRequest,
     at: Instant,
 }
 
 /// Writes and reads until one of them ends.
 pub async fn serve(
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
     read: ReadHalf,
     write: WriteHalf,
     mut requests: mpsc::Receiver<Outgoing>,
 ) {
-    let (sent, mut waiting) = mpsc::channel(QUEUE);
+    let (sent, mut waiting) = mpsc::channel(QUEUE_REQUESTS_MAX);
     let writing = async {
         match write_requests(&shared, write, &mut requests, sent).await {
             // Every handle is gone; the answers under way are still read.
@@ -77,13 +77,18 @@ pub async fn serve(
         () = writing => {}
         () = shared.close.notified() => {}
     }
-    // The reason is known by now; what still waits is dropped after it, and so learns of it.
+    // Whoever still waits must find the reason, not just a closed channel. A request is in one of
+    // three places: in `requests`, not written yet; in `waiting`, written; or in the hands of
+    // `read_responses`. Whatever ended the select noted the reason before it did, and the senders of
+    // the answers are dropped after that, with the futures above or at the end of this function: only
+    // then do those who wait look for it. A request that comes later finds its channel closed, and
+    // the reason too.
     shared.ended_here();
 }
 
 /// Returns the open half when no more requests can come.
 async fn write_requests(
-    shared: &Shared,
+    shared: &ConnectionShared,
     mut write: WriteHalf,
     requests: &mut mpsc::Receiver<Outgoing>,
     sent: mpsc::Sender<Sent>,
@@ -94,9 +99,11 @@ async fn write_requests(
             // Who asked is gone, perhaps for the wait.
             continue;
         }
-        let Waiting { api, version, correlation, .. } = waiting;
+        let WaitingRequest { api, version, correlation, .. } = waiting;
         let bytes = frame.remaining();
         tracing::trace!(broker = shared.broker(), ?api, version, correlation, bytes, "request");
+        // Before the request is written: an answer may come while the rest of it is still on its way
+        // (a broker refuses what is too large by its first bytes), and must find who waits.
         if sent.send(Sent { waiting, at: Instant::now() }).await.is_err() {
             break;
         }
@@ -107,7 +114,7 @@ async fn write_requests(
 }
 
 /// Gives every request its answer, until the connection ends or no request can come.
-async fn read_responses(shared: &Shared, read: ReadHalf, waiting: &mut mpsc::Receiver<Sent>) {
+async fn read_responses(shared: &ConnectionShared, read: ReadHalf, waiting: &mut mpsc::Receiver<Sent>) {
     let mut read = BufReader::new(read);
     loop {
         // While nothing is asked for, only the broker's closing is of interest.
@@ -115,11 +122,14 @@ async fn read_responses(shared: &Shared, read: ReadHalf, waiting: &mut mpsc::Rec
             next = waiting.recv() => next,
             idle = read.fill_buf() => match idle {
                 Ok([]) => return shared.ended_by_broker("by the broker"),
+                // The request is in its channel before the first byte of its answer can come, so this
+                // is at most a matter of which of the two was looked at first. Bytes that nobody asked
+                // for wait for the next request, whose number they do not have.
                 Ok(_) => waiting.recv().await,
                 Err(error) => return broken(shared, &error, "read"),
             },
         };
-        let Some(Sent { waiting: Waiting { api, correlation, limit, answer, .. }, at }) = next else {
+        let Some(Sent { waiting: WaitingRequest { api, correlation, limit, answer, .. }, at }) = next else {
             return shared.ended_here();
         };
         shared.set_unanswered(Some(at));
@@ -145,7 +155,7 @@ async fn read_responses(shared: &Shared, read: ReadHalf, waiting: &mut mpsc::Rec
 }
 
 /// Notes what broke the connection while it could not `what`.
-fn broken(shared: &Shared, error: &Error, what: &str) {
+fn broken(shared: &ConnectionShared, error: &Error, what: &str) {
     match error.kind() {
         _ if is_refusal(error) => shared.ended_by_alert(format!("cannot {what}: {error}")),
         ErrorKind::UnexpectedEof => shared.ended_by_broker("by the broker, without an answer"),
@@ -159,7 +169,7 @@ fn broken(shared: &Shared, error: &Error, what: &str) {
 /// Waits for the response to a request that was sent at `sent`, and tells when that takes long:
 /// its size, or `None` when `limit` passes first.
 async fn await_size(
-    shared: &Shared,
+    shared: &ConnectionShared,
     read: &mut BufReader<ReadHalf>,
     sent: Instant,
     limit: Duration,
@@ -186,9 +196,9 @@ async fn await_size(
     }
 }
 
-async fn read_size(shared: &Shared, read: &mut BufReader<ReadHalf>) -> Result<usize> {
+async fn read_size(shared: &ConnectionShared, read: &mut BufReader<ReadHalf>) -> Result<usize> {
     let number = read.read_i32().await?;
-    let limit = if shared.is_ready() { FRAME_LIMIT } else { STRANGER_LIMIT };
+    let limit = if shared.is_ready() { RESPONSE_BYTES_MAX } else { STRANGER_RESPONSE_BYTES_MAX };
     usize::try_from(number).ok().filter(|size| (4..=limit).contains(size)).ok_or_else(|| {
         let text = match number.to_be_bytes() {
             // A TLS record that is an alert, or part of a handshake, of any version.
@@ -210,7 +220,7 @@ async fn read_frame(
     correlation: i32,
     limit: Duration,
 ) -> Result<Bytes> {
-    let mut frame = Buffer::with_room(size.min(READ_AHEAD));
+    let mut frame = Buffer::with_room(size.min(READ_AHEAD_BYTES));
     let mut filled = 0;
     while filled < size {
         if filled == frame.capacity() {

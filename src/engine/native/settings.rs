@@ -2,8 +2,6 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::Isolation;
-pub use super::{group::Assignor, token::TokenSource, transport::Family};
 use crate::{
     backoff::Backoff,
     engine::OffsetReset,
@@ -37,6 +35,18 @@ pub struct NativeSettings {
     pub fetch: FetchSettings,
     /// How a consumer group is joined.
     pub group: GroupSettings,
+}
+
+/// `broker.address.family`: which of a name's addresses are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// All.
+    #[default]
+    Any,
+    /// Those of IPv4.
+    V4,
+    /// Those of IPv6.
+    V6,
 }
 
 /// How records are written.
@@ -102,6 +112,16 @@ pub struct FetchSettings {
     pub isolation: Option<Isolation>,
 }
 
+/// Which records of transactions are read (KIP-98).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Also those of transactions that are open or aborted.
+    ReadUncommitted,
+    /// Only those of committed transactions.
+    #[default]
+    ReadCommitted,
+}
+
 /// How a consumer group is joined.
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
@@ -128,6 +148,42 @@ pub enum GroupProtocol {
     Classic,
     /// The coordinator assigns (KIP-848).
     Consumer,
+}
+
+/// How partitions are shared out, by its name in `partition.assignment.strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignor {
+    /// Each topic's partitions in contiguous runs.
+    Range,
+    /// All partitions dealt in turn.
+    RoundRobin,
+    /// Balanced with as few moves as possible, and a partition that moves is free for one
+    /// rebalance in between (KIP-429).
+    CooperativeSticky,
+}
+
+impl Assignor {
+    /// The assignor of that name.
+    pub fn named(name: &str) -> Option<Assignor> {
+        [Assignor::Range, Assignor::RoundRobin, Assignor::CooperativeSticky]
+            .into_iter()
+            .find(|assignor| assignor.name() == name)
+    }
+
+    /// The name in the group protocol and in the properties.
+    pub fn name(self) -> &'static str {
+        match self {
+            Assignor::Range => "range",
+            Assignor::RoundRobin => "roundrobin",
+            Assignor::CooperativeSticky => "cooperative-sticky",
+        }
+    }
+}
+
+impl fmt::Display for Assignor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// How connections are protected.
@@ -225,6 +281,36 @@ impl Mechanism {
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha512 => "SCRAM-SHA-512",
             Mechanism::OAuthBearer => "OAUTHBEARER",
+        }
+    }
+}
+
+/// Where an OAUTHBEARER token comes from. It is asked for at each authentication, so that one
+/// that expires is replaced.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `sasl.oauthbearer.token`.
+    Text(Secret),
+    /// `sasl.oauthbearer.token_file`.
+    File(PathBuf),
+    /// `sasl.oauthbearer.token.command`: what a shell command prints.
+    Command(String),
+}
+
+impl fmt::Debug for TokenSource {
+    /// A command may have a secret among its words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl TokenSource {
+    /// The property.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            TokenSource::Text(_) => "sasl.oauthbearer.token",
+            TokenSource::File(_) => "sasl.oauthbearer.token_file",
+            TokenSource::Command(_) => "sasl.oauthbearer.token.command",
         }
     }
 }

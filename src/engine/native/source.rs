@@ -6,11 +6,13 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Client, NativeSettings,
-    fetch::{Delivered, FetchHandle, FetchShape, Shared},
-    group::{Assignments, Committer, MemberSettings, Membership, Task},
+    assignments::Assignments,
+    fetch::{Delivered, FetchHandle, FetchShape, FetchShared},
+    group::{Committer, MemberSettings, Membership},
 };
 use crate::{
     batch::TopicPartition,
@@ -18,10 +20,10 @@ use crate::{
 };
 
 /// The batches that wait for the consumer of events at most; their bytes are bounded besides.
-const QUEUE: usize = 256;
+const QUEUE_BATCHES_MAX: usize = 256;
 
 /// How long leaving the group may take.
-const LEAVE: Duration = Duration::from_secs(10);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The native [`Source`].
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub struct NativeSource {
     /// The partitions that are not to be fetched, as the fetcher was told.
     full: watch::Sender<Arc<BTreeSet<TopicPartition>>>,
     closing: Option<oneshot::Sender<()>>,
-    member: Task,
+    member: AbortOnDropHandle<()>,
 }
 
 impl NativeSource {
@@ -52,8 +54,8 @@ impl NativeSource {
         let member = MemberSettings::new(&native.group, &settings);
         let assignments = Arc::new(Assignments::default());
         let (events_sender, events) = mpsc::channel(16);
-        let (batches_sender, batches) = mpsc::channel(QUEUE);
-        let shared = Shared {
+        let (batches_sender, batches) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let shared = FetchShared {
             client: client.clone(),
             shape: FetchShape::new(&native.fetch, native.fetch.isolation.unwrap_or_default()),
             topic: Arc::clone(&member.topic),
@@ -76,7 +78,7 @@ impl NativeSource {
         );
         let committer = Arc::new(membership.committer());
         let (closing, closed) = oneshot::channel();
-        let member = Task(tokio::spawn(membership.run(closed, fetching)));
+        let member = AbortOnDropHandle::new(tokio::spawn(membership.run(closed, fetching)));
         Ok(NativeSource {
             events,
             batches,
@@ -142,11 +144,22 @@ impl Source for NativeSource {
                 delivered = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
                     // The member tells why, if it can.
                     let Some(delivered) = delivered else { return next_event(&mut self.events).await };
-                    // Since the look at the events, the one that assigned its partition may have come.
+                    // A batch must not overtake the event that assigned its partition, though the two
+                    // come by different channels. This is how it would:
+                    //   1. `select!` looks at the events, and there is none;
+                    //   2. on another thread the finder sends `Assigned`, then starts the fetcher
+                    //      (`Finder::settle`), whose first batch arrives;
+                    //   3. `select!` looks at the batches, and there is one.
+                    // As the event is sent before the fetcher is started, it is in its channel by (3).
+                    // So the batch waits for one more round, which begins with the events. If it is
+                    // another event that came, that round costs nothing but itself.
                     if !self.events.is_empty() {
                         self.held = Some(delivered);
                         continue;
                     }
+                    // What was fetched before a revoke, a loss or a rewind may still be in the channel.
+                    // All three end the reading first, and send their event after that: so no batch
+                    // comes after the event which ends its assignment.
                     let (partition, assignment) = delivered.assignment();
                     if self.assignments.is_reading(partition, assignment) {
                         return Ok(delivered.into_event());
@@ -176,8 +189,8 @@ impl Source for NativeSource {
         if let Some(closing) = self.closing.take() {
             let _ = closing.send(());
         }
-        if timeout(LEAVE, &mut self.member.0).await.is_err() {
-            tracing::warn!("leaving the group took longer than {LEAVE:?}");
+        if timeout(LEAVE_TIMEOUT, &mut self.member).await.is_err() {
+            tracing::warn!("leaving the group took longer than {LEAVE_TIMEOUT:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 /// Longer than any quota's window; what asks for more is broken.
-const MOST: Duration = Duration::from_secs(3600);
+const THROTTLE_MAX: Duration = Duration::from_secs(3600);
 
 /// Until when a broker wants to be left alone on one kind of connection. Clones share it, and it
 /// outlives the connections: a new one is as throttled as the one before.
@@ -21,7 +21,7 @@ impl Throttle {
     /// Takes what a response says, in milliseconds; never shortens what an earlier one said.
     pub fn note(&self, millis: i32) {
         if let Ok(millis @ 1..) = u64::try_from(millis) {
-            let until = Instant::now() + Duration::from_millis(millis).min(MOST);
+            let until = Instant::now() + Duration::from_millis(millis).min(THROTTLE_MAX);
             let mut current = self.until_now();
             *current = (*current).max(Some(until));
         }

@@ -1,10 +1,8 @@
 //! OAUTHBEARER (RFC 7628, KIP-255): where the token comes from, and how it is presented.
 
 use std::{
-    fmt,
     io::Read,
     os::unix::process::CommandExt,
-    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::sync_channel,
     thread,
@@ -13,29 +11,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::settings::Secret;
+use super::settings::{Secret, TokenSource};
 
 /// The greatest size in bytes of a token; brokers take less.
-const TOKEN_MAX: u64 = 64 << 10;
-
-/// Where an OAUTHBEARER token comes from. It is asked for at each authentication, so that one
-/// that expires is replaced.
-#[derive(Clone, PartialEq, Eq)]
-pub enum TokenSource {
-    /// `sasl.oauthbearer.token`.
-    Text(Secret),
-    /// `sasl.oauthbearer.token_file`.
-    File(PathBuf),
-    /// `sasl.oauthbearer.token.command`: what a shell command prints.
-    Command(String),
-}
-
-impl fmt::Debug for TokenSource {
-    /// A command may have a secret among its words.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 impl TokenSource {
     /// A token.
@@ -53,14 +32,6 @@ impl TokenSource {
             "" => Err(format!("{} gives an empty token", self.name())),
             _ if !token.bytes().all(legal) => Err(format!("{} gives what is no bearer token", self.name())),
             _ => Ok(Secret(token.to_owned())),
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            TokenSource::Text(_) => "sasl.oauthbearer.token",
-            TokenSource::File(_) => "sasl.oauthbearer.token_file",
-            TokenSource::Command(_) => "sasl.oauthbearer.token.command",
         }
     }
 
@@ -91,7 +62,7 @@ fn run(command: &str, limit: Duration) -> Result<String, String> {
     // Reading ends with the last process that holds the output; a thread of its own waits for that.
     thread::spawn(move || {
         let mut text = String::new();
-        let read = stdout.take(TOKEN_MAX).read_to_string(&mut text).map(|_| text);
+        let read = stdout.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map(|_| text);
         let _ = sender.send(read);
     });
     let outcome = wait(&mut child, deadline).and_then(|status| {

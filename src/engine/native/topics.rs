@@ -7,13 +7,12 @@ use kafka_protocol::{
     messages::{
         CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
         DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-        MetadataRequest, TopicName,
+        MetadataRequest,
         create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         describe_configs_request::DescribeConfigsResource,
         metadata_request::MetadataRequestTopic,
     },
-    protocol::StrBytes,
 };
 
 use super::{
@@ -21,6 +20,7 @@ use super::{
     ask::{Refused, Whom, accepted},
     error::KafkaError,
     metadata::{Metadata, Topic},
+    text::{text, topic_name},
 };
 use crate::engine::{EngineError, ErrorKind};
 
@@ -59,7 +59,7 @@ impl Client {
             CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
         });
         let topic = CreatableTopic::default()
-            .with_name(TopicName(text(name)))
+            .with_name(topic_name(name))
             .with_num_partitions(partitions)
             .with_replication_factor(replication.unwrap_or(-1))
             .with_configs(config.collect());
@@ -82,7 +82,7 @@ impl Client {
     /// # Errors
     /// When the topic is missing, or the cluster refuses or does not answer in time.
     pub async fn create_partitions(&self, name: &str, count: i32) -> Result<(), EngineError> {
-        let topic = CreatePartitionsTopic::default().with_name(TopicName(text(name))).with_count(count);
+        let topic = CreatePartitionsTopic::default().with_name(topic_name(name)).with_count(count);
         let topic = topic.with_assignments(None);
         let request = CreatePartitionsRequest::default()
             .with_topics(vec![topic])
@@ -140,7 +140,7 @@ impl Client {
     /// When the cluster refuses or does not answer in time.
     pub async fn delete_topic(&self, name: &str) -> Result<(), EngineError> {
         let request = DeleteTopicsRequest::default()
-            .with_topic_names(vec![TopicName(text(name))])
+            .with_topic_names(vec![topic_name(name)])
             .with_timeout_ms(self.request_timeout_ms());
         let what = format!("deleting topic {name}");
         let read = |response: DeleteTopicsResponse| {
@@ -188,7 +188,7 @@ impl Client {
 
     /// What a broker knows of a topic now.
     async fn describe(&self, name: &str) -> Result<Option<Topic>, EngineError> {
-        let topic = MetadataRequestTopic::default().with_name(Some(TopicName(text(name))));
+        let topic = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
         let request =
             MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
         let limit = self.cluster().settings.request_timeout;
@@ -228,10 +228,6 @@ fn has_partitions(topic: &Topic, count: i32) -> bool {
 
 fn is_led(topic: &Topic) -> bool {
     topic.partitions.values().all(|leader| leader.broker >= 0)
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 fn not_yet(what: &str) -> EngineError {

@@ -16,11 +16,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{error::WireError, race, security::Tls};
+use super::{error::WireError, race, security::Tls, settings::Family};
 
 /// An idle connection is probed after this: well before the gateways that forget the connections
 /// through them, which the shortest do after some minutes.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// The time between two probes that are not answered.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,18 +74,6 @@ impl std::fmt::Display for Address {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
-}
-
-/// `broker.address.family`: which of a name's addresses are tried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
-    /// All.
-    #[default]
-    Any,
-    /// Those of IPv4.
-    V4,
-    /// Those of IPv6.
-    V6,
 }
 
 /// How sockets are opened.
@@ -164,7 +152,7 @@ impl Sockets {
     fn keep_alive(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
         socket.set_tcp_keepalive(&keepalive)?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(self.user_timeout))?;

@@ -57,10 +57,6 @@ pub fn ours(api: ApiKey, implemented: VersionRange) -> VersionRange {
         ApiKey::DeleteTopics => 5,
         // 6 tells a missing group by an error instead of the state `Dead` (KIP-1043).
         ApiKey::DescribeGroups => 5,
-        // 4 batches transactions, for brokers only (KIP-890).
-        ApiKey::AddPartitionsToTxn => 3,
-        // 5 belongs to transactions of version 2 (KIP-890).
-        ApiKey::EndTxn | ApiKey::TxnOffsetCommit => 4,
         _ => implemented.max,
     };
     VersionRange { min: implemented.min, max: max.min(implemented.max) }

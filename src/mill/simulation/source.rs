@@ -14,6 +14,7 @@ use super::{Plant, Shared, World, batch, schedule::Mishap, source, world::RECORD
 use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::Budget,
+    clock::until,
     engine::{Assignment, EngineError, ErrorKind, Gap, GapReason, Offset, Room, Source, SourceEvent},
 };
 
@@ -280,13 +281,6 @@ impl SimulatedSource {
         self.positions.iter().any(|(partition, position)| {
             position.next < RECORDS && !position.is_unreadable && !room.full.contains(&source(*partition))
         })
-    }
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

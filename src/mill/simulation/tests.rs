@@ -93,11 +93,10 @@ fn a_position_that_was_chosen_is_kept_whatever_comes_before_the_first_record() {
             let decisions = vec![Decision { at: Duration::from_millis(1), what: what.clone() }];
             let schedule = Schedule { decisions, latest: true, plant, ..Schedule::new(1) };
             let course = run(&schedule);
-            match is_kept {
-                true => assert!(course.is_ok(), "{course:?}: {schedule}"),
-                false => {
-                    assert!(course.is_err_and(|failure| failure.contains("a second time")), "{schedule}")
-                }
+            if is_kept {
+                assert!(course.is_ok(), "{course:?}: {schedule}");
+            } else {
+                assert!(course.is_err_and(|failure| failure.contains("a second time")), "{schedule}");
             }
         }
     }

@@ -9,14 +9,14 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Command, Shared,
+    FetchCommand, FetchShared,
     held::{share_of, tied_or_copied},
-    pieces::{PIECE, Pieces},
-    request::{COST_PERCENT, Fetched, Part, Records},
+    parts::{Fetched, FetchedPart, Records},
+    pieces::{PIECE_BYTES_MAX, ResponsePieces},
 };
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
-    budget::{Budget, Permit},
+    budget::{Budget, Permit, expansion},
     engine::{EngineError, ErrorKind, Gap, SourceEvent},
 };
 
@@ -53,16 +53,16 @@ impl Delivered {
 
 /// Runs until nobody hands in responses or takes batches any more.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<FetchShared>,
     mut fetched: mpsc::Receiver<Fetched>,
     batches: mpsc::Sender<Delivered>,
-    commands: mpsc::WeakSender<Command>,
+    commands: mpsc::WeakSender<FetchCommand>,
 ) {
-    let queue = Budget::new((shared.budget.capacity() / 8).clamp(PIECE, 4 * PIECE));
+    let queue = Budget::new((shared.budget.capacity() / 8).clamp(PIECE_BYTES_MAX, 4 * PIECE_BYTES_MAX));
     // The assignments of which nothing more is handed out.
     let mut ended: HashMap<TopicPartition, AssignmentId> = HashMap::new();
     while let Some(Fetched { mut permit, parts }) = fetched.recv().await {
-        let size = parts.iter().map(Part::size).sum();
+        let size = parts.iter().map(FetchedPart::size).sum();
         let response = share_of(&shared.budget, &mut permit, size);
         for part in parts {
             let (partition, assignment) = part.assignment();
@@ -71,12 +71,14 @@ pub(super) async fn run(
             }
             let place = (partition.clone(), assignment);
             let handed_out = match part {
-                Part::Records(mut records) => {
+                FetchedPart::Records(mut records) => {
                     records.bytes = tied_or_copied(&shared.budget, records.bytes, size, &response);
                     deliver(&shared, records, &mut permit, &queue, &batches).await
                 }
-                Part::Gap(gap) => batches.send(Delivered::Gap(gap)).await.map_err(|_| Undelivered::Closed),
-                Part::Nothing(origin, assignment, next_offset) => {
+                FetchedPart::Gap(gap) => {
+                    batches.send(Delivered::Gap(gap)).await.map_err(|_| Undelivered::Closed)
+                }
+                FetchedPart::Nothing(origin, assignment, next_offset) => {
                     let leader_epoch = -1;
                     let batch = PartitionBatch {
                         origin,
@@ -88,7 +90,7 @@ pub(super) async fn run(
                     let batch = Delivered::Batch(batch, Permit::none(), Permit::none());
                     batches.send(batch).await.map_err(|_| Undelivered::Closed)
                 }
-                Part::Unreadable(_, _, error) => Err(Undelivered::Unreadable(error)),
+                FetchedPart::Unreadable(_, _, error) => Err(Undelivered::Unreadable(error)),
             };
             match handed_out {
                 Ok(()) => {}
@@ -97,7 +99,7 @@ pub(super) async fn run(
                     let (partition, assignment) = place.clone();
                     ended.insert(place.0, assignment);
                     if let Some(commands) = commands.upgrade() {
-                        let _ = commands.send(Command::Halt(partition.clone(), assignment)).await;
+                        let _ = commands.send(FetchCommand::Halt(partition.clone(), assignment)).await;
                     }
                     let _ = batches.send(Delivered::Unreadable(partition, assignment, error)).await;
                 }
@@ -115,7 +117,7 @@ enum Undelivered {
 }
 
 async fn deliver(
-    shared: &Shared,
+    shared: &FetchShared,
     records: Records,
     permit: &mut Permit,
     queue: &Budget,
@@ -125,11 +127,10 @@ async fn deliver(
     let size = bytes.len();
     let mut costs = size;
     let (isolation, reserve) = (shared.shape.isolation, take(permit));
-    let mut pieces = Pieces::new(bytes, wanted.position, aborted, isolation, &shared.budget, reserve);
+    let mut pieces = ResponsePieces::new(bytes, wanted.position, aborted, isolation, &shared.budget, reserve);
     while shared.assignments.is_reading(&wanted.partition, wanted.assignment) {
         let Some(piece) = pieces.next().await else {
-            let expansion = costs.saturating_mul(100 * 100) / (size.max(1) * COST_PERCENT);
-            wanted.expansion.store(expansion.clamp(100, 10_000), Ordering::Relaxed);
+            wanted.expansion.store(expansion(size, costs), Ordering::Relaxed);
             break;
         };
         // The checksum was right: what cannot be read now will not be later.
@@ -166,8 +167,9 @@ mod tests {
             Troubles,
             native::{
                 Client, Isolation, NativeSettings,
+                assignments::Assignments,
                 fetch::{FetchShape, Wanted},
-                group::Memory,
+                memory::Memory,
                 testing::{embedded, fetch},
             },
         },
@@ -175,7 +177,7 @@ mod tests {
     };
 
     /// Two batches of a partition, of which the second has a right checksum and a wrong content.
-    fn malformed(sound: &[u8], partition: i32, assignment: AssignmentId) -> Part {
+    fn malformed(sound: &[u8], partition: i32, assignment: AssignmentId) -> FetchedPart {
         let size = BatchHeader::read(sound).unwrap().size;
         let mut bytes = sound[..size].to_vec();
         let mut broken = sound[size..].to_vec();
@@ -186,10 +188,10 @@ mod tests {
         records(bytes, partition, assignment, 0)
     }
 
-    fn records(bytes: Vec<u8>, partition: i32, assignment: AssignmentId, position: i64) -> Part {
+    fn records(bytes: Vec<u8>, partition: i32, assignment: AssignmentId, position: i64) -> FetchedPart {
         let mut wanted = Wanted::new(TopicPartition::new("t", partition), position, 0);
         wanted.assignment = assignment;
-        Part::Records(Records { wanted, bytes: bytes.into(), aborted: Vec::new() })
+        FetchedPart::Records(Records { wanted, bytes: bytes.into(), aborted: Vec::new() })
     }
 
     #[tokio::test]
@@ -205,10 +207,10 @@ mod tests {
             sink.send(some).await.unwrap();
         }
         let sound = fetch(&client, &TopicPartition::new("t", 0), 0).await.to_vec();
-        let assignments = Arc::new(crate::engine::native::group::Assignments::default());
+        let assignments = Arc::new(Assignments::default());
         let [bad, good] = [0, 1].map(|number| assignments.hold(&TopicPartition::new("t", number)));
         let (events, _events) = mpsc::channel(1);
-        let shared = Shared {
+        let shared = FetchShared {
             client,
             shape: FetchShape::new(&NativeSettings::default().fetch, Isolation::ReadCommitted),
             topic: "t".into(),
@@ -242,7 +244,7 @@ mod tests {
         }
         assert_eq!(seen, [(0, Some(2)), (0, None), (1, Some(4))]);
         assert!(
-            matches!(told.try_recv(), Ok(Command::Halt(partition, of)) if partition.partition == 0 && of == bad)
+            matches!(told.try_recv(), Ok(FetchCommand::Halt(partition, of)) if partition.partition == 0 && of == bad)
         );
     }
 }

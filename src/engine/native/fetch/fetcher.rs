@@ -11,9 +11,10 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Command, Shared, Start, reposition,
-    request::{self, Answer, Outcome, Part, Wanted},
-    slot::CORRUPTIONS,
+    FetchCommand, FetchShared, Start,
+    parts::{FetchOutcome, Fetched, FetchedPart, PartitionAnswer, Wanted},
+    reposition, request,
+    scan::CORRUPT_READS_MAX,
     table::Table,
 };
 use crate::{
@@ -21,26 +22,26 @@ use crate::{
     budget::Permit,
     engine::{
         EngineError, ErrorKind, Gap, GapReason, Place, SourceEvent,
-        native::{error::KafkaError, group::look_up, metadata::Leader, offsets::REMOTE},
+        native::{error::KafkaError, metadata::Leader, offsets::REMOTE, topic_lookup::look_up},
     },
 };
 
 /// Fetches what it is told to.
 pub(super) struct Fetcher {
-    pub shared: Arc<Shared>,
-    pub parts: mpsc::Sender<request::Fetched>,
+    pub shared: Arc<FetchShared>,
+    pub parts: mpsc::Sender<Fetched>,
     pub table: Table,
-    pub tasks: JoinSet<Done>,
+    pub tasks: JoinSet<TaskDone>,
 }
 
 /// What a task of the fetcher came back with.
-pub(super) enum Done {
+pub(super) enum TaskDone {
     /// Who leads what.
-    Leaders(Vec<(TopicPartition, AssignmentId, Result<Led, EngineError>)>),
+    Leaders(Vec<(TopicPartition, AssignmentId, Result<LedPartition, EngineError>)>),
     /// A request is over.
-    Answered { broker: i32, outcome: Outcome, answers: Vec<(Wanted, Answer)> },
+    Answered { broker: i32, outcome: FetchOutcome, answers: Vec<(Wanted, PartitionAnswer)> },
     /// A position was looked into.
-    Repositioned(TopicPartition, AssignmentId, Result<reposition::Verdict, EngineError>),
+    Repositioned(TopicPartition, AssignmentId, Result<reposition::PositionVerdict, EngineError>),
     /// An assignment was ended and begun anew under this number, from there.
     Renewed(Start),
     /// Something was told, and nothing follows.
@@ -48,7 +49,7 @@ pub(super) enum Done {
 }
 
 /// Who leads a partition of which topic.
-pub(super) struct Led {
+pub(super) struct LedPartition {
     leader: Leader,
     topic: Option<Uuid>,
 }
@@ -57,7 +58,7 @@ impl Fetcher {
     /// Fetches until nobody tells what to read any more, or until an error of all partitions.
     pub async fn run(
         mut self,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: mpsc::Receiver<FetchCommand>,
         mut full: watch::Receiver<Arc<BTreeSet<TopicPartition>>>,
     ) -> EngineError {
         loop {
@@ -89,17 +90,17 @@ impl Fetcher {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: FetchCommand) {
         match command {
-            Command::Start(starts) => starts.into_iter().for_each(|start| self.table.add(start)),
-            Command::Stop(partitions) => {
+            FetchCommand::Start(starts) => starts.into_iter().for_each(|start| self.table.add(start)),
+            FetchCommand::Stop(partitions) => {
                 for (partition, assignment) in partitions {
                     if self.table.remove(&partition, assignment) {
                         self.shared.troubles.end(&Place::Fetch(partition));
                     }
                 }
             }
-            Command::Halt(partition, assignment) => {
+            FetchCommand::Halt(partition, assignment) => {
                 if let Some(slot) = self.table.slot(&partition, assignment) {
                     slot.halt();
                 }
@@ -115,13 +116,13 @@ impl Fetcher {
         }
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
-            let Shared { topic, memory, troubles, client, .. } = &*shared;
+            let FetchShared { topic, memory, troubles, client, .. } = &*shared;
             let found = look_up(client.cluster(), topic, memory, troubles).await;
             let led = |partition: &TopicPartition| {
                 let topic = found.as_ref().map_err(Clone::clone)?.topic();
                 let error = match topic.partitions.get(&partition.partition) {
                     Some(leader) if leader.broker >= 0 => {
-                        return Ok(Led { leader: *leader, topic: topic.id });
+                        return Ok(LedPartition { leader: *leader, topic: topic.id });
                     }
                     Some(_) => KafkaError(ResponseError::LeaderNotAvailable),
                     None => KafkaError(ResponseError::UnknownTopicOrPartition),
@@ -132,7 +133,7 @@ impl Fetcher {
                 let led = led(&partition);
                 (partition, assignment, led)
             });
-            Done::Leaders(found.collect())
+            TaskDone::Leaders(found.collect())
         });
     }
 
@@ -148,35 +149,35 @@ impl Fetcher {
             let (shared, parts) = (Arc::clone(&self.shared), self.parts.clone());
             self.tasks.spawn(async move {
                 let (outcome, answers) = request::fetch(&shared, broker, wanted, max, &parts).await;
-                Done::Answered { broker, outcome, answers }
+                TaskDone::Answered { broker, outcome, answers }
             });
         }
     }
 
-    fn handle(&mut self, done: Done) -> Result<(), EngineError> {
+    fn handle(&mut self, done: TaskDone) -> Result<(), EngineError> {
         match done {
-            Done::Leaders(found) => self.found(found)?,
-            Done::Answered { broker, outcome, answers } => {
+            TaskDone::Leaders(found) => self.found(found)?,
+            TaskDone::Answered { broker, outcome, answers } => {
                 match outcome {
-                    Outcome::Answered => self.table.in_time(broker),
-                    Outcome::TimedOut => self.table.timed_out(broker),
-                    Outcome::Failed => {}
+                    FetchOutcome::Answered => self.table.in_time(broker),
+                    FetchOutcome::TimedOut => self.table.timed_out(broker),
+                    FetchOutcome::Failed => {}
                 }
                 for (wanted, answer) in answers {
                     self.answered(wanted, answer)?;
                 }
                 self.table.answered(broker);
             }
-            Done::Repositioned(partition, assignment, verdict) => {
+            TaskDone::Repositioned(partition, assignment, verdict) => {
                 self.reposition(partition, assignment, verdict)?;
             }
             // A revoke that came between has stopped the partition already.
-            Done::Renewed(start) => {
+            TaskDone::Renewed(start) => {
                 if self.shared.assignments.is_reading(&start.partition, start.assignment) {
                     self.table.add(start);
                 }
             }
-            Done::Told => {}
+            TaskDone::Told => {}
         }
         Ok(())
     }
@@ -184,17 +185,19 @@ impl Fetcher {
     /// Takes the leaders of partitions that had none.
     fn found(
         &mut self,
-        found: Vec<(TopicPartition, AssignmentId, Result<Led, EngineError>)>,
+        found: Vec<(TopicPartition, AssignmentId, Result<LedPartition, EngineError>)>,
     ) -> Result<(), EngineError> {
         let mut anew = Vec::new();
         for (partition, assignment, led) in found {
             let Some(slot) = self.table.slot(&partition, assignment) else { continue };
             match led {
-                Ok(Led { topic, .. }) if slot.topic.zip(topic).is_some_and(|(old, new)| old != new) => {
+                Ok(LedPartition { topic, .. })
+                    if slot.topic.zip(topic).is_some_and(|(old, new)| old != new) =>
+                {
                     self.table.remove(&partition, assignment);
                     anew.push((partition, Some(assignment)));
                 }
-                Ok(Led { leader, topic }) => {
+                Ok(LedPartition { leader, topic }) => {
                     slot.topic = slot.topic.or(topic);
                     if slot.needs_check(leader) {
                         slot.busy(leader);
@@ -209,44 +212,44 @@ impl Fetcher {
         if !anew.is_empty() {
             let shared = Arc::clone(&self.shared);
             self.tasks.spawn(async move {
-                // With room first, nothing that the member says can come between.
+                // With room first, no event of the member comes between (`reposition::begin_again`).
                 if let Ok(event) = shared.events.reserve().await {
                     shared.assignments.seek(anew, |lost| event.send(Ok(SourceEvent::Lost(lost))));
                 }
-                Done::Told
+                TaskDone::Told
             });
         }
         Ok(())
     }
 
-    fn answered(&mut self, wanted: Wanted, answer: Answer) -> Result<(), EngineError> {
+    fn answered(&mut self, wanted: Wanted, answer: PartitionAnswer) -> Result<(), EngineError> {
         let Wanted { partition, assignment, position, .. } = wanted;
         let Some(slot) = self.table.slot(&partition, assignment) else { return Ok(()) };
-        if slot.is_troubled && matches!(answer, Answer::Data { .. }) {
+        if slot.is_troubled && matches!(answer, PartitionAnswer::Data { .. }) {
             slot.is_troubled = false;
             self.shared.troubles.end(&Place::Fetch(partition.clone()));
         }
         match answer {
-            Answer::Data { next, epoch } => slot.advance(next, epoch),
-            Answer::Nothing { end } => match slot.is_nothing_until(end, Instant::now()) {
+            PartitionAnswer::Data { next, epoch } => slot.advance(next, epoch),
+            PartitionAnswer::Nothing { end } => match slot.is_nothing_until(end, Instant::now()) {
                 None => slot.advance(position, -1),
                 Some(to) => self.pass_nothing(partition, assignment, position, to),
             },
-            Answer::OutOfRange => self.look_into(partition, assignment, true),
-            Answer::Corrupt { good, epoch, error } => {
+            PartitionAnswer::OutOfRange => self.look_into(partition, assignment, true),
+            PartitionAnswer::Corrupt { good, epoch, error } => {
                 slot.advance(good, epoch);
                 slot.corruptions += 1;
                 let error = format!("{error}; read {} times", slot.corruptions);
-                if slot.corruptions >= CORRUPTIONS {
+                if slot.corruptions >= CORRUPT_READS_MAX {
                     slot.halt();
                     let error = EngineError::new(ErrorKind::Fatal, error).at_offset(&partition, good);
-                    self.hand_out(Part::Unreadable(partition, assignment, error));
+                    self.hand_out(FetchedPart::Unreadable(partition, assignment, error));
                     return Ok(());
                 }
                 let error = EngineError::new(ErrorKind::Retriable, error).at_offset(&partition, good);
                 self.retry(&partition, assignment, error)?;
             }
-            Answer::Failed(error) => self.retry(&partition, assignment, error)?,
+            PartitionAnswer::Failed(error) => self.retry(&partition, assignment, error)?,
         }
         Ok(())
     }
@@ -260,25 +263,25 @@ impl Fetcher {
             let verdict = match shared.client.is_local(&partition, position).await {
                 Ok(true) => {
                     tracing::info!(%partition, position, to, "the log has no batch in between");
-                    let part = Part::Nothing(partition.clone(), assignment, to);
-                    let _ = parts.send(request::Fetched { permit: Permit::none(), parts: vec![part] }).await;
-                    Ok(reposition::Verdict::Forward(to))
+                    let part = FetchedPart::Nothing(partition.clone(), assignment, to);
+                    let _ = parts.send(Fetched { permit: Permit::none(), parts: vec![part] }).await;
+                    Ok(reposition::PositionVerdict::Forward(to))
                 }
                 Ok(false) => {
                     Err(EngineError::new(ErrorKind::Retriable, REMOTE).at_offset(&partition, position))
                 }
                 Err(error) => Err(error),
             };
-            Done::Repositioned(partition, assignment, verdict)
+            TaskDone::Repositioned(partition, assignment, verdict)
         });
     }
 
     /// Hands something out behind what was fetched before.
-    fn hand_out(&mut self, part: Part) {
+    fn hand_out(&mut self, part: FetchedPart) {
         let parts = self.parts.clone();
         self.tasks.spawn(async move {
-            let _ = parts.send(request::Fetched { permit: Permit::none(), parts: vec![part] }).await;
-            Done::Told
+            let _ = parts.send(Fetched { permit: Permit::none(), parts: vec![part] }).await;
+            TaskDone::Told
         });
     }
 
@@ -291,29 +294,30 @@ impl Fetcher {
         let (shared, parts) = (Arc::clone(&self.shared), self.parts.clone());
         let doubt = reposition::Doubt { partition: partition.clone(), position, epoch, leader };
         self.tasks.spawn(async move {
-            let verdict = match is_out_of_range {
-                true => reposition::out_of_range(&shared, &doubt).await,
-                false => reposition::truncated(&shared, &doubt).await,
+            let verdict = if is_out_of_range {
+                reposition::out_of_range(&shared, &doubt).await
+            } else {
+                reposition::truncated(&shared, &doubt).await
             };
             match verdict {
-                Ok(reposition::Verdict::Forward(to)) => {
+                Ok(reposition::PositionVerdict::Forward(to)) => {
                     let reason = GapReason::Retention;
                     let gap = Gap { partition: partition.clone(), assignment, from: position, to, reason };
-                    let part = request::Fetched { permit: Permit::none(), parts: vec![Part::Gap(gap)] };
+                    let part = Fetched { permit: Permit::none(), parts: vec![FetchedPart::Gap(gap)] };
                     let _ = parts.send(part).await;
                 }
-                Ok(reposition::Verdict::Back(position)) => {
+                Ok(reposition::PositionVerdict::Back(position)) => {
                     let renewed = reposition::begin_again(&shared, &partition, assignment, position).await;
                     return match renewed {
                         Some(assignment) => {
-                            Done::Renewed(Start { partition, assignment, position, epoch: -1, topic })
+                            TaskDone::Renewed(Start { partition, assignment, position, epoch: -1, topic })
                         }
-                        None => Done::Told,
+                        None => TaskDone::Told,
                     };
                 }
                 _ => {}
             }
-            Done::Repositioned(partition, assignment, verdict)
+            TaskTaskDone::Repositioned(partition, assignment, verdict)
         });
     }
 
@@ -321,13 +325,13 @@ impl Fetcher {
         &mut self,
         partition: TopicPartition,
         assignment: AssignmentId,
-        verdict: Result<reposition::Verdict, EngineError>,
+        verdict: Result<reposition::PositionVerdict, EngineError>,
     ) -> Result<(), EngineError> {
         let Some(slot) = self.table.slot(&partition, assignment) else { return Ok(()) };
         match verdict {
-            Ok(reposition::Verdict::Stay) => slot.checked(),
-            Ok(reposition::Verdict::Forward(position)) => slot.jump(position),
-            Ok(reposition::Verdict::Later | reposition::Verdict::Back(_)) => {
+            Ok(reposition::PositionVerdict::Stay) => slot.checked(),
+            Ok(reposition::PositionVerdict::Forward(position)) => slot.jump(position),
+            Ok(reposition::PositionVerdict::Later | reposition::PositionVerdict::Back(_)) => {
                 let error = EngineError::new(ErrorKind::Retriable, "the leader does not know the offset yet");
                 let position = slot.position;
                 self.retry(&partition, assignment, error.at_offset(&partition, position))?;

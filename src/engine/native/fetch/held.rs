@@ -11,18 +11,19 @@ use crate::{
 };
 
 /// The bytes that are copied sooner than thought about.
-const TINY: usize = 4 << 10;
+const TINY_BYTES: usize = 4 << 10;
+
 /// The most bytes that are copied to free a response when memory is short: what stays in a core's
 /// cache. More of them are worth the share of the response that they hold.
-const SMALL: usize = 64 << 10;
+const SMALL_BYTES: usize = 64 << 10;
 
 /// Bytes and the share of the memory that is held as long as any slice of them lives.
-struct Held {
+struct HeldBytes {
     bytes: Bytes,
     _share: Arc<Permit>,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for HeldBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -39,15 +40,15 @@ pub(in crate::engine::native) fn share_of(budget: &Budget, permit: &mut Permit, 
 
 /// `bytes` of a response, which hold its share of the memory.
 pub(in crate::engine::native) fn tied(bytes: Bytes, response: &Arc<Permit>) -> Bytes {
-    Bytes::from_owner(Held { bytes, _share: Arc::clone(response) })
+    Bytes::from_owner(HeldBytes { bytes, _share: Arc::clone(response) })
 }
 
 /// `bytes` of a response of `size` bytes, which hold its share of the memory; or a copy, where
 /// they are so few that a batch which is held up would hold the whole response for next to
 /// nothing. To copy all of them always would cost more than to fetch them.
 pub(super) fn tied_or_copied(budget: &Budget, bytes: Bytes, size: usize, response: &Arc<Permit>) -> Bytes {
-    let is_tiny = bytes.len() <= TINY && bytes.len() * 16 < size;
-    let is_small = bytes.len() <= SMALL && bytes.len() * 2 < size && budget.is_strained();
+    let is_tiny = bytes.len() <= TINY_BYTES && bytes.len() * 16 < size;
+    let is_small = bytes.len() <= SMALL_BYTES && bytes.len() * 2 < size && budget.is_strained();
     if is_tiny || is_small {
         let share = Arc::new(budget.overdraw(bytes.len()));
         return tied(Bytes::copy_from_slice(&bytes), &share);

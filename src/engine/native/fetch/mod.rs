@@ -8,6 +8,7 @@
 mod deliver;
 mod fetcher;
 mod held;
+mod parts;
 mod pieces;
 mod reposition;
 mod request;
@@ -22,21 +23,20 @@ use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
 };
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 pub(super) use deliver::Delivered;
 use fetcher::Fetcher;
 pub(super) use held::{share_of, tied};
-pub(super) use pieces::Pieces;
-pub(super) use request::{COST_PERCENT, FetchShape, Wanted, ask};
+pub(super) use parts::Wanted;
+pub(super) use pieces::ResponsePieces;
+pub(super) use request::{FetchShape, ask};
 pub(super) use response::aborted;
-pub(super) use scan::{Scanned, scan};
+pub(super) use scan::{CORRUPT_READS_MAX, Scanned, scan};
 use table::Table;
 
-use super::{
-    Client,
-    group::{Assignments, Memory, Task},
-};
+use super::{Client, assignments::Assignments, memory::Memory};
 use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::Budget,
@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// The responses that wait to be taken apart; with the budget, this is what fetching ahead means.
-const AHEAD: usize = 1;
+const RESPONSES_AHEAD_MAX: usize = 1;
 
 /// Where to start reading an assigned partition.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub(super) struct Start {
 
 /// What all parts of the fetcher share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct FetchShared {
     pub client: Client,
     pub shape: FetchShape,
     pub topic: Arc<str>,
@@ -74,19 +74,19 @@ pub(super) struct Shared {
 /// Tells the fetcher what to read.
 #[derive(Debug)]
 pub(super) struct FetchHandle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<FetchCommand>,
 }
 
 /// The fetcher's tasks; dropped, they end.
 #[derive(Debug)]
 pub(super) struct Fetching {
-    fetcher: Task<EngineError>,
-    deliverer: Task<()>,
+    fetcher: AbortOnDropHandle<EngineError>,
+    deliverer: AbortOnDropHandle<()>,
 }
 
 /// What the fetcher is told.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum FetchCommand {
     /// Read these.
     Start(Vec<Start>),
     /// Read these no more, unless it is under a later assignment.
@@ -99,31 +99,31 @@ impl FetchHandle {
     /// Starts the fetcher; the batches come through `batches`, and of the partitions that are
     /// `full` none is fetched.
     pub fn new(
-        shared: Shared,
+        shared: FetchShared,
         batches: mpsc::Sender<Delivered>,
         full: watch::Receiver<Arc<BTreeSet<TopicPartition>>>,
     ) -> (FetchHandle, Fetching) {
         let (commands, receiver) = mpsc::channel(16);
-        let (parts, fetched) = mpsc::channel(AHEAD);
+        let (parts, fetched) = mpsc::channel(RESPONSES_AHEAD_MAX);
         let shared = Arc::new(shared);
         let deliverer = deliver::run(Arc::clone(&shared), fetched, batches, commands.downgrade());
         let fetcher = Fetcher { shared, parts, table: Table::default(), tasks: JoinSet::new() };
         let fetching = Fetching {
-            fetcher: Task(tokio::spawn(fetcher.run(receiver, full))),
-            deliverer: Task(tokio::spawn(deliverer)),
+            fetcher: AbortOnDropHandle::new(tokio::spawn(fetcher.run(receiver, full))),
+            deliverer: AbortOnDropHandle::new(tokio::spawn(deliverer)),
         };
         (FetchHandle { commands }, fetching)
     }
 
     /// For whoever else tells the fetcher what to read.
-    pub fn commands(&self) -> mpsc::Sender<Command> {
+    pub fn commands(&self) -> mpsc::Sender<FetchCommand> {
         self.commands.clone()
     }
 
     /// Reads these partitions no more.
     pub async fn stop(&self, partitions: &BTreeSet<TopicPartition>) {
         let all = partitions.iter().map(|partition| (partition.clone(), AssignmentId(u64::MAX)));
-        let _ = self.commands.send(Command::Stop(all.collect())).await;
+        let _ = self.commands.send(FetchCommand::Stop(all.collect())).await;
     }
 }
 
@@ -133,8 +133,8 @@ impl Fetching {
         let failed =
             |what: &str, error: JoinError| EngineError::new(ErrorKind::Retriable, format!("{what}: {error}"));
         tokio::select! {
-            error = &mut self.fetcher.0 => error.unwrap_or_else(|error| failed("the fetcher has ended", error)),
-            ended = &mut self.deliverer.0 => match ended {
+            error = &mut self.fetcher => error.unwrap_or_else(|error| failed("the fetcher has ended", error)),
+            ended = &mut self.deliverer => match ended {
                 Ok(()) => EngineError::new(ErrorKind::Retriable, "nobody takes what was fetched"),
                 Err(error) => failed("taking records apart has ended", error),
             },
@@ -148,14 +148,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_a_task_is_told() {
-        let forever = || Task(tokio::spawn(std::future::pending()));
+        let forever = || AbortOnDropHandle::new(tokio::spawn(std::future::pending()));
         let panicking = || async { panic!("a bug") };
-        let mut fetching = Fetching { fetcher: Task(tokio::spawn(panicking())), deliverer: forever() };
+        let mut fetching =
+            Fetching { fetcher: AbortOnDropHandle::new(tokio::spawn(panicking())), deliverer: forever() };
         let error = fetching.ended().await;
         assert_eq!(error.kind, ErrorKind::Retriable);
         assert!(error.message.contains("the fetcher has ended"), "{error}");
-        let deliverer = Task(tokio::spawn(async { panic!("a bug") }));
-        let mut fetching = Fetching { fetcher: Task(tokio::spawn(std::future::pending())), deliverer };
+        let deliverer = AbortOnDropHandle::new(tokio::spawn(async { panic!("a bug") }));
+        let mut fetching =
+            Fetching { fetcher: AbortOnDropHandle::new(tokio::spawn(std::future::pending())), deliverer };
         let error = fetching.ended().await;
         assert_eq!(error.kind, ErrorKind::Retriable);
         assert!(error.message.contains("taking records apart"), "{error}");

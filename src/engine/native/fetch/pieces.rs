@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// The size in bytes at which a piece ends.
-pub(super) const PIECE: usize = 1 << 20;
+pub(super) const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// The number of records at which a piece ends: very small ones cost far more than their bytes.
-const RECORDS: usize = 32 << 10;
+const PIECE_RECORDS_MAX: usize = 32 << 10;
 
 /// The pieces of a response that are left, one after the other.
 #[derive(Debug)]
-pub(in crate::engine::native) struct Pieces {
+pub(in crate::engine::native) struct ResponsePieces {
     assembler: Assembler,
     budget: Budget,
     /// What the response's share of the memory has left for its pieces.
@@ -33,7 +33,7 @@ pub(in crate::engine::native) struct Pieces {
     position: i64,
 }
 
-impl Pieces {
+impl ResponsePieces {
     /// The records in `bytes`, fetched from `position`; shares come out of `reserve` first.
     pub fn new(
         bytes: Bytes,
@@ -42,22 +42,22 @@ impl Pieces {
         isolation: Isolation,
         budget: &Budget,
         reserve: Permit,
-    ) -> Pieces {
+    ) -> ResponsePieces {
         let settings = AssembleSettings {
             read_committed: isolation == Isolation::ReadCommitted,
             check_crc: false,
-            max_bytes: PIECE,
-            max_records: RECORDS,
+            max_bytes: PIECE_BYTES_MAX,
+            max_records: PIECE_RECORDS_MAX,
         };
         let assembler = Assembler::new(bytes, position, aborted, settings);
         let (budget, patience) = (budget.clone(), None);
-        Pieces { assembler, budget, reserve, patience, ahead: None, ready: None, position }
+        ResponsePieces { assembler, budget, reserve, patience, ahead: None, ready: None, position }
     }
 
     /// Does not wait longer than `patience` for memory, where those that have it may wait for what
     /// comes from here. What is taken then is counted all the same.
-    pub fn with_patience(self, patience: Duration) -> Pieces {
-        Pieces { patience: Some(patience), ..self }
+    pub fn with_patience(self, patience: Duration) -> ResponsePieces {
+        ResponsePieces { patience: Some(patience), ..self }
     }
 
     /// The offset after the last piece; after an error, that of the first record not handed out.
@@ -132,9 +132,9 @@ mod tests {
         writer.finish().remove(0).seal(ProducerStamp::NONE, compression)
     }
 
-    fn pieces(bytes: Bytes, budget: &Budget) -> Pieces {
+    fn pieces(bytes: Bytes, budget: &Budget) -> ResponsePieces {
         let reserve = budget.try_acquire(1000).unwrap();
-        Pieces::new(bytes, 0, Vec::new(), Isolation::ReadCommitted, budget, reserve)
+        ResponsePieces::new(bytes, 0, Vec::new(), Isolation::ReadCommitted, budget, reserve)
     }
 
     #[tokio::test]

@@ -5,10 +5,10 @@ use kafka_protocol::{
         ApiKey, BrokerId, OffsetForLeaderEpochRequest,
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
     },
-    protocol::{StrBytes, VersionRange},
+    protocol::VersionRange,
 };
 
-use super::Shared;
+use super::FetchShared;
 use crate::{
     batch::{AssignmentId, TopicPartition},
     engine::{
@@ -19,6 +19,7 @@ use crate::{
             cluster::{Cluster, Lane},
             error::check,
             metadata::Leader,
+            text::topic_name,
         },
     },
 };
@@ -35,7 +36,7 @@ pub(super) struct Doubt {
 
 /// Where to read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PositionVerdict {
     /// The position is good.
     Stay,
     /// The position is good, but the leader does not know it yet: later.
@@ -49,13 +50,16 @@ pub(super) enum Verdict {
 /// Where to read on when a leader has no record at the position: at the log's start when retention
 /// was faster, where the epoch last read ends in the leader's log when that was truncated. The
 /// policy has no say: it is for a group that has never read the topic.
-pub(super) async fn out_of_range(shared: &Shared, doubt: &Doubt) -> Result<Verdict, EngineError> {
+pub(super) async fn out_of_range(
+    shared: &FetchShared,
+    doubt: &Doubt,
+) -> Result<PositionVerdict, EngineError> {
     let Doubt { partition, position, epoch, leader } = doubt;
     let start = offset(shared, partition, OffsetAt::Earliest).await?;
     if *position < start {
         // What is done about it is the mill's to decide, which says so.
         tracing::debug!(%partition, position, start, "the log begins after the offset to read");
-        return Ok(Verdict::Forward(start));
+        return Ok(PositionVerdict::Forward(start));
     }
     let end = match *epoch {
         0.. => end_of_epoch(shared.client.cluster(), partition, *epoch, *leader).await?,
@@ -69,28 +73,28 @@ pub(super) async fn out_of_range(shared: &Shared, doubt: &Doubt) -> Result<Verdi
         EpochEnd::Unasked => *position,
     };
     if back >= *position {
-        return Ok(Verdict::Later);
+        return Ok(PositionVerdict::Later);
     }
     tracing::error!(%partition, position, back, "the log ends before the offset to read: it was truncated; reading on from where it is known");
-    Ok(Verdict::Back(back))
+    Ok(PositionVerdict::Back(back))
 }
 
 /// Whether a new leader's log ends, for the epoch last read, before the position: an unclean
 /// election has then lost records that were read already.
-pub(super) async fn truncated(shared: &Shared, doubt: &Doubt) -> Result<Verdict, EngineError> {
+pub(super) async fn truncated(shared: &FetchShared, doubt: &Doubt) -> Result<PositionVerdict, EngineError> {
     let Doubt { partition, position, epoch, leader } = doubt;
     match end_of_epoch(shared.client.cluster(), partition, *epoch, *leader).await? {
         EpochEnd::At(end) if end < *position => {
             tracing::error!(%partition, position, end, "the log was truncated by an unclean leader election; reading on from there");
-            Ok(Verdict::Back(end))
+            Ok(PositionVerdict::Back(end))
         }
-        EpochEnd::At(_) | EpochEnd::Unasked => Ok(Verdict::Stay),
+        EpochEnd::At(_) | EpochEnd::Unasked => Ok(PositionVerdict::Stay),
         EpochEnd::Unknown => out_of_range(shared, doubt).await,
     }
 }
 
 /// Where the log begins or ends.
-async fn offset(shared: &Shared, partition: &TopicPartition, at: OffsetAt) -> Result<i64, EngineError> {
+async fn offset(shared: &FetchShared, partition: &TopicPartition, at: OffsetAt) -> Result<i64, EngineError> {
     let only = [partition.partition].into();
     let answers = shared.client.ask_offsets(&partition.topic, &only, at).await?;
     let unknown = || Err(EngineError::new(ErrorKind::Retriable, "the cluster does not know the partition"));
@@ -118,9 +122,8 @@ async fn end_of_epoch(
         .with_partition(partition.partition)
         .with_current_leader_epoch(leader.epoch)
         .with_leader_epoch(epoch);
-    let topic = OffsetForLeaderTopic::default()
-        .with_topic(StrBytes::from_string(partition.topic.to_string()).into())
-        .with_partitions(vec![asked]);
+    let topic =
+        OffsetForLeaderTopic::default().with_topic(topic_name(&partition.topic)).with_partitions(vec![asked]);
     let request =
         OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
     let connection = cluster.connection(leader.broker, Lane::Control).await?;
@@ -146,12 +149,19 @@ fn lets_clients_ask(offered: Option<VersionRange>) -> bool {
 /// Ends an assignment whose records are gone and begins a new one, so that what follows has
 /// ascending offsets again; `None` when the partition is being taken away anyway.
 pub(super) async fn begin_again(
-    shared: &Shared,
+    shared: &FetchShared,
     partition: &TopicPartition,
     assignment: AssignmentId,
     position: i64,
 ) -> Option<AssignmentId> {
-    // With room for both events first, nothing that the member says can come between.
+    // Meanwhile the member may revoke the partition: it stops the reading, then sends `Revoked`. Were
+    // the new assignment made first and room for its events waited for after that, this could happen:
+    //   1. the partition gets its new assignment here, and the channel is full;
+    //   2. the member stops the reading of the new assignment and sends `Revoked`, which gets the room;
+    //   3. `Lost` and `Assigned` follow: whoever let go of the partition is told that it is there.
+    // With room for both events first, they are sent under the lock that the new assignment is made
+    // under, and the member's stop needs the same lock. Either it comes first, and `renew` finds that
+    // nothing is being read, or both events are in the channel before `Revoked` is sent.
     let mut room = shared.events.reserve_many(2).await.ok()?;
     let mut tell = |event| room.next().expect("there is room for two").send(Ok(event));
     shared.assignments.renew(partition, assignment, |assignment| {
@@ -179,7 +189,7 @@ mod tests {
         engine::{
             Troubles,
             native::{
-                Client, Isolation, NativeSettings, fetch::FetchShape, group::Memory, testing::embedded,
+                Client, Isolation, NativeSettings, fetch::FetchShape, memory::Memory, testing::embedded,
             },
         },
     };
@@ -187,7 +197,7 @@ mod tests {
     /// A partition `t-0` that is being read, and what the consumer of events is told.
     struct Reading {
         _broker: Broker,
-        shared: Shared,
+        shared: FetchShared,
         told: Receiver<Result<SourceEvent, EngineError>>,
         partition: TopicPartition,
         assignment: AssignmentId,
@@ -197,7 +207,7 @@ mod tests {
         let (broker, settings) = embedded().await;
         broker.create_topic("t", 1, &[]).unwrap();
         let (events, told) = channel(2);
-        let shared = Shared {
+        let shared = FetchShared {
             client: Client::connect(&settings).await.unwrap(),
             shape: FetchShape::new(&NativeSettings::default().fetch, Isolation::ReadCommitted),
             memory: Memory::default(),
@@ -254,9 +264,9 @@ mod tests {
         let leader = reading.shared.client.cluster().leader(&partition).await.unwrap();
         let doubt = |position, epoch| Doubt { partition: partition.clone(), position, epoch, leader };
         let verdict = truncated(&reading.shared, &doubt(3, leader.epoch + 7)).await;
-        assert_eq!(verdict.unwrap(), Verdict::Back(0));
+        assert_eq!(verdict.unwrap(), PositionVerdict::Back(0));
         let verdict = truncated(&reading.shared, &doubt(0, leader.epoch)).await;
-        assert_eq!(verdict.unwrap(), Verdict::Stay);
+        assert_eq!(verdict.unwrap(), PositionVerdict::Stay);
     }
 
     #[tokio::test]
@@ -268,9 +278,9 @@ mod tests {
         // The log is empty, and so is everything that was read of it.
         for epoch in [-1, leader.epoch] {
             let verdict = out_of_range(&reading.shared, &doubt(0, epoch)).await;
-            assert_eq!(verdict.unwrap(), Verdict::Later);
+            assert_eq!(verdict.unwrap(), PositionVerdict::Later);
         }
         let verdict = out_of_range(&reading.shared, &doubt(4, -1)).await;
-        assert_eq!(verdict.unwrap(), Verdict::Back(0));
+        assert_eq!(verdict.unwrap(), PositionVerdict::Back(0));
     }
 }

@@ -1,55 +1,38 @@
 //! One fetch request to one leader.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
-use bytes::Bytes;
-use kafka_protocol::{
-    messages::{
-        ApiKey, BrokerId, FetchRequest,
-        fetch_request::{FetchPartition, FetchTopic},
-    },
-    protocol::StrBytes,
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, FetchRequest,
+    fetch_request::{FetchPartition, FetchTopic},
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Shared,
-    response::{Asked, read},
+    FetchShared,
+    parts::{FetchOutcome, Fetched, FetchedPart, PartitionAnswer, Wanted},
+    response::{FetchReply, read},
 };
 use crate::{
-    batch::{AssignmentId, TopicPartition},
-    budget::{Budget, Permit},
-    buffers,
+    budget::{Budget, affordable, expected_cost},
     engine::{
-        EngineError, Gap,
+        EngineError,
         native::{
             Isolation,
             cluster::{Cluster, Lane},
             error::{WireError, check},
             settings::FetchSettings,
+            text::topic_name,
         },
     },
-    records::{AbortedTransaction, RecordsError},
 };
 
-/// What a byte on the wire is taken to cost in memory until its output is acknowledged, in
-/// percent: the byte itself, the record's spans, and an output half as large again. What it does
-/// cost is learned from each response.
-pub(in crate::engine::native) const COST_PERCENT: usize = 380;
-
 /// The first version of the request that names topics by id (KIP-516).
-const BY_ID: i16 = 13;
+const TOPIC_ID_VERSION: i16 = 13;
 
 /// The bytes that a response may have however small the budget, unless `fetch.max.bytes` is less.
-const LEAST: usize = 16 << 10;
+const RESPONSE_BYTES_MIN: usize = 16 << 10;
 
 /// How requests ask; each field names its property.
 #[derive(Clone, Copy, Debug)]
@@ -81,131 +64,33 @@ impl FetchShape {
     /// The bytes that a response of one of `leaders` may have, so that two of each fit into half of
     /// the budget: the other half is for what was taken out of earlier ones.
     pub fn share_of(&self, budget: &Budget, leaders: usize) -> usize {
-        let share = budget.capacity() / 4 / leaders.max(2) * 100 / COST_PERCENT;
+        let share = affordable(budget.capacity() / 4 / leaders.max(2));
         share.clamp(self.least(), self.max_bytes as usize)
     }
 
     /// The bytes that a response may always have.
     fn least(&self) -> usize {
-        LEAST.min(self.max_bytes as usize)
-    }
-}
-
-/// A partition to fetch.
-#[derive(Clone, Debug)]
-pub(in crate::engine::native) struct Wanted {
-    pub partition: TopicPartition,
-    pub assignment: AssignmentId,
-    pub position: i64,
-    /// The id of the topic that the position is of, if brokers tell (KIP-516).
-    pub topic: Option<Uuid>,
-    /// The epoch of the leader that is asked (KIP-320).
-    pub leader_epoch: i32,
-    /// What its records cost in memory beside what they are taken to, in percent, as last seen.
-    pub expansion: Arc<AtomicUsize>,
-}
-
-impl Wanted {
-    /// The partition from `position` on, outside a group.
-    pub fn new(partition: TopicPartition, position: i64, leader_epoch: i32) -> Wanted {
-        let expansion = Arc::new(AtomicUsize::new(100));
-        let assignment = AssignmentId::default();
-        Wanted { partition, assignment, position, topic: None, leader_epoch, expansion }
-    }
-}
-
-/// What came back for a partition.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// Records, or none; read on at `next`.
-    Data { next: i64, epoch: i32 },
-    /// No partition of the response has records, and all that can be read lies before this offset.
-    Nothing { end: i64 },
-    /// There is no such offset.
-    OutOfRange,
-    /// A broken batch at `good`; what stands before it was taken.
-    Corrupt { good: i64, epoch: i32, error: RecordsError },
-    /// Anything else.
-    Failed(EngineError),
-}
-
-/// How a request went.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// The broker answered.
-    Answered,
-    /// It did not answer in time.
-    TimedOut,
-    /// It could not be asked.
-    Failed,
-}
-
-/// A response on its way to be taken apart.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    pub permit: Permit,
-    pub parts: Vec<Part>,
-}
-
-/// What has come of one partition.
-#[derive(Debug)]
-pub(super) enum Part {
-    /// Records.
-    Records(Records),
-    /// Offsets that are not there.
-    Gap(Gap),
-    /// No batch up to this offset.
-    Nothing(TopicPartition, AssignmentId, i64),
-    /// Something that cannot be read, whatever is tried.
-    Unreadable(TopicPartition, AssignmentId, EngineError),
-}
-
-/// The records of one partition in a response.
-#[derive(Debug)]
-pub(super) struct Records {
-    pub wanted: Wanted,
-    pub bytes: Bytes,
-    pub aborted: Vec<AbortedTransaction>,
-}
-
-impl Part {
-    /// The bytes of the response that it keeps.
-    pub fn size(&self) -> usize {
-        match self {
-            Part::Records(records) => records.bytes.len(),
-            Part::Gap(_) | Part::Nothing(..) | Part::Unreadable(..) => 0,
-        }
-    }
-
-    /// The assignment that it is of.
-    pub fn assignment(&self) -> (&TopicPartition, AssignmentId) {
-        match self {
-            Part::Records(records) => (&records.wanted.partition, records.wanted.assignment),
-            Part::Gap(gap) => (&gap.partition, gap.assignment),
-            Part::Nothing(partition, assignment, _) | Part::Unreadable(partition, assignment, _) => {
-                (partition, *assignment)
-            }
-        }
+        RESPONSE_BYTES_MIN.min(self.max_bytes as usize)
     }
 }
 
 /// Fetches up to `max` bytes; hands the records to `parts` and says how it went.
 pub(super) async fn fetch(
-    shared: &Shared,
+    shared: &FetchShared,
     broker: i32,
     wanted: Vec<Wanted>,
     max: usize,
     parts: &mpsc::Sender<Fetched>,
-) -> (Outcome, Vec<(Wanted, Answer)>) {
+) -> (FetchOutcome, Vec<(Wanted, PartitionAnswer)>) {
     let shape = plan(shared.shape, &wanted, max);
     let expansion = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max();
     let expansion = expansion.unwrap_or(100);
-    let permit = shared.budget.acquire(cost_of(shape.max_bytes as usize, expansion)).await;
+    let permit = shared.budget.acquire(expected_cost(shape.max_bytes as usize, expansion)).await;
     let response = match try_ask(shared.client.cluster(), broker, &wanted, shape).await {
         Ok(response) => response,
         Err(Unanswered { outcome, error }) => {
             shared.client.cluster().invalidate();
-            let failed = wanted.into_iter().map(|wanted| (wanted, Answer::Failed(error.clone())));
+            let failed = wanted.into_iter().map(|wanted| (wanted, PartitionAnswer::Failed(error.clone())));
             return (outcome, failed.collect());
         }
     };
@@ -218,23 +103,18 @@ pub(super) async fn fetch(
         let answer = match data.get(&response.key(&wanted)).copied() {
             Some(data) => read(shared, &wanted, data, is_empty, &mut found),
             // A response that is full may leave partitions out.
-            None => Answer::Data { next: wanted.position, epoch: -1 },
+            None => PartitionAnswer::Data { next: wanted.position, epoch: -1 },
         };
         answers.push((wanted, answer));
     }
     if !found.is_empty() {
         // A long wait for little need not hold what much would have cost.
-        let size: usize = found.iter().map(Part::size).sum();
-        permit.charge(permit.bytes(), permit.bytes().min(cost_of(size, expansion)));
+        let size: usize = found.iter().map(FetchedPart::size).sum();
+        permit.charge(permit.bytes(), permit.bytes().min(expected_cost(size, expansion)));
         // The deliverer only ends with the fetcher.
         let _ = parts.send(Fetched { permit, parts: found }).await;
     }
-    (Outcome::Answered, answers)
-}
-
-/// What `size` bytes on the wire cost in memory, given how much more than others they do.
-fn cost_of(size: usize, expansion: usize) -> usize {
-    buffers::memory_of(size) + size * (COST_PERCENT - 100) / 100 * expansion / 100
+    (FetchOutcome::Answered, answers)
 }
 
 /// Asks for no more than the permit covers: fewer bytes where records decompress to many.
@@ -248,21 +128,21 @@ fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
 
 /// Why there is no response.
 struct Unanswered {
-    outcome: Outcome,
+    outcome: FetchOutcome,
     error: EngineError,
 }
 
 impl From<EngineError> for Unanswered {
     fn from(error: EngineError) -> Unanswered {
-        Unanswered { outcome: Outcome::Failed, error }
+        Unanswered { outcome: FetchOutcome::Failed, error }
     }
 }
 
 impl From<WireError> for Unanswered {
     fn from(error: WireError) -> Unanswered {
         let outcome = match error {
-            WireError::Timeout { .. } => Outcome::TimedOut,
-            _ => Outcome::Failed,
+            WireError::Timeout { .. } => FetchOutcome::TimedOut,
+            _ => FetchOutcome::Failed,
         };
         Unanswered { outcome, error: error.into() }
     }
@@ -274,7 +154,7 @@ pub(in crate::engine::native) async fn ask(
     broker: i32,
     wanted: &[Wanted],
     shape: FetchShape,
-) -> Result<Asked, EngineError> {
+) -> Result<FetchReply, EngineError> {
     try_ask(cluster, broker, wanted, shape).await.map_err(|unanswered| unanswered.error)
 }
 
@@ -283,12 +163,12 @@ async fn try_ask(
     broker: i32,
     wanted: &[Wanted],
     shape: FetchShape,
-) -> Result<Asked, Unanswered> {
+) -> Result<FetchReply, Unanswered> {
     let connection = cluster.connection(broker, Lane::Fetch).await?;
     // By its id, a topic cannot be mistaken for a later one of the same name.
     let is_by_id = wanted.iter().all(|wanted| wanted.topic.is_some())
-        && connection.offered(ApiKey::Fetch).is_some_and(|versions| versions.max >= BY_ID);
-    let version = if is_by_id { BY_ID } else { connection.version(ApiKey::Fetch)? };
+        && connection.offered(ApiKey::Fetch).is_some_and(|versions| versions.max >= TOPIC_ID_VERSION);
+    let version = if is_by_id { TOPIC_ID_VERSION } else { connection.version(ApiKey::Fetch)? };
     let isolation_level = match shape.isolation {
         Isolation::ReadUncommitted => 0,
         Isolation::ReadCommitted => 1,
@@ -305,7 +185,7 @@ async fn try_ask(
     let limit = cluster.settings.request_timeout + shape.max_wait;
     let response = connection.send_version(&request, version, limit).await?.response().await?;
     check(response.error_code).map_err(|error| cluster.failed(error, "fetching", None))?;
-    Ok(Asked { response, is_by_id })
+    Ok(FetchReply { response, is_by_id })
 }
 
 /// What to ask for, in this order as far as a topic's partitions stand together.
@@ -322,7 +202,7 @@ fn topics(wanted: &[Wanted], shape: FetchShape, is_by_id: bool) -> Vec<FetchTopi
         let place = *places.entry((name, wanted.topic)).or_insert_with(|| {
             topics.push(match wanted.topic.filter(|_| is_by_id) {
                 Some(id) => FetchTopic::default().with_topic_id(id),
-                None => FetchTopic::default().with_topic(StrBytes::from_string(name.to_owned()).into()),
+                None => FetchTopic::default().with_topic(topic_name(name)),
             });
             topics.len() - 1
         });
@@ -334,7 +214,7 @@ fn topics(wanted: &[Wanted], shape: FetchShape, is_by_id: bool) -> Vec<FetchTopi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::native::NativeSettings;
+    use crate::{batch::TopicPartition, engine::native::NativeSettings};
 
     #[test]
     fn a_small_fetch_limit_is_kept() {

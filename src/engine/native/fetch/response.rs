@@ -10,8 +10,8 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use super::{
-    Shared,
-    request::{Answer, Part, Records, Wanted},
+    FetchShared,
+    parts::{FetchedPart, PartitionAnswer, Records, Wanted},
     scan,
 };
 use crate::{
@@ -22,16 +22,18 @@ use crate::{
 
 /// What a response says of `wanted`; records are added to `found`.
 pub(super) fn read(
-    shared: &Shared,
+    shared: &FetchShared,
     wanted: &Wanted,
     data: &PartitionData,
     is_empty: bool,
-    found: &mut Vec<Part>,
-) -> Answer {
+    found: &mut Vec<FetchedPart>,
+) -> PartitionAnswer {
     match check(data.error_code) {
         Ok(()) => {}
-        Err(error) if error.0 == ResponseError::OffsetOutOfRange => return Answer::OutOfRange,
-        Err(error) => return Answer::Failed(shared.client.cluster().failed(error, "fetching", None)),
+        Err(error) if error.0 == ResponseError::OffsetOutOfRange => return PartitionAnswer::OutOfRange,
+        Err(error) => {
+            return PartitionAnswer::Failed(shared.client.cluster().failed(error, "fetching", None));
+        }
     }
     let Some(bytes) = data.records.as_ref().filter(|bytes| !bytes.is_empty()) else {
         let end = match shared.shape.isolation {
@@ -39,18 +41,18 @@ pub(super) fn read(
             Isolation::ReadCommitted => data.last_stable_offset,
         };
         if is_empty && end > wanted.position {
-            return Answer::Nothing { end };
+            return PartitionAnswer::Nothing { end };
         }
-        return Answer::Data { next: wanted.position, epoch: -1 };
+        return PartitionAnswer::Data { next: wanted.position, epoch: -1 };
     };
     let scanned = scan(bytes, wanted.position);
     if !scanned.bytes.is_empty() {
         let aborted = aborted(data);
-        found.push(Part::Records(Records { wanted: wanted.clone(), bytes: scanned.bytes, aborted }));
+        found.push(FetchedPart::Records(Records { wanted: wanted.clone(), bytes: scanned.bytes, aborted }));
     }
     match scanned.error {
-        None => Answer::Data { next: scanned.next, epoch: scanned.epoch },
-        Some(error) => Answer::Corrupt { good: scanned.next, epoch: scanned.epoch, error },
+        None => PartitionAnswer::Data { next: scanned.next, epoch: scanned.epoch },
+        Some(error) => PartitionAnswer::Corrupt { good: scanned.next, epoch: scanned.epoch, error },
     }
 }
 
@@ -72,28 +74,29 @@ pub(super) enum Key<'a> {
 
 /// A fetch response.
 #[derive(Debug)]
-pub(in crate::engine::native) struct Asked {
+pub(in crate::engine::native) struct FetchReply {
     pub(super) response: FetchResponse,
     /// Whether it names topics by id.
     pub(super) is_by_id: bool,
 }
 
-impl Asked {
+impl FetchReply {
     /// What it says of a partition.
     pub fn partition(&self, partition: &TopicPartition) -> Option<&PartitionData> {
         let topic = self.response.responses.iter().find(|topic| topic.topic.as_str() == &*partition.topic)?;
         topic.partitions.iter().find(|data| data.partition_index == partition.partition)
     }
 
-    /// What it says of each partition, by [`key`](Asked::key).
+    /// What it says of each partition, by [`key`](FetchReply::key).
     pub(super) fn by_partition(&self) -> HashMap<Key<'_>, &PartitionData> {
         let topics = self.response.responses.iter();
         let all = topics.flat_map(|topic| topic.partitions.iter().map(move |data| (topic, data)));
         all.map(|(topic, data)| {
             let number = data.partition_index;
-            let key = match self.is_by_id {
-                true => Key::Known(topic.topic_id, number),
-                false => Key::Named(topic.topic.as_str(), number),
+            let key = if self.is_by_id {
+                Key::Known(topic.topic_id, number)
+            } else {
+                Key::Named(topic.topic.as_str(), number)
             };
             (key, data)
         })

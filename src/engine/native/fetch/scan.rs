@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::records::{RecordsError, WireBatch};
 
+/// How often a batch may be read corrupt before that counts as its state.
+pub(in crate::engine::native) const CORRUPT_READS_MAX: u32 = 4;
+
 /// What a partition's records in a fetch response hold.
 #[derive(Debug)]
 pub(in crate::engine::native) struct Scanned {

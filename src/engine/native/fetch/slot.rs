@@ -11,16 +11,16 @@ use uuid::Uuid;
 use super::Start;
 use crate::{backoff::Backoff, batch::AssignmentId, engine::native::metadata::Leader};
 
-/// How often a batch may be read corrupt before that counts as its state.
-pub(super) const CORRUPTIONS: u32 = 4;
+/// How often at least a leader has to say that there is nothing below an offset before that is
+/// believed.
+const NOTHING_ANSWERS_MIN: u32 = 3;
 
-/// How often, and for how long at least, a leader has to say that there is nothing below an offset
-/// before that is believed.
-const NOTHING: (u32, Duration) = (3, Duration::from_secs(2));
+/// For how long at least it has to say so.
+const NOTHING_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// One partition being read.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct PartitionSlot {
     pub assignment: AssignmentId,
     /// The next offset to fetch.
     pub position: i64,
@@ -37,7 +37,7 @@ pub(super) struct Slot {
     /// Since when, and how often, the leader has said that there is nothing below an offset.
     nothing: Option<(i64, Instant, u32)>,
     pub is_full: bool,
-    pub state: State,
+    pub state: SlotState,
     pub not_before: Option<Instant>,
     pub last_served: u64,
     /// What records cost in memory beside what they are taken to, in percent.
@@ -45,7 +45,7 @@ pub(super) struct Slot {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SlotState {
     /// Nobody to ask yet.
     Leaderless,
     /// A question is under way: for the leader, for records, or for the right position.
@@ -55,15 +55,15 @@ pub(super) enum State {
     Halted,
 }
 
-impl State {
+impl SlotState {
     pub fn waits(self) -> bool {
-        matches!(self, State::Leaderless | State::Ready(_))
+        matches!(self, SlotState::Leaderless | SlotState::Ready(_))
     }
 }
 
-impl Slot {
-    pub fn new(start: &Start) -> Slot {
-        Slot {
+impl PartitionSlot {
+    pub fn new(start: &Start) -> PartitionSlot {
+        PartitionSlot {
             assignment: start.assignment,
             position: start.position,
             epoch: start.epoch,
@@ -74,7 +74,7 @@ impl Slot {
             is_troubled: false,
             nothing: None,
             is_full: false,
-            state: State::Leaderless,
+            state: SlotState::Leaderless,
             not_before: None,
             last_served: 0,
             expansion: Arc::new(AtomicUsize::new(100)),
@@ -87,18 +87,18 @@ impl Slot {
 
     /// The leader is known and is being asked about the position.
     pub fn busy(&mut self, leader: Leader) {
-        self.state = State::Busy(Some(leader));
+        self.state = SlotState::Busy(Some(leader));
     }
 
     /// The leader is known; its log is the one that the position is of.
     pub fn ready(&mut self, leader: Leader) {
         self.checked_epoch = leader.epoch;
-        self.state = State::Ready(leader);
+        self.state = SlotState::Ready(leader);
     }
 
     /// The leader still has what was read.
     pub fn checked(&mut self) {
-        if let State::Busy(Some(leader)) = self.state {
+        if let SlotState::Busy(Some(leader)) = self.state {
             self.ready(leader);
         }
     }
@@ -126,20 +126,20 @@ impl Slot {
     pub fn is_nothing_until(&mut self, end: i64, now: Instant) -> Option<i64> {
         let (until, since, times) = self.nothing.unwrap_or((end, now, 0));
         self.nothing = Some((until, since, times + 1));
-        (times + 1 >= NOTHING.0 && now.duration_since(since) >= NOTHING.1).then_some(until)
+        (times + 1 >= NOTHING_ANSWERS_MIN && now.duration_since(since) >= NOTHING_TIME_MIN).then_some(until)
     }
 
     /// Reads no more.
     pub fn halt(&mut self) {
-        self.state = State::Halted;
+        self.state = SlotState::Halted;
     }
 
     /// The leader that is being asked.
     pub fn leader(&self) -> Option<Leader> {
         match self.state {
-            State::Busy(leader) => leader,
-            State::Ready(leader) => Some(leader),
-            State::Leaderless | State::Halted => None,
+            SlotState::Busy(leader) => leader,
+            SlotState::Ready(leader) => Some(leader),
+            SlotState::Leaderless | SlotState::Halted => None,
         }
     }
 
@@ -148,7 +148,7 @@ impl Slot {
         self.failures += 1;
         let pause = backoff.pause(self.failures);
         self.not_before = Some(Instant::now() + pause);
-        self.state = State::Leaderless;
+        self.state = SlotState::Leaderless;
         pause
     }
 
@@ -166,9 +166,10 @@ mod tests {
 
     const LEADER: Leader = Leader { broker: 1, epoch: 3 };
 
-    fn slot() -> Slot {
+    fn slot() -> PartitionSlot {
         let (partition, assignment) = (TopicPartition::new("t", 0), AssignmentId(1));
-        let mut slot = Slot::new(&Start { partition, assignment, position: 0, epoch: -1, topic: None });
+        let mut slot =
+            PartitionSlot::new(&Start { partition, assignment, position: 0, epoch: -1, topic: None });
         slot.ready(LEADER);
         slot
     }

@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 use super::{
     Start,
-    request::Wanted,
-    slot::{Slot, State},
+    parts::Wanted,
+    slot::{PartitionSlot, SlotState},
 };
 use crate::batch::{AssignmentId, TopicPartition};
 
 /// How often the bytes asked of a leader are halved at most.
-const HALVINGS: u32 = 8;
+const HALVINGS_MAX: u32 = 8;
 
 /// After how many answers in time a leader is asked for twice as much again.
-const PROVEN: u32 = 32;
+const PROVEN_ANSWERS: u32 = 32;
 
 /// All partitions being read.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    slots: BTreeMap<TopicPartition, Slot>,
+    slots: BTreeMap<TopicPartition, PartitionSlot>,
     /// The leaders with a request in flight.
     busy: HashSet<i32>,
     /// The leaders that did not answer in time.
@@ -43,7 +43,7 @@ struct Slow {
 
 impl Table {
     pub fn add(&mut self, start: Start) {
-        let mut slot = Slot::new(&start);
+        let mut slot = PartitionSlot::new(&start);
         slot.is_full = self.full.contains(&start.partition);
         self.slots.insert(start.partition, slot);
     }
@@ -70,15 +70,19 @@ impl Table {
     }
 
     /// The slot of an assignment, if it is still being read.
-    pub fn slot(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> Option<&mut Slot> {
+    pub fn slot(
+        &mut self,
+        partition: &TopicPartition,
+        assignment: AssignmentId,
+    ) -> Option<&mut PartitionSlot> {
         self.slots.get_mut(partition).filter(|slot| slot.assignment == assignment)
     }
 
     /// The number of brokers that lead what is being read, at least 1.
     pub fn leaders(&self) -> usize {
         let leaders = self.slots.values().filter_map(|slot| match slot.state {
-            State::Ready(leader) | State::Busy(Some(leader)) => Some(leader.broker),
-            State::Leaderless | State::Busy(None) | State::Halted => None,
+            SlotState::Ready(leader) | SlotState::Busy(Some(leader)) => Some(leader.broker),
+            SlotState::Leaderless | SlotState::Busy(None) | SlotState::Halted => None,
         });
         leaders.collect::<HashSet<_>>().len().max(1)
     }
@@ -86,9 +90,9 @@ impl Table {
     /// The partitions whose leader has to be looked up now; they count as busy from here on.
     pub fn without_leader(&mut self, now: Instant) -> impl Iterator<Item = (TopicPartition, AssignmentId)> {
         self.slots.iter_mut().filter_map(move |(partition, slot)| {
-            let is_due = slot.state == State::Leaderless && slot.is_due(now);
+            let is_due = slot.state == SlotState::Leaderless && slot.is_due(now);
             is_due.then(|| {
-                slot.state = State::Busy(None);
+                slot.state = SlotState::Busy(None);
                 (partition.clone(), slot.assignment)
             })
         })
@@ -98,9 +102,9 @@ impl Table {
     pub fn ready(&mut self, now: Instant) -> HashMap<i32, Vec<Wanted>> {
         let mut requests: HashMap<i32, Vec<(u64, Wanted)>> = HashMap::new();
         for (partition, slot) in &mut self.slots {
-            let State::Ready(leader) = slot.state else { continue };
+            let SlotState::Ready(leader) = slot.state else { continue };
             if slot.is_due(now) && !slot.is_full && !self.busy.contains(&leader.broker) {
-                slot.state = State::Busy(Some(leader));
+                slot.state = SlotState::Busy(Some(leader));
                 let wanted = Wanted {
                     partition: partition.clone(),
                     assignment: slot.assignment,
@@ -128,14 +132,14 @@ impl Table {
     /// Asks a leader that did not answer in time for half as much from now on.
     pub fn timed_out(&mut self, broker: i32) {
         let slow = self.slow.entry(broker).or_default();
-        *slow = Slow { halvings: (slow.halvings + 1).min(HALVINGS), answers: 0 };
+        *slow = Slow { halvings: (slow.halvings + 1).min(HALVINGS_MAX), answers: 0 };
     }
 
     /// Asks a leader that was slow for more, once it has proved that it can.
     pub fn in_time(&mut self, broker: i32) {
         let Some(slow) = self.slow.get_mut(&broker) else { return };
         slow.answers += 1;
-        if slow.answers >= PROVEN {
+        if slow.answers >= PROVEN_ANSWERS {
             *slow = Slow { halvings: slow.halvings - 1, answers: 0 };
         }
         if slow.halvings == 0 {
@@ -252,7 +256,7 @@ mod tests {
         table.timed_out(1);
         assert_eq!((table.halvings(1), table.halvings(2)), (2, 0));
         for expected in [1, 0] {
-            for _ in 0..PROVEN {
+            for _ in 0..PROVEN_ANSWERS {
                 table.in_time(1);
             }
             assert_eq!(table.halvings(1), expected);
@@ -260,7 +264,7 @@ mod tests {
         for _ in 0..100 {
             table.timed_out(1);
         }
-        assert_eq!(table.halvings(1), HALVINGS);
+        assert_eq!(table.halvings(1), HALVINGS_MAX);
     }
 
     #[test]

@@ -1,59 +1,14 @@
 //! Who reads what: the assignors that the leader of a classic consumer group runs. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    plan::{Member, Plan, entry, partitions},
+    sticky,
 };
-
-use crate::batch::TopicPartition;
-
-/// How partitions are shared out, by its name in `partition.assignment.strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Assignor {
-    /// Each topic's partitions in contiguous runs.
-    Range,
-    /// All partitions dealt in turn.
-    RoundRobin,
-    /// Balanced with as few moves as possible, and a partition that moves is free for one
-    /// rebalance in between (KIP-429).
-    CooperativeSticky,
-}
-
-/// A member of the group as its subscription describes it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Member {
-    /// The id that the coordinator gave it.
-    pub id: String,
-    /// Its `group.instance.id`, if it is a static member (KIP-345).
-    pub instance: Option<String>,
-    /// The topics that it reads.
-    pub topics: BTreeSet<String>,
-    /// The partitions that it has kept (KIP-429).
-    pub owned: BTreeSet<TopicPartition>,
-    /// The group's generation in which it got them; -1 when unknown (KIP-792).
-    pub generation: i32,
-}
-
-/// The partitions of each member, by the member's id.
-pub(super) type Plan = BTreeMap<String, BTreeSet<TopicPartition>>;
+use crate::engine::native::settings::Assignor;
 
 impl Assignor {
-    /// The assignor of that name.
-    pub fn named(name: &str) -> Option<Assignor> {
-        [Assignor::Range, Assignor::RoundRobin, Assignor::CooperativeSticky]
-            .into_iter()
-            .find(|assignor| assignor.name() == name)
-    }
-
-    /// The name in the group protocol and in the properties.
-    pub fn name(self) -> &'static str {
-        match self {
-            Assignor::Range => "range",
-            Assignor::RoundRobin => "roundrobin",
-            Assignor::CooperativeSticky => "cooperative-sticky",
-        }
-    }
-
     /// Shares the partitions of all topics out among the members; `topics` has the number of
     /// partitions of each. Every member has an entry in the plan.
     pub(super) fn assign(self, members: &[Member], topics: &BTreeMap<String, i32>) -> Plan {
@@ -65,17 +20,11 @@ impl Assignor {
             Assignor::Range => range(&members, topics, &mut plan),
             Assignor::RoundRobin => round_robin(&members, topics, &mut plan),
             Assignor::CooperativeSticky => {
-                super::sticky::balance(&members, topics, &mut plan);
-                super::sticky::withhold(&members, &mut plan);
+                sticky::balance(&members, topics, &mut plan);
+                sticky::withhold(&members, &mut plan);
             }
         }
         plan
-    }
-}
-
-impl fmt::Display for Assignor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -101,15 +50,6 @@ fn round_robin(members: &[&Member], topics: &BTreeMap<String, i32>, plan: &mut P
             turn = (at + 1) % members.len();
         }
     }
-}
-
-pub(super) fn partitions(topic: &str, count: i32) -> impl Iterator<Item = TopicPartition> + use<> {
-    let first = TopicPartition::new(topic, 0);
-    (0..count).map(move |partition| TopicPartition { partition, ..first.clone() })
-}
-
-pub(super) fn entry<'a>(plan: &'a mut Plan, member: &Member) -> &'a mut BTreeSet<TopicPartition> {
-    plan.entry(member.id.clone()).or_default()
 }
 
 #[cfg(test)]

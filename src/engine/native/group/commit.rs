@@ -4,11 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    Assignments,
-    coordinator::{Coordinator, Refusal},
-};
-use crate::engine::{EngineError, ErrorKind, Offset, Place};
+use super::coordinator::{Coordinator, GroupRefusal};
+use crate::engine::{EngineError, ErrorKind, Offset, Place, native::assignments::Assignments};
 
 /// How long a commit that is refused is tried again here: what is acknowledged meanwhile waits for
 /// it, and whoever wants it committed asks again.
@@ -45,12 +42,12 @@ impl Committer {
                     let agreed: Vec<_> =
                         commits.into_iter().filter(|(offset, _)| is_agreed(offset)).collect();
                     self.assignments.committed(&agreed);
-                    let fatal = refused.extract_if(|_, refusal| matches!(refusal, Refusal::Fatal(_)));
+                    let fatal = refused.extract_if(|_, refusal| matches!(refusal, GroupRefusal::Fatal(_)));
                     let fatal = fatal.map(|(_, refusal)| refusal).next();
                     match fatal.or_else(|| refused.into_values().next()) {
                         None => break,
                         Some(refusal) if agreed.is_empty() => refusal,
-                        Some(Refusal::Fatal(error)) => return Err(error),
+                        Some(GroupRefusal::Fatal(error)) => return Err(error),
                         Some(refusal) => {
                             self.troubled(refusal);
                             return Ok(self.assignments.agreed(offsets));
@@ -59,12 +56,12 @@ impl Committer {
                 }
                 Err(refusal) => refusal,
             };
-            if let Refusal::Fatal(error) = refusal {
+            if let GroupRefusal::Fatal(error) = refusal {
                 return Err(error);
             }
             let limit = match refusal {
-                Refusal::Rebalance | Refusal::JoinAs(_) => settings.api_timeout,
-                Refusal::Over(_) | Refusal::Again(_) | Refusal::Fatal(_) => settings.api_timeout.min(REFUSED),
+                GroupRefusal::Rebalance | GroupRefusal::JoinAs(_) => settings.api_timeout,
+                GroupRefusal::Over(_) | GroupRefusal::Again(_) | GroupRefusal::Fatal(_) => settings.api_timeout.min(REFUSED),
             };
             let error = self.troubled(refusal);
             let pause = settings.retry.pause(failures);
@@ -79,13 +76,13 @@ impl Committer {
     }
 
     /// Notes that commits are refused; a rebalance is no trouble.
-    fn troubled(&self, refusal: Refusal) -> EngineError {
+    fn troubled(&self, refusal: GroupRefusal) -> EngineError {
         match refusal {
-            Refusal::Fatal(error) | Refusal::Again(error) | Refusal::Over(error) => {
+            GroupRefusal::Fatal(error) | GroupRefusal::Again(error) | GroupRefusal::Over(error) => {
                 self.coordinator.troubles.begin(Place::Commit, &error.message);
                 error
             }
-            Refusal::Rebalance | Refusal::JoinAs(_) => {
+            GroupRefusal::Rebalance | GroupRefusal::JoinAs(_) => {
                 let group = &self.coordinator.group;
                 let text = format!("group {group}: committing offsets: the group is rebalancing");
                 EngineError::new(ErrorKind::Retriable, text)

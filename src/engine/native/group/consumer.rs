@@ -7,22 +7,25 @@ use std::{
     time::{Duration, Instant as Clock},
 };
 
-use kafka_protocol::{
-    messages::{
-        ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, TopicName,
-        consumer_group_heartbeat_request::TopicPartitions,
-    },
-    protocol::StrBytes,
+use kafka_protocol::messages::{
+    ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+    consumer_group_heartbeat_request::TopicPartitions,
 };
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 use super::{
-    Assignments, Identity,
-    coordinator::{Coordinator, Refusal},
+    coordinator::{Coordinator, GroupRefusal},
     heart::{Heart, Pulse},
 };
-use crate::engine::{EngineError, ErrorKind, native::cluster::Lane};
+use crate::engine::{
+    EngineError, ErrorKind,
+    native::{
+        assignments::{Assignments, Identity},
+        cluster::Lane,
+        text::{text, topic_name},
+    },
+};
 
 /// The epoch of a member that joins.
 const JOINING: i32 = 0;
@@ -110,14 +113,14 @@ impl Beats {
                     });
                     Duration::from_millis(response.heartbeat_interval_ms.max(1) as u64)
                 }
-                Ok(Err(Refusal::Over(error))) => {
+                Ok(Err(GroupRefusal::Over(error))) => {
                     if epoch == JOINING {
                         self.coordinator.fails(&error, failures, "cannot join the group yet");
                     }
                     return Pulse::Lost(error.to_string());
                 }
-                Ok(Err(Refusal::Fatal(error))) => return Pulse::Fatal(error),
-                Ok(Err(Refusal::Again(error))) => {
+                Ok(Err(GroupRefusal::Fatal(error))) => return Pulse::Fatal(error),
+                Ok(Err(GroupRefusal::Again(error))) => {
                     let what = match epoch {
                         JOINING => "cannot join the group yet",
                         _ => "a heartbeat failed",
@@ -128,7 +131,7 @@ impl Beats {
                     alive = if epoch == JOINING { Clock::now() } else { alive };
                     self.coordinator.cluster.settings.retry.pause(failures)
                 }
-                Ok(Err(Refusal::Rebalance | Refusal::JoinAs(_))) | Err(_) => {
+                Ok(Err(GroupRefusal::Rebalance | GroupRefusal::JoinAs(_))) | Err(_) => {
                     (failures, said) = (failures + 1, None);
                     self.coordinator.cluster.settings.retry.pause(failures)
                 }
@@ -147,17 +150,17 @@ impl Beats {
 
     fn request(&self, epoch: i32, owned: &Share, said: Option<&Share>) -> ConsumerGroupHeartbeatRequest {
         let request = self.coordinator.heartbeat_of(&self.member, epoch);
-        let partitions = || match owned.partitions.is_empty() {
-            true => Vec::new(),
-            false => {
-                let partitions = owned.partitions.iter().copied().collect();
-                vec![TopicPartitions::default().with_topic_id(owned.topic).with_partitions(partitions)]
+        let partitions = || {
+            if owned.partitions.is_empty() {
+                return Vec::new();
             }
+            let partitions = owned.partitions.iter().copied().collect();
+            vec![TopicPartitions::default().with_topic_id(owned.topic).with_partitions(partitions)]
         };
         match said {
             Some(said) => request.with_topic_partitions((said != owned).then(partitions)),
             None => {
-                let topic = TopicName(StrBytes::from_string(self.topic.to_string()));
+                let topic = topic_name(&self.topic);
                 let limit = i32::try_from(self.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
                 request
                     .with_rebalance_timeout_ms(limit)
@@ -180,7 +183,7 @@ fn share(assignment: &kafka_protocol::messages::consumer_group_heartbeat_respons
 
 impl Coordinator {
     /// Leaves the group; a static member only for a while, so that its successor is let in.
-    pub async fn leave_consumer(&self, member: &str, limit: Duration) -> Result<(), Refusal> {
+    pub async fn leave_consumer(&self, member: &str, limit: Duration) -> Result<(), GroupRefusal> {
         let epoch = if self.instance.is_some() { PAUSING } else { LEAVING };
         self.consumer_heartbeat(self.heartbeat_of(member, epoch), limit).await.map(drop)
     }
@@ -188,9 +191,9 @@ impl Coordinator {
     fn heartbeat_of(&self, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
         ConsumerGroupHeartbeatRequest::default()
             .with_group_id(self.group_id())
-            .with_member_id(StrBytes::from_string(member.to_owned()))
+            .with_member_id(text(member))
             .with_member_epoch(epoch)
-            .with_instance_id(self.instance.clone().map(StrBytes::from_string))
+            .with_instance_id(self.instance.as_deref().map(text))
             .with_rebalance_timeout_ms(-1)
             .with_subscribed_topic_names(None)
             .with_topic_partitions(None)
@@ -200,7 +203,7 @@ impl Coordinator {
         &self,
         request: ConsumerGroupHeartbeatRequest,
         limit: Duration,
-    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+    ) -> Result<ConsumerGroupHeartbeatResponse, GroupRefusal> {
         let broker = self.cluster.coordinator(&self.group).await?;
         let connection = self.cluster.connection(broker, Lane::Member).await;
         let connection = connection.inspect_err(|_| self.cluster.forget_coordinator(&self.group))?;
@@ -209,7 +212,7 @@ impl Coordinator {
                 "broker {} does not offer group.protocol=consumer (KIP-848); leave it out, or set it to classic",
                 connection.broker()
             );
-            return Err(Refusal::Fatal(EngineError::new(ErrorKind::Fatal, text)));
+            return Err(GroupRefusal::Fatal(EngineError::new(ErrorKind::Fatal, text)));
         }
         let response = self.call(Lane::Member, request, limit).await?;
         self.agreed(response.error_code, "heartbeat")?;

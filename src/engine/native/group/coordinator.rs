@@ -16,16 +16,18 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 
-use super::{Assignor, Identity};
 use crate::{
     batch::TopicPartition,
     engine::{
         EngineError, ErrorKind, Offset, Place, Troubles,
         native::{
             ask::Whom,
+            assignments::Identity,
             cluster::{Cluster, Lane},
             error::check,
             reply::Answer,
+            settings::Assignor,
+            text::{group_id, text, topic_name},
         },
     },
 };
@@ -46,7 +48,7 @@ pub(super) struct Coordinator {
 
 /// Why the coordinator does not agree.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum GroupRefusal {
     /// To join with this id (KIP-394).
     JoinAs(String),
     /// The group is rebalancing; the membership holds.
@@ -59,20 +61,20 @@ pub(super) enum Refusal {
     Fatal(EngineError),
 }
 
-impl From<EngineError> for Refusal {
-    fn from(error: EngineError) -> Refusal {
+impl From<EngineError> for GroupRefusal {
+    fn from(error: EngineError) -> GroupRefusal {
         match error.kind {
-            ErrorKind::Fatal => Refusal::Fatal(error),
-            ErrorKind::Retriable | ErrorKind::Unreachable => Refusal::Again(error),
+            ErrorKind::Fatal => GroupRefusal::Fatal(error),
+            ErrorKind::Retriable | ErrorKind::Unreachable => GroupRefusal::Again(error),
         }
     }
 }
 
-impl From<Refusal> for EngineError {
-    fn from(refusal: Refusal) -> EngineError {
+impl From<GroupRefusal> for EngineError {
+    fn from(refusal: GroupRefusal) -> EngineError {
         match refusal {
-            Refusal::Over(error) | Refusal::Again(error) | Refusal::Fatal(error) => error,
-            Refusal::Rebalance | Refusal::JoinAs(_) => {
+            GroupRefusal::Over(error) | GroupRefusal::Again(error) | GroupRefusal::Fatal(error) => error,
+            GroupRefusal::Rebalance | GroupRefusal::JoinAs(_) => {
                 EngineError::new(ErrorKind::Retriable, "the group is rebalancing")
             }
         }
@@ -99,7 +101,7 @@ impl Coordinator {
         protocols: &[(Assignor, Bytes)],
         session_timeout: Duration,
         rebalance_timeout: Duration,
-    ) -> Result<JoinGroupResponse, Refusal> {
+    ) -> Result<JoinGroupResponse, GroupRefusal> {
         let protocols = protocols.iter().map(|(assignor, subscription)| {
             JoinGroupRequestProtocol::default()
                 .with_name(StrBytes::from_static_str(assignor.name()))
@@ -115,7 +117,7 @@ impl Coordinator {
             .with_protocols(protocols.collect());
         let response = self.call(Lane::Group, request, self.patience(rebalance_timeout)).await?;
         if check(response.error_code).is_err_and(|error| error.0 == ResponseError::MemberIdRequired) {
-            return Err(Refusal::JoinAs(response.member_id.to_string()));
+            return Err(GroupRefusal::JoinAs(response.member_id.to_string()));
         }
         self.agreed(response.error_code, "joining")?;
         Ok(response)
@@ -128,7 +130,7 @@ impl Coordinator {
         assignor: &str,
         assignments: Vec<(String, Bytes)>,
         rebalance_timeout: Duration,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, GroupRefusal> {
         let assignments = assignments.into_iter().map(|(member, assignment)| {
             SyncGroupRequestAssignment::default()
                 .with_member_id(StrBytes::from_string(member))
@@ -148,7 +150,7 @@ impl Coordinator {
     }
 
     /// Says that this member is alive.
-    pub async fn heartbeat(&self, identity: &Identity, limit: Duration) -> Result<(), Refusal> {
+    pub async fn heartbeat(&self, identity: &Identity, limit: Duration) -> Result<(), GroupRefusal> {
         let request = HeartbeatRequest::default()
             .with_group_id(self.group_id())
             .with_generation_id(identity.generation)
@@ -163,7 +165,7 @@ impl Coordinator {
         &self,
         identity: &Identity,
         offsets: &[(Offset, Arc<str>)],
-    ) -> Result<HashMap<TopicPartition, Refusal>, Refusal> {
+    ) -> Result<HashMap<TopicPartition, GroupRefusal>, GroupRefusal> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
         for (offset, note) in offsets {
             let partition = OffsetCommitRequestPartition::default()
@@ -176,7 +178,7 @@ impl Coordinator {
                 Some(topic) => topic.partitions.push(partition),
                 None => topics.push(
                     OffsetCommitRequestTopic::default()
-                        .with_name(text(name).into())
+                        .with_name(topic_name(name))
                         .with_partitions(vec![partition]),
                 ),
             }
@@ -202,7 +204,7 @@ impl Coordinator {
     }
 
     /// Leaves the group, so that the others need not wait for the session to end.
-    pub async fn leave(&self, identity: &Identity, limit: Duration) -> Result<(), Refusal> {
+    pub async fn leave(&self, identity: &Identity, limit: Duration) -> Result<(), GroupRefusal> {
         let broker = self.cluster.coordinator(&self.group).await?;
         let connection = self.cluster.connection(broker, Lane::Member).await?;
         let request = LeaveGroupRequest::default().with_group_id(self.group_id());
@@ -236,12 +238,12 @@ impl Coordinator {
     }
 
     /// What an error code in an answer means.
-    pub fn agreed(&self, code: i16, what: &str) -> Result<(), Refusal> {
+    pub fn agreed(&self, code: i16, what: &str) -> Result<(), GroupRefusal> {
         let Err(error) = check(code) else { return Ok(()) };
         let what = format!("group {}: {what}", self.group);
         match error.0 {
             // The epoch moves on with every answer to a heartbeat (KIP-848).
-            ResponseError::RebalanceInProgress | ResponseError::StaleMemberEpoch => Err(Refusal::Rebalance),
+            ResponseError::RebalanceInProgress | ResponseError::StaleMemberEpoch => Err(GroupRefusal::Rebalance),
             ResponseError::UnknownMemberId
             | ResponseError::IllegalGeneration
             | ResponseError::FencedMemberEpoch
@@ -249,24 +251,20 @@ impl Coordinator {
             | ResponseError::GroupIdNotFound => {
                 // Joining again helps against all of them.
                 let error = EngineError { kind: ErrorKind::Retriable, ..error.because(what, None) };
-                Err(Refusal::Over(error))
+                Err(GroupRefusal::Over(error))
             }
             _ => Err(self.cluster.failed_in(&self.group, error, &what, None).into()),
         }
     }
 
     pub fn group_id(&self) -> GroupId {
-        GroupId(text(&self.group))
+        group_id(&self.group)
     }
 
     /// The limit of a request that waits for all other members.
     fn patience(&self, rebalance_timeout: Duration) -> Duration {
         self.cluster.settings.request_timeout.max(rebalance_timeout + Duration::from_secs(5))
     }
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 fn millis(duration: Duration) -> i32 {

@@ -13,17 +13,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-
 use uuid::Uuid;
 
 use super::{
-    Assignments,
-    assignments::Settled,
     coordinator::Coordinator,
-    memory::Memory,
     note::Note,
     positions::{Choice, Position, Survey, refused, survey},
-    topic::look_up,
 };
 use crate::{
     batch::{AssignmentId, TopicPartition},
@@ -31,16 +26,19 @@ use crate::{
         Assignment, EngineError, ErrorKind, OffsetReset, Place, SourceEvent,
         native::{
             Client, OffsetAt,
-            fetch::{Command, Start},
+            assignments::{Assignments, Settled},
+            fetch::{FetchCommand, Start},
+            memory::Memory,
+            topic_lookup::look_up,
         },
     },
 };
 
 /// How often a topic that is missing is looked for.
-const MISSING: Duration = Duration::from_secs(3);
+const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How often a member without partitions looks whether the topic is still there.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Finds positions in the background.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ pub(super) struct Finder {
     pub memory: Memory,
     pub topic: Arc<str>,
     pub reset: OffsetReset,
-    pub fetcher: mpsc::Sender<Command>,
+    pub fetcher: mpsc::Sender<FetchCommand>,
     pub events: mpsc::Sender<Result<SourceEvent, EngineError>>,
     pub search: Search,
 }
@@ -62,23 +60,23 @@ pub(super) struct Search {
     /// What is being asked for.
     busy: HashSet<AssignmentId>,
     /// What was asked for in vain.
-    waiting: HashMap<TopicPartition, Waiting>,
+    waiting: HashMap<TopicPartition, WaitingPosition>,
     /// What was told to the fetcher not to read any further.
     stopped: HashSet<AssignmentId>,
-    tasks: JoinSet<Found>,
+    tasks: JoinSet<Answered>,
     /// When to look whether the topic exists.
     look: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingPosition {
     assignment: AssignmentId,
     failures: u32,
     due: Instant,
 }
 
 /// What a question came back with.
-enum Found {
+enum Answered {
     Survey(Vec<Settled>, Result<Survey, EngineError>),
     Offsets {
         asked: Vec<Settled>,
@@ -138,7 +136,7 @@ impl Finder {
             })
             .collect();
         if !rewound.is_empty() {
-            let _ = self.fetcher.send(Command::Stop(rewound)).await;
+            let _ = self.fetcher.send(FetchCommand::Stop(rewound)).await;
         }
         if due.is_empty() {
             return;
@@ -148,13 +146,13 @@ impl Finder {
         tasks.spawn(async move {
             let numbers = due.iter().map(|(partition, _)| partition.partition).collect();
             let surveyed = survey(&coordinator, &memory, &topic, &numbers, reset).await;
-            Found::Survey(due, surveyed.map_err(EngineError::from))
+            Answered::Survey(due, surveyed.map_err(EngineError::from))
         });
     }
 
     /// When to look again at the latest.
     fn wake(&mut self) -> Instant {
-        let look = *self.search.look.get_or_insert_with(|| Instant::now() + MISSING);
+        let look = *self.search.look.get_or_insert_with(|| Instant::now() + MISSING_INTERVAL);
         let waiting = self.search.waiting.values();
         let idle = waiting.filter(|waiting| !self.search.busy.contains(&waiting.assignment));
         idle.map(|waiting| waiting.due).min().map_or(look, |due| due.min(look))
@@ -165,22 +163,22 @@ impl Finder {
         if self.search.look.is_none_or(|look| look > Instant::now()) {
             return Ok(());
         }
-        self.search.look = Some(Instant::now() + IDLE);
+        self.search.look = Some(Instant::now() + IDLE_INTERVAL);
         if self.assignments.is_empty() {
             let (coordinator, memory) = (self.coordinator.clone(), self.memory.clone());
             let topic = Arc::clone(&self.topic);
             self.search.tasks.spawn(async move {
                 let Coordinator { cluster, troubles, .. } = &coordinator;
                 cluster.invalidate();
-                Found::Topic(look_up(cluster, &topic, &memory, troubles).await.map(drop))
+                Answered::Topic(look_up(cluster, &topic, &memory, troubles).await.map(drop))
             });
         }
         Ok(())
     }
 
-    async fn take(&mut self, found: Found) -> Result<(), EngineError> {
+    async fn take(&mut self, found: Answered) -> Result<(), EngineError> {
         match found {
-            Found::Survey(asked, surveyed) => {
+            Answered::Survey(asked, surveyed) => {
                 for (_, assignment) in &asked {
                     self.search.busy.remove(assignment);
                 }
@@ -189,7 +187,7 @@ impl Finder {
                     Err(error) => self.fail_all(asked, &error),
                 }
             }
-            Found::Offsets { asked, is_first, note, topic, answer } => {
+            Answered::Offsets { asked, is_first, note, topic, answer } => {
                 for (_, assignment) in &asked {
                     self.search.busy.remove(assignment);
                 }
@@ -225,9 +223,9 @@ impl Finder {
                 self.settle(known, &note).await;
                 Ok(())
             }
-            Found::Topic(Err(error)) if error.kind == ErrorKind::Fatal => Err(error),
-            Found::Topic(seen) => {
-                let pause = if seen.is_ok() { IDLE } else { MISSING };
+            Answered::Topic(Err(error)) if error.kind == ErrorKind::Fatal => Err(error),
+            Answered::Topic(seen) => {
+                let pause = if seen.is_ok() { IDLE_INTERVAL } else { MISSING_INTERVAL };
                 self.search.look = Some(Instant::now() + pause);
                 Ok(())
             }
@@ -289,7 +287,7 @@ impl Finder {
         let at = if is_first { OffsetAt::Latest } else { OffsetAt::Earliest };
         self.search.tasks.spawn(async move {
             let answer = client.ask_offsets(&name, &numbers, at).await;
-            Found::Offsets { asked, is_first, note, topic, answer }
+            Answered::Offsets { asked, is_first, note, topic, answer }
         });
     }
 
@@ -303,7 +301,10 @@ impl Finder {
                 self.coordinator.troubles.end(&Place::Fetch(partition.clone()));
             }
         }
-        // With room for both first, nothing that the member says can come between.
+        // With room for both first, the event is sent and the fetcher started under the lock that a
+        // revoke needs as well: a partition that is being taken away is not started after it (see
+        // `reposition::begin_again`). The event goes first, so that no batch overtakes it (see
+        // `NativeSource::next`).
         let (Ok(event), Ok(command)) = (self.events.reserve().await, self.fetcher.reserve().await) else {
             return;
         };
@@ -315,7 +316,7 @@ impl Finder {
                 assigned.push(Assignment { partition, id, position, is_committed });
             }
             event.send(Ok(SourceEvent::Assigned(assigned)));
-            command.send(Command::Start(starts));
+            command.send(FetchCommand::Start(starts));
         });
     }
 
@@ -334,7 +335,7 @@ impl Finder {
         let waiting = self.search.waiting.get(&partition).filter(|waiting| waiting.assignment == assignment);
         let failures = waiting.map_or(0, |waiting| waiting.failures) + 1;
         let due = Instant::now() + self.coordinator.cluster.settings.retry.pause(failures);
-        self.search.waiting.insert(partition, Waiting { assignment, failures, due });
+        self.search.waiting.insert(partition, WaitingPosition { assignment, failures, due });
         Ok(())
     }
 }

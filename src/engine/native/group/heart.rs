@@ -6,12 +6,10 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    Identity, Task,
-    coordinator::{Coordinator, Refusal},
-};
-use crate::engine::EngineError;
+use super::coordinator::{Coordinator, GroupRefusal};
+use crate::engine::{EngineError, native::assignments::Identity};
 
 /// How the membership stands.
 #[derive(Clone, Debug)]
@@ -30,7 +28,7 @@ pub(super) enum Pulse {
 #[derive(Debug)]
 pub(super) struct Heart {
     pulse: watch::Receiver<Pulse>,
-    _task: Task,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Heart {
@@ -48,7 +46,7 @@ impl Heart {
 
     /// Heartbeats that `task` sends and `pulse` tells of.
     pub fn new(pulse: watch::Receiver<Pulse>, task: tokio::task::JoinHandle<()>) -> Heart {
-        Heart { pulse, _task: Task(task) }
+        Heart { pulse, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Waits until the group rebalances or the membership is over.
@@ -98,24 +96,24 @@ async fn beat(
                 (alive, failures) = (sent, 0);
                 coordinator.answers();
             }
-            Ok(Err(Refusal::Rebalance)) => {
+            Ok(Err(GroupRefusal::Rebalance)) => {
                 (alive, failures) = (sent, 0);
                 coordinator.answers();
                 pulse.send_replace(Pulse::Rebalance);
             }
-            Ok(Err(Refusal::Over(error))) => {
+            Ok(Err(GroupRefusal::Over(error))) => {
                 pulse.send_replace(Pulse::Lost(error.to_string()));
                 return;
             }
-            Ok(Err(Refusal::Fatal(error))) => {
+            Ok(Err(GroupRefusal::Fatal(error))) => {
                 pulse.send_replace(Pulse::Fatal(error));
                 return;
             }
-            Ok(Err(Refusal::Again(error))) => {
+            Ok(Err(GroupRefusal::Again(error))) => {
                 coordinator.fails(&error, failures, "a heartbeat failed");
                 failures += 1;
             }
-            Ok(Err(Refusal::JoinAs(_))) | Err(_) => failures += 1,
+            Ok(Err(GroupRefusal::JoinAs(_))) | Err(_) => failures += 1,
         }
     }
 }

@@ -7,18 +7,21 @@ use kafka_protocol::messages::JoinGroupResponse;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Assignor, Identity, Membership,
-    coordinator::Refusal,
+    Membership,
+    coordinator::GroupRefusal,
     lead,
     protocol::{decode_assignment, encode_subscription},
 };
 use crate::{
     batch::TopicPartition,
-    engine::{EngineError, ErrorKind, Place},
+    engine::{
+        EngineError, ErrorKind, Place,
+        native::{assignments::Identity, settings::Assignor},
+    },
 };
 
 /// After how long a join that others hold up is said to wait for them.
-const HELD_UP: Duration = Duration::from_secs(1);
+const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
 impl Membership {
     /// Joins, however often it takes. Until the coordinator answers, partitions are kept for the
@@ -36,8 +39,8 @@ impl Membership {
                 Err(refusal) => refusal,
             };
             match refusal {
-                Refusal::JoinAs(member) => self.identity.member = member,
-                Refusal::Over(error) => {
+                GroupRefusal::JoinAs(member) => self.identity.member = member,
+                GroupRefusal::Over(error) => {
                     self.lose(&error.message).await;
                     // Nobody of this name: the coordinator gives a new one. Once that is at once;
                     // one that takes nobody in is not asked without a pause.
@@ -48,9 +51,9 @@ impl Membership {
                         self.failures = 1;
                     }
                 }
-                Refusal::Fatal(error) => return Err(error),
-                Refusal::Rebalance => sleep(self.backoff(1)).await,
-                Refusal::Again(error) => {
+                GroupRefusal::Fatal(error) => return Err(error),
+                GroupRefusal::Rebalance => sleep(self.backoff(1)).await,
+                GroupRefusal::Again(error) => {
                     if alive.elapsed() > self.settings.session_timeout && !self.owned.is_empty() {
                         self.lose("the coordinator is away for longer than a session").await;
                     }
@@ -64,10 +67,10 @@ impl Membership {
         &self,
         protocols: &[(Assignor, bytes::Bytes)],
         alive: &mut Instant,
-    ) -> Result<JoinGroupResponse, Refusal> {
+    ) -> Result<JoinGroupResponse, GroupRefusal> {
         let (session, rebalance) = (self.settings.session_timeout, self.settings.rebalance_timeout);
         let held_up = async {
-            sleep(HELD_UP).await;
+            sleep(HELD_UP_AFTER).await;
             let text = "joining the group; the coordinator waits for its other members";
             self.coordinator.troubles.begin(Place::Group, &text);
             std::future::pending::<()>().await;
@@ -82,15 +85,15 @@ impl Membership {
     /// was asked is lost meanwhile: it would never answer.
     async fn answered<T>(
         &self,
-        request: impl Future<Output = Result<T, Refusal>>,
+        request: impl Future<Output = Result<T, GroupRefusal>>,
         alive: &mut Instant,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, GroupRefusal> {
         let asked = self.coordinator.cluster.coordinator(&self.coordinator.group).await?;
         tokio::select! {
             answer = request => answer,
             error = self.vanished(asked, alive) => {
                 self.coordinator.hang_up(asked);
-                Err(Refusal::Again(error))
+                Err(GroupRefusal::Again(error))
             }
         }
     }
@@ -111,11 +114,16 @@ impl Membership {
             match self.coordinator.heartbeat(&self.identity, session / 3).await {
                 // Whatever it says, it is there.
                 Ok(())
-                | Err(Refusal::JoinAs(_) | Refusal::Rebalance | Refusal::Over(_) | Refusal::Fatal(_)) => {
+                | Err(
+                    GroupRefusal::JoinAs(_)
+                    | GroupRefusal::Rebalance
+                    | GroupRefusal::Over(_)
+                    | GroupRefusal::Fatal(_),
+                ) => {
                     *alive = Instant::now();
                 }
-                Err(Refusal::Again(error)) if alive.elapsed() > session => return error,
-                Err(Refusal::Again(error)) => tracing::debug!(%error, "is the coordinator still there?"),
+                Err(GroupRefusal::Again(error)) if alive.elapsed() > session => return error,
+                Err(GroupRefusal::Again(error)) => tracing::debug!(%error, "is the coordinator still there?"),
             }
             if let Ok(now) = self.coordinator.cluster.coordinator(&self.coordinator.group).await
                 && now != asked
@@ -130,9 +138,9 @@ impl Membership {
     pub(super) async fn lead(
         &mut self,
         joined: &JoinGroupResponse,
-    ) -> Result<Option<lead::Led>, EngineError> {
+    ) -> Result<Option<lead::LedGroup>, EngineError> {
         if joined.leader != joined.member_id {
-            return Ok(Some(lead::Led::default()));
+            return Ok(Some(lead::LedGroup::default()));
         }
         let limit = self.settings.rebalance_timeout;
         let error = match timeout(limit, lead::assign(&self.client, joined)).await {
@@ -170,12 +178,12 @@ impl Membership {
                 assigned.retain(|partition| partition.topic == self.settings.topic);
                 return Ok(Some(assigned));
             }
-            Err(Refusal::Fatal(error)) => return Err(error),
-            Err(Refusal::Over(error)) => self.lose(&error.to_string()).await,
-            Err(Refusal::Again(error)) => {
+            Err(GroupRefusal::Fatal(error)) => return Err(error),
+            Err(GroupRefusal::Over(error)) => self.lose(&error.to_string()).await,
+            Err(GroupRefusal::Again(error)) => {
                 self.stumble(&error, "cannot synchronise with the group yet").await;
             }
-            Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {}
+            Err(GroupRefusal::Rebalance | GroupRefusal::JoinAs(_)) => {}
         }
         Ok(None)
     }

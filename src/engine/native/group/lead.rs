@@ -8,21 +8,21 @@ use std::{
 use bytes::Bytes;
 use kafka_protocol::{ResponseError, messages::JoinGroupResponse};
 
-use super::{
-    Assignor,
-    protocol::{decode_subscription, encode_assignment},
+use super::protocol::{decode_subscription, encode_assignment};
+use crate::engine::{
+    EngineError, ErrorKind,
+    native::{Client, settings::Assignor},
 };
-use crate::engine::{EngineError, ErrorKind, native::Client};
 
 /// How often a leader looks whether a topic that was missing exists now.
-const MISSING: Duration = Duration::from_secs(3);
+const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How often a leader looks for new partitions, unless `metadata.max.age.ms` is less.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The leader's work for one generation; empty for the other members.
 #[derive(Debug, Default)]
-pub(super) struct Led {
+pub(super) struct LedGroup {
     /// Each member's assignment, encoded.
     pub assignments: Vec<(String, Bytes)>,
     /// What the assignments rest on.
@@ -34,7 +34,7 @@ pub(super) struct Led {
 pub(super) struct Watch(BTreeMap<String, i32>);
 
 /// Shares the partitions of everything that the members read out among them.
-pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Result<Led, EngineError> {
+pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Result<LedGroup, EngineError> {
     let fatal = |text: String| EngineError::new(ErrorKind::Fatal, text);
     let name = joined.protocol_name.as_deref().unwrap_or_default();
     let assignor = Assignor::named(name).ok_or_else(|| {
@@ -51,12 +51,12 @@ pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Resul
     let counts = client.retry(what, || counts(client, topics.clone())).await?;
     // A static leader that came back leaves the assignment as it is, but watches (KIP-814).
     if joined.skip_assignment {
-        return Ok(Led { assignments: Vec::new(), watch: Watch(counts) });
+        return Ok(LedGroup { assignments: Vec::new(), watch: Watch(counts) });
     }
     let plan = assignor.assign(&members, &counts);
     tracing::debug!(%assignor, members = members.len(), "leading the group");
     let assignments = plan.iter().map(|(member, partitions)| (member.clone(), encode_assignment(partitions)));
-    Ok(Led { assignments: assignments.collect(), watch: Watch(counts) })
+    Ok(LedGroup { assignments: assignments.collect(), watch: Watch(counts) })
 }
 
 impl Watch {
@@ -67,7 +67,7 @@ impl Watch {
         }
         let is_complete = self.0.values().all(|count| *count > 0);
         let age = client.cluster().settings.metadata_max_age;
-        let interval = age.min(if is_complete { LOOK } else { MISSING });
+        let interval = age.min(if is_complete { LOOK_INTERVAL } else { MISSING_INTERVAL });
         loop {
             tokio::time::sleep(interval).await;
             match counts(client, self.0.keys().cloned()).await {

@@ -7,10 +7,11 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Assignments, Assignor, Committer, Identity, Memory, Task,
-    coordinator::{Coordinator, Refusal},
+    Committer,
+    coordinator::{Coordinator, GroupRefusal},
     finder::Finder,
     heart::{Heart, Pulse},
     topic::gone,
@@ -21,8 +22,10 @@ use crate::{
         EngineError, ErrorKind, OffsetReset, Place, SourceEvent, SourceSettings, Troubles,
         native::{
             Client,
+            assignments::{Assignments, Identity},
             fetch::{FetchHandle, Fetching},
-            settings::{GroupProtocol, GroupSettings},
+            memory::Memory,
+            settings::{Assignor, GroupProtocol, GroupSettings},
         },
     },
 };
@@ -126,7 +129,7 @@ impl Membership {
     /// Takes part until `closing` is sent; then leaves, unless the member is static (KIP-345).
     /// If `closing` is dropped, ends without a word. `fetching` is what goes on beside.
     pub async fn run(mut self, closing: oneshot::Receiver<()>, mut fetching: Fetching) {
-        let mut finding = Task(tokio::spawn(self.finder().run()));
+        let mut finding = AbortOnDropHandle::new(tokio::spawn(self.finder().run()));
         let is_leaving = tokio::select! {
             biased;
             closed = closing => closed.is_ok(),
@@ -134,7 +137,7 @@ impl Membership {
                 tokio::select! {
                     error = self.live() => error,
                     error = fetching.ended() => error,
-                    error = &mut finding.0 => error.unwrap_or_else(|error| {
+                    error = &mut finding => error.unwrap_or_else(|error| {
                         EngineError::new(ErrorKind::Retriable, format!("finding positions: {error}"))
                     }),
                 }
@@ -171,7 +174,7 @@ impl Membership {
         }
     }
 
-    async fn leave(&self, limit: Duration) -> Result<(), Refusal> {
+    async fn leave(&self, limit: Duration) -> Result<(), GroupRefusal> {
         match self.settings.protocol {
             GroupProtocol::Consumer => self.coordinator.leave_consumer(&self.identity.member, limit).await,
             GroupProtocol::Classic if self.coordinator.instance.is_some() => Ok(()),
@@ -216,12 +219,13 @@ impl Membership {
         let added = assigned.difference(&self.owned).cloned().collect();
         self.start(added).await;
         // What was given up is shared out in a rebalance that follows at once (KIP-429).
-        let pulse = match revoked.is_empty() {
-            false => Pulse::Rebalance,
-            true => tokio::select! {
+        let pulse = if revoked.is_empty() {
+            tokio::select! {
                 pulse = heart.disturbed() => pulse,
                 () = led.watch.changed(&self.client) => Pulse::Rebalance,
-            },
+            }
+        } else {
+            Pulse::Rebalance
         };
         match pulse {
             Pulse::Steady | Pulse::Rebalance if self.settings.is_cooperative() => {}

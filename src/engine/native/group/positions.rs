@@ -11,17 +11,21 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use super::{
-    coordinator::{Coordinator, Refusal},
-    memory::{First, Memory},
+    coordinator::{Coordinator, GroupRefusal},
     note::Note,
     protocol::by_topic,
-    topic::look_up,
 };
 use crate::{
     batch::TopicPartition,
     engine::{
         EngineError, ErrorKind, OffsetReset,
-        native::{OffsetAt, cluster::Lane, metadata::Topic},
+        native::{
+            OffsetAt,
+            cluster::Lane,
+            memory::{First, Memory},
+            metadata::Topic,
+            topic_lookup::look_up,
+        },
     },
 };
 
@@ -71,7 +75,7 @@ pub(super) async fn survey(
     name: &Arc<str>,
     numbers: &BTreeSet<i32>,
     reset: OffsetReset,
-) -> Result<Survey, Refusal> {
+) -> Result<Survey, GroupRefusal> {
     let look_up = || look_up(&coordinator.cluster, name, memory, &coordinator.troubles);
     let mut topic = look_up().await?.topic().clone();
     let mut asked = numbers.clone();
@@ -167,7 +171,7 @@ async fn committed(
     coordinator: &Coordinator,
     name: &str,
     numbers: &BTreeSet<i32>,
-) -> Result<BTreeMap<i32, Result<Committed, EngineError>>, Refusal> {
+) -> Result<BTreeMap<i32, Result<Committed, EngineError>>, GroupRefusal> {
     let partitions: Vec<_> = numbers.iter().map(|number| TopicPartition::new(name, *number)).collect();
     let topic = |(name, partitions): (TopicName, Vec<i32>)| {
         OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(partitions)

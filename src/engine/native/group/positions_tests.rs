@@ -18,7 +18,7 @@ use crate::{
         ClientSettings, Offset, Room, Sink, Source, SourceEvent, Troubles,
         native::{
             Client, NativeSink, NativeSource,
-            group::Identity,
+            assignments::Identity,
             metadata::Metadata,
             testing::{batch, embedded, source_settings},
         },

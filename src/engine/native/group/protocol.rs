@@ -8,11 +8,14 @@ use kafka_protocol::{
         ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicName, consumer_protocol_assignment,
         consumer_protocol_subscription,
     },
-    protocol::{Encodable, StrBytes},
+    protocol::Encodable,
 };
 
-use super::assignor::Member;
-use crate::batch::TopicPartition;
+use super::plan::Member;
+use crate::{
+    batch::TopicPartition,
+    engine::native::text::{text, topic_name},
+};
 
 /// The newest version of both messages; members read a newer one as the newest they know.
 const VERSION: i16 = 3;
@@ -28,7 +31,7 @@ pub(super) fn encode_subscription(topic: &str, owned: &BTreeSet<TopicPartition>,
         })
         .collect();
     let message = ConsumerProtocolSubscription::default()
-        .with_topics(vec![StrBytes::from_string(topic.to_owned())])
+        .with_topics(vec![text(topic)])
         .with_owned_partitions(owned)
         .with_generation_id(generation);
     with_version(&message)
@@ -91,7 +94,7 @@ pub(super) fn by_topic<'a>(
 ) -> BTreeMap<TopicName, Vec<i32>> {
     let mut topics: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();
     for partition in partitions {
-        let topic = StrBytes::from_string(partition.topic.to_string()).into();
+        let topic = topic_name(&partition.topic);
         topics.entry(topic).or_default().push(partition.partition);
     }
     topics

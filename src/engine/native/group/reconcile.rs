@@ -6,14 +6,17 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    Identity, Membership,
+    Membership,
     consumer::{Beats, Joined, Share},
     heart::Pulse,
 };
-use crate::{batch::TopicPartition, engine::EngineError};
+use crate::{
+    batch::TopicPartition,
+    engine::{EngineError, native::assignments::Identity},
+};
 
 /// How long a member that lost its membership waits before it joins again.
-const REJOIN: Duration = Duration::from_millis(100);
+const REJOIN_DELAY: Duration = Duration::from_millis(100);
 
 impl Membership {
     /// Takes part until nothing helps.
@@ -33,7 +36,7 @@ impl Membership {
             if let Err(error) = self.reconcile(beats.start()).await {
                 return error;
             }
-            sleep(REJOIN).await;
+            sleep(REJOIN_DELAY).await;
         }
     }
 

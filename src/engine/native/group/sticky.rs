@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assignor::{Member, Plan, entry, partitions};
+use super::plan::{Member, Plan, entry, partitions};
 use crate::batch::TopicPartition;
 
 /// Fills `plan` so that no single move of a partition makes it more even, starting from what the
@@ -91,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::native::group::assignor::Assignor;
+    use crate::engine::native::settings::Assignor;
 
     const TOPICS: [&str; 3] = ["a", "b", "c"];
 

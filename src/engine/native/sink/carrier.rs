@@ -21,22 +21,22 @@ use tokio::{
 };
 
 use super::{
-    pace::{Pace, REQUEST_SIZE},
-    parcel::{Outcome, Parcel},
-    request::{self, Part},
-    until,
+    pace::{Pace, REQUEST_BYTES_MAX},
+    parcel::{Parcel, ParcelOutcome},
+    request::{self, ProducePart},
 };
 use crate::{
     batch::TopicPartition,
+    clock::until,
     engine::native::{connection::Connection, error::WireError, reply::Reply},
 };
 
 /// The most requests under way, full ones; below what a connection queues.
-const MOST_REQUESTS: usize = 40;
+const REQUESTS_MAX: usize = 40;
 
 /// No broker is set to read less than this in bytes: a smaller request is not why it closes a
 /// connection.
-pub const SUSPECT_SIZE: usize = 64 << 10;
+pub const SUSPECT_BYTES_MIN: usize = 64 << 10;
 
 /// Numbers the requests of all carriers.
 static REQUESTS: AtomicU64 = AtomicU64::new(1);
@@ -104,7 +104,7 @@ impl Carrier {
 struct UnderWay {
     reply: Reply<ProduceResponse>,
     /// In the order of the request.
-    parts: Vec<(TopicPartition, oneshot::Sender<Outcome>)>,
+    parts: Vec<(TopicPartition, oneshot::Sender<ParcelOutcome>)>,
     bytes: usize,
     sent: Instant,
 }
@@ -195,7 +195,7 @@ impl Work {
             chosen.push(index);
         }
         is_full |= size >= self.terms.request_size;
-        let has_room = requests < self.terms.few || is_full && requests < MOST_REQUESTS;
+        let has_room = requests < self.terms.few || is_full && requests < REQUESTS_MAX;
         let fits = self.bytes + size <= self.pace().window();
         if requests > 0 && !(has_room && fits) {
             return None;
@@ -205,12 +205,12 @@ impl Work {
         self.waiting_bytes = 0;
         for (index, parcel) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let is_chosen = chosen.next_if_eq(&index).is_some();
-            match is_chosen && parcel.claim.take() {
-                true => parcels.push(parcel),
-                false if parcel.claim.is_queued() => self.keep(parcel),
-                // Its writer took it back.
-                false => {}
+            if is_chosen && parcel.claim.take() {
+                parcels.push(parcel);
+            } else if parcel.claim.is_queued() {
+                self.keep(parcel);
             }
+            // Anything else was taken back by its writer.
         }
         (!parcels.is_empty()).then_some(parcels)
     }
@@ -218,7 +218,7 @@ impl Work {
     async fn send(&mut self, mut parcels: Vec<Parcel>) -> Result<(), WireError> {
         parcels.sort_by(|a, b| a.to.cmp(&b.to));
         let parts: Vec<_> =
-            parcels.iter().map(|parcel| Part { to: &parcel.to, batch: &parcel.bytes }).collect();
+            parcels.iter().map(|parcel| ProducePart { to: &parcel.to, batch: &parcel.bytes }).collect();
         let bytes = parcels.iter().map(|parcel| parcel.bytes.len()).sum();
         match request::send(&self.connection, &parts, self.terms.timeout).await {
             Ok(reply) => {
@@ -229,7 +229,7 @@ impl Work {
             }
             Err(error) => {
                 for parcel in parcels {
-                    let _ = parcel.answer.send(Outcome::Unsent(error.clone()));
+                    let _ = parcel.answer.send(ParcelOutcome::Unsent(error.clone()));
                 }
                 Err(error)
             }
@@ -243,7 +243,7 @@ impl Work {
         let response = match answer {
             Ok(response) => response,
             Err(error) => {
-                let is_suspect = bytes >= SUSPECT_SIZE && matches!(error, WireError::Closed { .. });
+                let is_suspect = bytes >= SUSPECT_BYTES_MIN && matches!(error, WireError::Closed { .. });
                 lose(parts, &error, is_suspect);
                 return Err(error);
             }
@@ -269,7 +269,7 @@ impl Work {
         self.parcels.close();
         self.gather();
         for parcel in self.waiting.drain(..) {
-            let _ = parcel.answer.send(Outcome::Unsent(error.clone()));
+            let _ = parcel.answer.send(ParcelOutcome::Unsent(error.clone()));
         }
     }
 
@@ -286,20 +286,20 @@ impl Work {
 impl Terms {
     /// The most that a request gathers, for a limit of `max_request_size`.
     pub fn request_size(max_request_size: usize) -> usize {
-        REQUEST_SIZE.min(max_request_size)
+        REQUEST_BYTES_MAX.min(max_request_size)
     }
 }
 
-fn lose(parts: Vec<(TopicPartition, oneshot::Sender<Outcome>)>, error: &WireError, is_suspect: bool) {
+fn lose(parts: Vec<(TopicPartition, oneshot::Sender<ParcelOutcome>)>, error: &WireError, is_suspect: bool) {
     for (_, answer) in parts {
         // The writer may have gone to another broker.
-        let _ = answer.send(Outcome::Lost { error: error.clone(), is_suspect });
+        let _ = answer.send(ParcelOutcome::Lost { error: error.clone(), is_suspect });
     }
 }
 
 /// Gives each part of a request, sorted by partition, its answer.
 fn deal(
-    parts: Vec<(TopicPartition, oneshot::Sender<Outcome>)>,
+    parts: Vec<(TopicPartition, oneshot::Sender<ParcelOutcome>)>,
     response: ProduceResponse,
     throttle: Duration,
 ) {
@@ -310,14 +310,14 @@ fn deal(
             let named = (topic.name.as_str(), answer.index);
             let found = partitions.binary_search_by(|p| (&*p.topic, p.partition).cmp(&named));
             if let Some(part) = found.ok().and_then(|index| answers[index].take()) {
-                let _ = part.send(Outcome::Answered(answer, throttle));
+                let _ = part.send(ParcelOutcome::Answered(answer, throttle));
             }
         }
     }
     for left_out in answers.into_iter().flatten() {
         let answer = PartitionProduceResponse::default()
             .with_error_code(kafka_protocol::ResponseError::UnknownServerError.code());
-        let _ = left_out.send(Outcome::Answered(answer, throttle));
+        let _ = left_out.send(ParcelOutcome::Answered(answer, throttle));
     }
 }
 

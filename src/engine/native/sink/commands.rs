@@ -2,7 +2,7 @@
 //! before it was sent, or given up.
 
 use super::{
-    outputs::{Done, Provenance},
+    outputs::{Provenance, ReceiptSender},
     partition::PartitionWriter,
     sealed::{InFlight, Sealed},
     waiting::Unsealed,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a writer is told.
-pub enum Command {
+pub enum WriteCommand {
     /// Writes a batch.
     Write(Job),
     /// Drops what comes from there and was not sent.
@@ -25,7 +25,7 @@ pub struct Job {
     pub chunks: Vec<EncodedBatch>,
     pub codec: Codec,
     pub from: Provenance,
-    pub done: Done,
+    pub done: ReceiptSender,
 }
 
 impl PartitionWriter {
@@ -37,10 +37,10 @@ impl PartitionWriter {
         Ok(())
     }
 
-    pub(super) fn obey(&mut self, command: Option<Command>) -> Result<(), EngineError> {
+    pub(super) fn obey(&mut self, command: Option<WriteCommand>) -> Result<(), EngineError> {
         match command {
-            Some(Command::Write(job)) => self.accept(job),
-            Some(Command::Forget(from)) => self.forget(from),
+            Some(WriteCommand::Write(job)) => self.accept(job),
+            Some(WriteCommand::Forget(from)) => self.forget(from),
             None => {
                 // What was accepted is still written.
                 self.is_open = false;
@@ -119,10 +119,10 @@ impl PartitionWriter {
         // assignment, so that this is looked at first.
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Write(Job { from, done, .. }) => {
+                WriteCommand::Write(Job { from, done, .. }) => {
                     self.outputs.accept(1, from, done);
                 }
-                Command::Forget(from) => self.barred.bar(from, &error),
+                WriteCommand::Forget(from) => self.barred.bar(from, &error),
             }
         }
         self.failing_since = None;

@@ -1,8 +1,9 @@
 //! Writes output batches: an idempotent producer (KIP-98) over whole batches.
 //!
-//! Each partition has a writer, a task that owns its sequence numbers (`partition`, `commands`, `verdicts`);
-//! each broker has a carrier, a task that gathers what the writers of its partitions hand over into
-//! few requests (`carrier`). What goes wrong with a partition is its writer's alone.
+//! Each partition has a writer, a task that owns its sequence numbers (`partition`, with `route`,
+//! `commands` and `verdicts`); each broker has a carrier, a task that gathers what the writers of
+//! its partitions hand over into few requests (`carrier`). What goes wrong with a partition is its
+//! writer's alone.
 
 mod barred;
 mod carrier;
@@ -14,6 +15,7 @@ mod partition;
 mod producer;
 mod request;
 mod rework;
+mod route;
 mod sealed;
 mod verdicts;
 mod waiting;
@@ -28,12 +30,11 @@ use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, sleep_until},
 };
 
 use self::{
     carrier::{Carrier, Terms},
-    commands::{Command, Job},
+    commands::{Job, WriteCommand},
     outputs::Provenance,
     pace::Pace,
     partition::PartitionWriter,
@@ -53,14 +54,14 @@ use crate::{
 /// The native [`Sink`]. Each partition has a writer of its own.
 #[derive(Debug)]
 pub struct NativeSink {
-    shared: Arc<Shared>,
-    writers: HashMap<TopicPartition, mpsc::UnboundedSender<Command>>,
+    shared: Arc<SinkShared>,
+    writers: HashMap<TopicPartition, mpsc::UnboundedSender<WriteCommand>>,
     tasks: JoinSet<()>,
 }
 
 /// What the partitions' writers have in common.
 #[derive(Debug)]
-struct Shared {
+struct SinkShared {
     cluster: Arc<Cluster>,
     producers: Producers,
     produce: ProduceSettings,
@@ -90,7 +91,7 @@ impl NativeSink {
         troubles: Troubles,
     ) -> Result<NativeSink, EngineError> {
         let settings = NativeSettings::from_properties(&settings.properties)?;
-        let shared = Shared {
+        let shared = SinkShared {
             cluster: Arc::clone(client.cluster()),
             producers: Producers::new(first_producer(client).await?),
             produce: settings.produce,
@@ -102,7 +103,7 @@ impl NativeSink {
         Ok(NativeSink { shared: Arc::new(shared), writers: HashMap::new(), tasks: JoinSet::new() })
     }
 
-    fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<Command> {
+    fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<WriteCommand> {
         if !self.writers.contains_key(to) {
             #[expect(
                 clippy::disallowed_methods,
@@ -124,13 +125,11 @@ impl Sink for NativeSink {
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
         let (done, receipt) = oneshot::channel();
         let OutputBatch { destination, origin, assignment, compression, must_compress, chunks } = batch;
-        let codec = match must_compress {
-            true => Codec::from(compression),
-            false => self.shared.produce.codec(compression),
-        };
+        let codec =
+            if must_compress { Codec::from(compression) } else { self.shared.produce.codec(compression) };
         let job = Job { chunks, codec, from: Provenance { origin, assignment }, done };
         // A writer ends only with its sink, and then the receipt says so.
-        let _ = self.writer(&destination).send(Command::Write(job));
+        let _ = self.writer(&destination).send(WriteCommand::Write(job));
         async move {
             receipt.await.unwrap_or_else(|_| {
                 Err(EngineError::new(ErrorKind::Retriable, "the sink was closed").at(&destination))
@@ -141,7 +140,7 @@ impl Sink for NativeSink {
     fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
         let from = Provenance { origin: origin.clone(), assignment };
         for writer in self.writers.values() {
-            let _ = writer.send(Command::Forget(from.clone()));
+            let _ = writer.send(WriteCommand::Forget(from.clone()));
         }
     }
 
@@ -153,7 +152,7 @@ impl Sink for NativeSink {
     }
 }
 
-impl Shared {
+impl SinkShared {
     /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
     async fn seal(
         &self,
@@ -208,14 +207,6 @@ impl Shared {
             timeout: self.request_timeout,
             pace,
         }
-    }
-}
-
-/// Waits for a moment; for ever without one.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

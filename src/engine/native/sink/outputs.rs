@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where the receipt of an output batch goes.
-pub type Done = oneshot::Sender<Result<Receipt, EngineError>>;
+pub type ReceiptSender = oneshot::Sender<Result<Receipt, EngineError>>;
 
 /// Counts the records of a partition in the order in which they are written, so that a wire
 /// batch may hold a part of an output batch, or several.
@@ -36,12 +36,12 @@ struct Output {
     /// The records that are neither written nor refused.
     left: u64,
     refused: Vec<Refusal>,
-    done: Done,
+    done: ReceiptSender,
 }
 
 impl Outputs {
     /// Accepts an output batch of `count` records and returns the number of the first.
-    pub fn accept(&mut self, count: usize, from: Provenance, done: Done) -> u64 {
+    pub fn accept(&mut self, count: usize, from: Provenance, done: ReceiptSender) -> u64 {
         let first = self.end;
         self.end += count as u64;
         self.queue.push_back(Output {

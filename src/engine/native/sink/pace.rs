@@ -9,16 +9,16 @@ use std::time::Duration;
 
 /// The size in bytes that batches are gathered up to for one request. A broker in Java keeps
 /// larger ones apart from its other memory (G1's humongous objects), at a price.
-pub const REQUEST_SIZE: usize = 500_000;
+pub const REQUEST_BYTES_MAX: usize = 500_000;
 
 /// The most that may be under way to a broker in bytes: enough to keep it busy.
-const MOST: usize = 16 << 20;
+const WINDOW_BYTES_MAX: usize = 16 << 20;
 
 /// What is under way is to be answered within this part of the request timeout.
-const HORIZON: u32 = 6;
+const HORIZON_DIVISOR: u32 = 6;
 
 /// An answer within this part of the request timeout says that the broker keeps up.
-const PROMPT: u32 = 30;
+const PROMPT_DIVISOR: u32 = 30;
 
 /// The bytes that may be under way to a broker.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub struct Pace {
 impl Pace {
     /// For requests that are to be answered within `timeout`.
     pub fn new(timeout: Duration) -> Pace {
-        Pace { window: REQUEST_SIZE, timeout }
+        Pace { window: REQUEST_BYTES_MAX, timeout }
     }
 
     /// The bytes that may be under way; a single request always may.
@@ -41,18 +41,18 @@ impl Pace {
     /// A request of `bytes` was answered `took` after it was written or the one before it was
     /// answered, throttling included.
     pub fn answered(&mut self, bytes: usize, took: Duration) {
-        self.window = if took < self.timeout / PROMPT {
-            (self.window * 2).min(MOST)
+        self.window = if took < self.timeout / PROMPT_DIVISOR {
+            (self.window * 2).min(WINDOW_BYTES_MAX)
         } else {
-            let horizon = self.timeout / HORIZON;
+            let horizon = self.timeout / HORIZON_DIVISOR;
             let in_time = bytes as f64 * horizon.as_secs_f64() / took.as_secs_f64();
-            (in_time as usize).clamp(REQUEST_SIZE, self.window)
+            (in_time as usize).clamp(REQUEST_BYTES_MAX, self.window)
         };
     }
 
     /// The connection was lost.
     pub fn lost(&mut self) {
-        self.window = REQUEST_SIZE;
+        self.window = REQUEST_BYTES_MAX;
     }
 }
 
@@ -65,25 +65,25 @@ mod tests {
     #[test]
     fn what_is_under_way_follows_the_answers() {
         let mut pace = Pace::new(TIMEOUT);
-        assert_eq!(pace.window(), REQUEST_SIZE);
-        (0..10).for_each(|_| pace.answered(REQUEST_SIZE, Duration::from_millis(5)));
-        assert_eq!(pace.window(), MOST);
+        assert_eq!(pace.window(), REQUEST_BYTES_MAX);
+        (0..10).for_each(|_| pace.answered(REQUEST_BYTES_MAX, Duration::from_millis(5)));
+        assert_eq!(pace.window(), WINDOW_BYTES_MAX);
         // 1 MB/s: five seconds of it.
         pace.answered(2_000_000, Duration::from_secs(2));
         assert_eq!(pace.window(), 5_000_000);
         // 20 KB/s: one request.
-        pace.answered(REQUEST_SIZE, Duration::from_secs(25));
-        assert_eq!(pace.window(), REQUEST_SIZE);
+        pace.answered(REQUEST_BYTES_MAX, Duration::from_secs(25));
+        assert_eq!(pace.window(), REQUEST_BYTES_MAX);
         pace.answered(100, Duration::from_secs(2));
-        assert_eq!(pace.window(), REQUEST_SIZE);
+        assert_eq!(pace.window(), REQUEST_BYTES_MAX);
     }
 
     #[test]
     fn a_new_connection_starts_slowly() {
         let mut pace = Pace::new(TIMEOUT);
         (0..3).for_each(|_| pace.answered(1, Duration::ZERO));
-        assert_eq!(pace.window(), 8 * REQUEST_SIZE);
+        assert_eq!(pace.window(), 8 * REQUEST_BYTES_MAX);
         pace.lost();
-        assert_eq!(pace.window(), REQUEST_SIZE);
+        assert_eq!(pace.window(), REQUEST_BYTES_MAX);
     }
 }

@@ -23,12 +23,12 @@ pub struct Parcel {
     pub to: TopicPartition,
     pub bytes: Bytes,
     pub claim: Arc<Claim>,
-    pub answer: oneshot::Sender<Outcome>,
+    pub answer: oneshot::Sender<ParcelOutcome>,
 }
 
 /// What became of a parcel.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ParcelOutcome {
     /// The broker answered for the partition, and wants to be left alone for a while (KIP-219).
     Answered(PartitionProduceResponse, Duration),
     /// It was not sent, for certain.

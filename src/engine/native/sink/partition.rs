@@ -1,36 +1,34 @@
 //! Writes the batches of one partition in order: at most five under way (KIP-98), retries
 //! byte-identical, and what follows a failed batch sent again after it.
 
-use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedMutexGuard, mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use super::{
-    Shared,
+    SinkShared,
     barred::Barred,
     carrier::Carrier,
-    commands::Command,
+    commands::WriteCommand,
     outputs::Outputs,
-    parcel::{Claim, Mark, Outcome, Parcel},
-    producer::{self, Producer},
+    parcel::{Claim, Mark, Parcel, ParcelOutcome},
+    producer::Producer,
+    route::OVERDUE_AFTER,
     sealed::{InFlight, Sealed, advance, stamp},
-    until,
-    waiting::{Unsealed, Waiting},
+    waiting::{Unsealed, WaitingRecords},
 };
 use crate::{
     batch::TopicPartition,
+    clock::until,
     engine::{EngineError, ErrorKind, Place},
     records::RecordsError,
 };
 
 /// The longest pause between two attempts: a partition goes on soon after its leader is back.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What is not answered for so long may have gone to a broker that does not lead any more.
-const OVERDUE: Duration = Duration::from_secs(3);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A leader forgets a producer that has been silent for `producer.id.expiration.ms`, a day unless
 /// set, and takes any sequence number from it then. Far below that.
@@ -38,14 +36,14 @@ const PRODUCER_EXPIRY: Duration = Duration::from_secs(30 * 60);
 
 /// The writer of one partition; it owns the partition's sequence numbers.
 pub struct PartitionWriter {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SinkShared>,
     pub(super) to: TopicPartition,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) commands: mpsc::UnboundedReceiver<WriteCommand>,
     /// More commands may come.
     pub(super) is_open: bool,
     pub(super) outputs: Outputs,
     pub(super) barred: Barred,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WaitingRecords,
     /// Sealed and to be sent, before anything that waits.
     pub(super) sealed: VecDeque<Sealed>,
     pub(super) in_flight: VecDeque<InFlight>,
@@ -53,7 +51,7 @@ pub struct PartitionWriter {
     /// `None` until there is a new one.
     pub(super) producer: Option<Producer>,
     /// Sent under a producer that was disowned; what comes after it waits for the answers.
-    pub(super) disowned: Vec<oneshot::Receiver<Outcome>>,
+    pub(super) disowned: Vec<oneshot::Receiver<ParcelOutcome>>,
     pub(super) next_sequence: i32,
     /// The leader has a batch of this producer. Before that it would take any sequence number
     /// for the first, so that only one batch may be under way.
@@ -67,19 +65,19 @@ pub struct PartitionWriter {
     /// The first of these failures.
     pub(super) failing_since: Option<Instant>,
     /// When to look next whether the leader is still the same.
-    look_at: Instant,
+    pub(super) look_at: Instant,
 }
 
 impl PartitionWriter {
     pub fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SinkShared>,
         to: TopicPartition,
-        commands: mpsc::UnboundedReceiver<Command>,
+        commands: mpsc::UnboundedReceiver<WriteCommand>,
     ) -> PartitionWriter {
         PartitionWriter {
             outputs: Outputs::default(),
             barred: Barred::default(),
-            waiting: Waiting::new(&shared.produce),
+            waiting: WaitingRecords::new(&shared.produce),
             producer: Some(shared.producers.first()),
             shared,
             to,
@@ -195,7 +193,7 @@ impl PartitionWriter {
             answer: sender,
         });
         if self.in_flight.is_empty() {
-            self.look_at = Instant::now() + OVERDUE;
+            self.look_at = Instant::now() + OVERDUE_AFTER;
         }
         self.in_flight.push_back(InFlight { batch, claim, answer });
     }
@@ -209,85 +207,6 @@ impl PartitionWriter {
         Ok(Sealed::new(bytes, sequence, codec, first, count))
     }
 
-    /// What sending needs, or why it is not to be had now.
-    async fn find(&mut self) -> Result<Result<(Carrier, Producer), EngineError>, EngineError> {
-        let carrier = match self.find_carrier().await? {
-            Ok(carrier) => carrier,
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(self.find_producer().await?.map(|producer| (carrier, producer)))
-    }
-
-    async fn find_carrier(&mut self) -> Result<Result<Carrier, EngineError>, EngineError> {
-        let is_suspect = self.sealed.front().is_some_and(|batch| batch.is_suspect);
-        let open = self.carrier.as_ref().filter(|carrier| !carrier.is_closed());
-        if let Some(carrier) = open
-            && is_suspect == self.alone.is_some()
-        {
-            return Ok(Ok(carrier.clone()));
-        }
-        (self.carrier, self.alone) = (None, None);
-        let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
-        let found = if is_suspect {
-            let alone = self.attend(Arc::clone(&shared.alone).lock_owned()).await?;
-            self.alone = Some(alone);
-            self.attend(async move { shared.carrier_alone(&to).await }).await?
-        } else {
-            self.attend(async move { shared.carrier(&to).await }).await?
-        };
-        Ok(found.inspect(|carrier| self.carrier = Some(carrier.clone())))
-    }
-
-    /// The producer to write under. A new one begins when all is answered that was sent under the
-    /// one before, which it does not fence.
-    async fn find_producer(&mut self) -> Result<Result<Producer, EngineError>, EngineError> {
-        if let Some(producer) = self.producer {
-            return Ok(Ok(producer));
-        }
-        let (disowned, shared) = (std::mem::take(&mut self.disowned), Arc::clone(&self.shared));
-        let asking = async move {
-            futures_util::future::join_all(disowned).await;
-            producer::ask(&shared.cluster).await
-        };
-        let producer = self.attend(asking).await?;
-        Ok(producer.inspect(|producer| self.producer = Some(*producer)))
-    }
-
-    /// Waits, and takes what is said meanwhile.
-    async fn attend<T>(&mut self, what: impl Future<Output = T>) -> Result<T, EngineError> {
-        let mut what = pin!(what);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut what => return Ok(done),
-                command = self.commands.recv(), if self.is_open => self.obey(command)?,
-            }
-        }
-    }
-
-    /// A broker that is silent may not lead the partition any more; whoever does would write what
-    /// is under way at once.
-    async fn look_for_leader(&mut self) -> Result<(), EngineError> {
-        let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
-        let looking = async move {
-            let cluster = &shared.cluster;
-            if cluster.metadata(&to.topic).await.is_ok_and(|known| known.taken.elapsed() > OVERDUE) {
-                cluster.invalidate();
-            }
-            cluster.leader(&to).await
-        };
-        let found = self.attend(timeout(OVERDUE, looking)).await?;
-        self.look_at = Instant::now() + OVERDUE;
-        let known = self.carrier.as_ref().map(Carrier::broker);
-        if let Ok(Ok(leader)) = found
-            && known.is_some_and(|known| known != leader.broker)
-        {
-            tracing::debug!(partition = %self.to, ?known, now = leader.broker, "producing to another leader");
-            self.recall();
-        }
-        Ok(())
-    }
-
     /// Everything under way is sent again, in order, after a pause and to whoever leads then.
     pub(super) async fn again(&mut self, error: EngineError) -> Result<(), EngineError> {
         self.recall();
@@ -297,7 +216,7 @@ impl PartitionWriter {
         let now = Instant::now();
         self.failures += 1;
         self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
-        let pause = self.shared.cluster.settings.retry.pause(self.failures).min(LONGEST_PAUSE);
+        let pause = self.shared.cluster.settings.retry.pause(self.failures).min(RETRY_PAUSE_MAX);
         // What waits behind others does not fail as long as those before it are written.
         let failing_since = *self.failing_since.get_or_insert(now);
         let first = self.sealed.front().and_then(|batch| batch.attempted).unwrap_or(failing_since);
@@ -311,7 +230,13 @@ impl PartitionWriter {
         self.attend(sleep_until(deadline.min(now + pause))).await
     }
 
-    /// Puts everything under way back in front of what is to be sent.
+    /// Puts everything under way back in front of what is to be sent, as it is.
+    ///
+    /// The carrier may be taking a batch at this very moment: its claim, under a lock, goes either to
+    /// the request or back to the writer. What went to a request counts as uncertain even if its
+    /// answer lies unread in the channel, for that answer is dropped here. Sent again with the same
+    /// sequence number, a batch that is in the log already is answered as a duplicate, which is a
+    /// delivery (KIP-98); so nothing is lost and nothing written twice.
     pub(super) fn recall(&mut self) {
         (self.carrier, self.alone) = (None, None);
         while let Some(last) = self.in_flight.pop_back() {
@@ -347,7 +272,7 @@ fn is_expired(acknowledged: Option<Instant>) -> bool {
 }
 
 /// Waits for the oldest outcome; a carrier answers in order. Cancel-safe.
-async fn first_outcome(in_flight: &mut VecDeque<InFlight>) -> Option<Outcome> {
+async fn first_outcome(in_flight: &mut VecDeque<InFlight>) -> Option<ParcelOutcome> {
     match in_flight.front_mut() {
         Some(under_way) => (&mut under_way.answer).await.ok(),
         None => std::future::pending().await,

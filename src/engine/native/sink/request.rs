@@ -17,23 +17,24 @@ use crate::{
     engine::native::{
         connection::Connection,
         error::{KafkaError, Remedy, WireError, check},
-        pieces::Pieces,
+        pieces::FramePieces,
         reply::Reply,
     },
+    records::put_unsigned_varint,
 };
 
 /// From this version on lengths are compact and structures end with tagged fields (KIP-482).
-const FLEXIBLE: i16 = 9;
+const FLEXIBLE_VERSION: i16 = 9;
 
 /// `acks=all`: every in-sync replica has the batch before the answer comes.
 const ACKS_ALL: i16 = -1;
 
 /// A batch of at most this size in bytes is copied: a piece of its own costs more.
-const WORTH_A_PIECE: usize = 4 << 10;
+const COPY_BYTES_MAX: usize = 4 << 10;
 
 /// A sealed batch and its partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct ProducePart<'a> {
     pub to: &'a TopicPartition,
     pub batch: &'a Bytes,
 }
@@ -41,17 +42,18 @@ pub struct Part<'a> {
 /// Queues sealed batches, at most one for each partition; those of one topic stand together.
 pub async fn send(
     connection: &Connection,
-    parts: &[Part<'_>],
+    parts: &[ProducePart<'_>],
     timeout: Duration,
 ) -> Result<Reply<ProduceResponse>, WireError> {
     let version = connection.version(ApiKey::Produce)?;
     let header_version = ProduceRequest::header_version(version);
-    let copied = |part: &Part<'_>| if part.batch.len() > WORTH_A_PIECE { 0 } else { part.batch.len() };
+    let copied =
+        |part: &ProducePart<'_>| if part.batch.len() > COPY_BYTES_MAX { 0 } else { part.batch.len() };
     let size = parts.iter().map(|part| 64 + part.to.topic.len() + copied(part)).sum();
     let mut head = connection.head(ApiKey::Produce, version, header_version, size);
     // The broker gives up a little before this side does, so that its answer is still heard.
     let broker_timeout = timeout.as_millis() * 9 / 10;
-    let mut body = Body { bytes: take(&mut head.bytes), before: None, pieces: Pieces::default() };
+    let mut body = Body { bytes: take(&mut head.bytes), before: None, pieces: FramePieces::default() };
     body.put_request(version, parts, broker_timeout as i32);
     let (first, pieces) = body.finish();
     head.bytes = first;
@@ -64,12 +66,12 @@ struct Body {
     bytes: BytesMut,
     /// The start of the request, once there are pieces.
     before: Option<BytesMut>,
-    pieces: Pieces,
+    pieces: FramePieces,
 }
 
 impl Body {
     /// The start of the request, and the rest of it.
-    fn finish(mut self) -> (BytesMut, Pieces) {
+    fn finish(mut self) -> (BytesMut, FramePieces) {
         match self.before {
             None => (self.bytes, self.pieces),
             Some(before) => {
@@ -79,21 +81,24 @@ impl Body {
         }
     }
 
-    fn put_request(&mut self, version: i16, parts: &[Part<'_>], timeout_ms: i32) {
-        let compact = version >= FLEXIBLE;
+    fn put_request(&mut self, version: i16, parts: &[ProducePart<'_>], timeout_ms: i32) {
+        let compact = version >= FLEXIBLE_VERSION;
         let topics = || parts.chunk_by(|a, b| a.to.topic == b.to.topic);
-        match compact {
-            true => self.bytes.put_u8(0), // no transactional id
-            false => self.bytes.put_i16(-1),
+        // No transactional id.
+        if compact {
+            self.bytes.put_u8(0);
+        } else {
+            self.bytes.put_i16(-1);
         }
         self.bytes.put_i16(ACKS_ALL);
         self.bytes.put_i32(timeout_ms);
         self.put_length(compact, topics().count());
         for parts in topics() {
             let topic = &parts[0].to.topic;
-            match compact {
-                true => self.put_length(compact, topic.len()),
-                false => self.bytes.put_i16(topic.len() as i16),
+            if compact {
+                self.put_length(compact, topic.len());
+            } else {
+                self.bytes.put_i16(topic.len() as i16);
             }
             self.bytes.put_slice(topic.as_bytes());
             self.put_length(compact, parts.len());
@@ -109,7 +114,7 @@ impl Body {
     }
 
     fn put_batch(&mut self, batch: &Bytes) {
-        if batch.len() <= WORTH_A_PIECE {
+        if batch.len() <= COPY_BYTES_MAX {
             return self.bytes.put_slice(batch);
         }
         let written = self.bytes.split();
@@ -122,15 +127,11 @@ impl Body {
 
     /// A length, of bytes or of an array: compact is one more than it is, as an unsigned varint.
     fn put_length(&mut self, compact: bool, length: usize) {
-        if !compact {
-            return self.bytes.put_i32(length as i32);
+        if compact {
+            put_unsigned_varint(&mut self.bytes, length as u64 + 1);
+        } else {
+            self.bytes.put_i32(length as i32);
         }
-        let mut rest = length as u64 + 1;
-        while rest >= 0x80 {
-            self.bytes.put_u8(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.bytes.put_u8(rest as u8);
     }
 
     /// The end of a structure.
@@ -143,7 +144,7 @@ impl Body {
 
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProduceVerdict {
     /// It is in the log.
     Delivered,
     /// It is to be sent again as it is.
@@ -156,13 +157,13 @@ pub enum Verdict {
     Failed(KafkaError, Option<String>),
 }
 
-impl Verdict {
+impl ProduceVerdict {
     /// Whether the batch of this very request is not in the log, for certain.
     pub fn is_certain_loss(&self) -> bool {
         match self {
-            Verdict::Delivered => false,
-            Verdict::Cut(_) | Verdict::Refused(_) => true,
-            Verdict::Again(error) | Verdict::Failed(error, _) => matches!(
+            ProduceVerdict::Delivered => false,
+            ProduceVerdict::Cut(_) | ProduceVerdict::Refused(_) => true,
+            ProduceVerdict::Again(error) | ProduceVerdict::Failed(error, _) => matches!(
                 error.0,
                 ResponseError::OutOfOrderSequenceNumber | ResponseError::NotLeaderOrFollower
             ),
@@ -171,13 +172,13 @@ impl Verdict {
 }
 
 /// Reads the answer for a batch of `count` records.
-pub fn verdict(answer: &PartitionProduceResponse, count: usize) -> Verdict {
+pub fn verdict(answer: &PartitionProduceResponse, count: usize) -> ProduceVerdict {
     use ResponseError::*;
-    let Err(error) = check(answer.error_code) else { return Verdict::Delivered };
+    let Err(error) = check(answer.error_code) else { return ProduceVerdict::Delivered };
     match error.0 {
         // An earlier attempt was heard although its answer was not (KIP-98).
-        DuplicateSequenceNumber => Verdict::Delivered,
-        MessageTooLarge | RecordListTooLarge => Verdict::Cut(error),
+        DuplicateSequenceNumber => ProduceVerdict::Delivered,
+        MessageTooLarge | RecordListTooLarge => ProduceVerdict::Cut(error),
         // KIP-467; an index that is none of the batch names no record.
         InvalidRecord | InvalidTimestamp => {
             let mut refused: Vec<_> = answer
@@ -191,12 +192,12 @@ pub fn verdict(answer: &PartitionProduceResponse, count: usize) -> Verdict {
                 .collect();
             refused.sort();
             refused.dedup_by_key(|(index, _)| *index);
-            if refused.is_empty() { Verdict::Cut(error) } else { Verdict::Refused(refused) }
+            if refused.is_empty() { ProduceVerdict::Cut(error) } else { ProduceVerdict::Refused(refused) }
         }
         _ => match error.remedy() {
-            Remedy::Retry | Remedy::RefreshMetadata => Verdict::Again(error),
+            Remedy::Retry | Remedy::RefreshMetadata => ProduceVerdict::Again(error),
             Remedy::RefreshCoordinator | Remedy::Restart | Remedy::GiveUp => {
-                Verdict::Failed(error, answer.error_message.as_ref().map(ToString::to_string))
+                ProduceVerdict::Failed(error, answer.error_message.as_ref().map(ToString::to_string))
             }
         },
     }
@@ -210,8 +211,8 @@ mod tests {
     use super::*;
 
     /// The frame as it goes over the wire.
-    fn encode(version: i16, parts: &[Part<'_>]) -> (Bytes, usize) {
-        let mut body = Body { bytes: BytesMut::new(), before: None, pieces: Pieces::default() };
+    fn encode(version: i16, parts: &[ProducePart<'_>]) -> (Bytes, usize) {
+        let mut body = Body { bytes: BytesMut::new(), before: None, pieces: FramePieces::default() };
         body.put_request(version, parts, 1234);
         let (first, mut pieces) = body.finish();
         pieces.push_front(first.freeze());
@@ -229,7 +230,7 @@ mod tests {
             for (count, version) in (1..=3).flat_map(|count| (3..=11).map(move |v| (count, v))) {
                 let batches = sizes.map(|size| Bytes::from(vec![size as u8; size]));
                 let parts: Vec<_> =
-                    partitions.iter().zip(&batches).map(|(to, batch)| Part { to, batch }).collect();
+                    partitions.iter().zip(&batches).map(|(to, batch)| ProducePart { to, batch }).collect();
                 let (mut bytes, in_pieces) = encode(version, &parts[..count]);
                 let request = ProduceRequest::decode(&mut bytes, version).unwrap();
                 assert!(bytes.is_empty());
@@ -242,14 +243,14 @@ mod tests {
                 let written = parts.iter().map(|p| (&*p.to.topic, p.to.partition, p.batch.clone()));
                 assert!(read.eq(written.take(count)));
                 assert_eq!(request.topic_data.len(), count.div_ceil(2));
-                if count == 3 && version >= FLEXIBLE {
+                if count == 3 && version >= FLEXIBLE_VERSION {
                     assert_eq!(in_pieces, pieces, "{sizes:?}");
                 }
             }
         }
     }
 
-    fn answer(error: ResponseError, refused: &[i32]) -> Verdict {
+    fn answer(error: ResponseError, refused: &[i32]) -> ProduceVerdict {
         let record = |index: &i32| BatchIndexAndErrorMessage::default().with_batch_index(*index);
         let partition = PartitionProduceResponse::default()
             .with_error_code(error.code())
@@ -260,9 +261,9 @@ mod tests {
     #[test]
     fn each_code_has_its_verdict() {
         use ResponseError::*;
-        assert_eq!(answer(DuplicateSequenceNumber, &[]), Verdict::Delivered);
+        assert_eq!(answer(DuplicateSequenceNumber, &[]), ProduceVerdict::Delivered);
         for error in [NotLeaderOrFollower, NotEnoughReplicas, RequestTimedOut, UnknownTopicOrPartition] {
-            assert_eq!(answer(error, &[]), Verdict::Again(KafkaError(error)));
+            assert_eq!(answer(error, &[]), ProduceVerdict::Again(KafkaError(error)));
         }
         for error in [
             OutOfOrderSequenceNumber,
@@ -271,12 +272,14 @@ mod tests {
             ProducerFenced,
             TopicAuthorizationFailed,
         ] {
-            assert_eq!(answer(error, &[]), Verdict::Failed(KafkaError(error), None));
+            assert_eq!(answer(error, &[]), ProduceVerdict::Failed(KafkaError(error), None));
         }
-        assert_eq!(answer(MessageTooLarge, &[]), Verdict::Cut(KafkaError(MessageTooLarge)));
-        assert_eq!(answer(InvalidRecord, &[]), Verdict::Cut(KafkaError(InvalidRecord)));
-        assert_eq!(answer(InvalidRecord, &[5, -1]), Verdict::Cut(KafkaError(InvalidRecord)));
-        let Verdict::Refused(refused) = answer(InvalidRecord, &[4, 1, 4, 7]) else { panic!("not refused") };
+        assert_eq!(answer(MessageTooLarge, &[]), ProduceVerdict::Cut(KafkaError(MessageTooLarge)));
+        assert_eq!(answer(InvalidRecord, &[]), ProduceVerdict::Cut(KafkaError(InvalidRecord)));
+        assert_eq!(answer(InvalidRecord, &[5, -1]), ProduceVerdict::Cut(KafkaError(InvalidRecord)));
+        let ProduceVerdict::Refused(refused) = answer(InvalidRecord, &[4, 1, 4, 7]) else {
+            panic!("not refused")
+        };
         assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 4]);
     }
 }

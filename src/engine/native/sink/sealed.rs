@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    parcel::{Claim, Outcome},
+    parcel::{Claim, ParcelOutcome},
     producer::Producer,
 };
 use crate::records::{Codec, ProducerStamp};
@@ -49,13 +49,14 @@ impl Sealed {
 pub struct InFlight {
     pub batch: Sealed,
     pub claim: Arc<Claim>,
-    pub answer: oneshot::Receiver<Outcome>,
+    pub answer: oneshot::Receiver<ParcelOutcome>,
 }
 
 impl InFlight {
     /// The batch, to be sent again.
     pub fn recalled(mut self) -> Sealed {
-        let is_unsent = self.claim.withdraw() || matches!(self.answer.try_recv(), Ok(Outcome::Unsent(_)));
+        let is_unsent =
+            self.claim.withdraw() || matches!(self.answer.try_recv(), Ok(ParcelOutcome::Unsent(_)));
         if !is_unsent {
             self.batch.uncertain = true;
         }

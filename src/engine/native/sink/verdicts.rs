@@ -7,12 +7,12 @@ use kafka_protocol::{ResponseError, messages::produce_response::PartitionProduce
 use tokio::time::Instant;
 
 use super::{
-    carrier::SUSPECT_SIZE,
-    parcel::Outcome,
+    carrier::SUSPECT_BYTES_MIN,
+    parcel::ParcelOutcome,
     partition::PartitionWriter,
     producer::{Producer, is_disowned},
-    request::{Verdict, verdict},
-    rework::{restamp, runs},
+    request::{ProduceVerdict, verdict},
+    rework::runs,
     sealed::{InFlight, Sealed, advance, stamp},
 };
 use crate::{
@@ -20,31 +20,31 @@ use crate::{
         EngineError, ErrorKind,
         native::error::{KafkaError, WireError},
     },
-    records::EncodedBatch,
+    records::{EncodedBatch, layout::restamp},
     transform::{ErrorClass, ValueError},
 };
 
 /// The closings after which a batch is taken for what the broker does not even read. Once more is
 /// a broker that ends; in between the batch was sent alone, over a connection that was just made.
-const CLOSINGS: u32 = 2;
+const CLOSINGS_MAX: u32 = 2;
 
 impl PartitionWriter {
     /// Takes what became of the oldest batch under way.
-    pub(super) async fn settle(&mut self, outcome: Option<Outcome>) -> Result<(), EngineError> {
+    pub(super) async fn settle(&mut self, outcome: Option<ParcelOutcome>) -> Result<(), EngineError> {
         match outcome {
-            Some(Outcome::Answered(answer, throttle)) => {
+            Some(ParcelOutcome::Answered(answer, throttle)) => {
                 let was_alone = self.alone.take().is_some();
                 if was_alone {
                     self.carrier = None;
                 }
                 self.judge(answer, Instant::now() + throttle).await
             }
-            Some(Outcome::Unsent(error)) => self.unsent(error).await,
-            Some(Outcome::Lost { error, is_suspect }) => {
+            Some(ParcelOutcome::Unsent(error)) => self.unsent(error).await,
+            Some(ParcelOutcome::Lost { error, is_suspect }) => {
                 let oldest = &mut self.oldest().batch;
                 oldest.is_suspect |= is_suspect;
                 oldest.closings += u32::from(is_suspect);
-                if is_suspect && oldest.closings >= CLOSINGS && oldest.bytes.len() >= SUSPECT_SIZE {
+                if is_suspect && oldest.closings >= CLOSINGS_MAX && oldest.bytes.len() >= SUSPECT_BYTES_MIN {
                     return self.cut_suspect(&error).await;
                 }
                 // Whatever it is: what was sent is sent again as it was.
@@ -69,7 +69,7 @@ impl PartitionWriter {
 
     async fn judge(&mut self, answer: PartitionProduceResponse, now: Instant) -> Result<(), EngineError> {
         match verdict(&answer, self.oldest().batch.count) {
-            Verdict::Delivered => {
+            ProduceVerdict::Delivered => {
                 if let Some(InFlight { batch, .. }) = self.in_flight.pop_front() {
                     self.outputs.written(batch.first..batch.first + batch.count as u64);
                 }
@@ -78,18 +78,18 @@ impl PartitionWriter {
                 self.recovered();
                 Ok(())
             }
-            Verdict::Again(error) => {
+            ProduceVerdict::Again(error) => {
                 let error = self.shared.cluster.failed(error, "producing", None);
                 self.again(error).await
             }
-            Verdict::Cut(error) => self.halve(error).await,
-            Verdict::Refused(refused) => {
+            ProduceVerdict::Cut(error) => self.halve(error).await,
+            ProduceVerdict::Refused(refused) => {
                 let errors = refused
                     .into_iter()
                     .map(|(index, message)| (index, ValueError::new(ErrorClass::Refused, message)));
                 self.refuse(errors.collect()).await
             }
-            Verdict::Failed(error, message) => {
+            ProduceVerdict::Failed(error, message) => {
                 if is_disowned(error)
                     && let Some(producer) = self.producer.take()
                 {
@@ -105,16 +105,23 @@ impl PartitionWriter {
         self.in_flight.front_mut().expect("only what is under way is answered")
     }
 
-    /// [`recall`](PartitionWriter::recall) after the oldest batch was not appended: what follows
-    /// it is out of order then, and its answers say for certain that it was not appended either.
+    /// [`recall`](PartitionWriter::recall) after the oldest batch was not appended. Those that
+    /// follow it are about to get other sequence numbers, so a drop of their answers will not do:
+    ///   1. batches 7 (of five records) and 12 are under way, and 7 is refused for one record;
+    ///   2. without that record, the rest of 7 takes the numbers 7 to 10, and 12 becomes 11;
+    ///   3. had 12 been appended after all, the broker would take 11 for out of order at best, and at
+    ///      worst what is sent as 12 after it for a duplicate: acknowledged, and in no log.
+    /// What follows a batch that was not appended is out of order, and its answer says so: that is
+    /// waited for (a request has a limit). Without such an answer the batch stays uncertain, and is
+    /// not numbered anew.
     async fn recall_answered(&mut self) {
         let mut recalled = Vec::new();
         for InFlight { mut batch, claim, answer } in std::mem::take(&mut self.in_flight) {
             let is_lost = claim.withdraw()
                 || match answer.await {
-                    Ok(Outcome::Answered(answer, _)) => verdict(&answer, batch.count).is_certain_loss(),
-                    Ok(Outcome::Unsent(_)) => true,
-                    Ok(Outcome::Lost { .. }) | Err(_) => false,
+                    Ok(ParcelOutcome::Answered(answer, _)) => verdict(&answer, batch.count).is_certain_loss(),
+                    Ok(ParcelOutcome::Unsent(_)) => true,
+                    Ok(ParcelOutcome::Lost { .. }) | Err(_) => false,
                 };
             batch.uncertain |= !is_lost;
             batch.attempted = batch.attempted.or(claim.taken_at());
@@ -184,7 +191,7 @@ impl PartitionWriter {
             for part in &mut parts {
                 part.is_suspect = true;
                 // One more is enough to go on; a record alone has the same chances as a batch.
-                part.closings = if part.count == 1 { 0 } else { CLOSINGS - 1 };
+                part.closings = if part.count == 1 { 0 } else { CLOSINGS_MAX - 1 };
                 part.uncertain = true;
             }
             self.put_in_front(parts);
@@ -218,10 +225,10 @@ impl PartitionWriter {
 
     /// Whether every attempt to write the oldest batch was answered.
     fn check_oldest_is_certain(&mut self) -> Result<(), EngineError> {
-        match self.oldest().batch.uncertain {
-            true => Err(self.uncertain("a batch that is refused now may have been written before")),
-            false => Ok(()),
+        if self.oldest().batch.uncertain {
+            return Err(self.uncertain("a batch that is refused now may have been written before"));
         }
+        Ok(())
     }
 
     fn uncertain(&self, message: &str) -> EngineError {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A chunk is small enough to be worth the copy if so many make a wire batch.
-const WORTH_JOINING: usize = 4;
+const JOINED_CHUNKS_MIN: usize = 4;
 
 /// Records that have no sequence number yet.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Unsealed {
 
 /// The chunks that wait, in order.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct WaitingRecords {
     chunks: VecDeque<(Instant, Unsealed)>,
     bytes: usize,
     /// `batch.size`, or less where the broker took no batch of that size.
@@ -43,9 +43,9 @@ pub struct Waiting {
     linger: Duration,
 }
 
-impl Waiting {
-    pub fn new(settings: &ProduceSettings) -> Waiting {
-        Waiting {
+impl WaitingRecords {
+    pub fn new(settings: &ProduceSettings) -> WaitingRecords {
+        WaitingRecords {
             chunks: VecDeque::new(),
             bytes: 0,
             batch_size: settings.batch_size(),
@@ -101,7 +101,7 @@ impl Waiting {
     /// Whether the next batch would gain nothing by waiting for more.
     pub fn is_full(&self) -> bool {
         let front = self.chunks.front().map_or(0, |(_, chunk)| chunk.records.bytes.len());
-        self.bytes >= self.batch_size || front > self.batch_size / WORTH_JOINING
+        self.bytes >= self.batch_size || front > self.batch_size / JOINED_CHUNKS_MIN
     }
 
     /// The oldest chunk with as many of those after it as fit into one batch: they are compressed
@@ -117,7 +117,7 @@ impl Waiting {
         let fits = |size: usize, end: u64, next: &Unsealed| {
             let more = next.records.bytes.len();
             let is_next = next.first == end && next.codec == oldest.codec;
-            is_next && more <= batch_size / WORTH_JOINING && size + more <= batch_size
+            is_next && more <= batch_size / JOINED_CHUNKS_MIN && size + more <= batch_size
         };
         while let Some((_, next)) = self.chunks.pop_front_if(|chunk| fits(size, end, &chunk.1)) {
             size += next.records.bytes.len();
@@ -154,10 +154,10 @@ mod tests {
         records::{Compression, NO_HEADERS, RecordWriter},
     };
 
-    fn waiting(batch_size: usize, limit: usize, linger: Duration) -> Waiting {
+    fn waiting(batch_size: usize, limit: usize, linger: Duration) -> WaitingRecords {
         let mut produce = NativeSettings::default().produce;
         (produce.batch_size, produce.max_request_size, produce.linger) = (batch_size, limit, linger);
-        Waiting::new(&produce)
+        WaitingRecords::new(&produce)
     }
 
     /// A chunk of `count` records of about 100 bytes each.
@@ -168,7 +168,7 @@ mod tests {
     }
 
     /// The number of the first record and the count of each wire batch.
-    fn batches(waiting: &mut Waiting) -> Vec<(u64, u32)> {
+    fn batches(waiting: &mut WaitingRecords) -> Vec<(u64, u32)> {
         let next = || waiting.pop().unwrap().map(|batch| (batch.first, batch.records.count));
         std::iter::from_fn(next).collect()
     }

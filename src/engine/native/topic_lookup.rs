@@ -4,24 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use kafka_protocol::ResponseError;
 
-use super::memory::{Memory, Sighting};
-use crate::engine::{
-    EngineError, ErrorKind, Place, Troubles,
-    native::{
-        cluster::Cluster,
-        error::KafkaError,
-        metadata::{Metadata, Topic},
-    },
+use super::{
+    cluster::Cluster,
+    error::KafkaError,
+    memory::{Memory, Sighting},
+    metadata::{Metadata, Topic},
 };
+use crate::engine::{EngineError, ErrorKind, Place, Troubles};
 
 /// The newest snapshot of the cluster, in which the topic is.
 #[derive(Debug)]
-pub(in crate::engine::native) struct Found {
+pub(super) struct FoundTopic {
     metadata: Arc<Metadata>,
     name: Arc<str>,
 }
 
-impl Found {
+impl FoundTopic {
     /// The topic in it.
     pub fn topic(&self) -> &Topic {
         match self.metadata.topics.get(&self.name) {
@@ -56,12 +54,12 @@ fn missing(name: &str) -> String {
 ///
 /// # Errors
 /// `Retriable` while the topic is missing, or the broker asked is behind.
-pub(in crate::engine::native) async fn look_up(
+pub(super) async fn look_up(
     cluster: &Cluster,
     name: &Arc<str>,
     memory: &Memory,
     troubles: &Troubles,
-) -> Result<Found, EngineError> {
+) -> Result<FoundTopic, EngineError> {
     let metadata = cluster.metadata(name).await?;
     let id = match metadata.topics.get(name) {
         Some(Ok(topic)) => topic.id,
@@ -86,5 +84,5 @@ pub(in crate::engine::native) async fn look_up(
         }
         _ => {}
     }
-    Ok(Found { metadata, name: Arc::clone(name) })
+    Ok(FoundTopic { metadata, name: Arc::clone(name) })
 }

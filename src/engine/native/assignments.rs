@@ -14,7 +14,7 @@ use crate::{
 
 /// Who this member is to the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine::native) struct Identity {
+pub(super) struct Identity {
     /// The member id that the coordinator gave; empty before.
     pub member: String,
     /// The group's generation of the last rebalance that completed; -1 before.
@@ -29,21 +29,21 @@ impl Default for Identity {
 
 /// The partitions assigned to this member, with the number of each assignment.
 #[derive(Debug, Default)]
-pub(in crate::engine::native) struct Assignments {
-    inner: Mutex<Inner>,
+pub(super) struct Assignments {
+    inner: Mutex<AssignmentsState>,
     /// There may be positions to find.
     sought: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct AssignmentsState {
     identity: Identity,
-    held: HashMap<TopicPartition, Held>,
+    held: HashMap<TopicPartition, HeldPartition>,
     last: u64,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldPartition {
     assignment: AssignmentId,
     /// Whether batches still go to the consumer of events; no more once a revoke has begun.
     is_reading: bool,
@@ -220,21 +220,27 @@ impl Assignments {
         offsets
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, AssignmentsState> {
         self.inner.lock().expect("no panic while locked")
     }
 }
 
-impl Inner {
+impl AssignmentsState {
     fn add(&mut self, partition: &TopicPartition) -> AssignmentId {
         self.last += 1;
         let assignment = AssignmentId(self.last);
-        let held = Held { assignment, is_reading: true, is_sought: true, committed: -1, note: Arc::from("") };
+        let held = HeldPartition {
+            assignment,
+            is_reading: true,
+            is_sought: true,
+            committed: -1,
+            note: Arc::from(""),
+        };
         self.held.insert(partition.clone(), held);
         assignment
     }
 
-    fn held(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> Option<&mut Held> {
+    fn held(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> Option<&mut HeldPartition> {
         self.held.get_mut(partition).filter(|held| held.assignment == assignment)
     }
 
@@ -246,7 +252,7 @@ impl Inner {
 #[cfg(test)]
 impl Assignments {
     /// Holds a partition whose position is known.
-    pub(in crate::engine::native) fn hold(&self, partition: &TopicPartition) -> AssignmentId {
+    pub(super) fn hold(&self, partition: &TopicPartition) -> AssignmentId {
         let mut inner = self.lock();
         let assignment = inner.add(partition);
         inner.held(partition, assignment).expect("it was just added").is_sought = false;

@@ -8,16 +8,16 @@ use std::{
 use uuid::Uuid;
 
 /// How many ids of topics that are gone are remembered.
-const GONE: usize = 16;
+const GONE_TOPICS_MAX: usize = 16;
 
 /// The memory of one group and one topic that it reads; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::engine::native) struct Memory {
-    inner: Arc<Mutex<Inner>>,
+pub(super) struct Memory {
+    inner: Arc<Mutex<MemoryState>>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct MemoryState {
     /// The member that could not say goodbye.
     member: Option<String>,
     /// The topic that was seen last.
@@ -39,7 +39,7 @@ pub(super) struct First {
 
 /// How a topic's id stands to those seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine::native) enum Sighting {
+pub(super) enum Sighting {
     /// It is the topic seen last, or the first one.
     Same,
     /// It has taken the place of this one.
@@ -69,7 +69,7 @@ impl Memory {
         match inner.topic.replace(topic) {
             Some(old) if old != topic => {
                 inner.gone.push_back(old);
-                if inner.gone.len() > GONE {
+                if inner.gone.len() > GONE_TOPICS_MAX {
                     inner.gone.pop_front();
                 }
                 inner.first = None;
@@ -103,7 +103,7 @@ impl Memory {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
