@@ -317,7 +317,7 @@ impl Fetcher {
                 }
                 _ => {}
             }
-            TaskTaskDone::Repositioned(partition, assignment, verdict)
+            TaskDone::Repositioned(partition, assignment, verdict)
         });
     }
 

@@ -9,7 +9,7 @@ use crate::engine::{EngineError, ErrorKind, Offset, Place, native::assignments::
 
 /// How long a commit that is refused is tried again here: what is acknowledged meanwhile waits for
 /// it, and whoever wants it committed asks again.
-const REFUSED: Duration = Duration::from_secs(5);
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Commits for one group, one after the other, so that an older one never overtakes a newer one.
 #[derive(Debug)]
@@ -61,7 +61,9 @@ impl Committer {
             }
             let limit = match refusal {
                 GroupRefusal::Rebalance | GroupRefusal::JoinAs(_) => settings.api_timeout,
-                GroupRefusal::Over(_) | GroupRefusal::Again(_) | GroupRefusal::Fatal(_) => settings.api_timeout.min(REFUSED),
+                GroupRefusal::Over(_) | GroupRefusal::Again(_) | GroupRefusal::Fatal(_) => {
+                    settings.api_timeout.min(REFUSED_TIMEOUT)
+                }
             };
             let error = self.troubled(refusal);
             let pause = settings.retry.pause(failures);

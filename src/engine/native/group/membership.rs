@@ -14,7 +14,6 @@ use super::{
     coordinator::{Coordinator, GroupRefusal},
     finder::Finder,
     heart::{Heart, Pulse},
-    topic::gone,
 };
 use crate::{
     batch::TopicPartition,
@@ -26,6 +25,7 @@ use crate::{
             fetch::{FetchHandle, Fetching},
             memory::Memory,
             settings::{Assignor, GroupProtocol, GroupSettings},
+            topic_lookup::gone,
         },
     },
 };
