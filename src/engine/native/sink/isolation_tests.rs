@@ -91,11 +91,35 @@ async fn a_partition_without_a_leader_fails_alone_and_goes_on_when_it_has_one() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_written_already_is_sent_again_until_its_leader_is_back() {
+    let setup = setup(&[("request.timeout.ms", "300"), ("delivery.timeout.ms", "400")]).await;
+    let troubles = Troubles::default();
+    let mut sink = NativeSink::new(&setup.client, &setup.settings, troubles.clone()).await.unwrap();
+    sink.send(under(1, batch(&setup.to, 1, 0))).await.unwrap();
+    // The leader has it, and is gone with the answer.
+    setup.broker.inject(produce(FaultAction::LoseResponse, 0, 1));
+    let receipt = tokio::spawn(sink.send(under(1, batch(&setup.to, 1, 1))));
+    eventually("it is in the log", || setup.broker.offsets(&setup.to.topic, 0).unwrap() == (0, 2)).await;
+    setup.broker.set_leaderless(&setup.to.topic, 0, true).unwrap();
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(!receipt.is_finished(), "it is not given up");
+    assert_eq!(troubled(&troubles), [Place::Write(setup.to.clone())]);
+    setup.broker.set_leaderless(&setup.to.topic, 0, false).unwrap();
+    receipt.await.unwrap().unwrap();
+    sink.send(under(1, batch(&setup.to, 1, 2))).await.unwrap();
+    assert_eq!(setup.broker.offsets(&setup.to.topic, 0).unwrap(), (0, 3), "nothing is there twice");
+    sink.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_an_old_epoch_lands_after_the_new_one() {
     let setup = setup(&[("request.timeout.ms", "300"), ("delivery.timeout.ms", "300")]).await;
     let mut sink = NativeSink::new(&setup.client, &setup.settings, Troubles::default()).await.unwrap();
     sink.send(under(1, batch(&setup.to, 1, 0))).await.unwrap();
     let frozen = setup.broker.inject(Fault::once(ApiKey::Produce, FaultAction::Freeze));
+    // What may be written already is not given up for a timeout, but it is for what never passes.
+    let refused = FaultAction::Error(ResponseError::TopicAuthorizationFailed.code());
+    setup.broker.inject(produce(refused, 1, 1));
     sink.send(under(1, batch(&setup.to, 1, 1))).await.unwrap_err();
     for i in 1..4 {
         sink.send(under(2, batch(&setup.to, 1, i))).await.unwrap();

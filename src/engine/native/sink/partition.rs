@@ -222,12 +222,23 @@ impl PartitionWriter {
         let first = self.sealed.front().and_then(|batch| batch.attempted).unwrap_or(failing_since);
         let since = self.acknowledged.map_or(first, |acknowledged| acknowledged.max(first));
         let deadline = since + self.shared.produce.delivery_timeout;
-        if now >= deadline {
+        if now >= deadline && !self.may_be_written() {
             let message = format!("not delivered within delivery.timeout.ms: {}", error.message);
             return Err(EngineError { kind: ErrorKind::Retriable, message, ..error }.at(&self.to));
         }
         tracing::debug!(%error, partition = %self.to, ?pause, "producing again");
-        self.attend(sleep_until(deadline.min(now + pause))).await
+        let next = now + pause;
+        self.attend(sleep_until(if deadline > now { deadline.min(next) } else { next })).await
+    }
+
+    /// Whether a batch may be in the log although nobody knows. It is not given up, for then it
+    /// would be read again and written a second time:
+    ///   1. the leader appends a batch and is gone before it answers;
+    ///   2. `delivery.timeout.ms` later its records are read again, and sealed under another epoch;
+    ///   3. the leader comes back, has the first, and takes the second for a new one.
+    /// Sent again as it is, for as long as it takes, the leader knows it for a duplicate.
+    fn may_be_written(&self) -> bool {
+        self.sealed.iter().any(|batch| batch.uncertain)
     }
 
     /// Puts everything under way back in front of what is to be sent, as it is.

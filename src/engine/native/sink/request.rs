@@ -165,7 +165,10 @@ impl ProduceVerdict {
             ProduceVerdict::Cut(_) | ProduceVerdict::Refused(_) => true,
             ProduceVerdict::Again(error) | ProduceVerdict::Failed(error, _) => matches!(
                 error.0,
-                ResponseError::OutOfOrderSequenceNumber | ResponseError::NotLeaderOrFollower
+                ResponseError::OutOfOrderSequenceNumber
+                    | ResponseError::NotLeaderOrFollower
+                    | ResponseError::NotEnoughReplicas
+                    | ResponseError::UnknownTopicOrPartition
             ),
         }
     }

@@ -60,15 +60,24 @@ impl PartitionWriter {
 
     /// The oldest batch was not sent, for certain.
     async fn unsent(&mut self, error: WireError) -> Result<(), EngineError> {
-        if let Some(InFlight { batch, .. }) = self.in_flight.pop_front() {
-            self.recall();
-            self.sealed.push_front(batch);
-        }
+        self.recall_lost();
         self.again(error.into()).await
     }
 
+    /// [`recall`](PartitionWriter::recall) after an attempt with the oldest batch that left nothing
+    /// in the log.
+    fn recall_lost(&mut self) {
+        if let Some(InFlight { mut batch, claim, .. }) = self.in_flight.pop_front() {
+            batch.attempted = batch.attempted.or(claim.taken_at());
+            self.recall();
+            self.sealed.push_front(batch);
+        }
+    }
+
     async fn judge(&mut self, answer: PartitionProduceResponse, now: Instant) -> Result<(), EngineError> {
-        match verdict(&answer, self.oldest().batch.count) {
+        let verdict = verdict(&answer, self.oldest().batch.count);
+        let is_lost = verdict.is_certain_loss();
+        match verdict {
             ProduceVerdict::Delivered => {
                 if let Some(InFlight { batch, .. }) = self.in_flight.pop_front() {
                     self.outputs.written(batch.first..batch.first + batch.count as u64);
@@ -79,6 +88,9 @@ impl PartitionWriter {
                 Ok(())
             }
             ProduceVerdict::Again(error) => {
+                if is_lost {
+                    self.recall_lost();
+                }
                 let error = self.shared.cluster.failed(error, "producing", None);
                 self.again(error).await
             }
