@@ -48,7 +48,8 @@ fn a_topic_that_a_member_reads_is_told_of_before_anything_is_committed() {
     let (cluster, names) = (Cluster::embedded(), Names::new("lag"));
     cluster.create(&names.source, 2, &[]);
     cluster.produce(&names.source, 0, &goods(10));
-    broker(&cluster).inject(Fault::always(ApiKey::Produce, FaultAction::Error(19)).on(&names.destination));
+    // COORDINATOR_NOT_AVAILABLE: where it begins would be committed at once.
+    broker(&cluster).inject(Fault::always(ApiKey::OffsetCommit, FaultAction::Error(15)));
     let mill = Running::run(&cluster, &names, &[]);
     mill.until_metric("topicmill_partitions_assigned", 2.0);
     let all = lag(&cluster, &names.group, &[]);
@@ -147,7 +148,8 @@ fn what_is_not_known_is_absent() {
     broker(&cluster).inject(Fault::everywhere(FaultAction::Freeze));
     let start = std::time::Instant::now();
     while mill.metric("topicmill_lag_records").is_some() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it shows what it knew");
+        // Before the session ends, with which the partition is not this process's any more.
+        assert!(start.elapsed() < Duration::from_secs(30), "it shows what it knew");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -193,6 +193,34 @@ async fn throttling_holds_up_what_follows_and_costs_no_deadline() {
     assert!(other.throttled_until().is_none());
 }
 
+#[tokio::test]
+async fn what_was_sent_before_a_throttling_has_its_whole_time_after_it() {
+    let asked_for = AtomicI32::new(0);
+    let fakes = FakeCluster::start(1).await;
+    let there = fakes.brokers[0].address;
+    let fake = Fake::start(move |asked: &Asked| match asked.api {
+        ApiKey::ApiVersions => asked.offer(USUAL),
+        ApiKey::Heartbeat => match asked_for.fetch_add(1, Ordering::Relaxed) {
+            0 => asked.answer(&HeartbeatResponse::default().with_throttle_time_ms(1500)),
+            // While it throttles, a broker reads nothing.
+            _ => match asked.answer(&HeartbeatResponse::default()) {
+                Say::Answer(bytes) => Say::Later(Duration::from_millis(1400), bytes),
+                other => other,
+            },
+        },
+        _ => Say::Nothing,
+    })
+    .await;
+    fakes.script.there.lock().unwrap().push((1, fake.address));
+    let client = Client::connect(&settings(vec![there.to_string()], &[])).await.unwrap();
+    let connection = client.cluster().connection(1, Lane::Member).await.unwrap();
+    let (beat, limit) = (HeartbeatRequest::default(), Duration::from_millis(700));
+    let first = connection.send(&beat, limit).await.unwrap();
+    let second = connection.send(&beat, limit).await.unwrap();
+    first.response().await.unwrap();
+    second.response().await.unwrap();
+}
+
 /// A broker that wants a password over SASL PLAIN.
 async fn with_password(password: Arc<Mutex<String>>) -> Fake {
     let fakes = FakeCluster::start(1).await;

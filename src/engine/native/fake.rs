@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -22,6 +23,7 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -29,6 +31,8 @@ use tokio_rustls::TlsAcceptor;
 pub enum Say {
     /// Answers, header and body.
     Answer(Bytes),
+    /// The same after a while, in which nothing else is answered.
+    Later(Duration, Bytes),
     /// Nothing, neither to this request nor to those behind it.
     Nothing,
     /// Closes the connection.
@@ -138,6 +142,11 @@ async fn converse(
         let answer = say(&Asked { api, version, body, correlation: header.correlation_id });
         match answer {
             Say::Answer(bytes) => {
+                stream.write_i32(bytes.len() as i32).await.ok()?;
+                stream.write_all(&bytes).await.ok()?;
+            }
+            Say::Later(after, bytes) => {
+                sleep(after).await;
                 stream.write_i32(bytes.len() as i32).await.ok()?;
                 stream.write_all(&bytes).await.ok()?;
             }
