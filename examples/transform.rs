@@ -2,8 +2,6 @@
 //!
 //! `cargo run --example transform`
 
-use std::sync::Arc;
-
 use topicmill::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::NO_HEADERS,
@@ -26,7 +24,7 @@ impl Transform for UpperCase {
 
 fn main() {
     // `run::transform` takes this in its configuration; here one batch is enough.
-    let kind = TransformKind::Custom(Arc::new(|| Box::new(UpperCase)));
+    let kind = TransformKind::custom(|| Box::new(UpperCase));
     let batch = one_record(b"a stream to be milled");
     let transformed = transform::apply(&mut *kind.build(), &batch, 1 << 20).unwrap();
     let written = &transformed.chunks[0];

@@ -19,7 +19,7 @@ mod logins;
 mod metadata;
 mod offsets;
 mod pieces;
-mod properties;
+pub mod properties;
 mod race;
 mod reader;
 mod refresh;
