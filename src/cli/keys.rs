@@ -82,12 +82,13 @@ impl<const GROUP: Group> FromArgMatches for KeyArgs<GROUP> {
 
 fn argument(key: &Key, group: Group) -> Arg {
     let argument = Arg::new(key.flag).long(key.flag).help_heading(heading(group));
+    let valued = |argument: Arg| argument.value_name(key.value).value_parser(parser(key.form));
     match key.form {
         Form::Boolean(_) => argument.action(ArgAction::SetTrue),
-        form => argument
-            .value_name(key.value)
-            .value_parser(parser(form))
-            .allow_hyphen_values(!matches!(form, Form::Text | Form::Choice(_) | Form::Setting(_))),
+        Form::Text | Form::Choice(_) | Form::Setting(_) => valued(argument),
+        // What is below zero is a wrong value, not another flag.
+        Form::Integer => valued(argument).allow_negative_numbers(true),
+        Form::Size | Form::Duration | Form::Limit => valued(argument).allow_hyphen_values(true),
     }
 }
 
@@ -102,7 +103,9 @@ fn heading(group: Group) -> Option<&'static str> {
 /// Checks how a value is written, and leaves it as it was typed: the layers are merged as text.
 fn parser(form: Form) -> ValueParser {
     match form {
-        Form::Text | Form::Boolean(_) | Form::Setting(SettingForm::Text(_)) => ValueParser::string(),
+        Form::Text | Form::Limit | Form::Boolean(_) | Form::Setting(SettingForm::Text(_)) => {
+            ValueParser::string()
+        }
         Form::Integer => checked(|text| text.parse::<u64>().map(drop).map_err(|error| error.to_string())),
         Form::Size => checked(|text| parse_size(text).map(drop)),
         Form::Duration => checked(|text| parse_duration(text).map(drop)),
@@ -117,4 +120,47 @@ fn parser(form: Form) -> ValueParser {
 
 fn checked(check: fn(&str) -> Result<(), String>) -> ValueParser {
     ValueParser::new(move |text: &str| check(text).map(|()| text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::RunArgs;
+    use crate::config::{Config, keys};
+
+    fn parse(words: &[String]) -> RunArgs {
+        let command = RunArgs::augment_args(Command::new("run").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).unwrap_or_else(|error| panic!("{error}"));
+        RunArgs::from_arg_matches(&matches).unwrap()
+    }
+
+    /// With the row alone: the flag is there, takes the default, and means the key.
+    #[test]
+    fn every_key_has_its_flag_which_takes_the_default() {
+        let defaults = Config::for_run(&RunArgs::default()).unwrap().to_string();
+        for key in keys::all().into_iter().filter(|key| !key.default.is_empty()) {
+            let word = match key.form {
+                Form::Boolean(_) => format!("--{}", key.flag),
+                _ => format!("--{}={}", key.flag, key.default),
+            };
+            let args = parse(&[word.clone()]);
+            let get =
+                |flag| args.keys.get(flag).or(args.connection.keys.get(flag)).or(args.transform.get(flag));
+            match key.form {
+                Form::Boolean(means) => assert_eq!(get(key.flag), Some(means.to_string().as_str()), "{word}"),
+                _ => assert_eq!(get(key.flag), Some(key.default), "{word}"),
+            }
+            let alone = [&keys::SOURCE, &keys::WORKERS].iter().all(|other| other.flag != key.flag);
+            if alone && !matches!(key.form, Form::Boolean(_) | Form::Setting(_)) {
+                assert_eq!(Config::for_run(&args).unwrap().to_string(), defaults, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_of_repeated_values_counts() {
+        let args = RunArgs::default().with("workers", "2").with("strategy", "worker").with("workers", "3");
+        assert_eq!(args.keys.get("workers"), Some("3"));
+        assert_eq!(Config::for_run(&args).unwrap().workers, 3);
+    }
 }

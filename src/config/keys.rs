@@ -62,6 +62,8 @@ pub(crate) enum Form {
     Size,
     /// A time, as `10s`.
     Duration,
+    /// A time, or `never`.
+    Limit,
     /// One of a closed set.
     Choice(fn() -> Vec<PossibleValue>),
     /// What a setting of a transform takes.
@@ -194,7 +196,7 @@ keys! {
     pub(crate) static CONNECT_TIMEOUT = Key::new(Run, "connect_timeout", Form::Duration)
         .default("10s")
         .flag("connect-timeout", "DURATION", &[(CONNECTION, "How long to try for a first broker")]);
-    pub(crate) static GIVE_UP_AFTER = Key::new(Run, "give_up_after", Form::Text)
+    pub(crate) static GIVE_UP_AFTER = Key::new(Run, "give_up_after", Form::Limit)
         .flag("give-up-after", "DURATION|never", &[
             (RUN, "How long the cluster may be away before the run fails, once it had started, or \
                 `never` [default: never; 10m with --until-caught-up]"),
@@ -363,7 +365,39 @@ fn distance(left: &str, right: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn no_two_keys_share_a_name_or_a_flag() {
+        let mut seen = BTreeSet::new();
+        for key in all() {
+            assert!(seen.insert(key.subject()), "{}", key.subject());
+            assert!(seen.insert(format!("--{}", key.flag)), "--{}", key.flag);
+            assert!(!NO_KEYS.contains(&key.flag), "--{}", key.flag);
+        }
+        let variables: BTreeSet<String> = Section::ALL
+            .into_iter()
+            .flat_map(|section| section.names().into_iter().map(move |name| variable(section, name)))
+            .collect();
+        assert_eq!(
+            variables.len(),
+            Section::ALL.into_iter().map(|section| section.names().len()).sum::<usize>()
+        );
+    }
+
+    #[test]
+    fn the_brokers_have_one_default() {
+        assert_eq!(properties::find(BROKERS.name).unwrap().default, BROKERS.default);
+    }
+
+    #[test]
+    fn a_property_that_is_a_key_names_that_key() {
+        for (section, name) in properties::all().filter_map(|property| property.key) {
+            assert!(Section::find(section).unwrap().names().contains(&name), "[{section}] {name}");
+        }
+    }
 
     #[test]
     fn a_typo_finds_its_key() {

@@ -1,7 +1,12 @@
 //! The reference file against the tables.
 
-use super::keys::{self, Section};
-use crate::engine::native::properties;
+use std::collections::BTreeSet;
+
+use super::{
+    Config,
+    keys::{self, Form, Section},
+};
+use crate::{cli::RunArgs, engine::native::properties};
 
 fn reference() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/reference.toml");
@@ -44,5 +49,14 @@ fn the_reference_has_every_key_with_its_default_and_its_flag() {
         assert!(line.contains(key.default), "{}: its default is {}, not {line}", key.subject(), key.default);
         let same = key.flag.replace('-', "_") == key.name || key.section == Section::Run;
         assert!(same || line.contains(&format!("--{}", key.flag)), "{}: --{}", key.subject(), key.flag);
+    }
+}
+
+#[test]
+fn the_effective_configuration_has_every_key() {
+    let config = Config::for_run(&RunArgs::default()).unwrap();
+    let shown: BTreeSet<_> = config.shown().iter().map(|(key, _)| (key.section, key.name)).collect();
+    for key in keys::all().into_iter().filter(|key| !matches!(key.form, Form::Setting(_))) {
+        assert!(shown.contains(&(key.section, key.name)), "{} is not shown", key.subject());
     }
 }

@@ -1,7 +1,7 @@
 //! The transforms: pure functions from a batch of values to a batch of values.
 //!
-//! Adding one is a file with the transform and its [`TransformSpec`], which names its settings, and a
-//! line in the list of [`registry`]; one of a library's user is [registered](registry::register).
+//! Adding one is a file with the transform and its [`TransformSpec`], which names its settings, and its
+//! place in the list below; one of a library's user is [registered](registry::register).
 
 mod output;
 mod name_event;
@@ -26,6 +26,9 @@ pub(crate) use output::{Room, apply_to};
 pub use registry::{TransformKind, TransformSpec};
 
 use crate::batch::{Record, Span};
+
+/// The transforms of this program; the first is the default.
+const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
 
 /// Turns the values of a batch into the values to write.
 ///

@@ -10,10 +10,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{Transform, hash_field, name_event};
-
-/// The transforms of this program; the first is the default.
-const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
+use super::{BUILT_IN, Transform};
 
 /// Those of the library's user.
 static REGISTERED: RwLock<Vec<&'static TransformSpec>> = RwLock::new(Vec::new());
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_once() {
-        assert_eq!(register(&name_event::SPEC), Err(NameTaken("name-event")));
+        assert_eq!(register(BUILT_IN[0]), Err(NameTaken("name-event")));
     }
 
     #[test]
