@@ -14,12 +14,12 @@ pub struct ConnectionArgs {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Set a Kafka property, as in `[kafka]` of the file; may be repeated. Secrets are refused here.
-    #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = parse_property)]
-    pub properties: Vec<Property>,
     /// The keys that are about this.
     #[command(flatten)]
     pub keys: KeyArgs<{ keys::CONNECTION }>,
+    /// Set a Kafka property, as in `[kafka]` of the file; may be repeated. Secrets are refused here.
+    #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = parse_property)]
+    pub properties: Vec<Property>,
 }
 
 impl ConnectionArgs {

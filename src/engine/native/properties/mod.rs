@@ -12,7 +12,7 @@ mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use table::{Librdkafka, Property, Takes, all, find, is_secret, names, protects};
+pub use table::{Counterpart, Property, Takes, all, find, is_secret, names, protects};
 
 use self::{
     draft::Draft,

@@ -25,7 +25,7 @@ pub struct Property {
     /// The section and the key of the configuration that mean the same, if it has one of its own.
     pub key: Option<(&'static str, &'static str)>,
     /// What becomes of it in the engine over librdkafka.
-    pub librdkafka: Librdkafka,
+    pub librdkafka: Counterpart,
     pub(super) native: Native,
     pub(super) native_file: Option<Set>,
 }
@@ -65,7 +65,7 @@ pub(super) enum Native {
 
 /// What becomes of a property in the engine over librdkafka.
 #[derive(Clone, Copy)]
-pub enum Librdkafka {
+pub enum Counterpart {
     /// librdkafka has it by the same name, or says itself that it has not.
     Same,
     /// librdkafka has it by another name.
@@ -120,7 +120,7 @@ impl Property {
             default: "",
             doc,
             key: None,
-            librdkafka: Librdkafka::Same,
+            librdkafka: Counterpart::Same,
             native: Native::Lacks,
             native_file: None,
         }
@@ -159,7 +159,7 @@ impl Property {
         self
     }
 
-    pub(super) const fn librdkafka(mut self, librdkafka: Librdkafka) -> Property {
+    pub(super) const fn librdkafka(mut self, librdkafka: Counterpart) -> Property {
         self.librdkafka = librdkafka;
         self
     }
@@ -188,11 +188,11 @@ impl Property {
     pub fn for_librdkafka(&self, value: &str) -> Result<Option<(&'static str, String)>, String> {
         let value = self.takes.read(value)?;
         Ok(match self.librdkafka {
-            Librdkafka::Same => Some((self.name, value)),
-            Librdkafka::Named(name) => Some((name, value)),
-            Librdkafka::Apart => None,
-            Librdkafka::Refuses(why) => return Err(why.into()),
-            Librdkafka::By(translate) => translate(&value)?,
+            Counterpart::Same => Some((self.name, value)),
+            Counterpart::Named(name) => Some((name, value)),
+            Counterpart::Apart => None,
+            Counterpart::Refuses(why) => return Err(why.into()),
+            Counterpart::By(translate) => translate(&value)?,
         })
     }
 
@@ -206,11 +206,11 @@ impl Property {
         if !self.aliases.is_empty() {
             text += &format!(" Also called {}.", self.aliases.join(", "));
         }
-        let apart = matches!(self.librdkafka, Librdkafka::Apart);
+        let apart = matches!(self.librdkafka, Counterpart::Apart);
         match (self.key, self.librdkafka) {
             (Some((section, key)), _) => text += &format!(" The same as {key} of [{section}]."),
             (None, _) if self.is_native() || apart => {}
-            (None, Librdkafka::Refuses(_)) => text += " Always refused.",
+            (None, Counterpart::Refuses(_)) => text += " Always refused.",
             (None, _) => text += " Only for the engine librdkafka.",
         }
         text

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{table::Librdkafka, *};
+use super::{table::Counterpart, *};
 use crate::{
     engine::native::settings::{Assignor, Family, GroupProtocol, Mechanism, Password, Secret, TokenSource},
     records::{Codec, Compression},
@@ -294,7 +294,7 @@ fn a_row_makes_a_property() {
         .or(&["test.color"])
         .default("red")
         .native(|to, value| value.text(&mut to.settings.client_id))
-        .librdkafka(Librdkafka::Named("colour"));
+        .librdkafka(Counterpart::Named("colour"));
     let mut draft = Draft::default();
     let (Native::Sets(set), Ok(blue)) = (row.native, row.takes.read("BLUE")) else { panic!("it is taken") };
     set(&mut draft, &Value { key: row.name, text: &blue }).unwrap();

@@ -2,7 +2,7 @@
 
 use super::super::{
     draft::Draft,
-    table::{Librdkafka, Property, Takes},
+    table::{Counterpart, Property, Takes},
     value::{Value, names},
 };
 use crate::engine::{PropertyError, native::settings::Family};
@@ -15,7 +15,7 @@ pub(in super::super) const ROWS: &[Property] = &[
         .or(&["metadata.broker.list"])
         .default("localhost:19092")
         .native_refuses("is set by `brokers`")
-        .librdkafka(Librdkafka::Apart),
+        .librdkafka(Counterpart::Apart),
     Property::new("client.id", Takes::Text, "The name of this client in the brokers' logs and quotas.")
         .default("topicmill")
         .native(|to, value| value.text(&mut to.settings.client_id)),
@@ -81,9 +81,9 @@ pub(in super::super) const ROWS: &[Property] = &[
     .native(metadata_max_age),
     Property::new("connections.max.idle.ms", Takes::Integer, "How long an idle connection is kept."),
     Property::new("send.buffer.bytes", Takes::Integer, "The size of the socket's send buffer.")
-        .librdkafka(Librdkafka::Named("socket.send.buffer.bytes")),
+        .librdkafka(Counterpart::Named("socket.send.buffer.bytes")),
     Property::new("receive.buffer.bytes", Takes::Integer, "The size of the socket's receive buffer.")
-        .librdkafka(Librdkafka::Named("socket.receive.buffer.bytes")),
+        .librdkafka(Counterpart::Named("socket.receive.buffer.bytes")),
     Property::new("socket.nagle.disable", Takes::Boolean, "Always true: requests are sent immediately.")
         .default("true")
         .native(|_, value| value.must("true")),

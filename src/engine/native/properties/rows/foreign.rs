@@ -1,6 +1,6 @@
 //! What other clients have, so that the engines can say what stands in its place.
 
-use super::super::table::{Librdkafka, Property, Takes};
+use super::super::table::{Counterpart, Property, Takes};
 
 const BY_DEADLINE: &str = "writing is tried until delivery.timeout.ms; set that instead";
 const BY_DELIVERY: &str = "is set by `delivery = \"exactly-once\"`";
@@ -11,7 +11,7 @@ pub(in super::super) const ROWS: &[Property] = &[
         .native_refuses(BY_DEADLINE),
     Property::new("transactional.id", Takes::Text, "The id of a transactional producer.")
         .native_refuses(BY_DELIVERY)
-        .librdkafka(Librdkafka::Refuses("is set by `delivery`, not by hand")),
+        .librdkafka(Counterpart::Refuses("is set by `delivery`, not by hand")),
     Property::new("transaction.timeout.ms", Takes::Integer, "How long a transaction may take.")
         .native_refuses(BY_DELIVERY),
     Property::new("debug", Takes::Text, "The debug contexts of librdkafka."),

@@ -1,7 +1,7 @@
 //! How a consumer group is joined.
 
 use super::super::{
-    table::{Librdkafka, Property, Takes, Translation},
+    table::{Counterpart, Property, Takes, Translation},
     value::{assignor_name, names},
 };
 use crate::engine::{
@@ -21,7 +21,7 @@ pub(in super::super) const ROWS: &[Property] = &[
     Property::new("group.id", Takes::Text, "The consumer group.")
         .key("source", "group")
         .native_refuses("is set by `group`")
-        .librdkafka(Librdkafka::Apart),
+        .librdkafka(Counterpart::Apart),
     Property::new(
         "auto.offset.reset",
         Takes::OneOf(&RESET_NAMES),
@@ -34,7 +34,7 @@ pub(in super::super) const ROWS: &[Property] = &[
         to.settings.group.offset_reset = Some(reset);
         Ok(())
     })
-    .librdkafka(Librdkafka::Apart),
+    .librdkafka(Counterpart::Apart),
     Property::new(
         "group.instance.id",
         Takes::Text,
@@ -58,7 +58,7 @@ pub(in super::super) const ROWS: &[Property] = &[
     )
     .default("range,cooperative-sticky")
     .native(|to, value| value.assignors(&mut to.settings.group.assignors))
-    .librdkafka(Librdkafka::By(assignors)),
+    .librdkafka(Counterpart::By(assignors)),
     Property::new(
         "session.timeout.ms",
         Takes::Integer,

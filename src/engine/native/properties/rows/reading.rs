@@ -1,7 +1,7 @@
 //! How records are read.
 
 use super::super::{
-    table::{Librdkafka, Property, Takes},
+    table::{Counterpart, Property, Takes},
     value::names,
 };
 use crate::engine::native::Isolation;
@@ -69,7 +69,7 @@ pub(in super::super) const ROWS: &[Property] = &[
 ];
 
 /// librdkafka is told `false` by the engine.
-const OFFSETS_FOLLOW: Librdkafka = Librdkafka::By(|value| match value {
+const OFFSETS_FOLLOW: Counterpart = Counterpart::By(|value| match value {
     "true" => Err("offsets are committed after their output is acknowledged; leave it out"),
     _ => Ok(None),
 });

@@ -1,7 +1,7 @@
 //! How connections are protected, and who this client is.
 
 use super::super::{
-    table::{Librdkafka, Property, Takes},
+    table::{Counterpart, Property, Takes},
     value::names,
 };
 use crate::engine::native::settings::{Mechanism, Password, Secret, TokenSource};
@@ -29,7 +29,7 @@ const HOST_CHECK_NAMES: [&str; 3] = names(&HOST_CHECKS);
 
 const JAVA_STORE: &str =
     "is for Java only; set ssl.ca.location, ssl.certificate.location and ssl.key.location";
-const JAVA_TRUST: Librdkafka = Librdkafka::Refuses("is for Java; use `ssl.ca.location` (PEM)");
+const JAVA_TRUST: Counterpart = Counterpart::Refuses("is for Java; use `ssl.ca.location` (PEM)");
 
 pub(in super::super) const ROWS: &[Property] = &[
     Property::new(
@@ -141,5 +141,5 @@ pub(in super::super) const ROWS: &[Property] = &[
     }),
     Property::new("sasl.jaas.config", Takes::Secret, "Java's login configuration.")
         .native_refuses("is for Java only; set sasl.username and sasl.password")
-        .librdkafka(Librdkafka::Refuses("is for Java; use `sasl.username` and `sasl.password`")),
+        .librdkafka(Counterpart::Refuses("is for Java; use `sasl.username` and `sasl.password`")),
 ];

@@ -2,7 +2,7 @@
 
 use super::super::{
     draft::Draft,
-    table::{Librdkafka, Property, Takes},
+    table::{Counterpart, Property, Takes},
     value::Value,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub(in super::super) const ROWS: &[Property] = &[
         Ok(())
     })
     // librdkafka hands records over without the compression that they arrived in.
-    .librdkafka(Librdkafka::By(|value| {
+    .librdkafka(Counterpart::By(|value| {
         Ok((value != SOURCE).then(|| ("compression.type", value.to_owned())))
     })),
     Property::new(
@@ -81,7 +81,7 @@ pub(in super::super) const ROWS: &[Property] = &[
     .or(&["message.max.bytes"])
     .default("1048576")
     .native(|to, value| value.within(1024, 512 << 20, &mut to.settings.produce.max_request_size))
-    .librdkafka(Librdkafka::Named("message.max.bytes")),
+    .librdkafka(Counterpart::Named("message.max.bytes")),
     Property::new(
         "delivery.timeout.ms",
         Takes::Integer,
@@ -91,7 +91,7 @@ pub(in super::super) const ROWS: &[Property] = &[
     .default("120000")
     .native(|to, value| value.millis(1, &mut to.settings.produce.delivery_timeout))
     // The sink of that engine has a deadline of its own.
-    .librdkafka(Librdkafka::By(|value| match value.parse::<u64>() {
+    .librdkafka(Counterpart::By(|value| match value.parse::<u64>() {
         Ok(1..) => Ok(None),
         _ => Err("is not a positive number of milliseconds"),
     })),
@@ -104,7 +104,7 @@ pub(in super::super) const ROWS: &[Property] = &[
     .default("5")
     .native(|to, value| value.within(1, 5, &mut to.settings.produce.in_flight)),
     Property::new("buffer.memory", Takes::Integer, "The most bytes that wait to be written.").librdkafka(
-        Librdkafka::By(|value| match value.parse::<u64>() {
+        Counterpart::By(|value| match value.parse::<u64>() {
             Ok(bytes @ 1..) => Ok(Some(("queue.buffering.max.kbytes", bytes.div_ceil(1024).to_string()))),
             _ => Err("is not a positive number of bytes"),
         }),
