@@ -143,6 +143,8 @@ struct Flight {
     output_bytes: u64,
     /// The bytes of output and dead letters that are under way now.
     under_way: usize,
+    /// The bytes that its dead letters hold, as the batch's share of the memory counts them.
+    charged: usize,
 }
 
 impl Flight {
@@ -184,6 +186,7 @@ impl<K: Sink> Delivery<K> {
             output_records: output.record_count() as u64,
             output_bytes: output.size() as u64,
             under_way: 0,
+            charged: 0,
             job,
         };
         self.lanes.take_off(flight.origin());
@@ -271,6 +274,8 @@ impl<K: Sink> Delivery<K> {
         }
         flight.attempt += 1;
         flight.under_way = output.size() + letters.size();
+        let of_letters = letters.size() + memory_of(&flight.letters) + memory_of(&flight.unsent);
+        flight.job.ticket.charge(std::mem::replace(&mut flight.charged, of_letters), of_letters);
         self.lanes.send(flight.origin(), flight.under_way);
         let output = send(&mut self.sink, output);
         let letters = send(&mut self.sink, letters);
@@ -349,6 +354,11 @@ fn send<K: Sink>(
             None => Ok(Receipt::default()),
         }
     }
+}
+
+/// The bytes that letters hold besides what they are written as.
+fn memory_of(letters: &[Letter]) -> usize {
+    letters.iter().map(|letter| size_of::<Letter>() + letter.error.message.len()).sum()
 }
 
 fn letter(failure: &Failure) -> Letter {

@@ -196,7 +196,7 @@ impl Seen {
             next: *next,
             leader_epoch: self.epochs.get(partition).copied().unwrap_or(-1),
         });
-        in_time("a commit", source.commit(offsets.collect())).await
+        in_time("a commit", source.commit(offsets.collect())).await.map(drop)
     }
 
     fn count(&self) -> usize {

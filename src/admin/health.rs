@@ -34,7 +34,8 @@ pub struct Health {
     /// Since when the oldest batch has been in the transform's hands.
     transforming: Mutex<Option<Instant>>,
     assigned: AtomicBool,
-    stopped: AtomicBool,
+    /// Why a partition is stopped, if one is.
+    stopped: Mutex<Option<String>>,
 }
 
 impl Default for Health {
@@ -43,7 +44,7 @@ impl Default for Health {
             last_beat: Mutex::new(Instant::now()),
             transforming: Mutex::new(None),
             assigned: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            stopped: Mutex::default(),
         }
     }
 }
@@ -86,9 +87,9 @@ impl Health {
         self.assigned.store(false, Ordering::Relaxed);
     }
 
-    /// Whether an assigned partition is stopped, since its dead letter was refused.
-    pub fn stopped(&self, is_any: bool) {
-        self.stopped.store(is_any, Ordering::Relaxed);
+    /// Why an assigned partition is stopped, if one is.
+    pub fn stopped(&self, why: Option<String>) {
+        *lock(&self.stopped) = why;
     }
 
     /// `Ok` while the loop turns.
@@ -107,8 +108,8 @@ impl Health {
     /// `Ok` while all assigned partitions are worked on.
     pub(crate) fn ready(&self) -> Result<(), String> {
         self.live()?;
-        if self.stopped.load(Ordering::Relaxed) {
-            return Err("a partition is stopped: a dead letter was refused".into());
+        if let Some(why) = &*lock(&self.stopped) {
+            return Err(format!("a partition is stopped: {why}"));
         }
         if !self.assigned.load(Ordering::Relaxed) {
             return Err("no partitions are assigned yet".into());

@@ -168,8 +168,8 @@ mod tests {
         let page = get(&admin, "/readyz").await;
         assert!(page.contains("503") && page.contains("orders") && page.contains("does not exist"), "{page}");
         assert!(get(&admin, "/livez").await.starts_with("HTTP/1.1 200"));
-        health.stopped(true);
-        assert!(get(&admin, "/readyz").await.contains("a partition is stopped"));
+        health.stopped(Some("offsets are gone".into()));
+        assert!(get(&admin, "/readyz").await.contains("a partition is stopped: offsets are gone"));
         let page = get(&admin, "/").await;
         assert!(page.contains("/readyz") && page.contains(env!("CARGO_PKG_VERSION")), "{page}");
         assert!(get(&admin, "/nothing").await.starts_with("HTTP/1.1 404"));

@@ -102,6 +102,21 @@ impl Broker {
         })
     }
 
+    /// Lets what is below `offset` lie in remote storage that is away (KIP-405): whoever reads there
+    /// gets no records, and no error. 0 ends it.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`.
+    pub fn hold_remote(&self, topic: &str, partition: i32, offset: i64) -> Result<(), ResponseError> {
+        self.change(topic, partition, |partition| {
+            partition.change(|log| {
+                log.hold_remote(offset);
+                0
+            });
+            Ok(())
+        })
+    }
+
     /// Drops what is below `offset`, as DeleteRecords (KIP-107) and a retention do.
     ///
     /// # Errors

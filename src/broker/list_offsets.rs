@@ -69,7 +69,8 @@ fn locate(log: &Log, timestamp: i64, read_committed: bool) -> Result<(i64, i64),
         |found: Option<(i64, i64)>| found.filter(|(offset, _)| *offset < before).unwrap_or(NOTHING);
     match timestamp {
         LATEST => Ok((before, -1)),
-        EARLIEST | EARLIEST_LOCAL => Ok((log.start(), -1)),
+        EARLIEST => Ok((log.start(), -1)),
+        EARLIEST_LOCAL => Ok((log.local_start(), -1)),
         MAX_TIMESTAMP => Ok(readable(log.at_max_timestamp())),
         LATEST_TIERED => Ok(NOTHING),
         timestamp if timestamp >= 0 => Ok(readable(log.at_timestamp(timestamp))),

@@ -85,6 +85,8 @@ pub struct Log {
     leaderless: bool,
     /// Where a transaction is open for ever, in a test.
     held: Option<i64>,
+    /// What is below lies in remote storage that gives nothing, in a test.
+    remote_below: i64,
 }
 
 /// What an append did.
@@ -117,6 +119,16 @@ impl Log {
     /// Lets a transaction be open from `offset` on, or none.
     pub fn hold_stable_offset(&mut self, offset: Option<i64>) {
         self.held = offset;
+    }
+
+    /// The offset of the first record that is here rather than in remote storage.
+    pub fn local_start(&self) -> i64 {
+        self.start.max(self.remote_below.min(self.end))
+    }
+
+    /// Puts what is below `offset` into remote storage that gives nothing.
+    pub fn hold_remote(&mut self, offset: i64) {
+        self.remote_below = offset;
     }
 
     /// Whether the partition has no leader.
@@ -205,6 +217,9 @@ impl Log {
     ) -> Result<Vec<StoredBatch>, ResponseError> {
         if offset < self.start || offset > self.end {
             return Err(ResponseError::OffsetOutOfRange);
+        }
+        if offset < self.local_start() {
+            return Ok(Vec::new());
         }
         let from = self.batches.partition_point(|batch| batch.last_offset < offset);
         let mut size = 0;

@@ -142,8 +142,8 @@ keys! {
     pub(crate) static ON_GAP = Key::new(Source, "on_gap", Form::Choice(choices::<OnGap>))
         .default("continue")
         .flag("on-gap", "WHAT", &[
-            (RUN, "What to do when records were deleted before they were read: retention that \
-                overtakes, or a topic that was cut"),
+            (RUN, "What to do when records were deleted before they were read (retention overtook, or a \
+                topic was cut): go on, or stop that partition alone"),
         ]);
 
     pub(crate) static STRATEGY = Key::new(Run, "strategy", Form::Choice(choices::<StrategyKind>))

@@ -82,9 +82,9 @@ impl Sentence {
             "rewind" => format!("{whose} {is} read again from the committed offset"),
             "destination" => format!("{whose} {are}: there is nowhere to write"),
             "commit" => "offsets cannot be committed".into(),
-            "group" => "waiting to join the group".into(),
+            "group" => "waiting for the group's coordinator".into(),
             "source" => format!("the source topic {topic} cannot be read"),
-            "start" => "starting again from the committed offsets".into(),
+            "start" => "not at work yet".into(),
             stage => format!("{stage} fails"),
         }
     }

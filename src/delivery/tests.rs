@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     batch::{AssignmentId, Record, Span},
-    budget::Permit,
+    budget::{Budget, Permit},
     engine::Assignment,
     offsets::Offsets,
     records::{Headers, NO_HEADERS},
@@ -26,6 +26,11 @@ impl Sink for Silent {
 
 /// A batch of `count` records that all failed.
 fn poison(count: usize) -> Product {
+    poison_in(count, Permit::none())
+}
+
+/// As [`poison`], with its share of the memory.
+fn poison_in(count: usize, memory: Permit) -> Product {
     let origin = TopicPartition::new("source", 0);
     let headers = Span::new(0, NO_HEADERS.len() as u32);
     let record = |offset| Record { offset, timestamp: 0, key: Span::NULL, value: Span::NULL, headers };
@@ -39,7 +44,7 @@ fn poison(count: usize) -> Product {
     };
     let mut offsets = Offsets::default();
     offsets.assign(&Assignment { partition: origin, id: AssignmentId(1), position: 0, is_committed: true });
-    let ticket = offsets.begin(&batch, Permit::none()).unwrap();
+    let ticket = offsets.begin(&batch, memory).unwrap();
     let error = ValueError::new(ErrorClass::Syntax, "poison");
     let failures = (0..count).map(|index| Failure { index, error: error.clone() }).collect();
     let transformed = Transformed { chunks: Vec::new(), failures };
@@ -65,6 +70,22 @@ fn dead_letters_under_way_take_room_too() {
     assert!(delivery.has_room());
     delivery.send(poison(100));
     assert!(!delivery.has_room());
+}
+
+#[tokio::test]
+async fn dead_letters_count_as_memory_until_they_are_acknowledged() {
+    let budget = Budget::new(1 << 20);
+    let (sent, batches) = std::sync::mpsc::sync_channel(10);
+    let sink = Picky { refuses: vec![ErrorClass::Refused], sent };
+    let mut delivery = Delivery::new(sink, routes(10_000));
+    delivery.send(poison_in(100, budget.try_acquire(1).unwrap()));
+    let written = batches.try_recv().unwrap().size();
+    let used = budget.used();
+    assert!(used > written, "{used} bytes for letters of {written}");
+    let delivered = delivery.next(|_| true).await;
+    assert!(matches!(delivered, Delivered::Acknowledged(_)));
+    drop(delivered);
+    assert_eq!(budget.used(), 0);
 }
 
 /// Refuses each of the next batches for a class, then takes all.

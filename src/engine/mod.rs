@@ -37,9 +37,13 @@ pub trait Source: Send {
     /// retried is retried within, for as long as it takes.
     fn next(&mut self, room: &Room) -> impl Future<Output = Result<SourceEvent, EngineError>> + Send;
 
-    /// Commits for the group: each offset is that of the next record to read. Offsets of an
-    /// assignment that is over are left out. Resolves when the coordinator agreed.
-    fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static;
+    /// Commits for the group: each offset is that of the next record to read. Returns those that
+    /// the coordinator has agreed to: not those of an assignment that is over, nor those that it
+    /// refuses alone, which may be committed again.
+    fn commit(
+        &self,
+        offsets: Vec<Offset>,
+    ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static;
 
     /// Ends the assignment of each of these partitions and begins a new one at its committed
     /// offset, without leaving the group. Nothing of the old one comes any more; an

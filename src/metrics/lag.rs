@@ -38,7 +38,8 @@ struct Own {
     committed: i64,
     /// What `committed` was when the ends were noted last.
     committed_then: Option<i64>,
-    /// The end of the log, if it is known.
+    /// The end of the log, if it is known: behind the last record, whether or not its transaction
+    /// has ended.
     end: Option<i64>,
     /// The offset after each batch that was read and is not committed yet, with its first timestamp.
     under_way: VecDeque<(i64, i64)>,

@@ -33,12 +33,15 @@ pub(super) struct Commits {
 struct Commit {
     offsets: Vec<Offset>,
     started: Instant,
-    answer: Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>,
+    answer: Pin<Box<dyn Future<Output = Agreed> + Send>>,
 }
+
+/// What the coordinator has agreed to.
+pub(super) type Agreed = Result<Vec<Offset>, EngineError>;
 
 impl Commits {
     /// The answer to the commit under way; waits as long as there is none. Cancel-safe.
-    pub(super) async fn answer(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn answer(&mut self) -> Agreed {
         match &mut self.under_way {
             Some(commit) => commit.answer.as_mut().await,
             None => pending().await,
@@ -96,13 +99,12 @@ impl<S: Source, K: Sink> Mill<S, K> {
     ///
     /// # Errors
     /// When the same would happen again.
-    pub(super) fn end_commit(&mut self, answer: Result<(), EngineError>) -> Result<(), EngineError> {
+    pub(super) fn end_commit(&mut self, answer: Agreed) -> Result<(), EngineError> {
         let Some(commit) = self.commits.under_way.take() else { return Ok(()) };
         self.metrics.stage(Stage::Commit, commit.started.elapsed());
         match answer {
-            Ok(()) => {
-                // Those of assignments that are over by now may have been left out.
-                let noted = self.offsets.committed(&commit.offsets);
+            Ok(agreed) => {
+                let noted = self.offsets.committed(&agreed);
                 if !noted.is_empty() {
                     for offset in &noted {
                         self.goal.committed(&offset.partition, offset.next);
@@ -110,6 +112,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     self.tell_committed(&noted);
                     self.work.committed();
                     self.progressed = true;
+                }
+                if agreed.len() < commit.offsets.len() {
+                    // What was left out is refused, or of an assignment that is over, which the
+                    // source is about to tell: asked again at once, it would not come to that.
+                    self.commits.failures += 1;
+                    self.commits.next = Some(Instant::now() + BACKOFF.steady(self.commits.failures));
+                    return Ok(());
                 }
                 if self.commits.failures > 0 {
                     self.troubles.end(&Place::Commit);
@@ -120,7 +129,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
             Err(error) if error.kind == ErrorKind::Fatal => Err(error),
             Err(error) => {
-                self.metrics.commit_failures.inc();
+                // Whoever shows the troubles counts them.
                 self.troubles.begin(Place::Commit, &error);
                 self.commits.failures += 1;
                 self.commits.next = Some(Instant::now() + BACKOFF.steady(self.commits.failures));

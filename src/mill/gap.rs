@@ -10,7 +10,8 @@ pub enum OnGap {
     /// Go on at the log's start; what was passed over is counted and reported.
     #[default]
     Continue,
-    /// End the run, so that someone decides.
+    /// Stop the partition before them, so that someone decides: nothing more of it is read, the
+    /// others go on, the run is not ready, and it ends with an error.
     Stop,
 }
 

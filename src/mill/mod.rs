@@ -159,14 +159,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
         self.troubles.end_where(|place| matches!(place, Place::Rewind(_) | Place::Commit));
         self.health.unassigned();
-        self.health.stopped(false);
+        self.health.stopped(None);
         self.health.transforming(None);
         self.metrics.batches_in_flight.set(0);
         self.metrics.partitions_assigned.set(0);
         self.metrics.partitions_stopped.set(0);
         self.metrics.lag.clear();
         self.metrics.oldest_batch.set(0.0);
-        self.health.transforming(None);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
@@ -214,7 +213,6 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     fn beat(&self) {
         self.health.beat();
-        self.health.transforming(self.strategy.oldest_age());
         let oldest = self.offsets.oldest().map_or(Duration::ZERO, |begun| begun.elapsed());
         self.metrics.oldest_batch.set(oldest.as_secs_f64());
         self.health.transforming(self.strategy.oldest_age());

@@ -44,6 +44,6 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     fn tell_stopped(&self) {
         self.metrics.partitions_stopped.set(self.stopped.len() as i64);
-        self.health.stopped(!self.stopped.is_empty());
+        self.health.stopped(self.stopped.values().next().map(Stopped::to_string));
     }
 }

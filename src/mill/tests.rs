@@ -63,20 +63,40 @@ fn commits_that_fail_are_tried_again_for_ever_and_told() {
     let world = world();
     in_virtual_time(async {
         let mill = stepped(&world, &seldom(), 1, false);
-        let (metrics, troubles) = (Arc::clone(&mill.metrics), mill.troubles.clone());
+        let troubles = mill.troubles.clone();
         let (_keep, drain) = watch::channel(false);
         world.lock().unwrap().begin(&Mishap::FailCommits(600_000));
         let looking = async {
             sleep(300 * SECOND).await;
             let now = troubles.now();
-            assert!(matches!(&now[..], [(Place::Commit, trouble)] if trouble.attempts > 10), "{now:?}");
-            let failures = metrics.commit_failures.get();
+            let [(Place::Commit, trouble)] = &now[..] else { panic!("{now:?}") };
+            let failures = trouble.attempts;
             assert!((60..100).contains(&failures), "{failures}: every five seconds, in the end");
         };
         let (ended, ()) = futures_util::future::join(mill.run(drain), looking).await;
         ended.result.unwrap();
         assert_eq!(troubles.now(), []);
     });
+}
+
+#[test]
+fn a_commit_counts_for_what_the_coordinator_agreed_to_alone() {
+    let world = world();
+    in_virtual_time(async {
+        let mill = stepped(&world, &seldom(), 1, false);
+        let (_keep, drain) = watch::channel(false);
+        world.lock().unwrap().refused_commits = Some(1);
+        let looking = async {
+            sleep(60 * SECOND).await;
+            let mut world = world.lock().unwrap();
+            assert_eq!(world.committed.get(&1), None);
+            [0, 2].into_iter().try_for_each(|partition| world.check_complete(partition)).unwrap();
+            world.refused_commits = None;
+        };
+        let (ended, ()) = futures_util::future::join(mill.run(drain), looking).await;
+        ended.result.unwrap();
+    });
+    world.lock().unwrap().check_complete(1).unwrap();
 }
 
 #[test]

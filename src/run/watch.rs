@@ -26,6 +26,7 @@ use crate::{
         native::{Client, OffsetAt},
     },
     lag,
+    metrics::Unread,
     mill::Observers,
 };
 
@@ -188,9 +189,10 @@ impl Watch {
             ends.extend(self.ends(topic, numbers).await);
         }
         lag.set_ends(&ends);
-        let look_up = async |unread: crate::metrics::Unread| {
-            let first =
-                lag::first_timestamp(&self.client, &unread.partition, unread.from, unread.end, unread.end);
+        let look_up = async |unread: Unread| {
+            let Unread { partition, from, end } = &unread;
+            // Whether or not its transaction has ended: it is not committed by the group.
+            let first = lag::first_timestamp(&self.client, partition, *from, *from, *end);
             if let Ok(Ok(Some(timestamp))) = timeout(QUESTION, first).await {
                 lag.looked_up(&unread, timestamp);
             }
@@ -200,7 +202,7 @@ impl Watch {
 
     /// The ends that are known: without patience, as what is not known now is asked for again soon.
     async fn ends(&self, topic: &Arc<str>, numbers: BTreeSet<i32>) -> BTreeMap<TopicPartition, i64> {
-        let asked = self.client.offsets_of_each(topic, &numbers, OffsetAt::Latest, Duration::ZERO);
+        let asked = self.client.offsets_of_each(topic, &numbers, OffsetAt::HighWatermark, Duration::ZERO);
         let answers = match timeout(QUESTION, asked).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => {

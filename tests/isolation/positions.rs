@@ -51,12 +51,16 @@ fn a_partition_that_is_overtaken_stops_where_it_is_told_to() {
     let cluster = with_topics(&names, 1);
     let mill = overtaken(&cluster, &names, &["--on-gap", "stop"]);
     mill.until_metric("topicmill_partitions_stopped", 1.0);
+    mill.until_status("/readyz", 503, "60 offsets are gone");
+    assert_eq!(broker(&cluster).offsets(&names.destination, 0), Some((0, 10)), "nothing behind is read");
     assert_eq!(cluster.committed(&names.group, &names.source)[&0], 10, "nothing is passed over");
     mill.signal("-TERM");
     let (code, _, log) = mill.end(SOON);
     assert_eq!(code, 1, "{log:?}");
     let place = format!("{}[0] at offset 10", names.source);
     assert!(log.last().unwrap().contains(&place), "{log:?}");
+    let goes_on = |line: &String| line.contains("reading on") || line.contains("passed over");
+    assert!(!log.iter().any(goes_on), "it says what it does: {log:?}");
 }
 
 #[test]

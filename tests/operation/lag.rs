@@ -121,6 +121,23 @@ fn the_sum_over_all_members_is_the_lag() {
 }
 
 #[test]
+fn what_stands_behind_an_open_transaction_is_lag() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("open"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    let mill = Running::run(&cluster, &names, &[]);
+    mill.until_metric("topicmill_records_written_total", 10.0);
+    mill.until_metric("topicmill_lag_records", 0.0);
+    broker(&cluster).hold_stable_offset(&names.source, 0, Some(10)).unwrap();
+    cluster.produce(&names.source, 0, &goods(7));
+    mill.until_metric("topicmill_lag_records", 7.0);
+    assert!(mill.metric("topicmill_lag_seconds").is_none_or(|age| age > 0.0));
+    assert_eq!(lag(&cluster, &names.group, &[])[0]["lag"], 7);
+    broker(&cluster).hold_stable_offset(&names.source, 0, None).unwrap();
+    mill.until_metric("topicmill_lag_records", 0.0);
+}
+
+#[test]
 fn what_is_not_known_is_absent() {
     let (cluster, names) = (Cluster::embedded(), Names::new("absent"));
     cluster.create(&names.source, 1, &[]);

@@ -123,6 +123,25 @@ fn what_waits_is_told_once_for_all_partitions() {
 }
 
 #[test]
+fn a_group_that_cannot_be_joined_is_told_once() {
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let (cluster, names) = (Cluster::embedded(), Names::new("join"));
+    cluster.create(&names.source, 1, &[]);
+    let away = FaultAction::Error(COORDINATOR_NOT_AVAILABLE);
+    broker(&cluster).inject(Fault::always(ApiKey::JoinGroup, away));
+    let mill = Running::run(&cluster, &names, &[]);
+    let of_group = |events: &[Value]| {
+        events.iter().filter(|event| event["level"] == "WARN").cloned().collect::<Vec<_>>()
+    };
+    mill.until("a warning", Duration::from_secs(10), |events| !of_group(events).is_empty());
+    std::thread::sleep(Duration::from_secs(5));
+    let told = of_group(&mill.events());
+    assert_eq!((told.len(), &told[0]["stage"]), (1, &"group".into()), "{told:?}");
+    broker(&cluster).clear_faults();
+    mill.until_metric("topicmill_partitions_assigned", 1.0);
+}
+
+#[test]
 fn an_admin_address_of_ones_own_must_be_free() {
     let (cluster, names) = (Cluster::embedded(), Names::new("admin"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -29,7 +29,7 @@ pub(super) struct Commits {
 
 struct Request {
     offsets: Vec<Offset>,
-    reply: oneshot::Sender<Result<(), EngineError>>,
+    reply: oneshot::Sender<Result<Vec<Offset>, EngineError>>,
 }
 
 impl Commits {
@@ -42,7 +42,7 @@ impl Commits {
                 let result = commit(&consumer, &offsets);
                 inbox.end_commit();
                 // Nobody may be waiting any more.
-                let _ = request.reply.send(result);
+                let _ = request.reply.send(result.map(|()| offsets));
             }
         };
         let thread = thread::Builder::new().name("rdkafka-commit".into()).spawn(run);
@@ -53,7 +53,7 @@ impl Commits {
     pub fn commit(
         &self,
         offsets: Vec<Offset>,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static {
         let (reply, result) = oneshot::channel();
         let sent = self.requests.try_send(Request { offsets, reply });
         async move {

@@ -107,7 +107,10 @@ impl Source for LibrdkafkaSource {
         self.inbox.next(room.is_open).await
     }
 
-    fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    fn commit(
+        &self,
+        offsets: Vec<Offset>,
+    ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static {
         self.commits.as_ref().expect("commits are taken by close only").commit(offsets)
     }
 

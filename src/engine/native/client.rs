@@ -80,6 +80,9 @@ pub enum OffsetAt {
     Latest,
     /// After the last record that is replicated, whether or not its transaction has ended.
     HighWatermark,
+    /// The first record that is on the leader's own disk: what is before it is in remote storage
+    /// (KIP-405).
+    EarliestLocal,
     /// The first record whose timestamp in milliseconds is at least this.
     Timestamp(i64),
 }

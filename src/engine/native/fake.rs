@@ -21,7 +21,7 @@ use kafka_protocol::{
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -82,17 +82,8 @@ pub struct Fake {
 impl Fake {
     /// Answers every request by `say`.
     pub async fn start(say: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let (count, say) = (Arc::clone(&accepted), Arc::new(say));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(converse(stream, Arc::clone(&say)));
-            }
-        });
-        Fake { address, accepted }
+        let say = Arc::new(say);
+        Fake::listen(move |stream| converse(stream, Arc::clone(&say))).await
     }
 
     /// As [`start`](Fake::start) over TLS, with what `config` holds at the time.
@@ -100,16 +91,28 @@ impl Fake {
         config: Arc<Mutex<Arc<ServerConfig>>>,
         say: impl Fn(&Asked) -> Say + Send + Sync + 'static,
     ) -> Fake {
+        let say = Arc::new(say);
+        Fake::listen(move |stream| {
+            let acceptor = TlsAcceptor::from(Arc::clone(&config.lock().unwrap()));
+            let say = Arc::clone(&say);
+            async move { converse(acceptor.accept(stream).await.ok()?, say).await }
+        })
+        .await
+    }
+
+    /// Serves each connection by `serve`.
+    async fn listen<S>(serve: impl Fn(TcpStream) -> S + Send + 'static) -> Fake
+    where
+        S: Future<Output = Option<()>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
-        let (count, say) = (Arc::clone(&accepted), Arc::new(say));
+        let count = Arc::clone(&accepted);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                let acceptor = TlsAcceptor::from(Arc::clone(&config.lock().unwrap()));
-                let say = Arc::clone(&say);
-                tokio::spawn(async move { converse(acceptor.accept(stream).await.ok()?, say).await });
+                tokio::spawn(serve(stream));
             }
         });
         Fake { address, accepted }

@@ -24,6 +24,9 @@ use crate::{
 /// How long a leader is given to answer at least.
 const LEAST_WAIT: Duration = Duration::from_secs(5);
 
+/// Why there are no records where there should be some.
+pub(super) const REMOTE: &str = "the records are in the cluster's remote storage, which does not give them";
+
 /// What each partition answered.
 type Answers = BTreeMap<i32, Result<i64, EngineError>>;
 
@@ -72,6 +75,26 @@ impl Client {
         at: OffsetAt,
     ) -> Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError> {
         self.ask_leaders(topic, at, Some(partitions), LEAST_WAIT).await
+    }
+
+    /// Whether the leader has what is from `position` on itself, rather than in remote storage
+    /// (KIP-405). One that cannot say knows of no such storage.
+    ///
+    /// # Errors
+    /// When the leader cannot be asked.
+    pub(super) async fn is_local(
+        &self,
+        partition: &TopicPartition,
+        position: i64,
+    ) -> Result<bool, EngineError> {
+        let only = [partition.partition].into();
+        let answers = self.ask_offsets(&partition.topic, &only, OffsetAt::EarliestLocal).await?;
+        match answers.into_values().next() {
+            Some(Ok(first)) => Ok(first <= position),
+            Some(Err(error)) if error.kind == ErrorKind::Fatal => Ok(true),
+            Some(Err(error)) => Err(error),
+            None => Err(EngineError::new(ErrorKind::Retriable, "the cluster does not know the partition")),
+        }
     }
 
     /// As [`offsets_by_partition`](Client::offsets_by_partition) for these partitions alone; one that
@@ -180,6 +203,7 @@ impl Client {
             OffsetAt::Earliest => (-2, false),
             OffsetAt::Latest => (-1, true),
             OffsetAt::HighWatermark => (-1, false),
+            OffsetAt::EarliestLocal => (-4, false),
             OffsetAt::Timestamp(timestamp) => (timestamp, false),
         };
         let asked = partitions.iter().map(|(partition, leader)| {

@@ -13,6 +13,7 @@ use super::{
     Client,
     error::check,
     fetch::{COST_PERCENT, FetchShape, Pieces, Scanned, Wanted, aborted, ask, scan, share_of, tied},
+    offsets::REMOTE,
 };
 use crate::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
@@ -180,7 +181,15 @@ impl Fetcher {
                     EngineError::new(kind, text).at_offset(&self.partition, from)
                 }
                 // Twice: the end that the broker tells and what it sends are not one snapshot.
-                Ok(Attempt::Nothing { is_end: true }) if empty > 0 => return Ok(None),
+                Ok(Attempt::Nothing { is_end: true }) if empty > 0 => {
+                    match self.client.is_local(&self.partition, from).await {
+                        Ok(true) => return Ok(None),
+                        Ok(false) => {
+                            EngineError::new(ErrorKind::Retriable, REMOTE).at_offset(&self.partition, from)
+                        }
+                        Err(error) => error,
+                    }
+                }
                 Ok(Attempt::Nothing { is_end }) => {
                     empty += u32::from(is_end);
                     if Instant::now() < deadline {

@@ -156,7 +156,10 @@ impl Source for NativeSource {
         }
     }
 
-    fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    fn commit(
+        &self,
+        offsets: Vec<Offset>,
+    ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static {
         let committer = Arc::clone(&self.committer);
         async move { committer.commit(offsets).await }
     }

@@ -45,8 +45,8 @@ pub fn ours(api: ApiKey, implemented: VersionRange) -> VersionRange {
         ApiKey::Produce => 11,
         // 13 names topics by id (KIP-516).
         ApiKey::Fetch => 12,
-        // 8 asks the local log only (KIP-405).
-        ApiKey::ListOffsets => 7,
+        // 9 asks for the end of what is in remote storage (KIP-1005).
+        ApiKey::ListOffsets => 8,
         // 10 adds topic ids (KIP-516); 13 may tell the client to start over (KIP-1102).
         ApiKey::Metadata => 12,
         // 4 asks for several keys (KIP-699).

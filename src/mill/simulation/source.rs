@@ -231,7 +231,10 @@ impl Source for SimulatedSource {
         }
     }
 
-    fn commit(&self, offsets: Vec<Offset>) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    fn commit(
+        &self,
+        offsets: Vec<Offset>,
+    ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static {
         let world = self.world.clone();
         async move {
             let delay = world.lock().unwrap().delay();
@@ -240,14 +243,17 @@ impl Source for SimulatedSource {
             if world.commits_fail() {
                 return Err(EngineError::new(ErrorKind::Retriable, "the coordinator is loading"));
             }
+            let mut agreed = Vec::new();
             for mut offset in offsets {
                 if world.plant == Some(Plant::CommitsAheadOfOutput) {
                     let read = world.handed_out.get(&offset.partition.partition).copied();
                     offset.next = read.unwrap_or(0).max(offset.next);
                 }
-                world.commit(&offset);
+                if world.commit(&offset) {
+                    agreed.push(offset);
+                }
             }
-            Ok(())
+            Ok(agreed)
         }
     }
 

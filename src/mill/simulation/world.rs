@@ -58,6 +58,8 @@ pub(in crate::mill) struct World {
     stalled: BTreeMap<TopicPartition, Instant>,
     failing: BTreeMap<TopicPartition, (Instant, bool)>,
     commits_fail: Option<Instant>,
+    /// The partition whose commits are not taken, while the others' are.
+    pub refused_commits: Option<i32>,
     /// The number of the sink, and the last one that is broken.
     pub sinks: u64,
     pub broken: u64,
@@ -94,6 +96,7 @@ impl World {
             stalled: BTreeMap::new(),
             failing: BTreeMap::new(),
             commits_fail: None,
+            refused_commits: None,
             sinks: 0,
             broken: 0,
             violation: None,
@@ -171,10 +174,12 @@ impl World {
         self.commits_fail.is_some_and(|until| until > Instant::now())
     }
 
-    pub fn commit(&mut self, offset: &Offset) {
+    /// Whether it is taken: not from who has the partition no more.
+    pub fn commit(&mut self, offset: &Offset) -> bool {
         let partition = offset.partition.partition;
-        if self.generations.get(&partition) != Some(&offset.assignment.0) {
-            return;
+        let is_refused = self.refused_commits == Some(partition);
+        if is_refused || self.generations.get(&partition) != Some(&offset.assignment.0) {
+            return false;
         }
         let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
         let missing = (from..offset.next).find(|at| !self.is_final(partition, *at));
@@ -186,6 +191,7 @@ impl World {
             self.violate(format!("partition {partition} is committed backwards to {}", offset.next));
         }
         self.committed.insert(partition, offset.next);
+        true
     }
 
     fn is_final(&self, partition: i32, offset: i64) -> bool {

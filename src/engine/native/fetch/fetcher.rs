@@ -21,7 +21,7 @@ use crate::{
     budget::Permit,
     engine::{
         EngineError, ErrorKind, Gap, GapReason, Place, SourceEvent,
-        native::{error::KafkaError, group::look_up, metadata::Leader},
+        native::{error::KafkaError, group::look_up, metadata::Leader, offsets::REMOTE},
     },
 };
 
@@ -222,7 +222,7 @@ impl Fetcher {
     fn answered(&mut self, wanted: Wanted, answer: Answer) -> Result<(), EngineError> {
         let Wanted { partition, assignment, position, .. } = wanted;
         let Some(slot) = self.table.slot(&partition, assignment) else { return Ok(()) };
-        if slot.is_troubled && matches!(answer, Answer::Data { .. } | Answer::Nothing { .. }) {
+        if slot.is_troubled && matches!(answer, Answer::Data { .. }) {
             slot.is_troubled = false;
             self.shared.troubles.end(&Place::Fetch(partition.clone()));
         }
@@ -230,11 +230,7 @@ impl Fetcher {
             Answer::Data { next, epoch } => slot.advance(next, epoch),
             Answer::Nothing { end } => match slot.is_nothing_until(end, Instant::now()) {
                 None => slot.advance(position, -1),
-                Some(to) => {
-                    tracing::info!(%partition, position, to, "the log has no batch in between");
-                    slot.jump(to);
-                    self.hand_out(Part::Nothing(partition, assignment, to));
-                }
+                Some(to) => self.pass_nothing(partition, assignment, position, to),
             },
             Answer::OutOfRange => self.look_into(partition, assignment, true),
             Answer::Corrupt { good, epoch, error } => {
@@ -253,6 +249,28 @@ impl Fetcher {
             Answer::Failed(error) => self.retry(&partition, assignment, error)?,
         }
         Ok(())
+    }
+
+    /// Goes on behind offsets of which the leader has no batch, unless it only does not have them
+    /// here: it answers without records as well while it waits for remote storage (KIP-405), or has
+    /// read as much of it as it may (KIP-956).
+    fn pass_nothing(&mut self, partition: TopicPartition, assignment: AssignmentId, position: i64, to: i64) {
+        let (shared, parts) = (Arc::clone(&self.shared), self.parts.clone());
+        self.tasks.spawn(async move {
+            let verdict = match shared.client.is_local(&partition, position).await {
+                Ok(true) => {
+                    tracing::info!(%partition, position, to, "the log has no batch in between");
+                    let part = Part::Nothing(partition.clone(), assignment, to);
+                    let _ = parts.send(request::Fetched { permit: Permit::none(), parts: vec![part] }).await;
+                    Ok(reposition::Verdict::Forward(to))
+                }
+                Ok(false) => {
+                    Err(EngineError::new(ErrorKind::Retriable, REMOTE).at_offset(&partition, position))
+                }
+                Err(error) => Err(error),
+            };
+            Done::Repositioned(partition, assignment, verdict)
+        });
     }
 
     /// Hands something out behind what was fetched before.

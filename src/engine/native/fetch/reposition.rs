@@ -53,7 +53,8 @@ pub(super) async fn out_of_range(shared: &Shared, doubt: &Doubt) -> Result<Verdi
     let Doubt { partition, position, epoch, leader } = doubt;
     let start = offset(shared, partition, OffsetAt::Earliest).await?;
     if *position < start {
-        tracing::error!(%partition, position, start, "records were removed before they were read; reading on at the start of the log");
+        // What is done about it is the mill's to decide, which says so.
+        tracing::debug!(%partition, position, start, "the log begins after the offset to read");
         return Ok(Verdict::Forward(start));
     }
     let end = match *epoch {

@@ -210,6 +210,16 @@ impl Assignments {
         }
     }
 
+    /// Those of `offsets` that the coordinator has agreed to, of assignments that are still held.
+    pub(super) fn agreed(&self, mut offsets: Vec<Offset>) -> Vec<Offset> {
+        let mut inner = self.lock();
+        offsets.retain(|offset| {
+            let held = inner.held(&offset.partition, offset.assignment);
+            held.is_some_and(|held| held.committed >= offset.next)
+        });
+        offsets
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no panic while locked")
     }

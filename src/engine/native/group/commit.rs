@@ -1,6 +1,6 @@
 //! Commits: with the member id and generation of now, until the coordinator agrees.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -9,6 +9,10 @@ use super::{
     coordinator::{Coordinator, Refusal},
 };
 use crate::engine::{EngineError, ErrorKind, Offset, Place};
+
+/// How long a commit that is refused is tried again here: what is acknowledged meanwhile waits for
+/// it, and whoever wants it committed asks again.
+const REFUSED: Duration = Duration::from_secs(5);
 
 /// Commits for one group, one after the other, so that an older one never overtakes a newer one.
 #[derive(Debug)]
@@ -19,45 +23,73 @@ pub(in crate::engine::native) struct Committer {
 }
 
 impl Committer {
-    /// Commits what this member still may. A rebalance is waited for: while it lasts, the
-    /// coordinator may refuse the generation that this member knows.
+    /// Commits what this member still may; returns what the coordinator has agreed to by now. A
+    /// rebalance is waited for: while it lasts, the coordinator may refuse the generation that this
+    /// member knows. What is refused of single partitions is not, so that the others go on.
     ///
     /// # Errors
-    /// `Fatal` when the coordinator refuses for good, `Retriable` when it did not agree within
-    /// `default.api.timeout.ms`.
-    pub async fn commit(&self, offsets: Vec<Offset>) -> Result<(), EngineError> {
+    /// `Fatal` when the coordinator refuses for good, `Retriable` when it did not agree to anything
+    /// within some seconds, or the group rebalances for longer than `default.api.timeout.ms`.
+    pub async fn commit(&self, offsets: Vec<Offset>) -> Result<Vec<Offset>, EngineError> {
         let settings = &self.coordinator.cluster.settings;
-        let deadline = Instant::now() + settings.api_timeout;
+        let started = Instant::now();
         let _turn = self.turn.lock().await;
         for failures in 1.. {
             let (identity, commits) = self.assignments.committable(&offsets);
             if commits.is_empty() {
                 break;
             }
-            let error = match self.coordinator.commit(&identity, &commits).await {
-                Ok(()) => {
-                    self.assignments.committed(&commits);
-                    break;
+            let refusal = match self.coordinator.commit(&identity, &commits).await {
+                Ok(mut refused) => {
+                    let is_agreed = |offset: &Offset| !refused.contains_key(&offset.partition);
+                    let agreed: Vec<_> =
+                        commits.into_iter().filter(|(offset, _)| is_agreed(offset)).collect();
+                    self.assignments.committed(&agreed);
+                    let fatal = refused.extract_if(|_, refusal| matches!(refusal, Refusal::Fatal(_)));
+                    let fatal = fatal.map(|(_, refusal)| refusal).next();
+                    match fatal.or_else(|| refused.into_values().next()) {
+                        None => break,
+                        Some(refusal) if agreed.is_empty() => refusal,
+                        Some(Refusal::Fatal(error)) => return Err(error),
+                        Some(refusal) => {
+                            self.troubled(refusal);
+                            return Ok(self.assignments.agreed(offsets));
+                        }
+                    }
                 }
-                Err(Refusal::Fatal(error)) => return Err(error),
-                Err(Refusal::Again(error) | Refusal::Over(error)) => {
-                    self.coordinator.troubles.begin(Place::Commit, &error.message);
-                    error
-                }
-                Err(Refusal::Rebalance | Refusal::JoinAs(_)) => {
-                    let group = &self.coordinator.group;
-                    let text = format!("group {group}: committing offsets: the group is rebalancing");
-                    EngineError::new(ErrorKind::Retriable, text)
-                }
+                Err(refusal) => refusal,
             };
+            if let Refusal::Fatal(error) = refusal {
+                return Err(error);
+            }
+            let limit = match refusal {
+                Refusal::Rebalance | Refusal::JoinAs(_) => settings.api_timeout,
+                Refusal::Over(_) | Refusal::Again(_) | Refusal::Fatal(_) => settings.api_timeout.min(REFUSED),
+            };
+            let error = self.troubled(refusal);
             let pause = settings.retry.pause(failures);
-            if Instant::now() + pause >= deadline {
+            if started.elapsed() + pause >= limit {
                 return Err(error);
             }
             tracing::debug!(%error, ?pause, "committing again");
             tokio::time::sleep(pause).await;
         }
         self.coordinator.troubles.end(&Place::Commit);
-        Ok(())
+        Ok(self.assignments.agreed(offsets))
+    }
+
+    /// Notes that commits are refused; a rebalance is no trouble.
+    fn troubled(&self, refusal: Refusal) -> EngineError {
+        match refusal {
+            Refusal::Fatal(error) | Refusal::Again(error) | Refusal::Over(error) => {
+                self.coordinator.troubles.begin(Place::Commit, &error.message);
+                error
+            }
+            Refusal::Rebalance | Refusal::JoinAs(_) => {
+                let group = &self.coordinator.group;
+                let text = format!("group {group}: committing offsets: the group is rebalancing");
+                EngineError::new(ErrorKind::Retriable, text)
+            }
+        }
     }
 }

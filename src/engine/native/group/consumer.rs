@@ -110,7 +110,12 @@ impl Beats {
                     });
                     Duration::from_millis(response.heartbeat_interval_ms.max(1) as u64)
                 }
-                Ok(Err(Refusal::Over(error))) => return Pulse::Lost(error.to_string()),
+                Ok(Err(Refusal::Over(error))) => {
+                    if epoch == JOINING {
+                        self.coordinator.fails(&error, failures, "cannot join the group yet");
+                    }
+                    return Pulse::Lost(error.to_string());
+                }
                 Ok(Err(Refusal::Fatal(error))) => return Pulse::Fatal(error),
                 Ok(Err(Refusal::Again(error))) => {
                     let what = match epoch {

@@ -1,6 +1,6 @@
 //! The requests of a group's member to the group's coordinator, and what its refusals mean.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -17,13 +17,16 @@ use kafka_protocol::{
 };
 
 use super::{Assignor, Identity};
-use crate::engine::{
-    EngineError, ErrorKind, Offset, Place, Troubles,
-    native::{
-        ask::Whom,
-        cluster::{Cluster, Lane},
-        error::check,
-        reply::Answer,
+use crate::{
+    batch::TopicPartition,
+    engine::{
+        EngineError, ErrorKind, Offset, Place, Troubles,
+        native::{
+            ask::Whom,
+            cluster::{Cluster, Lane},
+            error::check,
+            reply::Answer,
+        },
     },
 };
 
@@ -77,14 +80,11 @@ impl From<Refusal> for EngineError {
 }
 
 impl Coordinator {
-    /// The coordinator did not answer, or not as it should; `failures` is how often before.
+    /// The coordinator did not answer, or not as it should; `failures` is how often before. Whoever
+    /// shows the troubles says so, and how often: once more for each attempt would be too much.
     pub fn fails(&self, error: &EngineError, failures: u32, what: &str) {
         self.troubles.begin(Place::Group, &error.message);
-        let group = &*self.group;
-        match failures {
-            0 => tracing::warn!(%error, group, "{what}; trying again for as long as it takes"),
-            _ => tracing::debug!(%error, group, failures, "{what}"),
-        }
+        tracing::debug!(%error, group = &*self.group, failures, "{what}");
     }
 
     /// The coordinator answers as it should.
@@ -158,8 +158,12 @@ impl Coordinator {
         self.agreed(response.error_code, "heartbeat")
     }
 
-    /// Commits offsets, all or, with an error, perhaps some.
-    pub async fn commit(&self, identity: &Identity, offsets: &[(Offset, Arc<str>)]) -> Result<(), Refusal> {
+    /// Commits offsets; returns the partitions of which the coordinator refuses it, each for itself.
+    pub async fn commit(
+        &self,
+        identity: &Identity,
+        offsets: &[(Offset, Arc<str>)],
+    ) -> Result<HashMap<TopicPartition, Refusal>, Refusal> {
         let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
         for (offset, note) in offsets {
             let partition = OffsetCommitRequestPartition::default()
@@ -185,8 +189,16 @@ impl Coordinator {
             .with_topics(topics);
         let limit = self.cluster.settings.request_timeout;
         let response = self.call(Lane::Member, request, limit).await?;
-        let mut answers = response.topics.iter().flat_map(|topic| &topic.partitions);
-        answers.try_for_each(|partition| self.agreed(partition.error_code, "committing offsets"))
+        let mut refused = HashMap::new();
+        for topic in &response.topics {
+            for answer in &topic.partitions {
+                if let Err(refusal) = self.agreed(answer.error_code, "committing offsets") {
+                    let partition = TopicPartition::new(topic.name.as_str(), answer.partition_index);
+                    refused.insert(partition, refusal);
+                }
+            }
+        }
+        Ok(refused)
     }
 
     /// Leaves the group, so that the others need not wait for the session to end.

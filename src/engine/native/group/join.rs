@@ -39,8 +39,14 @@ impl Membership {
                 Refusal::JoinAs(member) => self.identity.member = member,
                 Refusal::Over(error) => {
                     self.lose(&error.message).await;
-                    // Nobody of this name: the coordinator gives a new one.
+                    // Nobody of this name: the coordinator gives a new one. Once that is at once;
+                    // one that takes nobody in is not asked without a pause.
                     self.identity.member.clear();
+                    if self.failures > 0 {
+                        self.stumble(&error, "the coordinator does not know who joins").await;
+                    } else {
+                        self.failures = 1;
+                    }
                 }
                 Refusal::Fatal(error) => return Err(error),
                 Refusal::Rebalance => sleep(self.backoff(1)).await,

@@ -13,6 +13,7 @@ use super::{
     coordinator::{Coordinator, Refusal},
     finder::Finder,
     heart::{Heart, Pulse},
+    topic::gone,
 };
 use crate::{
     batch::TopicPartition,
@@ -262,6 +263,8 @@ impl Membership {
             let _ = released.await;
         };
         let limit = self.settings.revoke_timeout.min(self.settings.rebalance_timeout);
+        let Coordinator { cluster, troubles, .. } = &self.coordinator;
+        let mut is_gone = false;
         let pulse = tokio::select! {
             biased;
             pulse = heart.stopped() => pulse,
@@ -271,11 +274,19 @@ impl Membership {
                 }
                 Pulse::Steady
             }
+            // What is read of a topic that was deleted can never be committed.
+            () = gone(cluster, &self.settings.topic, troubles) => {
+                is_gone = true;
+                Pulse::Steady
+            }
         };
         match pulse {
             Pulse::Steady | Pulse::Rebalance => {
                 self.assignments.remove(&partitions);
                 self.owned.retain(|partition| !partitions.contains(partition));
+                if is_gone {
+                    self.tell(SourceEvent::Lost(partitions.into_iter().collect())).await;
+                }
                 Ok(true)
             }
             Pulse::Lost(reason) => {

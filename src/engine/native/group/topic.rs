@@ -1,6 +1,6 @@
 //! Looks a topic up, and notices when it is gone or another one bears its name (KIP-516).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kafka_protocol::ResponseError;
 
@@ -31,6 +31,27 @@ impl Found {
     }
 }
 
+/// Resolves once the topic is not there any more, which is asked every second.
+pub(super) async fn gone(cluster: &Cluster, name: &Arc<str>, troubles: &Troubles) {
+    loop {
+        // An ordinary rebalance is over before.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.invalidate();
+        let Ok(metadata) = cluster.metadata(name).await else { continue };
+        if matches!(
+            metadata.topics.get(name),
+            None | Some(Err(KafkaError(ResponseError::UnknownTopicOrPartition)))
+        ) {
+            troubles.begin(Place::Source(Arc::clone(name)), &missing(name));
+            return;
+        }
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("topic {name} does not exist")
+}
+
 /// Looks the topic up. That it is missing counts as a trouble until it is there.
 ///
 /// # Errors
@@ -46,7 +67,7 @@ pub(in crate::engine::native) async fn look_up(
         Some(Ok(topic)) => topic.id,
         None | Some(Err(KafkaError(ResponseError::UnknownTopicOrPartition))) => {
             cluster.invalidate();
-            let text = format!("topic {name} does not exist");
+            let text = missing(name);
             troubles.begin(Place::Source(Arc::clone(name)), &text);
             return Err(EngineError::new(ErrorKind::Retriable, text));
         }

@@ -16,6 +16,22 @@ async fn a_member_that_cannot_join_says_so_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_takes_nobody_in_is_not_asked_without_a_pause() {
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    let scene = Scene::new(1).await;
+    let refuses = Fault::always(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID));
+    let refuses = scene.broker.inject(refuses);
+    let mut source = scene.source(OffsetReset::Earliest, &[("retry.backoff.ms", "100")]).await;
+    scene.troubled(Place::Group, true).await;
+    assert!(timeout(Duration::from_secs(2), source.next(&Room::open())).await.is_err());
+    let asked = scene.broker.seen(ApiKey::JoinGroup).requests;
+    assert!(asked < 20, "{asked} times in two seconds");
+    scene.broker.lift(refuses);
+    assert_eq!(assigned(&mut source).await.len(), 1);
+    scene.troubled(Place::Group, false).await;
+}
+
+#[tokio::test]
 async fn a_group_that_was_removed_is_joined_anew() {
     const GROUP_ID_NOT_FOUND: i16 = 69;
     let scene = Scene::new(1).await;
@@ -102,6 +118,57 @@ async fn a_commit_that_the_coordinator_does_not_take_is_a_trouble() {
     };
     timeout(LIMIT, async { tokio::join!(committing, troubled) }).await.unwrap();
     scene.troubled(Place::Commit, false).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_of_one_partition_holds_for_the_others() {
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let scene = Scene::new(2).await;
+    let mut source = scene.source(OffsetReset::Earliest, &[]).await;
+    let mut all = Vec::new();
+    while all.len() < 2 {
+        all.extend(assigned(&mut source).await);
+    }
+    all.sort_by_key(|assigned| assigned.partition.partition);
+    let offset = |assigned: &Assignment, next| Offset {
+        partition: assigned.partition.clone(),
+        assignment: assigned.id,
+        next,
+        leader_epoch: -1,
+    };
+    let both = || vec![offset(&all[0], 1), offset(&all[1], 1)];
+    let refused = FaultAction::Error(COORDINATOR_NOT_AVAILABLE);
+    let refused = scene.broker.inject(Fault::always(ApiKey::OffsetCommit, refused).on_partition("t", 0));
+    let agreed = timeout(LIMIT, source.commit(both())).await.expect("nobody waits for the other").unwrap();
+    assert_eq!(agreed, both()[1..]);
+    // Alone it is not tried for so long that the others wait for it.
+    let alone = timeout(LIMIT / 2, source.commit(both()[..1].to_vec())).await.expect("it is given back");
+    assert_eq!(alone.unwrap_err().kind, ErrorKind::Retriable);
+    scene.troubled(Place::Commit, true).await;
+    scene.broker.lift(refused);
+    assert_eq!(source.commit(both()).await.unwrap(), both());
+    scene.troubled(Place::Commit, false).await;
+    // What was never this member's is not committed by anybody.
+    let over = Offset { assignment: crate::batch::AssignmentId(u64::MAX), ..offset(&all[0], 2) };
+    assert_eq!(source.commit(vec![over]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_revoked_of_a_topic_that_was_deleted_is_not_waited_for() {
+    let scene = Scene::new(1).await;
+    let mut of = source_settings();
+    (of.troubles, of.revoke_timeout) = (scene.troubles.clone(), LIMIT);
+    let settings = scene.with(&[("metadata.max.age.ms", "1000"), ("heartbeat.interval.ms", "100")]);
+    let client = Client::connect(&settings).await.unwrap();
+    let mut source = NativeSource::new(&client, &settings, of).await.unwrap();
+    assigned(&mut source).await;
+    scene.broker.delete_topic("t").unwrap();
+    // What is under way of it is never committed, so that nobody lets go.
+    let SourceEvent::Revoked { release, .. } = next(&mut source).await else { panic!() };
+    let lost = timeout(LIMIT / 3, source.next(&Room::open())).await.expect("it is not waited for").unwrap();
+    assert!(matches!(lost, SourceEvent::Lost(_)), "{lost:?}");
+    assert!(release.is_closed());
+    scene.troubled(Place::Source("t".into()), true).await;
 }
 
 #[tokio::test]

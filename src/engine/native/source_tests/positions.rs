@@ -1,6 +1,10 @@
 //! Where partitions are read from.
 
 use super::*;
+use crate::{
+    budget::Budget,
+    engine::native::{Isolation, Reader},
+};
 
 #[tokio::test]
 async fn a_position_chosen_by_policy_can_be_committed_before_anything_is_read() {
@@ -262,4 +266,29 @@ async fn a_topic_that_is_gone_is_a_trouble_until_it_is_there() {
     scene.troubled(place, false).await;
     source.close().await;
     assert_eq!(scene.troubles.now(), []);
+}
+
+#[tokio::test]
+async fn what_remote_storage_does_not_give_is_waited_for_and_not_passed_over() {
+    let scene = Scene::new(1).await;
+    scene.produce(0, 10).await;
+    scene.broker.hold_remote("t", 0, 6).unwrap();
+    let mut source = scene.source(OffsetReset::Earliest, &[("fetch.max.wait.ms", "200")]).await;
+    let [first] = &assigned(&mut source).await[..] else { panic!() };
+    // For longer than it takes to believe that the log has nothing there.
+    scene.troubled(Place::Fetch(place(0)), true).await;
+    let came = timeout(Duration::from_secs(2), source.next(&Room::open())).await;
+    assert!(came.is_err(), "nothing can be read there: {came:?}");
+    let (client, budget) = (&scene.client, Budget::new(1 << 20));
+    let mut reader = Reader::new(client, place(0), 0, 10, Isolation::ReadCommitted, budget);
+    let read = timeout(Duration::from_secs(3), reader.next()).await;
+    assert!(read.is_err(), "nor is it the end of the log: {read:?}");
+    scene.broker.hold_remote("t", 0, 0).unwrap();
+    let mut records = 0;
+    while records < 10 {
+        let SourceEvent::Batch(batch, _) = next(&mut source).await else { panic!() };
+        assert_eq!(batch.assignment, first.id);
+        records += batch.records.len();
+    }
+    scene.troubled(Place::Fetch(place(0)), false).await;
 }
