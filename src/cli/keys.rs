@@ -1,5 +1,5 @@
-//! The flags of the configuration's keys: made from the table, so that a key has its flag, its help
-//! and the check of its value by its row.
+//! The flags of the configuration's keys, built from the table: the row of a key gives its flag, its
+//! help and the check of its value.
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches,
@@ -14,14 +14,14 @@ use crate::{
     transform::registry::SettingForm,
 };
 
-/// The keys of the configuration that were given as flags of these commands.
+/// The keys of the configuration that were given as flags of a group of commands.
 #[derive(Clone, Debug, Default)]
 pub struct KeyArgs<const GROUP: Group> {
     given: Vec<(Key, String)>,
 }
 
 impl<const GROUP: Group> KeyArgs<GROUP> {
-    /// As if `--flag value` had been typed; the value of a flag without one is `true` or `false`.
+    /// Adds a flag as if `--flag value` had been typed; a switch takes `true` or `false`.
     ///
     /// # Panics
     /// When there is no such flag.
@@ -33,7 +33,7 @@ impl<const GROUP: Group> KeyArgs<GROUP> {
         self
     }
 
-    /// The value of a flag as it was typed.
+    /// The value of a flag, as it was typed.
     pub fn get(&self, flag: &str) -> Option<&str> {
         self.given.iter().rev().find(|(key, _)| key.flag == flag).map(|(_, value)| value.as_str())
     }
@@ -43,7 +43,7 @@ impl<const GROUP: Group> KeyArgs<GROUP> {
     }
 }
 
-/// The keys that these commands have flags for, with what they do.
+/// The keys that these commands have flags for, with their help.
 fn flags(group: Group) -> impl Iterator<Item = (Key, String)> {
     keys::all().into_iter().filter_map(move |key| Some((key, key.help(group)?)))
 }
@@ -100,7 +100,7 @@ fn heading(group: Group) -> Option<&'static str> {
     }
 }
 
-/// Checks how a value is written, and leaves it as it was typed: the layers are merged as text.
+/// Checks the syntax of a value and returns it as it was typed, as the layers are merged as text.
 fn parser(form: Form) -> ValueParser {
     match form {
         Form::Text | Form::Limit | Form::Boolean(_) | Form::Setting(SettingForm::Text(_)) => {

@@ -147,7 +147,7 @@ fn check_by_engines(
         }
     }
     if !problems.iter().any(|problem| protects(&problem.key)) {
-        problems.extend(native.check_files().err());
+        problems.extend(native.check_files());
     }
     for problem in problems {
         settings.reject_named(KAFKA, &problem.key, problem.message);

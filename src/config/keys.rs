@@ -1,5 +1,5 @@
-//! Every section and key that a configuration may have, as data: one table, which the file, the
-//! environment, the flags, their help and the reference are read by.
+//! Every section and key of a configuration, as data: one table for the file, the environment, the
+//! flags with their help, and the reference.
 
 use clap::{ValueEnum, builder::PossibleValue};
 
@@ -28,7 +28,7 @@ pub(crate) enum Section {
 
 use Section::{Admin, DeadLetter, Destination, Kafka, Run, Source, Transform};
 
-/// A key of the configuration: all that is known of it anywhere, but for its use.
+/// A key of the configuration, with everything that is known about it except its use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     /// Its section.
@@ -37,26 +37,26 @@ pub(crate) struct Key {
     pub name: &'static str,
     /// How its value is written.
     pub form: Form,
-    /// The value that holds while it is not set; empty when there is none, or it depends.
+    /// The default; empty if there is none or it depends on other keys.
     pub default: &'static str,
     /// Its flag without the two hyphens.
     pub flag: &'static str,
-    /// What the value of the flag is called in the help.
+    /// The name of the flag's value in the help.
     pub value: &'static str,
-    /// The commands that have the flag, with what it does there.
+    /// The commands that have the flag, each with its help.
     pub help: &'static [(Group, &'static str)],
-    /// What a setting of a transform does; empty for other keys.
+    /// The help of a transform's setting; empty for other keys.
     pub setting: &'static str,
 }
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
-    /// A text; whether it can hold is found with the rest of the configuration.
+    /// A text, validated together with the rest of the configuration.
     Text,
     /// A whole number.
     Integer,
-    /// `true` or `false`; the flag, which has no value, says this.
+    /// `true` or `false`. The flag takes no value; it means this one.
     Boolean(bool),
     /// A size in bytes, as `64MiB`.
     Size,
@@ -70,7 +70,7 @@ pub(crate) enum Form {
     Setting(&'static SettingForm),
 }
 
-/// The commands that share flags: a number, as only such can be a parameter of a type.
+/// A group of commands that share flags; a number, so that it can be a const parameter.
 pub(crate) type Group = u8;
 
 /// `run` and `check`.
@@ -88,7 +88,7 @@ pub(crate) const CONNECTION: Group = 5;
 /// Every command that transforms.
 pub(crate) const TRANSFORM: Group = 6;
 
-/// The flags that are about no key, of the commands that transform.
+/// The other flags of the commands that transform.
 const NO_KEYS: [&str; 7] = ["base64", "config", "help", "json", "log-format", "log-level", "version"];
 
 /// Declares the keys and the table of them all.
@@ -242,7 +242,7 @@ impl Key {
         self
     }
 
-    /// The key of a transform's setting; without a flag when the program has one of that name.
+    /// The key of a transform's setting; it has no flag if the program has one of that name.
     pub(super) fn of_setting(setting: &'static SettingSpec) -> Key {
         let is_taken = NO_KEYS.contains(&setting.flag) || TABLE.iter().any(|key| key.flag == setting.flag);
         Key {
@@ -254,7 +254,7 @@ impl Key {
         }
     }
 
-    /// What the flag does in these commands, if they have it, with the default.
+    /// The help of the flag in these commands, with the default; `None` if they do not have it.
     pub(crate) fn help(&self, group: Group) -> Option<String> {
         let help = match self.setting {
             _ if self.flag.is_empty() => return None,

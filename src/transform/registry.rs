@@ -1,9 +1,9 @@
-//! The transforms by name: what each is for, its settings, and how it is made of them.
+//! The transforms by name: the purpose of each, its settings, and how to build it.
 //!
-//! A transform describes itself in a [`TransformSpec`] beside its code. One of a library's user is
-//! [registered](register) before the command line and the configuration are read; then
-//! `--transform NAME`, its flags, its keys in `[transform]` and its environment variables work as
-//! those of the built-in ones do.
+//! A transform describes itself in a [`TransformSpec`] beside its code. Users of the library
+//! register theirs ([`register`]) before the command line and the configuration are read; then
+//! `--transform NAME`, its flags, its keys in `[transform]` and its environment variables work like
+//! those of the built-in ones.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
 
 use super::{BUILT_IN, Transform};
 
-/// Those of the library's user.
+/// Those registered by the user of the library.
 static REGISTERED: RwLock<Vec<&'static TransformSpec>> = RwLock::new(Vec::new());
 
 /// A transform by name.
@@ -20,15 +20,15 @@ static REGISTERED: RwLock<Vec<&'static TransformSpec>> = RwLock::new(Vec::new())
 pub struct TransformSpec {
     /// The name, in lower case with hyphens.
     pub name: &'static str,
-    /// What becomes of a record, in one or two sentences.
+    /// What it does to a record, in a sentence without a full stop.
     pub doc: &'static str,
-    /// What can be set.
+    /// Its settings.
     pub settings: &'static [SettingSpec],
-    /// Makes it of its settings, each of which has been checked.
+    /// Builds it from its settings, which have been checked.
     pub make: fn(&Chosen) -> Build,
 }
 
-/// Makes an instance for each thread.
+/// Builds an instance for each thread.
 pub type Build = Arc<dyn Fn() -> Box<dyn Transform> + Send + Sync>;
 
 /// A setting of a transform.
@@ -36,23 +36,23 @@ pub type Build = Arc<dyn Fn() -> Box<dyn Transform> + Send + Sync>;
 pub struct SettingSpec {
     /// The key in `[transform]`, in lower case with underscores; `kind` is taken.
     pub name: &'static str,
-    /// The flag without its two hyphens, in lower case with hyphens. One that the program has
-    /// already leaves the setting to the file and the environment.
+    /// The flag without the leading hyphens, in lower case with hyphens. If the program has such a flag
+    /// already, the setting is for the file and the environment only.
     pub flag: &'static str,
-    /// What its value is called in the help, in upper case.
+    /// The name of its value in the help, in upper case.
     pub value: &'static str,
     /// What its value may be.
     pub takes: SettingForm,
-    /// The value that holds while it is not set.
+    /// The default.
     pub default: &'static str,
-    /// What it does, in one sentence.
+    /// What it does, in a sentence without a full stop.
     pub doc: &'static str,
 }
 
 /// What the value of a setting may be.
 #[derive(Debug)]
 pub enum SettingForm {
-    /// A text, if this has nothing against it.
+    /// A text that this accepts.
     Text(fn(&str) -> Result<(), String>),
     /// One of these names, each with its meaning.
     OneOf(&'static [(&'static str, &'static str)]),
@@ -75,15 +75,15 @@ impl SettingForm {
     }
 }
 
-/// For [`SettingForm::Text`]: any text that is not empty.
+/// For [`SettingForm::Text`]: accepts any text that is not empty.
 ///
 /// # Errors
-/// For an empty one.
+/// For an empty text.
 pub fn not_empty(value: &str) -> Result<(), String> {
     if value.is_empty() { Err("must not be empty".into()) } else { Ok(()) }
 }
 
-/// The settings of a transform as they were chosen, in the order of its spec.
+/// The chosen settings of a transform, in the order of its spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen(pub Vec<(&'static str, String)>);
 
@@ -107,7 +107,7 @@ pub struct TransformKind {
 }
 
 impl TransformKind {
-    /// The transform of a spec with these settings, which the spec must take.
+    /// The transform of a spec with these settings, which must be those of the spec.
     pub fn of(spec: &TransformSpec, settings: Chosen) -> TransformKind {
         TransformKind { name: spec.name, build: (spec.make)(&settings), settings }
     }
@@ -144,7 +144,7 @@ impl fmt::Debug for TransformKind {
 #[error("there is a transform `{0}` already")]
 pub struct NameTaken(pub &'static str);
 
-/// Adds a transform to those that can be chosen by name, for as long as the process lives.
+/// Adds a transform to those that can be chosen by name, for the lifetime of the process.
 ///
 /// # Errors
 /// When the name is taken.

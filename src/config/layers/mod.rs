@@ -1,4 +1,4 @@
-//! What was set, layer by layer: the file, the environment, the flags.
+//! The layers of the configuration: the file, the environment, the flags.
 
 mod environment;
 mod file;

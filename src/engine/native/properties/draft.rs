@@ -1,4 +1,4 @@
-//! Settings while their properties are read, before it is known how they fit.
+//! Settings under construction, before the rules between properties are checked.
 
 use super::super::settings::{
     Mechanism, NativeSettings, Password, Pem, SaslSettings, Secret, SecuritySettings, TlsSettings,
@@ -6,14 +6,14 @@ use super::super::settings::{
 };
 use super::relations::Broken;
 
-/// Settings in the making. What no property has set has its default.
+/// Settings under construction, starting from the defaults.
 #[derive(Default)]
 pub struct Draft {
     pub(super) settings: NativeSettings,
     pub(super) security: SecurityDraft,
 }
 
-/// What the security properties say, each for itself.
+/// The values of the security properties.
 #[derive(Default)]
 pub(super) struct SecurityDraft {
     /// Whether there is TLS, and whether the client logs in.
@@ -30,7 +30,7 @@ pub(super) struct SecurityDraft {
 }
 
 impl Draft {
-    /// The settings, with what does not fit in the security left out and noted.
+    /// The settings; an incomplete part of the security is left out and reported.
     pub(super) fn finish(self, broken: &mut Vec<Broken>) -> NativeSettings {
         let mut settings = self.settings;
         settings.security = self.security.finish(broken);

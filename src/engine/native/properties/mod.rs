@@ -1,8 +1,9 @@
-//! The dotted properties that Kafka users know: one table, which the configuration and both engines
-//! read, and the native engine's settings made of it; pure, so that a configuration is checked
-//! without a broker.
+//! The dotted properties that Kafka users know: one table, read by the configuration and both engines,
+//! and the native engine's settings built from it. Pure, so that a configuration can be checked without
+//! a broker.
 //!
-//! Adding a property is a row in a file of `rows`, with the use of what it sets.
+//! To add a property, add its row to a file in `rows` and, if the native engine uses it, a field to
+//! the settings.
 
 mod draft;
 mod relations;
@@ -23,7 +24,7 @@ use super::settings::NativeSettings;
 use crate::engine::PropertyError;
 
 impl NativeSettings {
-    /// Reads the properties; pure, no file is opened.
+    /// Reads the properties; opens no file.
     ///
     /// # Errors
     /// The first [problem](NativeSettings::read).
@@ -32,10 +33,10 @@ impl NativeSettings {
         problems.into_iter().next().map_or(Ok(settings), Err)
     }
 
-    /// Reads the properties, with all that is wrong with them: what is unknown or not supported,
-    /// values that cannot hold, then what does not hold between them. What is wrong keeps its
-    /// default. Of `refused` properties it is only known that they were set to something: nothing is
-    /// reported that may be due to that.
+    /// Reads the properties and finds all problems in one pass: properties that are unknown or not
+    /// supported, invalid values, then broken rules between properties. An invalid property keeps its
+    /// default. `refused` names properties that the caller has left out as invalid; what may merely
+    /// follow from that, or from another invalid value, is not reported.
     pub fn read(
         properties: &BTreeMap<String, String>,
         refused: &BTreeSet<String>,
@@ -52,8 +53,9 @@ impl NativeSettings {
         (settings, problems)
     }
 
-    /// What this engine takes of properties that are written for librdkafka: with that engine, too, it
-    /// prepares the topics and reads the offsets. How a connection is protected is never left out.
+    /// The properties that this engine accepts out of those written for librdkafka: with that engine,
+    /// too, it prepares the topics and reads the offsets. Properties that protect the connection are
+    /// never left out.
     pub fn taken(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let (draft, problems) = draft(properties);
         let (_, broken) = relations::settle(draft, |name| properties.contains_key(name));
@@ -65,13 +67,13 @@ impl NativeSettings {
         taken.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Whether a property is one of those that protect a connection and this engine has none of that name.
+    /// Whether a property protects connections and is not supported by this engine.
     pub fn lacks_protection(name: &str) -> bool {
         protects(name) && setter(name).is_err()
     }
 }
 
-/// What each property sets for itself, and what is wrong with some.
+/// Applies each property by itself; returns the problems with those that are invalid.
 fn draft(properties: &BTreeMap<String, String>) -> (Draft, Vec<PropertyError>) {
     let mut draft = Draft::default();
     let mut problems = Vec::new();
@@ -90,7 +92,7 @@ fn set(draft: &mut Draft, name: &str, text: &str) -> Result<(), PropertyError> {
     set(draft, &Value { key: name, text: &text })
 }
 
-/// How a property of this name is set, and what it takes.
+/// How a property of this name is applied, and what it takes.
 fn setter(name: &str) -> Result<(Set, Takes), PropertyError> {
     let refused = |why: &str| Err(PropertyError::new(name, why));
     if let Some(property) = find(name) {
@@ -111,7 +113,7 @@ fn lacks(name: &str) -> String {
     )
 }
 
-/// The name that relations know a property by.
+/// The name of a property, given by an alias or not.
 fn canonical(name: &str) -> &str {
     find(name).map_or(name, |property| property.name)
 }

@@ -1,38 +1,38 @@
-//! What must hold between properties, each of which holds for itself.
+//! Rules between properties whose values are valid on their own.
 
 use super::{super::settings::GroupProtocol, draft::Draft};
 use crate::engine::native::settings::{NativeSettings, ProduceCompression};
 
-/// Something between properties that does not hold.
+/// A broken rule between properties.
 #[derive(Debug)]
 pub(super) struct Broken {
-    /// The property to blame.
+    /// The property to report.
     pub key: &'static str,
     /// What is wrong.
     pub message: String,
-    /// The properties without which it holds.
+    /// The rule holds without these properties.
     pub cure: &'static [&'static str],
-    /// What else has a part in it: while one of these or of the cure is refused, nobody knows
-    /// whether it holds.
+    /// The other properties involved: while one of these, or of the cure, is itself invalid, the
+    /// rule is not reported.
     pub with: With,
 }
 
-/// Properties that have a part in a relation.
+/// Properties that are involved in a rule.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum With {
     /// These.
     Names(&'static [&'static str]),
-    /// All that say how connections are protected.
+    /// All that protect connections.
     Security,
 }
 
 impl Broken {
-    /// A security property is missing, without which another is of no use.
+    /// A security property is missing that another one needs.
     pub(super) fn missing(key: &'static str, message: &str) -> Broken {
         Broken { key, message: message.to_owned(), cure: &[], with: With::Security }
     }
 
-    /// Whether a property has a part in it.
+    /// Whether a property is involved.
     pub(super) fn involves(&self, name: &str) -> bool {
         let with = match self.with {
             With::Names(names) => names.contains(&name),
@@ -42,8 +42,7 @@ impl Broken {
     }
 }
 
-/// The settings of a draft, with all that does not hold between properties. `is_given` tells
-/// whether a property was set.
+/// The settings of a draft, with every broken rule. `is_given` tells whether a property was set.
 pub(super) fn settle(draft: Draft, is_given: impl Fn(&str) -> bool) -> (NativeSettings, Vec<Broken>) {
     let mut broken = Vec::new();
     let settings = draft.finish(&mut broken);
@@ -75,7 +74,7 @@ fn deadlines(settings: &NativeSettings) -> Vec<Broken> {
     broken
 }
 
-/// With KIP-848 these are settings of the broker.
+/// With KIP-848 these are configured at the broker.
 fn broker_decides(settings: &NativeSettings, is_given: impl Fn(&str) -> bool) -> Vec<Broken> {
     const CLASSIC: [&[&str]; 3] =
         [&["session.timeout.ms"], &["heartbeat.interval.ms"], &["partition.assignment.strategy"]];

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::engine::PropertyError;
 
-/// A property of `[kafka]` and `-X`: all that is known of it anywhere.
+/// A property of `[kafka]` and `-X`, with everything that is known about it.
 ///
-/// The configuration, both engines and the reference file read the same row, so that a property is
-/// added by adding one.
+/// The configuration, both engines and the reference file read the same row, so adding a property
+/// means adding a row.
 pub struct Property {
     /// The name, as Kafka's own clients have it where they have one.
     pub name: &'static str,
@@ -18,13 +18,13 @@ pub struct Property {
     pub aliases: &'static [&'static str],
     /// What its value may be.
     pub takes: Takes,
-    /// What holds in the native engine while it is not set; empty when nothing does.
+    /// The native engine's default; empty if it has none.
     pub default: &'static str,
-    /// One line on what it is for.
+    /// What it is for, in one sentence.
     pub doc: &'static str,
-    /// The section and the key of the configuration that mean the same, if it has one of its own.
+    /// The section and key of the configuration that mean the same, if there are any.
     pub key: Option<(&'static str, &'static str)>,
-    /// What becomes of it in the engine over librdkafka.
+    /// How the engine over librdkafka treats it.
     pub librdkafka: Counterpart,
     pub(super) native: Native,
     pub(super) native_file: Option<Set>,
@@ -41,36 +41,34 @@ pub enum Takes {
     Boolean,
     /// One of these, whatever the case. An empty one is taken without being offered.
     OneOf(&'static [&'static str]),
-    /// One of these and nothing else, with what the promise of delivery has to do with it. The
-    /// first is what the others mean.
+    /// One of these exactly, with the reason. All of them mean the first.
     Only(&'static [&'static str], &'static str),
-    /// A text that is never printed, is taken with the blanks at its ends, and never comes from an
-    /// argument or stands in the file.
+    /// A text that is never printed or trimmed, and is refused as an argument and in the file.
     Secret,
 }
 
-/// Sets in a draft what a property asks for.
+/// Applies the value of a property to a draft.
 pub(super) type Set = fn(&mut Draft, &Value<'_>) -> Result<(), PropertyError>;
 
-/// What becomes of a property in the native engine.
+/// How the native engine treats a property.
 #[derive(Clone, Copy)]
 pub(super) enum Native {
-    /// It is taken.
+    /// It is supported.
     Sets(Set),
     /// It is refused for this reason.
     Refuses(&'static str),
-    /// It has no counterpart.
+    /// It is not supported.
     Lacks,
 }
 
-/// What becomes of a property in the engine over librdkafka.
+/// How the engine over librdkafka treats a property.
 #[derive(Clone, Copy)]
 pub enum Counterpart {
-    /// librdkafka has it by the same name, or says itself that it has not.
+    /// It is passed on under the same name; librdkafka refuses what it does not know.
     Same,
-    /// librdkafka has it by another name.
+    /// It is passed on under another name.
     Named(&'static str),
-    /// It is taken care of without librdkafka.
+    /// It is handled without librdkafka.
     Apart,
     /// It is refused for this reason.
     Refuses(&'static str),
@@ -78,15 +76,15 @@ pub enum Counterpart {
     By(fn(&str) -> Translation),
 }
 
-/// What a value of a property comes to in librdkafka: a name and a value, nothing when it is taken
-/// care of without librdkafka, or why it is refused.
+/// The name and value to pass to librdkafka, nothing if the property is handled without librdkafka,
+/// or the reason why the value is refused.
 pub type Translation = Result<Option<(&'static str, String)>, &'static str>;
 
 impl Takes {
-    /// The value that `text` stands for, written as it is written here.
+    /// The value that `text` stands for, in its canonical spelling.
     ///
     /// # Errors
-    /// What it must be instead; without the value, which may be a secret.
+    /// What the value must be; never contains it, as it may be a secret.
     pub fn read(self, text: &str) -> Result<String, String> {
         let named = |choice: &&&str| choice.eq_ignore_ascii_case(text);
         match self {
@@ -105,13 +103,13 @@ impl Takes {
     }
 }
 
-/// The choices that are worth naming.
+/// The choices to show, without the empty one.
 pub(super) fn offered(choices: &[&'static str]) -> Vec<&'static str> {
     choices.iter().copied().filter(|choice| !choice.is_empty()).collect()
 }
 
 impl Property {
-    /// A property that the native engine lacks and librdkafka has by the same name.
+    /// A property that the native engine does not support and librdkafka has under the same name.
     pub(super) const fn new(name: &'static str, takes: Takes, doc: &'static str) -> Property {
         Property {
             name,
@@ -147,8 +145,8 @@ impl Property {
         self
     }
 
-    /// The native engine reads the file of this secret itself, each time that it needs it, when it
-    /// is given the file's path under this name with `_file` behind.
+    /// The native engine reads a file with this secret itself, each time it needs it, if it is given
+    /// the path under the name with the suffix `_file`.
     pub(super) const fn native_file(mut self, set: Set) -> Property {
         self.native_file = Some(set);
         self
@@ -164,7 +162,7 @@ impl Property {
         self
     }
 
-    /// Whether the native engine takes it.
+    /// Whether the native engine supports it.
     pub fn is_native(&self) -> bool {
         matches!(self.native, Native::Sets(_))
     }
@@ -180,11 +178,10 @@ impl Property {
         format!("{}_file", self.name)
     }
 
-    /// The name and the value that librdkafka is given for `value`, `None` for what is taken care
-    /// of without it.
+    /// The name and value to pass to librdkafka for `value`; `None` if it is handled without it.
     ///
     /// # Errors
-    /// Why that value is refused.
+    /// The reason why the value is refused.
     pub fn for_librdkafka(&self, value: &str) -> Result<Option<(&'static str, String)>, String> {
         let value = self.takes.read(value)?;
         Ok(match self.librdkafka {
@@ -196,8 +193,7 @@ impl Property {
         })
     }
 
-    /// What it is for, what it takes, what else it is called and which engine has it: a line of
-    /// documentation.
+    /// Its line of documentation: purpose, choices, aliases, and the engine if only one has it.
     pub fn description(&self) -> String {
         let mut text = self.doc.to_owned();
         if let Takes::OneOf(choices) = self.takes {
@@ -216,8 +212,7 @@ impl Property {
         text
     }
 
-    /// How it stands in a file with its default, or without a value: a secret by the name of its
-    /// file's path.
+    /// Its entry in the reference file: with the default, if any; a secret as the path of its file.
     pub fn entry(&self) -> String {
         match self.takes {
             Takes::Secret => format!("{} =", self.file_name()),
@@ -227,7 +222,7 @@ impl Property {
         }
     }
 
-    /// Whether this is its name, or one of them.
+    /// Whether this is its name or an alias.
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.aliases.contains(&name)
     }
@@ -250,8 +245,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     all().flat_map(|property| std::iter::once(property.name).chain(property.aliases.iter().copied()))
 }
 
-/// Whether the value of a property is never to be printed; of one that is not known, if it sounds
-/// like it.
+/// Whether the value of a property must never be printed. An unknown property counts as secret if its
+/// name sounds like one.
 pub fn is_secret(name: &str) -> bool {
     match find(name) {
         Some(property) => property.takes == Takes::Secret,
@@ -259,7 +254,7 @@ pub fn is_secret(name: &str) -> bool {
     }
 }
 
-/// Whether a property says how connections are protected.
+/// Whether a property is about the protection of connections.
 pub fn protects(name: &str) -> bool {
     ["security.", "sasl.", "ssl.", "enable.ssl."].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -1,13 +1,13 @@
-//! A property's text, and the forms in which it is read.
+//! The text of a property, and how it is parsed.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use super::super::settings::{Assignor, Pem};
 use crate::engine::PropertyError;
 
-/// A property's text and where it stands. Each form is read into its place.
+/// The text of a property with its name. Each method parses it into a field.
 pub struct Value<'a> {
-    /// The property's name as it was given.
+    /// The name, as it was given.
     pub(super) key: &'a str,
     /// The text, as [`Takes::read`](super::Takes::read) gives it.
     pub(super) text: &'a str,
@@ -73,7 +73,7 @@ impl Value<'_> {
         Ok(())
     }
 
-    /// For what delivery without loss depends on.
+    /// For settings that delivery without loss depends on.
     pub(super) fn must(&self, only: &str) -> Read {
         if self.text.eq_ignore_ascii_case(only) {
             Ok(())
@@ -94,7 +94,7 @@ impl Value<'_> {
     }
 }
 
-/// The name that an assignor has on the wire, also of the class that it has in Java.
+/// The protocol name of an assignor, which may be given as its Java class.
 pub fn assignor_name(name: &str) -> &str {
     let name = name.trim();
     match name.strip_prefix("org.apache.kafka.clients.consumer.").unwrap_or(name) {
