@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use topicmill::{
     batch::{PartitionBatch, Record, TopicPartition},
     records::{AssembleSettings, Assembled, Assembler, Compression, NO_HEADERS, ProducerStamp, RecordWriter},
-    transform::{self, Digest, Kernel, NameEvent, TransformKind, locate::locate, md5::md5_many},
+    transform::{self, Digest, HashField, Kernel, NameEvent, locate::locate, md5::md5_many},
 };
 
 const CHUNK: usize = 16 << 20;
@@ -72,7 +72,7 @@ fn main() {
     for (shape, values) in &values[..2] {
         report(&format!("hash-field md5, {shape}"), |count| {
             let batch = partition_batch(&values[..count]);
-            let kind = TransformKind::HashField { field: "hash".to_owned(), digest: Digest::Md5 };
+            let kind = HashField::kind("hash", Digest::Md5);
             let mut transform = kind.build();
             measure(count, || drop(black_box(transform::apply(&mut *transform, &batch, CHUNK).unwrap())))
         });

@@ -1,4 +1,4 @@
-//! A transform of one's own: upper case, run over one batch without a broker.
+//! A transform of one's own: upper case, registered by name and run over one batch without a broker.
 //!
 //! `cargo run --example transform`
 
@@ -7,7 +7,19 @@ use std::sync::Arc;
 use topicmill::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::NO_HEADERS,
-    transform::{self, ErrorClass, Output, Transform, TransformKind, ValueError, Values},
+    transform::{
+        self, ErrorClass, Output, Transform, TransformKind, TransformSpec, ValueError, Values,
+        registry::{self, Chosen},
+    },
+};
+
+/// With this, `--transform upper-case` and `[transform] kind = "upper-case"` choose it; settings would
+/// be flags and keys as well.
+static UPPER_CASE: TransformSpec = TransformSpec {
+    name: "upper-case",
+    doc: "Text is written in upper case",
+    settings: &[],
+    make: |_| Arc::new(|| Box::new(UpperCase)),
 };
 
 /// Writes each value in upper case and refuses what is not text.
@@ -25,8 +37,10 @@ impl Transform for UpperCase {
 }
 
 fn main() {
-    // `run::transform` takes this in its configuration; here one batch is enough.
-    let kind = TransformKind::Custom(Arc::new(|| Box::new(UpperCase)));
+    // Before the command line (`cli::Cli`) and the configuration (`config::Config`) are read.
+    registry::register(&UPPER_CASE).unwrap();
+    // Here one batch is enough.
+    let kind = TransformKind::of(&UPPER_CASE, Chosen::default());
     let batch = one_record(b"a stream to be milled");
     let transformed = transform::apply(&mut *kind.build(), &batch, 1 << 20).unwrap();
     let written = &transformed.chunks[0];

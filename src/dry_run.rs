@@ -207,12 +207,13 @@ fn values(chunk: &EncodedBatch) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::NameEvent;
 
     fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<Summary>, String, String) {
         let (mut output, mut complaints) = (Vec::new(), Vec::new());
         // A buffer of three bytes splits every line.
         let input = io::BufReader::with_capacity(3, input);
-        let kind = TransformKind::NameEvent;
+        let kind = NameEvent::kind();
         let summary = run_with(&kind, input, &mut output, &mut complaints, base64, json);
         (summary, String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
     }
@@ -262,7 +263,7 @@ mod tests {
                 Ok(())
             }
         }
-        let error = run(&TransformKind::NameEvent, &b"{}\n"[..], Closed, false, false).unwrap_err();
+        let error = run(&NameEvent::kind(), &b"{}\n"[..], Closed, false, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
@@ -271,7 +272,7 @@ mod tests {
         let name = "<".repeat(8 << 20);
         let line = format!("{{\"first_name\":\"{name}\"}}\n{{}}\n");
         let mut output = Vec::new();
-        let summary = run(&TransformKind::NameEvent, line.as_bytes(), &mut output, false, false).unwrap();
+        let summary = run(&NameEvent::kind(), line.as_bytes(), &mut output, false, false).unwrap();
         assert_eq!(summary, Summary { transformed: 2, failed: 0 });
         assert!(output.starts_with(b"{\"first_name\":\"\\u003c\\u003c"));
         assert!(output.len() > 6 * name.len());

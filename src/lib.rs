@@ -18,13 +18,12 @@
 //! [`transform::Transform`]; `examples/transform.rs` has one of one's own. This runs it:
 //!
 //! ```no_run
-//! use std::{process::{ExitCode, Termination}, sync::Arc};
+//! use std::process::{ExitCode, Termination};
 //! use topicmill::{cli::RunArgs, config::Config, exit::Ended, run, transform::{Transform, TransformKind}};
 //!
 //! async fn mill(make: fn() -> Box<dyn Transform>) -> Result<(), Ended> {
-//!     let (source, destination) = (Some("words".into()), Some("loud_words".into()));
-//!     let arguments = RunArgs { source, destination, ..RunArgs::default() };
-//!     let config = Config::for_run_with(&arguments, TransformKind::Custom(Arc::new(make)))?;
+//!     let arguments = RunArgs::default().with("source", "words").with("destination", "loud_words");
+//!     let config = Config::for_run_with(&arguments, TransformKind::custom(make))?;
 //!     Ok(run::run(config).await?)
 //! }
 //!

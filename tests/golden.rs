@@ -1,6 +1,6 @@
 //! What Go's `encoding/json` made of 190 values, good and bad, must come out byte for byte.
 
-use topicmill::{dry_run, transform::TransformKind};
+use topicmill::{dry_run, transform::NameEvent};
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -20,7 +20,7 @@ fn every_golden_case_comes_out_as_from_go() {
     assert_eq!(cases.len(), 190);
     let input: String = cases.iter().map(|case| format!("{}\n", case.input_b64)).collect();
     let mut output = Vec::new();
-    let summary = dry_run::run(&TransformKind::NameEvent, input.as_bytes(), &mut output, true, true)
+    let summary = dry_run::run(&NameEvent::kind(), input.as_bytes(), &mut output, true, true)
         .expect("memory does not fail");
     assert_eq!(summary.transformed + summary.failed, 190);
     let output = String::from_utf8(output).expect("JSON is UTF-8");

@@ -2,11 +2,11 @@
 
 use topicmill::{
     dry_run,
-    transform::{Digest, TransformKind},
+    transform::{Digest, HashField},
 };
 
 fn transformed(field: &str, digest: Digest, value: &str) -> String {
-    let kind = TransformKind::HashField { field: field.to_owned(), digest };
+    let kind = HashField::kind(field, digest);
     let mut output = Vec::new();
     let summary = dry_run::run(&kind, value.as_bytes(), &mut output, false, false).expect("memory");
     assert_eq!((summary.transformed, summary.failed), (1, 0));

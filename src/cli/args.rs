@@ -1,10 +1,11 @@
 //! Flags that several commands share.
 
-use std::{convert::Infallible, fmt, path::PathBuf, time::Duration};
+use std::{convert::Infallible, fmt, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::{config::units::parse_duration, transform::Digest};
+use super::KeyArgs;
+use crate::config::keys;
 
 /// How to reach the cluster, and where the rest of the configuration is.
 #[derive(Clone, Debug, Default, Args)]
@@ -13,42 +14,23 @@ pub struct ConnectionArgs {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Brokers to start from, HOST:PORT, separated by commas [default: localhost:19092].
-    #[arg(long, value_name = "HOST:PORT,…")]
-    pub brokers: Option<String>,
+    /// The keys that are about this.
+    #[command(flatten)]
+    pub keys: KeyArgs<{ keys::CONNECTION }>,
     /// Set a Kafka property, as in `[kafka]` of the file; may be repeated. Secrets are refused here.
     #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = parse_property)]
     pub properties: Vec<Property>,
-    /// How long to try for a first broker [default: 10s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub connect_timeout: Option<Duration>,
+}
+
+impl ConnectionArgs {
+    /// `--brokers`, as it was typed.
+    pub fn brokers(&self) -> Option<&str> {
+        self.keys.get(keys::BROKERS.flag)
+    }
 }
 
 /// Which transform, and its settings.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Transform")]
-pub struct TransformArgs {
-    /// The transform; with a source of one's own it must be said.
-    #[arg(long, value_name = "NAME")]
-    pub transform: Option<TransformName>,
-    /// The field that `hash-field` sets [default: hash].
-    #[arg(long, value_name = "NAME")]
-    pub field: Option<String>,
-    /// The digest that `hash-field` sets it to [default: md5].
-    #[arg(long, value_name = "DIGEST")]
-    pub digest: Option<Digest>,
-}
-
-/// The transforms by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TransformName {
-    /// Name events get the MD5 of their value as `hash`, as Go's `encoding/json` writes them: every
-    /// field but first_name and last_name is dropped, and these are empty where they are missing.
-    #[default]
-    NameEvent,
-    /// Any JSON object gets one field set to a digest of its value.
-    HashField,
-}
+pub type TransformArgs = KeyArgs<{ keys::TRANSFORM }>;
 
 /// A `KEY=VALUE` of `-X`; without a key when it was not written so.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,91 +4,46 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{ConnectionArgs, TransformArgs};
+use super::{ConnectionArgs, KeyArgs, TransformArgs};
 use crate::{
     broker::BrokerSettings,
-    config::units::{parse_count, parse_duration, parse_size},
+    config::{
+        keys,
+        units::{parse_count, parse_duration, parse_size},
+    },
     delivery::DeliveryKind,
-    engine::{EngineKind, OffsetReset},
+    engine::EngineKind,
     generate::Keys,
-    mill::OnGap,
     records::Compression,
-    strategy::{OnPanic, Order, StrategyKind},
+    strategy::StrategyKind,
 };
 
 /// The flags of `run`. Without a source, everything else has the defaults of the three programs
 /// that this project began with; `examples/*.toml` name them.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// The topic to read [default: name_stream].
-    #[arg(long, value_name = "TOPIC")]
-    pub source: Option<String>,
-    /// The topic to write; with a source of one's own it must be said.
-    #[arg(long, value_name = "TOPIC")]
-    pub destination: Option<String>,
-    /// The topic for records that cannot be transformed [default: DESTINATION_dead_letter].
-    #[arg(long, value_name = "TOPIC")]
-    pub dead_letter: Option<String>,
-    /// The consumer group [default: topicmill-SOURCE-DESTINATION].
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
-    /// Where a partition without a committed offset starts [default: earliest].
-    #[arg(long, value_name = "WHERE")]
-    pub auto_offset_reset: Option<OffsetReset>,
-    /// What to do when records were deleted before they were read (retention overtook, or a topic
-    /// was cut): go on, or stop that partition alone [default: continue].
-    #[arg(long, value_name = "WHAT")]
-    pub on_gap: Option<OnGap>,
-    /// How the work is spread [default: pipeline].
-    #[arg(long, value_name = "STRATEGY")]
-    pub strategy: Option<StrategyKind>,
-    /// How many threads transform, for the strategy `worker` [default: 4].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub workers: Option<u64>,
-    /// Which records keep their order; `key` and `none` are for the strategy `worker`
-    /// [default: partition].
-    #[arg(long, value_name = "ORDER")]
-    pub order: Option<Order>,
-    /// What is promised about each record [default: at-least-once].
-    #[arg(long, value_name = "DELIVERY")]
-    pub delivery: Option<DeliveryKind>,
-    /// What to do when the transform panics on a record [default: stop].
-    #[arg(long, value_name = "WHAT")]
-    pub on_panic: Option<OnPanic>,
-    /// The engine that speaks to Kafka [default: native].
-    #[arg(long, value_name = "ENGINE")]
-    pub engine: Option<EngineKind>,
-    /// The memory that records may hold on their way, such as 512MiB [default: 256MiB].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
-    pub memory: Option<usize>,
-    /// How often to try again what may succeed later but not for ever [default: 3].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub retries: Option<u64>,
-    /// How often offsets are committed [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub commit_interval: Option<Duration>,
-    /// How long a stop may wait for what is on its way [default: 30s].
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
-    pub drain_timeout: Option<Duration>,
-    /// How long the cluster may be away before the run fails, once it had started, or `never`
-    /// [default: never; 10m with --until-caught-up].
-    #[arg(long, value_name = "DURATION|never", allow_hyphen_values = true)]
-    pub give_up_after: Option<String>,
-    /// Stop once everything up to the end offsets at the start is transformed and committed.
-    #[arg(long)]
-    pub until_caught_up: bool,
-    /// Fail rather than create a missing destination or dead letter topic.
-    #[arg(long)]
-    pub no_create_topics: bool,
-    /// Where to serve metrics and health, or `off` [default: 127.0.0.1:9464].
-    #[arg(long, value_name = "ADDR|off")]
-    pub admin: Option<String>,
+    /// The keys of the configuration.
+    #[command(flatten)]
+    pub keys: KeyArgs<{ keys::RUN }>,
     /// How to reach the cluster.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+}
+
+impl RunArgs {
+    /// As if `--flag value` had been typed, for a key of the configuration that is about neither the
+    /// connection nor the transform.
+    ///
+    /// # Panics
+    /// When there is no such flag.
+    #[must_use]
+    pub fn with(mut self, flag: &str, value: impl Into<String>) -> RunArgs {
+        self.keys = self.keys.with(flag, value);
+        self
+    }
 }
 
 /// The flags of `check`: those of `run`.
@@ -108,12 +63,9 @@ pub struct DemoArgs {
     /// How many partitions the source topic gets.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
-    /// How the work is spread [default: pipeline].
-    #[arg(long, value_name = "STRATEGY")]
-    pub strategy: Option<StrategyKind>,
-    /// What is promised about each record [default: at-least-once].
-    #[arg(long, value_name = "DELIVERY")]
-    pub delivery: Option<DeliveryKind>,
+    /// The keys of the configuration.
+    #[command(flatten)]
+    pub keys: KeyArgs<{ keys::DEMO }>,
     /// How to reach the cluster; without `--brokers` an embedded broker serves.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -142,9 +94,9 @@ pub struct GenerateArgs {
     /// The keys of the events.
     #[arg(long, value_name = "KEYS", default_value = "none")]
     pub keys: Keys,
-    /// Fail rather than create a missing topic.
-    #[arg(long)]
-    pub no_create_topics: bool,
+    /// The keys of the configuration.
+    #[command(flatten)]
+    pub config_keys: KeyArgs<{ keys::GENERATE }>,
     /// How to reach the cluster.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -153,22 +105,9 @@ pub struct GenerateArgs {
 /// The flags of `verify`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct VerifyArgs {
-    /// The topic that was read [default: name_stream].
-    #[arg(long, value_name = "TOPIC")]
-    pub source: Option<String>,
-    /// The topic that was written; with a source of one's own it must be said.
-    #[arg(long, value_name = "TOPIC")]
-    pub destination: Option<String>,
-    /// The topic of records that could not be transformed [default: DESTINATION_dead_letter].
-    #[arg(long, value_name = "TOPIC")]
-    pub dead_letter: Option<String>,
-    /// The consumer group: what it has not committed yet is behind rather than missing, and only its
-    /// dead letters count.
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
-    /// The order that the records must have kept [default: partition].
-    #[arg(long, value_name = "ORDER")]
-    pub order: Option<Order>,
+    /// The keys of the configuration.
+    #[command(flatten)]
+    pub keys: KeyArgs<{ keys::VERIFY }>,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -200,12 +139,9 @@ pub struct DryRunArgs {
 /// The flags of `lag`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LagArgs {
-    /// The consumer group [default: as for `run`].
-    #[arg(long, value_name = "GROUP")]
-    pub group: Option<String>,
-    /// Tell of this topic alone [default: every topic that the group has offsets for or reads].
-    #[arg(long, value_name = "TOPIC")]
-    pub source: Option<String>,
+    /// The keys of the configuration.
+    #[command(flatten)]
+    pub keys: KeyArgs<{ keys::LAG }>,
     /// Print one JSON object a line and partition.
     #[arg(long)]
     pub json: bool,

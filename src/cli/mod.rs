@@ -3,15 +3,17 @@
 
 mod args;
 mod commands;
+mod keys;
 
 use std::io;
 
-pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs, TransformName};
+pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub use commands::{
     BenchArgs, BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs,
     VerifyArgs,
 };
+pub use keys::KeyArgs;
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
 #[derive(Debug, Parser)]

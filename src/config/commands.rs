@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Config, ConfigError, Origin,
-    keys::Section::{Destination, Kafka, Transform},
-    properties, rules,
-    settings::Settings,
+    Config, ConfigError, Origin, client,
+    keys::{self, Section},
+    layers, rules,
 };
 use crate::{
     cli::{BenchArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
@@ -18,6 +17,9 @@ use crate::{
 
 /// The topic that `generate` writes unless it is told another.
 const DEFAULT_TOPIC: &str = "name_stream";
+
+/// The transform of what `generate` writes.
+const DEMO_TRANSFORM: &str = "name-event";
 
 /// What `generate` is to do.
 #[derive(Clone, Debug)]
@@ -38,14 +40,14 @@ impl GenerateConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: &GenerateArgs) -> Result<GenerateConfig, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
         // Never that of a run's configuration: it would be flooded with mock events.
         let topic = args.topic.clone().unwrap_or_else(|| DEFAULT_TOPIC.into());
         if let Err(message) = rules::parse_topic(&topic) {
             settings.problem("--topic".into(), message, Origin::Default);
         }
         let config = GenerateConfig {
-            client: properties::native_client(&mut settings),
+            client: client::native_client(&mut settings),
             settings: GenerateSettings {
                 topic,
                 partitions: args.partitions.unwrap_or(1),
@@ -55,7 +57,7 @@ impl GenerateConfig {
                 keys: args.keys,
             },
             partitions_given: args.partitions.is_some(),
-            create_topics: rules::create_topics(&mut settings),
+            create_topics: settings.boolean(&keys::CREATE),
         };
         settings.finish(config)
     }
@@ -95,21 +97,21 @@ impl VerifyConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: &VerifyArgs) -> Result<VerifyConfig, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), args);
-        let strategy = rules::strategy_kind(&mut settings);
-        let dead_letter_given = rules::dead_letter_given(&settings);
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
+        let strategy = settings.choice(&keys::STRATEGY);
+        let dead_letter_given = settings.is_given(&keys::DEAD_LETTER);
         let topics = rules::topics(&mut settings, strategy);
         let group = rules::group(&mut settings, strategy, &topics.source, Some(&topics.destination));
         let config = VerifyConfig {
-            client: properties::native_client(&mut settings),
+            client: client::native_client(&mut settings),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
             dead_letter_given,
-            group: rules::group_given(&settings).then(|| group.clone()),
+            group: settings.is_given(&keys::GROUP).then(|| group.clone()),
             usual_group: group,
             transform: rules::transform_of_source(&mut settings),
-            order: rules::order(&mut settings),
+            order: settings.choice(&keys::ORDER),
             memory: rules::memory(&mut settings),
             json: args.json,
         };
@@ -136,14 +138,14 @@ impl LagConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: &LagArgs) -> Result<LagConfig, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), args);
-        let strategy = rules::strategy_kind(&mut settings);
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
+        let strategy = settings.choice(&keys::STRATEGY);
         let source = rules::source(&mut settings);
-        let destination = rules::destination_given(&mut settings);
+        let destination = settings.parsed(&keys::DESTINATION, rules::parse_topic);
         let config = LagConfig {
-            client: properties::native_client(&mut settings),
+            client: client::native_client(&mut settings),
             group: rules::group(&mut settings, strategy, &source, destination.as_deref()),
-            source: rules::source_named(&mut settings),
+            source: settings.parsed(&keys::SOURCE, rules::parse_topic),
             json: args.json,
         };
         settings.finish(config)
@@ -170,16 +172,16 @@ impl DemoConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: &DemoArgs) -> Result<DemoConfig, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), args);
-        let embedded = args.connection.brokers.is_none();
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
+        let embedded = args.connection.brokers().is_none();
         if embedded {
-            settings.forget(Kafka);
+            settings.forget(Section::Kafka);
         }
         // Its topics and its events are its own: what a source of one's own needs, it does not.
-        if rules::source_given(&settings) {
+        if settings.is_given(&keys::SOURCE) {
             let destination = format!("{}_transformed", rules::source(&mut settings));
-            settings.set_default(Destination, "topic", destination);
-            settings.set_default(Transform, "kind", "name-event".into());
+            settings.set_default(&keys::DESTINATION, destination);
+            settings.set_default(&keys::KIND, DEMO_TRANSFORM.into());
         }
         let transform = rules::transform(&mut settings);
         let mut run = Config::read(&mut settings, transform);
@@ -209,12 +211,12 @@ impl BenchConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: BenchArgs) -> Result<BenchConfig, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), &args);
-        let embedded = args.connection.brokers.is_none();
+        let mut settings = layers::load(args.connection.config.as_deref(), &args);
+        let embedded = args.connection.brokers().is_none();
         if embedded {
-            settings.forget(Kafka);
+            settings.forget(Section::Kafka);
         }
-        let mut client = properties::native_client(&mut settings);
+        let mut client = client::native_client(&mut settings);
         if embedded {
             client.brokers.clear();
             client.properties.clear();
@@ -240,7 +242,7 @@ impl DryRunConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: &DryRunArgs) -> Result<DryRunConfig, ConfigError> {
-        let mut settings = Settings::load(args.config.as_deref(), args);
+        let mut settings = layers::load(args.config.as_deref(), args);
         let transform = rules::transform(&mut settings);
         settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json })
     }

@@ -1,24 +1,30 @@
 //! What is meant: flags, environment, file and defaults in one, validated before any connection.
 //!
-//! A flag outweighs the environment, that the file, and that the default. `Settings` holds the
-//! merged layers with their origin; each command reads from it what it needs, and whatever cannot
-//! hold becomes a [`Problem`] that names the key and where its value came from.
+//! A flag outweighs the environment, that the file, and that the default. `keys` is the table of all
+//! keys, `layers` puts into `settings` what was set, with its origin; each command reads from there
+//! what it needs, by the `rules`, and whatever cannot hold becomes a [`Problem`] that names the key
+//! and where its value came from.
+//!
+//! Adding a key is a row in `keys`, a field here with its two lines, and its entry in
+//! `examples/reference.toml`.
 
+mod client;
 mod commands;
 mod effective;
-mod environment;
-mod file;
-mod flags;
-mod keys;
+pub(crate) mod keys;
+mod layers;
 mod problem;
-mod properties;
+#[cfg(test)]
+mod reference_tests;
 mod rules;
 mod settings;
 pub mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use clap::ValueEnum;
 pub use commands::{BenchConfig, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig};
+use keys::Key;
 pub use problem::{ConfigError, Origin, Problem};
 use settings::Settings;
 
@@ -89,7 +95,7 @@ impl Config {
     /// # Errors
     /// All problems at once.
     pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
         let transform = rules::transform_of_source(&mut settings);
         let config = Config::read(&mut settings, transform);
         settings.finish(config)
@@ -100,7 +106,7 @@ impl Config {
     /// # Errors
     /// All problems at once; a transform that is set elsewhere is one.
     pub fn for_run_with(args: &RunArgs, transform: TransformKind) -> Result<Config, ConfigError> {
-        let mut settings = Settings::load(args.connection.config.as_deref(), args);
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
         rules::no_transform(&mut settings);
         let config = Config::read(&mut settings, transform);
         settings.finish(config)
@@ -109,37 +115,75 @@ impl Config {
     /// How the native engine reaches the cluster, which prepares topics and reads offsets for every
     /// engine: without the properties that only the engine of this configuration knows.
     pub fn native_client(&self) -> ClientSettings {
-        properties::native(self.engine, self.client.clone())
+        client::native(self.engine, self.client.clone())
     }
 
     fn read(settings: &mut Settings, transform: TransformKind) -> Config {
         let (strategy, workers, order) = rules::strategy(settings);
         let engine = rules::engine(settings);
         let topics = rules::topics(settings, strategy);
+        let until_caught_up = settings.boolean(&keys::UNTIL_CAUGHT_UP);
         Config {
-            client: properties::client(settings, engine),
+            client: client::client(settings, engine),
             group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
-            offset_reset: rules::offset_reset(settings),
-            on_gap: rules::on_gap(settings),
+            offset_reset: settings.choice(&keys::AUTO_OFFSET_RESET),
+            on_gap: settings.choice(&keys::ON_GAP),
             transform,
             strategy,
             workers,
             order,
             delivery: rules::delivery(settings),
-            on_panic: rules::on_panic(settings),
+            on_panic: settings.choice(&keys::ON_PANIC),
             engine,
             memory: rules::memory(settings),
             retries: rules::retries(settings),
-            commit_interval: rules::commit_interval(settings),
-            drain_timeout: rules::drain_timeout(settings),
-            give_up_after: rules::give_up_after(settings),
-            until_caught_up: rules::until_caught_up(settings),
-            create_topics: rules::create_topics(settings),
+            commit_interval: rules::bounded(settings, &keys::COMMIT_INTERVAL),
+            drain_timeout: rules::bounded(settings, &keys::DRAIN_TIMEOUT),
+            give_up_after: rules::give_up_after(settings, until_caught_up),
+            until_caught_up,
+            create_topics: settings.boolean(&keys::CREATE),
             admin: rules::admin(settings),
-            admin_given: rules::admin_given(settings),
+            admin_given: settings.is_given(&keys::ADMIN),
         }
     }
+
+    /// Every key with its value as a file has it, but for those of the properties and of the
+    /// transform's settings.
+    fn shown(&self) -> Vec<(&'static Key, toml::Value)> {
+        let whole = |number: u64| toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+        let time = |time| units::format_duration(time).into();
+        vec![
+            (&keys::BROKERS, self.client.brokers.join(",").into()),
+            (&keys::SOURCE, self.source.as_ref().into()),
+            (&keys::GROUP, self.group.as_str().into()),
+            (&keys::AUTO_OFFSET_RESET, name_of(&self.offset_reset)),
+            (&keys::ON_GAP, name_of(&self.on_gap)),
+            (&keys::DESTINATION, self.destination.as_ref().into()),
+            (&keys::CREATE, self.create_topics.into()),
+            (&keys::KIND, self.transform.name().into()),
+            (&keys::STRATEGY, name_of(&self.strategy)),
+            (&keys::WORKERS, whole(self.workers as u64)),
+            (&keys::ORDER, name_of(&self.order)),
+            (&keys::DELIVERY, name_of(&self.delivery)),
+            (&keys::ON_PANIC, name_of(&self.on_panic)),
+            (&keys::ENGINE, name_of(&self.engine)),
+            (&keys::MEMORY, units::format_size(self.memory).into()),
+            (&keys::RETRIES, whole(self.retries.into())),
+            (&keys::COMMIT_INTERVAL, time(self.commit_interval)),
+            (&keys::DRAIN_TIMEOUT, time(self.drain_timeout)),
+            (&keys::CONNECT_TIMEOUT, time(self.client.connect_timeout)),
+            (&keys::GIVE_UP_AFTER, self.give_up_after.map_or_else(|| "never".into(), time)),
+            (&keys::UNTIL_CAUGHT_UP, self.until_caught_up.into()),
+            (&keys::DEAD_LETTER, self.dead_letter.as_ref().into()),
+            (&keys::ADMIN, self.admin.map_or_else(|| "off".into(), |address| address.to_string().into())),
+        ]
+    }
+}
+
+/// The name of one of a closed set.
+fn name_of<T: ValueEnum>(value: &T) -> toml::Value {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()).into()
 }

@@ -1,13 +1,13 @@
 //! The merged layers: for every key the value of the weightiest layer, with its origin.
 
-use std::{collections::BTreeMap, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
 use super::{
-    ConfigError, Origin, Problem, environment, file,
-    flags::Flags,
-    keys::{self, Section},
+    ConfigError, Origin, Problem,
+    keys::{self, Form, Key, Section},
+    units,
 };
 
 /// A value as its layer wrote it. No `Debug`: it may be a secret.
@@ -53,17 +53,6 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Merges the file (if any), the environment and the flags.
-    pub(super) fn load(file: Option<&Path>, flags: &impl Flags) -> Settings {
-        let mut settings = Settings::default();
-        if let Some(path) = file {
-            file::load(path, &mut settings);
-        }
-        environment::load(std::env::vars_os(), &mut settings);
-        flags.put(&mut settings);
-        settings
-    }
-
     /// Sets a value; layers are put in ascending order of their weight. Of flags the last one
     /// counts, as everywhere; the file and the environment must not say two things at once.
     pub(super) fn put(&mut self, section: Section, key: &str, value: Value, origin: Origin) {
@@ -73,14 +62,14 @@ impl Settings {
         if let Some(earlier) = earlier.filter(|earlier| earlier.layer() == layer)
             && !matches!(earlier, Origin::Flag(_))
         {
-            self.reject(section, key, format!("is given twice, also by {earlier}"));
+            self.reject_named(section, key, format!("is given twice, also by {earlier}"));
         }
     }
 
     /// Sets what nobody has set.
-    pub(super) fn set_default(&mut self, section: Section, key: &str, value: String) {
+    pub(super) fn set_default(&mut self, key: &Key, value: String) {
         let setting = Setting { value: Value::Raw(value), origin: Origin::Default };
-        self.values.entry((section, key.to_owned())).or_insert(setting);
+        self.values.entry((key.section, key.name.to_owned())).or_insert(setting);
     }
 
     /// Forgets what was said of a section, but for the flags.
@@ -94,17 +83,32 @@ impl Settings {
     }
 
     /// Notes a problem with the value of a key.
-    pub(super) fn reject(&mut self, section: Section, key: &str, message: impl Into<String>) {
-        let origin = self.origin(section, key);
-        self.problem(keys::subject(section, key), message, origin);
+    pub(super) fn reject(&mut self, key: &Key, message: impl Into<String>) {
+        self.reject_named(key.section, key.name, message);
     }
 
-    /// Where the value of a key came from.
-    pub(super) fn origin(&self, section: Section, key: &str) -> Origin {
+    /// Notes a problem with the value of a key or a property of that name.
+    pub(super) fn reject_named(&mut self, section: Section, name: &str, message: impl Into<String>) {
+        let origin = self.origin(section, name);
+        self.problem(keys::subject(section, name), message, origin);
+    }
+
+    /// Whether a key was set by any layer.
+    pub(super) fn is_given(&self, key: &Key) -> bool {
+        self.get(key.section, key.name).is_some()
+    }
+
+    /// Whether the first key was set, by a layer at least as weighty as that of the second.
+    pub(super) fn outweighs(&self, (section, name): (Section, &str), other: (Section, &str)) -> bool {
+        let other = self.origin(other.0, other.1).layer();
+        self.get(section, name).is_some_and(|setting| setting.origin.layer() >= other)
+    }
+
+    fn origin(&self, section: Section, key: &str) -> Origin {
         self.get(section, key).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
-    pub(super) fn get(&self, section: Section, key: &str) -> Option<&Setting> {
+    fn get(&self, section: Section, key: &str) -> Option<&Setting> {
         self.values.get(&(section, key.to_owned()))
     }
 
@@ -122,83 +126,92 @@ impl Settings {
         }
     }
 
-    /// The string of a key.
-    pub(super) fn text(&mut self, section: Section, key: &str) -> Option<String> {
-        self.read(section, key, "a string", |value| match value {
-            Value::Raw(text) | Value::Text(text) => Some(Ok(text.clone())),
-            _ => None,
-        })
+    /// The text of a key.
+    pub(super) fn text(&mut self, key: &Key) -> Option<String> {
+        self.parsed(key, |text| Ok(text.to_owned()))
     }
 
-    /// The string of a key, as `parse` understands it.
-    pub(super) fn parsed<T>(
-        &mut self,
-        section: Section,
-        key: &str,
-        parse: fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        self.read(section, key, "a string", |value| match value {
+    /// The text of a key, as `parse` understands it.
+    pub(super) fn parsed<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.read(key, "a string", |value| match value {
             Value::Raw(text) | Value::Text(text) => Some(parse(text)),
             _ => None,
         })
     }
 
-    /// The size in bytes of a key: a string with a unit, or an integer of bytes.
-    pub(super) fn size(&mut self, section: Section, key: &str) -> Option<usize> {
-        self.read(section, key, "a size", |value| match value {
-            Value::Raw(text) | Value::Text(text) => Some(super::units::parse_size(text)),
+    /// The time of a key, or its default.
+    pub(super) fn duration(&mut self, key: &Key) -> Duration {
+        let given = self.parsed(key, units::parse_duration);
+        given.unwrap_or_else(|| default(key, units::parse_duration))
+    }
+
+    /// The size of a key in bytes, or its default; a bare number of the file is one.
+    pub(super) fn size(&mut self, key: &Key) -> usize {
+        let size = self.read(key, "a size", |value| match value {
+            Value::Raw(text) | Value::Text(text) => Some(units::parse_size(text)),
             Value::Integer(bytes) => Some(usize::try_from(*bytes).map_err(|_| "must not be negative".into())),
             _ => None,
-        })
+        });
+        size.unwrap_or_else(|| default(key, units::parse_size))
     }
 
     /// The integer of a key.
-    pub(super) fn integer(&mut self, section: Section, key: &str) -> Option<i64> {
-        self.read(section, key, "an integer", |value| match value {
+    pub(super) fn integer(&mut self, key: &Key) -> Option<i64> {
+        self.read(key, "an integer", |value| match value {
             Value::Raw(text) => Some(text.trim().parse().map_err(|_| "must be an integer".into())),
             Value::Integer(number) => Some(Ok(*number)),
             _ => None,
         })
     }
 
-    /// The boolean of a key.
-    pub(super) fn boolean(&mut self, section: Section, key: &str) -> Option<bool> {
-        self.read(section, key, "a boolean", |value| match value {
-            Value::Raw(text) => Some(text.trim().parse().map_err(|_| "must be `true` or `false`".into())),
+    /// The boolean of a key, or its default.
+    pub(super) fn boolean(&mut self, key: &Key) -> bool {
+        let parse = |text: &str| text.trim().parse().map_err(|_| "must be `true` or `false`".to_owned());
+        let given = self.read(key, "a boolean", |value| match value {
+            Value::Raw(text) => Some(parse(text)),
             Value::Boolean(flag) => Some(Ok(*flag)),
             _ => None,
-        })
+        });
+        given.unwrap_or_else(|| default(key, parse))
     }
 
-    /// The choice of a key from a closed set.
-    pub(super) fn choice<T: ValueEnum>(&mut self, section: Section, key: &str) -> Option<T> {
-        self.parsed(section, key, |text| {
-            T::from_str(text, false).map_err(|_| format!("must be one of {}", names_of::<T>()))
-        })
+    /// The choice of a key from a closed set, or its default.
+    pub(super) fn choice<T: ValueEnum>(&mut self, key: &Key) -> T {
+        let parse = |text: &str| T::from_str(text, false).map_err(|_| one_of(key));
+        self.parsed(key, parse).unwrap_or_else(|| default(key, parse))
     }
 
     /// `read` gives `None` for a value of the wrong type; what is wrong becomes a problem.
     fn read<T>(
         &mut self,
-        section: Section,
-        key: &str,
+        key: &Key,
         wanted: &str,
         read: impl Fn(&Value) -> Option<Result<T, String>>,
     ) -> Option<T> {
-        let value = &self.get(section, key)?.value;
+        let value = &self.get(key.section, key.name)?.value;
         let message = match read(value) {
             Some(Ok(value)) => return Some(value),
             Some(Err(message)) => message,
             None => format!("must be {wanted}, not {}", value.type_name()),
         };
-        self.reject(section, key, message);
+        self.reject(key, message);
         None
     }
 }
 
-/// The names of a closed set, in backquotes.
-pub(super) fn names_of<T: ValueEnum>() -> String {
-    let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let names: Vec<_> = names.map(|value| format!("`{}`", value.get_name())).collect();
+/// The default of a key. That its own form takes it is tested.
+pub(super) fn default<T>(key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    parse(key.default).unwrap_or_else(|error| panic!("the default of {}: {error}", key.subject()))
+}
+
+/// What is said of a value that is not in the closed set of a key.
+pub(super) fn one_of(key: &Key) -> String {
+    format!("must be one of {}", names_of(key))
+}
+
+/// The names of the closed set of a key, in backquotes.
+pub(super) fn names_of(key: &Key) -> String {
+    let values = if let Form::Choice(values) = key.form { values() } else { Vec::new() };
+    let names: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
     names.join(", ")
 }

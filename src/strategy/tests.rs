@@ -115,7 +115,7 @@ fn by_key(records: Vec<KeyValue>) -> BTreeMap<Vec<u8>, Vec<KeyValue>> {
 }
 
 fn settings(kind: StrategyKind, workers: usize, order: Order) -> StrategySettings {
-    let transform = TransformKind::Custom(std::sync::Arc::new(|| Box::new(Twice)));
+    let transform = TransformKind::custom(|| Box::new(Twice));
     StrategySettings { kind, workers, order, transform, on_panic: OnPanic::Stop, chunk_limit: 200 }
 }
 
@@ -181,7 +181,7 @@ impl Transform for Panics {
 fn a_panic_names_the_partition_and_offset() {
     runtime().block_on(async {
         for kind in [StrategyKind::Serial, StrategyKind::Pipeline, StrategyKind::Worker] {
-            let transform = TransformKind::Custom(std::sync::Arc::new(|| Box::new(Panics)));
+            let transform = TransformKind::custom(|| Box::new(Panics));
             let mut strategy =
                 Strategy::new(&StrategySettings { transform, ..settings(kind, 2, Order::Partition) });
             let mut offsets = Offsets::default();
@@ -204,7 +204,7 @@ fn a_panic_names_the_partition_and_offset() {
 #[test]
 fn a_transform_that_cannot_be_made_is_told_at_the_start() {
     for kind in [StrategyKind::Serial, StrategyKind::Pipeline, StrategyKind::Worker] {
-        let transform = TransformKind::Custom(std::sync::Arc::new(|| panic!("on purpose")));
+        let transform = TransformKind::custom(|| panic!("on purpose"));
         let settings = StrategySettings { transform, ..settings(kind, 2, Order::Partition) };
         assert!(catch_unwind(AssertUnwindSafe(|| Strategy::new(&settings))).is_err(), "{kind}");
     }
@@ -250,7 +250,7 @@ fn copies_but(
         }
     }
     let special = std::sync::Arc::new(special);
-    TransformKind::Custom(std::sync::Arc::new(move || Box::new(Copies(special.clone()))))
+    TransformKind::custom(move || Box::new(Copies(special.clone())))
 }
 
 #[test]

@@ -1,19 +1,57 @@
 //! Any JSON object with one field set to a digest of the raw value.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Output, Transform, Values,
+    Output, Transform, TransformKind, TransformSpec, Values,
     hex::write_hex,
     json::{Fault, JsonError, Kind, Scanner, Top, chars},
     kernel::Kernel,
     md5::{Md5Digest, md5_many},
+    registry::{Chosen, SettingForm, SettingSpec, not_empty},
 };
 
+/// `hash-field`.
+pub(super) static SPEC: TransformSpec = TransformSpec {
+    name: "hash-field",
+    doc: "Any JSON object gets one field set to a digest of its value",
+    settings: &[
+        SettingSpec {
+            name: "field",
+            flag: "field",
+            value: "NAME",
+            takes: SettingForm::Text(not_empty),
+            default: "hash",
+            doc: "The field that `hash-field` sets",
+        },
+        SettingSpec {
+            name: "digest",
+            flag: "digest",
+            value: "DIGEST",
+            takes: SettingForm::OneOf(&DIGESTS),
+            default: Digest::Md5.as_str(),
+            doc: "The digest that `hash-field` sets it to",
+        },
+    ],
+    make: |chosen| {
+        let field = chosen.get("field").to_owned();
+        let digest = Digest::ALL.into_iter().find(|digest| digest.as_str() == chosen.get("digest"));
+        let digest = digest.unwrap_or_default();
+        Arc::new(move || Box::new(HashField::new(&field, digest)))
+    },
+};
+
+const DIGESTS: [(&str, &str); 4] = [
+    (Digest::Md5.as_str(), "MD5 (RFC 1321), 32 hexadecimal digits"),
+    (Digest::Sha256.as_str(), "SHA-256 (FIPS 180-4), 64 hexadecimal digits"),
+    (Digest::Xxh3.as_str(), "XXH3 with 64 bits, 16 hexadecimal digits"),
+    (Digest::Blake3.as_str(), "BLAKE3, 64 hexadecimal digits"),
+];
+
 /// The digests that [`HashField`] offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Digest {
     /// MD5 (RFC 1321), 32 hexadecimal digits.
     #[default]
@@ -24,6 +62,21 @@ pub enum Digest {
     Xxh3,
     /// BLAKE3, 64 hexadecimal digits.
     Blake3,
+}
+
+impl Digest {
+    /// All of them.
+    pub const ALL: [Digest; 4] = [Digest::Md5, Digest::Sha256, Digest::Xxh3, Digest::Blake3];
+
+    /// The name in a configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Digest::Md5 => "md5",
+            Digest::Sha256 => "sha256",
+            Digest::Xxh3 => "xxh3",
+            Digest::Blake3 => "blake3",
+        }
+    }
 }
 
 /// Sets one field of a JSON object to a digest of the raw value and leaves every other byte as it
@@ -52,6 +105,12 @@ enum Place {
 }
 
 impl HashField {
+    /// The transform that sets `field` to `digest` of the raw value.
+    pub fn kind(field: &str, digest: Digest) -> TransformKind {
+        let settings = vec![("field", field.to_owned()), ("digest", digest.as_str().to_owned())];
+        TransformKind::of(&SPEC, Chosen(settings))
+    }
+
     /// Sets `field` to `digest` of the raw value.
     pub fn new(field: &str, digest: Digest) -> HashField {
         HashField {

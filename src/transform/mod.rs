@@ -1,11 +1,13 @@
 //! The transforms: pure functions from a batch of values to a batch of values.
 //!
-//! Adding one touches one new file and the enum [`TransformKind`].
+//! Adding one is a file with the transform and its [`TransformSpec`], which names its settings, and its
+//! place in the list below; one of a library's user is [registered](registry::register).
 
 mod output;
 mod name_event;
 mod hash_field;
 mod json;
+pub mod registry;
 // The kernels: each with a form for every instruction set, chosen at run time.
 mod kernel;
 pub mod locate;
@@ -14,15 +16,19 @@ mod hex;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range};
 
 pub use hash_field::{Digest, HashField};
 pub use kernel::Kernel;
 pub use name_event::NameEvent;
 pub use output::{Breach, Output, Transformed, apply, expected_output};
 pub(crate) use output::{Room, apply_to};
+pub use registry::{TransformKind, TransformSpec};
 
 use crate::batch::{Record, Span};
+
+/// The transforms of this program; the first is the default.
+const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
 
 /// Turns the values of a batch into the values to write.
 ///
@@ -33,43 +39,6 @@ pub trait Transform: Send {
     /// passed on by `out`. A value left out becomes a dead letter; one that comes twice, or after a
     /// later one, is a [`Breach`], for which nothing of the batch is written.
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>);
-}
-
-/// Which transform to run; [`build`](TransformKind::build) makes an instance for a thread.
-#[derive(Clone)]
-pub enum TransformKind {
-    /// The name events of the Go experiment, byte for byte.
-    NameEvent,
-    /// One field of a JSON object set to a digest of the raw value.
-    HashField {
-        /// The name of the field.
-        field: String,
-        /// The digest to set it to.
-        digest: Digest,
-    },
-    /// A transform of the library's user.
-    Custom(Arc<dyn Fn() -> Box<dyn Transform> + Send + Sync>),
-}
-
-impl TransformKind {
-    /// An instance for one thread.
-    pub fn build(&self) -> Box<dyn Transform> {
-        match self {
-            TransformKind::NameEvent => Box::new(NameEvent::default()),
-            TransformKind::HashField { field, digest } => Box::new(HashField::new(field, *digest)),
-            TransformKind::Custom(build) => build(),
-        }
-    }
-}
-
-impl fmt::Debug for TransformKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TransformKind::NameEvent => f.write_str("NameEvent"),
-            TransformKind::HashField { field, digest } => write!(f, "HashField({field}, {digest:?})"),
-            TransformKind::Custom(_) => f.write_str("Custom"),
-        }
-    }
 }
 
 /// The values of a batch that a transform sees.

@@ -1,18 +1,28 @@
 //! The name events of the Go experiment, byte for byte.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{
-    Output, Transform, Values,
+    Output, Transform, TransformKind, TransformSpec, Values,
     hex::hex_digits,
     json::{Fault, JsonError, Kind, Member, Scanner, chars, write_escaped},
     kernel::Kernel,
     locate::{Located, locate_portable},
     md5::{Md5Digest, md5_many},
+    registry::Chosen,
 };
 #[cfg(target_arch = "x86_64")]
 use super::{kernel::Isa, locate::locate_avx2};
 use crate::batch::Span;
+
+/// `name-event`.
+pub(super) static SPEC: TransformSpec = TransformSpec {
+    name: "name-event",
+    doc: "Name events get the MD5 of their value as `hash`, as Go's `encoding/json` writes them: every field \
+          but first_name and last_name is dropped, and these are empty where they are missing",
+    settings: &[],
+    make: |_| Arc::new(|| Box::new(NameEvent::default())),
+};
 
 /// Sets `hash` of a name event to the MD5 of the raw value, exactly as a Go program does that
 /// unmarshals it with `encoding/json` into a struct of the strings `first_name`, `last_name` and
@@ -51,6 +61,11 @@ impl Transform for NameEvent {
 }
 
 impl NameEvent {
+    /// This transform, to be run.
+    pub fn kind() -> TransformKind {
+        TransformKind::of(&SPEC, Chosen::default())
+    }
+
     /// A transform that uses `kernel`, to compare with the default one.
     pub fn with_kernel(kernel: Kernel) -> NameEvent {
         NameEvent { kernel, ..NameEvent::default() }

@@ -3,7 +3,7 @@ use crate::{
     batch::{AssignmentId, Record, Span},
     dead_letter::{self, Form, Letter, Stage},
     records::{EncodedBatch, HeadersWriter, NO_HEADERS},
-    transform::{self, ErrorClass, TransformKind, ValueError},
+    transform::{self, ErrorClass, HashField, NameEvent, ValueError},
 };
 
 /// A record: key, value, headers, timestamp.
@@ -102,7 +102,7 @@ fn transformed(partitions: i32) -> MemoryLogs {
         let rows: Vec<Row> = (0..100).map(|at| row(partition, at)).collect();
         for (offset, source) in rows.iter().enumerate() {
             let one = batch(&origin, offset as i64, std::slice::from_ref(source));
-            let done = transform::apply(TransformKind::NameEvent.build().as_mut(), &one, 1 << 20).unwrap();
+            let done = transform::apply(NameEvent::kind().build().as_mut(), &one, 1 << 20).unwrap();
             done.chunks.iter().for_each(|chunk| output.extend(rows_of(chunk, source.0)));
             for failure in done.failures {
                 letters.extend(letter(&one, Stage::Transformation, failure.error, source.0));
@@ -155,7 +155,7 @@ fn config(order: Order) -> VerifyConfig {
         dead_letter_given: true,
         group: None,
         usual_group: "topicmill-s-d".into(),
-        transform: TransformKind::NameEvent,
+        transform: NameEvent::kind(),
         order,
         memory: 1 << 20,
         json: false,
@@ -427,7 +427,7 @@ async fn what_retention_took_from_the_source_cannot_be_checked() {
 #[tokio::test]
 async fn where_everything_differs_another_transform_is_asked_about() {
     let logs = transformed(2);
-    let transform = TransformKind::HashField { field: "sum".into(), digest: Default::default() };
+    let transform = HashField::kind("sum", Default::default());
     let report = report_with(&logs, &VerifyConfig { transform, ..config(Order::Partition) }).await;
     assert!(report.to_string().contains("hint: nearly every record differs"), "{report}");
     let mut logs = transformed(2);

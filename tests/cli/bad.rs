@@ -218,6 +218,28 @@ fn all_problems_are_told_at_once() {
     assert!(ended.stderr.lines().all(|line| line.starts_with("config: ")), "{}", ended.stderr);
 }
 
+/// What the configuration refuses of a value, what the engine does, and what does not hold between two.
+#[test]
+fn all_problems_of_properties_are_told_at_once() {
+    let properties = ["acks=1", "linger.ms=soon", "max.in.flight=9", "retries=5", "delivery.timeout.ms=100"];
+    let flags = properties.iter().flat_map(|property| ["-X", property]);
+    let ended = Program::new(["check"].into_iter().chain(flags)).run();
+    ended.expect(
+        CONFIG,
+        &["acks:", "linger.ms:", "requests.per.connection:", "retries:", "delivery.timeout.ms:"],
+    );
+    assert_eq!(ended.stderr.lines().count(), 5, "{}", ended.stderr);
+}
+
+/// One refused value says nothing of what depends on it.
+#[test]
+fn what_follows_from_a_refused_property_is_not_told() {
+    let sasl = ["check", "-X", "security.protocol=sasl_tls", "-X", "sasl.mechanism=PLAIN"];
+    let ended = Program::new(sasl).run();
+    ended.expect(CONFIG, &["[kafka] security.protocol: must be one of"]);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
 #[test]
 fn the_names_of_topics_have_a_length() {
     let (longest, longer) = ("s".repeat(249), "s".repeat(250));

@@ -91,12 +91,8 @@ fn a_transform_that_never_returns_is_noticed_and_does_not_hold_up_a_stop() {
     let (cluster, names) = (Cluster::embedded(), Names::new("stuck"));
     cluster.create(&names.source, 1, &[]);
     cluster.produce(&names.source, 0, &goods(10));
-    let arguments = RunArgs {
-        source: Some(names.source.clone()),
-        destination: Some(names.destination.clone()),
-        ..RunArgs::default()
-    };
-    let stuck = TransformKind::Custom(Arc::new(|| Box::new(Stuck)));
+    let arguments = RunArgs::default().with("source", &names.source).with("destination", &names.destination);
+    let stuck = TransformKind::custom(|| Box::new(Stuck));
     let mut config = Config::for_run_with(&arguments, stuck).unwrap();
     config.client.brokers = vec![cluster.brokers.clone()];
     config.drain_timeout = Duration::from_secs(2);

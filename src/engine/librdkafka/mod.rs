@@ -20,7 +20,7 @@ mod source;
 mod deliveries;
 mod sink;
 
-pub use settings::validate;
+pub use settings::problems;
 pub use sink::LibrdkafkaSink;
 pub use source::LibrdkafkaSource;
 

@@ -4,23 +4,39 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
-use crate::engine::{ClientSettings, OffsetReset, PropertyError, SourceSettings};
+use crate::engine::{ClientSettings, OffsetReset, PropertyError, SourceSettings, native::properties};
 
-/// Checks `properties` without any connection.
-///
-/// # Errors
-/// The first property that is unknown, can't have its value, or would break a promise of delivery.
-pub fn validate(properties: &BTreeMap<String, String>) -> Result<(), PropertyError> {
+/// All that is wrong with `properties`, found without any connection: each that is unknown, can't have
+/// its value, or would break a promise of delivery; without any, what librdkafka says of them together.
+pub fn problems(properties: &BTreeMap<String, String>) -> Vec<PropertyError> {
     let mut config = ClientConfig::new();
+    let mut problems = Vec::new();
     for (name, value) in properties {
-        let Some((key, value)) = translate(name, value)? else { continue };
-        config.set(key, &value);
-        // One at a time, so that the error is about the name that was typed.
-        let mut single = ClientConfig::new();
-        single.set(key, &value);
-        single.create_native_config().map_err(|error| property_error(name, &error))?;
+        // One at a time, so that each error is about the name that was typed.
+        match translate(name, value).and_then(|taken| alone(name, taken)) {
+            Ok(Some((key, value))) => _ = config.set(key, value),
+            Ok(None) => {}
+            Err(error) => problems.push(error),
+        }
     }
-    config.create_native_config().map(drop).map_err(|error| property_error("kafka", &error))
+    if problems.is_empty()
+        && let Err(error) = config.create_native_config()
+    {
+        problems.push(property_error("kafka", &error));
+    }
+    problems
+}
+
+/// Asks librdkafka about one property.
+fn alone<'a>(
+    name: &str,
+    taken: Option<(&'a str, String)>,
+) -> Result<Option<(&'a str, String)>, PropertyError> {
+    if let Some((key, value)) = &taken {
+        let config = ClientConfig::from_iter([(*key, value.as_str())]);
+        config.create_native_config().map_err(|error| property_error(name, &error))?;
+    }
+    Ok(taken)
 }
 
 /// The consumer's configuration. Librdkafka's `max.poll.interval.ms` bounds what `revoke_timeout`
@@ -97,7 +113,9 @@ pub(super) fn delivery_timeout(client: &ClientSettings) -> Result<Duration, Prop
 }
 
 fn base(client: &ClientSettings) -> Result<ClientConfig, PropertyError> {
-    validate(&client.properties)?;
+    if let Some(problem) = problems(&client.properties).into_iter().next() {
+        return Err(problem);
+    }
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Info);
     config.set("client.id", "topicmill");
@@ -120,54 +138,11 @@ fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
 }
 
 /// Librdkafka's name and value for a property of Kafka's clients, `None` for what this engine
-/// sets by other means.
+/// sets by other means. It has more properties than the table, and refuses itself what it lacks.
 fn translate<'a>(name: &'a str, value: &str) -> Result<Option<(&'a str, String)>, PropertyError> {
-    let refuse = |message: &str| Err(PropertyError::new(name, message));
-    let same = |key: &'a str| Ok(Some((key, value.to_owned())));
-    match name {
-        "acks" | "request.required.acks" if !matches!(value, "all" | "-1") => {
-            refuse("only `all` keeps what was acknowledged")
-        }
-        "enable.idempotence" if !is_true(value) => refuse("writing is always idempotent; leave it out"),
-        "enable.auto.commit" | "enable.auto.offset.store" | "auto.commit.enable" if is_true(value) => {
-            refuse("offsets are committed after their output is acknowledged; leave it out")
-        }
-        "transactional.id" => refuse("is set by `delivery`, not by hand"),
-        "sasl.jaas.config" => refuse("is for Java; use `sasl.username` and `sasl.password`"),
-        _ if name.starts_with("ssl.truststore.") => refuse("is for Java; use `ssl.ca.location` (PEM)"),
-        "delivery.timeout.ms" | "message.timeout.ms" => match value.parse::<u64>() {
-            Ok(1..) => Ok(None),
-            _ => refuse("is not a positive number of milliseconds"),
-        },
-        // librdkafka hands records over without the compression that they arrived in.
-        "compression.type" | "compression.codec" if value == "source" => Ok(None),
-        "bootstrap.servers" | "metadata.broker.list" | "group.id" | "auto.offset.reset" => Ok(None),
-        "max.request.size" => same("message.max.bytes"),
-        "fetch.max.wait.ms" => same("fetch.wait.max.ms"),
-        "send.buffer.bytes" => same("socket.send.buffer.bytes"),
-        "receive.buffer.bytes" => same("socket.receive.buffer.bytes"),
-        "buffer.memory" => match value.parse::<u64>() {
-            Ok(bytes @ 1..) => Ok(Some(("queue.buffering.max.kbytes", bytes.div_ceil(1024).to_string()))),
-            _ => refuse("is not a positive number of bytes"),
-        },
-        "partition.assignment.strategy" => {
-            let names: Result<Vec<_>, _> = value.split(',').map(|one| assignor(name, one.trim())).collect();
-            Ok(Some((name, names?.join(","))))
-        }
-        _ => same(name),
-    }
-}
-
-fn is_true(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "t")
-}
-
-fn assignor<'a>(key: &str, name: &'a str) -> Result<&'a str, PropertyError> {
-    match name.strip_prefix("org.apache.kafka.clients.consumer.").unwrap_or(name) {
-        "RangeAssignor" | "range" => Ok("range"),
-        "RoundRobinAssignor" | "roundrobin" => Ok("roundrobin"),
-        "CooperativeStickyAssignor" | "cooperative-sticky" => Ok("cooperative-sticky"),
-        _ => Err(PropertyError::new(key, "takes range, roundrobin or cooperative-sticky")),
+    match properties::find(name) {
+        Some(property) => property.for_librdkafka(value).map_err(|message| PropertyError::new(name, message)),
+        None => Ok(Some((name, value.to_owned()))),
     }
 }
 
@@ -186,7 +161,8 @@ mod tests {
     use super::*;
 
     fn check(pairs: &[(&str, &str)]) -> Result<(), PropertyError> {
-        validate(&pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect())
+        let problems = problems(&pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect());
+        problems.into_iter().next().map_or(Ok(()), Err)
     }
 
     fn client(pairs: &[(&str, &str)]) -> ClientSettings {

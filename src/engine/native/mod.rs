@@ -26,7 +26,7 @@ mod memory;
 mod metadata;
 mod offsets;
 mod pieces;
-mod properties;
+pub mod properties;
 mod race;
 mod reader;
 mod refresh;

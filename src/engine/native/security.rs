@@ -145,12 +145,22 @@ impl TlsSettings {
 }
 
 impl NativeSettings {
-    /// Reads the files that the properties name, and forgets them.
-    ///
-    /// # Errors
-    /// When one cannot be read or does not fit the others; names its property.
-    pub fn check_files(&self) -> Result<(), PropertyError> {
-        Security::load(&self.security).map(drop)
+    /// Reads the files that the properties name, and forgets them: every one that cannot be read, or
+    /// else the first that is not what it should be. Each names its property.
+    pub fn check_files(&self) -> Vec<PropertyError> {
+        let Some(tls) = &self.security.tls else { return Vec::new() };
+        let identity = tls.identity.as_ref();
+        let files = [
+            ("ssl.ca.location", tls.ca.as_ref()),
+            ("ssl.certificate.location", identity.map(|(certificate, _)| certificate)),
+            ("ssl.key.location", identity.map(|(_, key)| key)),
+        ];
+        let mut problems: Vec<PropertyError> =
+            files.into_iter().filter_map(|(key, pem)| read(key, pem?).err()).collect();
+        if problems.is_empty() {
+            problems.extend(Security::load(&self.security).err());
+        }
+        problems
     }
 }
 
@@ -299,6 +309,12 @@ mod tests {
         let missing = tls(Some(Pem::File("/does/not/exist.pem".into())), None);
         assert_eq!(load(&missing).unwrap_err().key, "ssl.ca.location");
         assert_eq!(load(&tls(Some(text("nothing")), None)).unwrap_err().key, "ssl.ca.location");
+        let lost = Pem::File("/does/not/exist.key".into());
+        let both = tls(Some(Pem::File("/does/not/exist.pem".into())), Some((text("no"), lost)));
+        let security = SecuritySettings { tls: Some(both), sasl: None };
+        let problems = NativeSettings { security, ..NativeSettings::default() }.check_files();
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["ssl.ca.location", "ssl.key.location"], "all at once");
         let unverified = TlsSettings { verify: false, ..tls(None, Some((text("no"), text("no")))) };
         assert_eq!(load(&unverified).unwrap_err().key, "ssl.certificate.location");
     }

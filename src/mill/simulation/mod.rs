@@ -131,7 +131,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             kind,
             workers: 3,
             order,
-            transform: TransformKind::Custom(Arc::new(|| Box::new(Numbers))),
+            transform: TransformKind::custom(|| Box::new(Numbers)),
             on_panic: OnPanic::Stop,
             chunk_limit: 300,
         },

@@ -4,14 +4,12 @@ mod edge;
 mod generator;
 mod simple;
 
-use std::sync::Arc;
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::prelude::*;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
-    Digest, ErrorClass, Kernel, Output, Transform, TransformKind, ValueError, Values,
+    Digest, ErrorClass, HashField, Kernel, Output, Transform, TransformKind, ValueError, Values,
     locate::{Located, locate},
     name_event::{NameEvent, Rewriter},
 };
@@ -83,7 +81,7 @@ fn a_value_that_a_transform_leaves_out_is_a_failure_and_no_tombstone() {
             }
         }
     }
-    let kind = TransformKind::Custom(Arc::new(|| Box::new(Sloppy)));
+    let kind = TransformKind::custom(|| Box::new(Sloppy));
     let values = [b"a", b"b", b"c", b"d", b"e"].map(|value| value.to_vec());
     let (left_out, written) = ("{\"error\":\"other\"}", "{\"output_b64\":\"Yg==\"}");
     let expected = [left_out, written, left_out, "{\"error\":\"type\"}", left_out];
@@ -117,7 +115,7 @@ proptest! {
     fn a_batch_is_its_values_one_by_one(values in prop::collection::vec(generator::any_value(), 0..40)) {
         let expected: Vec<_> = values.iter().map(|value| simple_answer(value)).collect();
         for kernel in Kernel::available() {
-            let kind = TransformKind::Custom(Arc::new(move || Box::new(NameEvent::with_kernel(kernel))));
+            let kind = TransformKind::custom(move || Box::new(NameEvent::with_kernel(kernel)));
             prop_assert_eq!(batch_answers(&kind, &values), &expected[..], "{:?}", kernel);
         }
     }
@@ -128,7 +126,7 @@ proptest! {
 
     #[test]
     fn hash_field_changes_one_field_and_no_other_byte(value in generator::json()) {
-        let kind = TransformKind::HashField { field: "first_name".to_owned(), digest: Digest::Xxh3 };
+        let kind = HashField::kind("first_name", Digest::Xxh3);
         let [answer] = &batch_answers(&kind, std::slice::from_ref(&value))[..] else { panic!("one answer") };
         let Ok(before) = simple::object_members(&value) else {
             prop_assert_eq!(answer, "{\"error\":\"type\"}");

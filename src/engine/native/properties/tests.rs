@@ -1,5 +1,10 @@
-use super::*;
-use crate::records::{Codec, Compression};
+use std::time::Duration;
+
+use super::{table::Counterpart, *};
+use crate::{
+    engine::native::settings::{Assignor, Family, GroupProtocol, Mechanism, Password, Secret, TokenSource},
+    records::{Codec, Compression},
+};
 
 fn read(pairs: &[(&str, &str)]) -> Result<NativeSettings, PropertyError> {
     let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -165,4 +170,157 @@ fn a_password_file_is_kept_to_be_read_at_each_login() {
     ];
     let sasl = read(&plain).unwrap().security.sasl.unwrap();
     assert_eq!(sasl.password, Password::File("/run/secrets/password".into()));
+}
+
+fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn keys(problems: &[PropertyError]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.key.as_str()).collect()
+}
+
+#[test]
+fn no_two_rows_share_a_name_or_an_alias() {
+    let mut seen = BTreeSet::new();
+    for name in names() {
+        assert!(seen.insert(name), "{name} is there twice");
+        assert_eq!(name, name.to_ascii_lowercase(), "names are found in lower case");
+    }
+    let files = all().filter(|property| property.has_native_file());
+    files.for_each(|property| assert!(find(&property.file_name()).is_none(), "{}", property.name));
+}
+
+#[test]
+fn every_row_says_in_a_sentence_what_it_is_for() {
+    for property in all() {
+        assert!(property.doc.ends_with('.') && !property.doc.contains('\n'), "{}", property.name);
+        assert!(property.entry().starts_with(property.name), "{}", property.name);
+    }
+}
+
+#[test]
+fn every_default_is_what_holds_without_it() {
+    let unset = NativeSettings::default();
+    for property in all().filter(|property| property.is_native() && !property.default.is_empty()) {
+        let mut settings = read(&[(property.name, property.default)]).unwrap();
+        // Left to the command, which takes the default as well.
+        if property.name == "isolation.level" {
+            assert_eq!(settings.fetch.isolation.take(), Some(Default::default()));
+        }
+        assert_eq!(format!("{settings:?}"), format!("{unset:?}"), "{}", property.name);
+    }
+}
+
+#[test]
+fn every_choice_of_a_row_is_one_that_the_engine_takes() {
+    for property in all().filter(|property| property.is_native()) {
+        let (Takes::OneOf(choices) | Takes::Only(choices, _)) = property.takes else { continue };
+        for choice in choices {
+            let (_, problems) = draft(&texts(&[(property.name, &choice.to_uppercase())]));
+            let exact = matches!(property.takes, Takes::Only(..));
+            assert!(exact || problems.is_empty(), "{} {choice}: {problems:?}", property.name);
+            let (_, problems) = draft(&texts(&[(property.name, choice)]));
+            assert!(problems.is_empty(), "{} {choice}: {problems:?}", property.name);
+        }
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_found_in_one_pass() {
+    let wrong = [
+        ("acks", "1"),
+        ("batch.size", "many"),
+        ("group.protocol", "consumer"),
+        ("no.such.property", "1"),
+        ("partition.assignment.strategy", "range"),
+        ("request.timeout.ms", "200000"),
+        ("retries", "5"),
+        ("session.timeout.ms", "1000"),
+    ];
+    let (settings, problems) = NativeSettings::read(&texts(&wrong), &BTreeSet::new());
+    let expected = [
+        "acks",
+        "batch.size",
+        "no.such.property",
+        "retries",
+        "delivery.timeout.ms",
+        "heartbeat.interval.ms",
+        "session.timeout.ms",
+        "partition.assignment.strategy",
+    ];
+    assert_eq!(keys(&problems), expected);
+    assert_eq!(settings.produce.batch_size, NativeSettings::default().produce.batch_size);
+}
+
+#[test]
+fn what_may_be_due_to_another_fault_is_not_reported() {
+    let level = [("compression.level", "3"), ("compression.type", "brotli")];
+    let (_, problems) = NativeSettings::read(&texts(&level), &BTreeSet::new());
+    assert_eq!(keys(&problems), ["compression.type"]);
+    // As here when the configuration has refused the type already.
+    let refused = BTreeSet::from(["compression.type".to_owned(), "sasl.mechanism".to_owned()]);
+    let rest = [level[0], ("security.protocol", "sasl_ssl")];
+    assert!(NativeSettings::read(&texts(&rest), &refused).1.is_empty());
+    assert_eq!(
+        keys(&NativeSettings::read(&texts(&rest), &BTreeSet::new()).1),
+        ["sasl.mechanism", "compression.level"]
+    );
+}
+
+/// Whatever is written for librdkafka, the native engine starts with what is left of it.
+#[test]
+fn what_is_taken_of_foreign_properties_holds() {
+    let foreign = [
+        ("compression.zstd.level", "3"),
+        ("fetch.queue.backoff.ms", "5"),
+        ("linger.ms", "7"),
+        ("queued.min.messages", "1000"),
+        ("session.timeout.ms", "1000"),
+        ("socket.timeout.ms", "300000"),
+        ("ssl.ca.location", "/ca.pem"),
+    ];
+    let taken = NativeSettings::taken(&texts(&foreign));
+    assert_eq!(taken.keys().collect::<Vec<_>>(), ["linger.ms", "ssl.ca.location"]);
+    NativeSettings::from_properties(&taken).unwrap();
+    assert!(NativeSettings::lacks_protection("ssl.key.password"));
+    assert!(!NativeSettings::lacks_protection("sasl.password_file"));
+}
+
+/// A row is all that a property needs.
+#[test]
+fn a_row_makes_a_property() {
+    let row = Property::new("test.colour", Takes::OneOf(&["red", "blue"]), "The colour.")
+        .or(&["test.color"])
+        .default("red")
+        .native(|to, value| value.text(&mut to.settings.client_id))
+        .librdkafka(Counterpart::Named("colour"));
+    let mut draft = Draft::default();
+    let (Native::Sets(set), Ok(blue)) = (row.native, row.takes.read("BLUE")) else { panic!("it is taken") };
+    set(&mut draft, &Value { key: row.name, text: &blue }).unwrap();
+    assert_eq!(draft.settings.client_id, "blue");
+    assert_eq!(row.for_librdkafka("Blue"), Ok(Some(("colour", "blue".to_owned()))));
+    assert_eq!(row.for_librdkafka("green"), Err("must be one of `red`, `blue`".to_owned()));
+    assert_eq!(row.description(), "The colour. One of red, blue. Also called test.color.");
+    assert_eq!(row.entry(), "test.colour = \"red\"");
+    assert!(row.is_called("test.color"));
+}
+
+#[test]
+fn librdkafka_is_given_its_own_names() {
+    let given = |name: &str, value: &str| find(name).unwrap().for_librdkafka(value);
+    let named = |name: &'static str, value: &str| Ok(Some((name, value.to_owned())));
+    assert_eq!(given("max.request.size", "2000"), named("message.max.bytes", "2000"));
+    assert_eq!(given("fetch.max.wait.ms", "9"), named("fetch.wait.max.ms", "9"));
+    assert_eq!(given("buffer.memory", "1025"), named("queue.buffering.max.kbytes", "2"));
+    let range = "org.apache.kafka.clients.consumer.RangeAssignor,roundrobin";
+    let strategy = "partition.assignment.strategy";
+    assert_eq!(given(strategy, range), named(strategy, "range,roundrobin"));
+    for (apart, value) in [("group.id", "g"), ("compression.type", "source"), ("delivery.timeout.ms", "9")] {
+        assert_eq!(given(apart, value), Ok(None), "{apart}");
+    }
+    for (refused, value) in [("enable.auto.commit", "true"), ("acks", "1"), ("ssl.truststore.location", "a")]
+    {
+        assert!(given(refused, value).is_err(), "{refused}");
+    }
 }

@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 
-use super::{
-    Origin,
-    keys::{self, Section},
-    properties,
-    settings::{Settings, Value},
+use super::kafka;
+use crate::{
+    config::{
+        Origin,
+        keys::{self, PREFIX, Section, variable},
+        settings::{Settings, Value},
+    },
+    engine::native::properties,
 };
-
-const PREFIX: &str = "TOPICMILL_";
 
 /// What is read elsewhere: the log level, before there is a configuration.
 const LOG: &str = "TOPICMILL_LOG";
@@ -43,7 +44,7 @@ pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settin
             continue;
         };
         match section {
-            Section::Kafka => properties::put(key, Value::Raw(value), origin, settings),
+            Section::Kafka => kafka::put(key, Value::Raw(value), origin, settings),
             section => settings.put(*section, key, Value::Raw(value), origin),
         }
     }
@@ -67,7 +68,7 @@ fn is_link(name: &str) -> bool {
 fn known() -> Vec<(String, Section, String)> {
     let mut known = Vec::new();
     for section in Section::ALL {
-        for key in section.keys() {
+        for key in section.names() {
             known.push((variable(section, key), section, key.to_owned()));
             if section == Section::Kafka && properties::is_secret(key) {
                 let key = format!("{key}_file");
@@ -76,9 +77,4 @@ fn known() -> Vec<(String, Section, String)> {
         }
     }
     known
-}
-
-/// The variable that sets a key.
-pub(super) fn variable(section: Section, key: &str) -> String {
-    format!("{PREFIX}{}_{}", section.name(), key.replace(['.', '-'], "_")).to_uppercase()
 }

@@ -7,10 +7,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{
+use super::kafka;
+use crate::config::{
     Origin,
     keys::{self, Section},
-    properties,
     settings::{Settings, Value},
 };
 
@@ -63,7 +63,7 @@ impl File<'_> {
         for (name, value) in table.iter() {
             let origin = self.origin(value.span().start);
             let key = name.get_ref().replace('-', "_");
-            let known = section.keys();
+            let known = section.names();
             if known.contains(&key.as_str()) {
                 settings.put(section, &key, self.value(value), origin);
             } else {
@@ -79,7 +79,7 @@ impl File<'_> {
             let key = format!("{prefix}{}", name.get_ref());
             match value.get_ref() {
                 DeValue::Table(table) => self.kafka(&format!("{key}."), table, settings),
-                _ => properties::put(&key, self.value(value), self.origin(value.span().start), settings),
+                _ => kafka::put(&key, self.value(value), self.origin(value.span().start), settings),
             }
         }
     }

@@ -1,0 +1,8 @@
+//! The rows of the table, by what they are about.
+
+pub(super) mod connections;
+pub(super) mod foreign;
+pub(super) mod groups;
+pub(super) mod reading;
+pub(super) mod security;
+pub(super) mod writing;
