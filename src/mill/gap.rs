@@ -7,10 +7,10 @@ use clap::ValueEnum;
 /// What to do when offsets between the committed one and the log's start are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnGap {
-    /// Go on at the log's start; what was passed over is counted and reported.
+    /// Continue at the start of the log; what was passed over is counted and reported.
     #[default]
     Continue,
-    /// End the run, so that someone decides.
+    /// Stop the partition before them, so that someone decides; the others go on.
     Stop,
 }
 
