@@ -1,4 +1,5 @@
-//! From a request's bytes to its answer's: the versions spoken, and one match on the api.
+//! From the bytes of a request to those of its answer: the versions spoken, and one match on the
+//! api.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub struct Api {
     pub key: ApiKey,
     /// The oldest version that is answered.
     pub min: i16,
-    /// The oldest version that is claimed.
+    /// The oldest version that is advertised.
     pub advertised_min: i16,
     /// The newest version.
     pub max: i16,
@@ -44,7 +45,8 @@ const fn api(key: ApiKey, min: i16, max: i16) -> Api {
 
 /// All that the broker speaks.
 pub const SUPPORTED: &[Api] = &[
-    // librdkafka compresses only for a broker that claims version 0, as Kafka 4 does (KAFKA-18659).
+    // librdkafka compresses only for a broker that advertises version 0, as Kafka 4 does
+    // (KAFKA-18659).
     Api { key: ApiKey::Produce, min: 3, advertised_min: 0, max: 13 },
     api(ApiKey::Fetch, 4, 17),
     api(ApiKey::ListOffsets, 1, 10),
@@ -69,7 +71,7 @@ pub const SUPPORTED: &[Api] = &[
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
-    // What follows version 0 has no frames of the protocol (KIP-152), but librdkafka wants it claimed.
+    // What follows version 0 is not framed (KIP-152), but librdkafka expects it to be advertised.
     Api { key: ApiKey::SaslHandshake, min: 1, advertised_min: 0, max: 1 },
     api(ApiKey::SaslAuthenticate, 0, 2),
 ];
@@ -88,7 +90,7 @@ pub enum RequestError {
         /// The version asked for.
         version: i16,
     },
-    /// The request does not read as what it says it is.
+    /// The request is not what its header says.
     #[error("malformed {api:?} version {version}: {message}")]
     Malformed {
         /// Which one.
@@ -189,7 +191,7 @@ async fn dispatch(
         ApiKey::Fetch => {
             let fetched = match q.throttle {
                 Duration::ZERO => fetch(core, &q.decode()?, forced).await,
-                // As in Kafka, who is throttled gets no records.
+                // As in Kafka, a throttled client gets no records.
                 throttle => Fetched::throttled(throttle),
             };
             let mut builder = q.begin(if version >= 12 { 1 } else { 0 })?;
