@@ -6,16 +6,16 @@ use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
 use crate::engine::{ClientSettings, OffsetReset, PropertyError, SourceSettings};
 
-/// Checks `properties` without any connection.
+/// Checks `properties` without a connection.
 ///
 /// # Errors
-/// The first property that is unknown, can't have its value, or would break a promise of delivery.
+/// The first property that is unknown, cannot have its value, or would break a delivery guarantee.
 pub fn validate(properties: &BTreeMap<String, String>) -> Result<(), PropertyError> {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
         let Some((key, value)) = translate(name, value)? else { continue };
         config.set(key, &value);
-        // One at a time, so that the error is about the name that was typed.
+        // One at a time, so that the error names the property as it was written.
         let mut single = ClientConfig::new();
         single.set(key, &value);
         single.create_native_config().map_err(|error| property_error(name, &error))?;
@@ -23,7 +23,7 @@ pub fn validate(properties: &BTreeMap<String, String>) -> Result<(), PropertyErr
     config.create_native_config().map(drop).map_err(|error| property_error("kafka", &error))
 }
 
-/// The consumer's configuration. Librdkafka's `max.poll.interval.ms` bounds what `revoke_timeout`
+/// The consumer's configuration. librdkafka's `max.poll.interval.ms` bounds what `revoke_timeout`
 /// may usefully be.
 pub(super) fn consumer(
     client: &ClientSettings,
@@ -32,7 +32,7 @@ pub(super) fn consumer(
     let mut config = base(client)?;
     // With the default of 1000 ms a fetch that finds the queue full sleeps a second: a third of the rate.
     default(&mut config, &["fetch.queue.backoff.ms"], "5");
-    // What librdkafka holds ahead of us; with its ~300 bytes of overhead a record about 60 MiB at most.
+    // What librdkafka fetches ahead; with its ~300 bytes of overhead a record about 60 MiB at most.
     default(&mut config, &["queued.max.messages.kbytes"], "16384");
     default(&mut config, &["queued.min.messages"], "100000");
     default(&mut config, &["fetch.message.max.bytes", "max.partition.fetch.bytes"], "1048576");
@@ -44,8 +44,9 @@ pub(super) fn consumer(
     }
     config
         .set("group.id", &source.group)
-        // Trap: with the auto offset store, a graceful drop commits what was prefetched and never
-        // read: thousands of records skipped. Offsets are committed by `commit` and nowhere else.
+        // Trap: with the automatic offset store, a graceful drop commits what was prefetched and
+        // never read: thousands of records skipped. Offsets are committed by `commit` and nowhere
+        // else.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
@@ -73,8 +74,8 @@ pub(super) fn producer(client: &ClientSettings, careful: bool) -> Result<ClientC
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        // Trap: a local give-up tells nothing about the log. The sink has its own deadline,
-        // after which it is spent.
+        // Trap: a local timeout says nothing about the log. The sink has its own deadline, after
+        // which it cannot be used any more.
         .set("message.timeout.ms", "0");
     if careful {
         config.remove("linger.ms").set("queue.buffering.max.ms", "0").set("batch.num.messages", "1");
@@ -119,8 +120,8 @@ fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
     }
 }
 
-/// Librdkafka's name and value for a property of Kafka's clients, `None` for what this engine
-/// sets by other means.
+/// librdkafka's name and value for a property of Kafka's clients, `None` for what this engine sets
+/// by other means.
 fn translate<'a>(name: &'a str, value: &str) -> Result<Option<(&'a str, String)>, PropertyError> {
     let refuse = |message: &str| Err(PropertyError::new(name, message));
     let same = |key: &'a str| Ok(Some((key, value.to_owned())));
@@ -171,8 +172,8 @@ fn assignor<'a>(key: &str, name: &'a str) -> Result<&'a str, PropertyError> {
     }
 }
 
-/// Librdkafka's complaint about `name`. It may quote the value, but only of enumerations and
-/// numbers; the one that takes any text, such as a password, is never complained about.
+/// librdkafka's complaint about `name`. It may quote the value, but only of enumerations and
+/// numbers; properties that take any text, such as a password, are never complained about.
 pub(super) fn property_error(name: &str, error: &KafkaError) -> PropertyError {
     match error {
         KafkaError::ClientConfig(_, description, _, _) => PropertyError::new(name, description),

@@ -1,9 +1,9 @@
 //! One connection to one broker: requests go out in order, answers come back in the same order.
 //!
 //! A task owns the socket (`serve`). It ends, and with it every request that waits, when the broker
-//! closes the connection, when a request passes its limit, or when the last handle is dropped and
-//! the last answer is there. A request's limit counts from when it is written: what the broker's
-//! quotas hold it up for does not count.
+//! closes the connection, when a request passes its limit, or when the last handle has been dropped
+//! and the last answer has arrived. A request's limit counts from when it is written; time during
+//! which the broker's quotas hold it up does not count.
 
 use std::{
     fmt,
@@ -42,23 +42,23 @@ pub struct Connection {
     outgoing: mpsc::Sender<Outgoing>,
 }
 
-/// What a connection is told at its start.
+/// What a connection is started with.
 #[derive(Debug)]
 pub(super) struct Opening {
     /// The broker's `host:port`, for errors.
     pub broker: String,
     pub client_id: String,
     pub throttle: Throttle,
-    /// Whom to tell of what is amiss.
+    /// Who is notified of misbehaviour.
     pub watcher: Option<Watcher>,
     pub is_tls: bool,
     pub is_sasl: bool,
 }
 
-/// Whom a connection tells of what is amiss.
+/// Who is notified when a connection misbehaves.
 #[derive(Clone)]
 pub(super) struct Watcher {
-    /// How long an answer may take before that is told.
+    /// How long an answer may take before it counts as late.
     pub quiet: Duration,
     pub tell: Arc<dyn Fn(Omen) + Send + Sync>,
 }
@@ -69,12 +69,12 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// What is amiss with a connection.
+/// How a connection can misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Omen {
-    /// An answer takes long; told again each time as long has passed.
+    /// An answer is late; reported again each time as long has passed.
     Silent,
-    /// The connection ended, and not because this side wanted it.
+    /// The connection ended, and not because this side closed it.
     Ended,
 }
 
@@ -89,9 +89,9 @@ pub(super) struct Shared {
     closed: OnceLock<String>,
     /// When to replace the connection.
     expires: OnceLock<Instant>,
-    /// Whether it may be used for more than to agree and authenticate.
+    /// Whether it may be used for more than negotiation and authentication.
     ready: AtomicBool,
-    /// Whether anything was answered since.
+    /// Whether anything has been answered since.
     trusted: AtomicBool,
     /// Whether the broker ended it by a TLS alert.
     refused: AtomicBool,
@@ -176,7 +176,7 @@ impl Connection {
         Head { api, version, correlation, bytes }
     }
 
-    /// Queues a request made of a head and a body that is written from where it lies.
+    /// Queues a request made of a head and a body that is written without copying it.
     pub(super) async fn send_parts<P: Answer>(
         &self,
         mut head: Head,
@@ -193,7 +193,7 @@ impl Connection {
         let mut frame = body;
         frame.push_front(head.bytes.freeze());
         let outgoing = Outgoing { frame, waiting };
-        // A full queue moves on or ends with its connection: what is written has a limit.
+        // A full queue moves on or ends with its connection: a written request has a limit.
         if self.outgoing.send(outgoing).await.is_err() {
             return Err(self.shared.closed());
         }
@@ -230,22 +230,22 @@ impl Connection {
         self.shared.shut(reason.to_owned());
     }
 
-    /// Whether the connection has ended, or its authentication soon will (KIP-368); a new one is
-    /// needed then.
+    /// Whether the connection has ended, or its authentication soon will (KIP-368); then a new one
+    /// is needed.
     pub fn is_closed(&self) -> bool {
         self.outgoing.is_closed()
             || self.shared.closed.get().is_some()
             || self.shared.expires.get().is_some_and(|expires| *expires <= Instant::now())
     }
 
-    /// Lets the connection be replaced in time before its authentication ends.
+    /// Has the connection replaced in time before its authentication ends.
     pub(super) fn set_lifetime(&self, lifetime: Option<Duration>) {
         if let Some(lifetime) = lifetime {
             self.shared.expires.get_or_init(|| Instant::now() + lifetime.mul_f64(0.8));
         }
     }
 
-    /// Lets it be used for everything: both sides know each other now.
+    /// Allows it for all requests: negotiation and authentication are done.
     pub(super) fn set_ready(&self) {
         self.shared.ready.store(true, Ordering::Relaxed);
     }
@@ -300,17 +300,17 @@ impl Shared {
         &self.opening.throttle
     }
 
-    /// Whether both sides know each other; until then, answers are small.
+    /// Whether negotiation and authentication are done; until then, answers are small.
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// How long an answer may take before that is told.
+    /// How long an answer may take before it counts as late.
     pub(super) fn quiet(&self) -> Option<Duration> {
         self.opening.watcher.as_ref().map(|watcher| watcher.quiet)
     }
 
-    /// Says what is amiss to whom it concerns.
+    /// Notifies the watcher.
     pub(super) fn tell(&self, omen: Omen) {
         if let Some(watcher) = &self.opening.watcher {
             (watcher.tell)(omen);
@@ -325,7 +325,7 @@ impl Shared {
         }
     }
 
-    /// Notes that this side ended the connection as nobody needs it any more.
+    /// Notes that this side ended the connection because nobody needs it any more.
     pub(super) fn ended_here(&self) {
         self.closed.get_or_init(|| "by this side".to_owned());
     }
@@ -349,7 +349,7 @@ impl Shared {
     }
 
     /// [`ended`](Shared::ended) by the broker. One that has never answered a question may expect
-    /// another protocol: it closes the connection without a word then.
+    /// another protocol: then it closes the connection without a word.
     pub(super) fn ended_by_broker(&self, reason: &str) {
         let hint = match (self.trusted.load(Ordering::Relaxed), self.opening.is_tls, self.opening.is_sasl) {
             (true, ..) | (false, true, true) => "",
@@ -366,7 +366,7 @@ impl Shared {
         self.close.notify_one();
     }
 
-    /// The error of who still waits after the end.
+    /// The error for requests that still wait after the end.
     pub(super) fn closed(&self) -> WireError {
         let reason = self.closed.get().cloned().unwrap_or_else(|| "by this side".to_owned());
         WireError::Closed { broker: self.broker().to_owned(), reason }

@@ -1,4 +1,5 @@
-//! Who was let in: a broker that refuses a login is told from one that always did.
+//! The history of logins: a broker that starts refusing is not treated like one that always
+//! refused.
 
 use std::{
     collections::HashMap,
@@ -10,14 +11,14 @@ use tokio::time::Instant;
 
 use super::transport::Address;
 
-/// How long a refusal is taken for one that passes, once a login has worked: credentials that
-/// are being replaced, a certificate that is renewed, a token that expired just now.
+/// How long a refusal counts as passing, once a login has worked: credentials may be in the middle
+/// of being replaced, a certificate renewed, a token just expired.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A refusal that lasts is told again after this.
+/// A lasting refusal is reported again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-/// What came of the logins at all brokers.
+/// The outcomes of logins at all brokers.
 #[derive(Debug, Default)]
 pub struct Logins {
     state: Mutex<State>,
@@ -45,7 +46,7 @@ impl Logins {
         state.refusing.remove(address);
     }
 
-    /// Notes that a broker refused, and tells so; whether trying again may help.
+    /// Notes and reports that a broker refused; returns whether trying again may help.
     pub fn refused(&self, address: &Address, why: &str) -> bool {
         let mut state = self.state();
         if !state.worked {
@@ -82,7 +83,7 @@ mod tests {
         assert!(logins.refused(&address(2), "a wrong password"));
         tokio::time::advance(PATIENCE - Duration::from_secs(1)).await;
         assert!(logins.refused(&address(2), "a wrong password"));
-        // Another broker says nothing about this one.
+        // Another broker's answer says nothing about this one.
         logins.let_in(&address(1));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!logins.refused(&address(2), "a wrong password"));

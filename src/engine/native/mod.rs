@@ -1,9 +1,10 @@
 //! The native engine: Kafka's protocol over whole record batches.
 //!
-//! From the socket up: `transport` and `security`, `connection` (with `serve`, the task behind it,
-//! and `reply`), `handshake` with `versions` and `logins`, `connections` (one for each purpose and
-//! broker), `cluster` (leaders and coordinators, which `refresh` keeps up to date), `ask`, the one
-//! road for questions, `client` for everyone, and on top of them the reader, the source and the sink.
+//! From the socket up: `transport` and `security`; `connection` (with `serve`, the task behind it,
+//! and `reply`); `handshake` with `versions` and `logins`; `connections` (one for each purpose and
+//! broker); `cluster` (leaders and coordinators, which `refresh` keeps up to date); `ask`, the one
+//! way for questions; `client`, which everyone uses; and on top of them the reader, the source and
+//! the sink.
 
 mod ask;
 mod client;

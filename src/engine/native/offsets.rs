@@ -21,10 +21,10 @@ use crate::{
     engine::{EngineError, ErrorKind},
 };
 
-/// How long a leader is given to answer at least.
+/// The least time a leader is given to answer.
 const LEAST_WAIT: Duration = Duration::from_secs(5);
 
-/// What each partition answered.
+/// The answer for each partition.
 type Answers = BTreeMap<i32, Result<i64, EngineError>>;
 
 impl Client {
@@ -117,7 +117,7 @@ impl Client {
                         return Ok(answers);
                     }
                 }
-                // What did answer before is not thrown away because of the metadata of now.
+                // Answers from before are not thrown away because the metadata changed.
                 Err(_) if is_over && !answers.is_empty() => return Ok(answers),
                 Err(error) if is_over || error.kind != ErrorKind::Retriable => return Err(error),
                 Err(_) => {}
@@ -220,7 +220,7 @@ mod tests {
         let error = answers[&1].as_ref().unwrap_err();
         let partition = Some(TopicPartition::new("t", 1));
         assert_eq!((error.kind, &error.partition), (ErrorKind::Retriable, &partition), "{error}");
-        // With patience, what the cluster says by then.
+        // With patience, what the cluster answers by then.
         let answers = client.offsets_by_partition("t", OffsetAt::Latest, LEAST_WAIT).await.unwrap();
         assert!(answers.values().all(|answer| matches!(answer, Ok(0))), "{answers:?}");
     }

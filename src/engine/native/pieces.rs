@@ -1,4 +1,4 @@
-//! The body of a request in pieces that are written from where they lie: records are never copied.
+//! The body of a request in pieces that are written without being joined: records are never copied.
 
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 /// Bytes in several pieces, in order.
 #[derive(Debug, Default)]
 pub struct Pieces {
-    /// None is empty.
+    /// No piece is empty.
     pieces: VecDeque<Bytes>,
     left: usize,
 }

@@ -1,5 +1,5 @@
-//! Reads the dotted properties that Kafka users know; pure, so that a config is checked without
-//! a broker.
+//! Reads the dotted properties that Kafka users know. Pure, so that a configuration can be checked
+//! without a broker.
 
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
@@ -13,10 +13,10 @@ use super::{
 use crate::engine::{OffsetReset, PropertyError};
 
 impl NativeSettings {
-    /// Reads the properties; pure, no file is opened.
+    /// Reads the properties; opens no file.
     ///
     /// # Errors
-    /// For a property that is unknown or not supported, and for a value that cannot hold.
+    /// For a property that is unknown or not supported, and for an invalid value.
     pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<NativeSettings, PropertyError> {
         let mut settings = NativeSettings::default();
         let mut security = Security::default();
@@ -57,8 +57,9 @@ impl NativeSettings {
         Ok(settings)
     }
 
-    /// What this engine takes of properties that are written for librdkafka: with that engine, too, it
-    /// prepares the topics and reads the offsets. How a connection is protected is never left out.
+    /// The properties that this engine accepts out of those written for librdkafka: with that
+    /// engine, too, it prepares the topics and reads the offsets. Properties that protect the
+    /// connection are never left out.
     pub fn taken(properties: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut taken = properties.clone();
         while let Err(error) = NativeSettings::from_properties(&taken) {
@@ -165,7 +166,7 @@ fn is_secret(key: &str) -> bool {
     matches!(key, "sasl.password" | "sasl.oauthbearer.token" | "ssl.key.pem" | "ssl.key.password")
 }
 
-/// What is said of a property that is not taken.
+/// The message for a property that is not accepted.
 fn unsupported(key: &str) -> String {
     match key {
         "bootstrap.servers" | "metadata.broker.list" => "is set by `brokers`".to_owned(),

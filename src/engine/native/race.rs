@@ -1,4 +1,4 @@
-//! Attempts side by side, each a little after the one before (RFC 8305).
+//! Attempts side by side, each starting a little after the one before (RFC 8305).
 
 use std::{future::Future, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 pub const STAGGER: Duration = Duration::from_millis(250);
 
 /// The outcome of the first attempt that succeeds. The next one begins when the last one fails or
-/// has taken [`STAGGER`]; the others are given up once one succeeds.
+/// has taken [`STAGGER`]; the others are dropped once one succeeds.
 ///
 /// # Errors
-/// When all fail, what each failed with, in the order in which they did.
+/// When all fail, the error of each, in the order in which they failed.
 pub async fn first<T, E, F>(attempts: Vec<F>) -> Result<T, Vec<E>>
 where
     F: Future<Output = Result<T, E>>,

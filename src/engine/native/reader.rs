@@ -21,11 +21,11 @@ use crate::{
     records::AbortedTransaction,
 };
 
-/// How long to wait for a share of the budget before going on without: readers that are merged
-/// must not wait for each other for ever.
+/// How long to wait for a share of the budget before continuing without: readers that are merged
+/// must not wait for one another forever.
 const BUDGET_WAIT: Duration = Duration::from_secs(1);
 
-/// How often a batch may be read corrupt before that counts as its state.
+/// How often a batch may be read corrupt before it counts as corrupt in the log.
 const CORRUPTIONS: u32 = 4;
 
 /// Which records of transactions are read (KIP-98).
@@ -47,7 +47,7 @@ pub struct Reader {
     position: i64,
     until: i64,
     current: Option<Pieces>,
-    /// The request that was sent ahead, if one was.
+    /// The request sent ahead, if there is one.
     ahead: JoinSet<Result<Option<Chunk>, EngineError>>,
 }
 
@@ -179,7 +179,7 @@ impl Fetcher {
                     let text = error.map_or_else(String::new, |error| error.to_string());
                     EngineError::new(kind, text).at_offset(&self.partition, from)
                 }
-                // Twice: the end that the broker tells and what it sends are not one snapshot.
+                // Twice: the end that the broker reports and what it sends are not one snapshot.
                 Ok(Attempt::Nothing { is_end: true }) if empty > 0 => return Ok(None),
                 Ok(Attempt::Nothing { is_end }) => {
                     empty += u32::from(is_end);
@@ -239,8 +239,8 @@ impl Fetcher {
 /// What one request brought.
 enum Attempt {
     Records(Scanned, Vec<AbortedTransaction>),
-    /// No records; `is_end` when the log says it has all below `until`, so that those that were
-    /// there were compacted away.
+    /// No records; `is_end` when the log says that this is everything below `until`: the records
+    /// that were there have been compacted away.
     Nothing {
         is_end: bool,
     },

@@ -1,5 +1,5 @@
-//! Metadata is learned anew by one question at a time, whoever needs it: those who come meanwhile,
-//! or soon after one that failed, have its outcome.
+//! Metadata is refreshed by one question at a time, whoever needs it: callers that come meanwhile,
+//! or soon after one that failed, get its outcome.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::engine::{EngineError, ErrorKind};
 
 type Attempt = Shared<BoxFuture<'static, Result<(), EngineError>>>;
 
-/// The questions for metadata: the one under way, and how the last one went.
+/// The questions for metadata: the one in flight, and how the last one went.
 #[derive(Default)]
 pub(super) struct Refresh {
     attempt: Option<Attempt>,
@@ -36,13 +36,13 @@ impl fmt::Debug for Refresh {
 }
 
 impl Cluster {
-    /// Asks for metadata, unless someone else did since snapshot number `seen`; not more often than
+    /// Asks for metadata, unless someone else has since snapshot number `seen`; not more often than
     /// the retry backoff.
     ///
     /// # Errors
-    /// Why the question failed that this one waited for, or that failed just now.
+    /// Why the question failed that this call waited for, or that failed just now.
     pub(super) async fn refresh(&self, seen: u64) -> Result<Arc<Metadata>, EngineError> {
-        // What is found out of date while a question is under way needs one more.
+        // What is found out of date while a question is in flight needs one more.
         for _ in 0..2 {
             let attempt = {
                 let mut state = self.state();
@@ -72,7 +72,7 @@ impl Cluster {
         }
     }
 
-    /// Asks in a task of its own: who waits may go away, and the outcome counts all the same.
+    /// Asks in a task of its own: the caller may be dropped, and the outcome counts all the same.
     fn attempt(&self) -> Attempt {
         let ended = || Err(EngineError::new(ErrorKind::Retriable, "this program ends"));
         let Some(cluster) = self.this.upgrade() else { return std::future::ready(ended()).boxed().shared() };

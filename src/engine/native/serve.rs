@@ -22,17 +22,17 @@ use super::{
 };
 use crate::buffers::Buffer;
 
-/// The greatest response in bytes that is taken; more is a broken or foreign peer. Some more than
-/// `fetch.max.bytes` may be.
+/// The largest response in bytes that is accepted; a larger one is from a broken or foreign peer.
+/// Somewhat more than `fetch.max.bytes` can be.
 const FRAME_LIMIT: usize = 640 << 20;
 
-/// The greatest response in bytes before both sides know each other.
+/// The largest response in bytes before negotiation and authentication are done.
 const STRANGER_LIMIT: usize = 256 << 10;
 
-/// What is read of a response before memory is taken for more of it than came so far.
+/// How much memory is taken for a response beyond what has arrived of it.
 const READ_AHEAD: usize = 16 << 20;
 
-/// The greatest number of requests that wait to be written, and of those that wait for an answer.
+/// The most requests that wait to be written, and the most that wait for an answer.
 pub const QUEUE: usize = 64;
 
 /// A request as it goes out.
@@ -67,7 +67,7 @@ pub async fn serve(
     let (sent, mut waiting) = mpsc::channel(QUEUE);
     let writing = async {
         match write_requests(&shared, write, &mut requests, sent).await {
-            // Every handle is gone; the answers under way are still read.
+            // Every handle is gone; the answers in flight are still read.
             Ok(_open) => std::future::pending().await,
             Err(error) => broken(&shared, &error, "write"),
         }
@@ -77,7 +77,7 @@ pub async fn serve(
         () = writing => {}
         () = shared.close.notified() => {}
     }
-    // The reason is known by now; what still waits is dropped after it, and so learns of it.
+    // The reason is known by now; requests that still wait are dropped after it and get it.
     shared.ended_here();
 }
 
@@ -91,7 +91,7 @@ async fn write_requests(
     while let Some(Outgoing { mut frame, waiting }) = requests.recv().await {
         shared.throttle().wait().await;
         if waiting.answer.is_closed() {
-            // Who asked is gone, perhaps for the wait.
+            // The caller is gone, perhaps because of the wait.
             continue;
         }
         let Waiting { api, version, correlation, .. } = waiting;
@@ -110,7 +110,7 @@ async fn write_requests(
 async fn read_responses(shared: &Shared, read: ReadHalf, waiting: &mut mpsc::Receiver<Sent>) {
     let mut read = BufReader::new(read);
     loop {
-        // While nothing is asked for, only the broker's closing is of interest.
+        // While nothing is asked, only the broker's closing is of interest.
         let next = tokio::select! {
             next = waiting.recv() => next,
             idle = read.fill_buf() => match idle {
@@ -144,7 +144,7 @@ async fn read_responses(shared: &Shared, read: ReadHalf, waiting: &mut mpsc::Rec
     }
 }
 
-/// Notes what broke the connection while it could not `what`.
+/// Notes what broke the connection while it tried to `what`.
 fn broken(shared: &Shared, error: &Error, what: &str) {
     match error.kind() {
         _ if is_refusal(error) => shared.ended_by_alert(format!("cannot {what}: {error}")),
@@ -156,8 +156,8 @@ fn broken(shared: &Shared, error: &Error, what: &str) {
     }
 }
 
-/// Waits for the response to a request that was sent at `sent`, and tells when that takes long:
-/// its size, or `None` when `limit` passes first.
+/// Waits for the response to a request that was sent at `sent`, and reports when that takes long.
+/// Returns its size, or `None` when `limit` passes first.
 async fn await_size(
     shared: &Shared,
     read: &mut BufReader<ReadHalf>,
@@ -168,7 +168,7 @@ async fn await_size(
     tokio::pin!(size);
     let mut told = Instant::now();
     loop {
-        // While its quotas hold this client up, the broker reads nothing that was sent already.
+        // While its quotas throttle this client, the broker reads nothing that was sent already.
         let held_up = shared.throttle().last().map_or(sent, |until| until.max(sent));
         let deadline = held_up + limit;
         if Instant::now() >= deadline {
@@ -201,9 +201,9 @@ async fn read_size(shared: &Shared, read: &mut BufReader<ReadHalf>) -> Result<us
     })
 }
 
-/// Reads the rest of a response, which must be the one to request number `correlation`. However
-/// slowly it comes, it is read as long as it does not pause for `limit`; asked for once more, it
-/// would come as slowly again.
+/// Reads the rest of a response, which must answer request number `correlation`. However slowly it
+/// arrives, it is read as long as it does not pause for `limit`; requested again, it would arrive
+/// as slowly.
 async fn read_frame(
     read: &mut BufReader<ReadHalf>,
     size: usize,
