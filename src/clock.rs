@@ -1,4 +1,4 @@
-//! The time of day as Kafka's timestamps tell it.
+//! The time of day in Kafka's terms.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
