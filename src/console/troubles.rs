@@ -84,7 +84,7 @@ impl Sentence {
             "commit" => "offsets cannot be committed".into(),
             "group" => "waiting to join the group".into(),
             "source" => format!("the source topic {topic} cannot be read"),
-            "start" => "starting again from the committed offsets".into(),
+            "start" => "not at work yet".into(),
             stage => format!("{stage} fails"),
         }
     }

@@ -140,16 +140,16 @@ struct Prepared {
 }
 
 async fn prepare(config: &Config, observers: &Observers) -> Result<Prepared, RunError> {
-    observers
-        .troubles
-        .begin(Place::Start, &format!("{} has not answered yet", config.client.brokers.join(",")));
-    let prepared = reach(config).await;
+    let prepared = reach(config, observers).await;
     observers.troubles.end(&Place::Start);
     prepared
 }
 
-async fn reach(config: &Config) -> Result<Prepared, RunError> {
+async fn reach(config: &Config, observers: &Observers) -> Result<Prepared, RunError> {
+    let waiting_for = |what: &str| observers.troubles.begin(Place::Start, &what);
+    waiting_for(&format!("{} has not answered yet", config.client.brokers.join(",")));
     let client = Client::connect(&config.native_client()).await?;
+    waiting_for("the topics are being looked at and created");
     let chunk_limit = topics::prepare(&client, config).await?;
     let goal = match config.until_caught_up {
         true => Some(Goal::now(&client, config).await?),
