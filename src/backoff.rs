@@ -5,20 +5,20 @@ use std::time::Duration;
 /// A bounded exponential backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure.
+    /// The pause after the first failure.
     pub first: Duration,
-    /// At most.
+    /// The longest pause.
     pub most: Duration,
 }
 
 impl Backoff {
-    /// The pause after `failures` failures in a row (1 or more): doubled each time, give or take
-    /// a fifth so that clients do not come back all at once (KIP-580).
+    /// The pause after `failures` failures in a row (1 or more): doubled each time, with a jitter
+    /// of a fifth either way so that clients do not come back all at once (KIP-580).
     pub fn pause(&self, failures: u32) -> Duration {
         self.steady(failures).mul_f64(rand::random_range(0.8..1.2))
     }
 
-    /// The same without chance: for what waits for itself alone.
+    /// The same without jitter, for waits that compete with no one.
     pub fn steady(&self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(self.most)
     }

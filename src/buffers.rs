@@ -1,5 +1,5 @@
-//! Large buffers, used again: the system hands out a fresh one page by page, each at the price of
-//! a fault, which at millions of records a second is a tenth of all the work.
+//! Large buffers that are reused: the system hands out fresh memory page by page, each at the price
+//! of a fault, which at millions of records a second is a tenth of all the work.
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ struct Idle {
 }
 
 impl Idle {
-    /// Memory of at least `capacity` bytes; not far more, as it would be missing where it fits.
+    /// Memory of at least `capacity` bytes, and not far more: it would be missing where it fits.
     fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
         let fits = |memory: &Vec<u8>| (capacity..=2 * capacity).contains(&memory.len());
         let memory = self.buffers.swap_remove(self.buffers.iter().rposition(fits)?);
@@ -43,10 +43,10 @@ impl Idle {
     }
 }
 
-/// Bytes that are written from front to back into memory that is there already.
+/// Bytes that are written from front to back into memory that is already initialised.
 ///
-/// All of the memory is initialised, what lies beyond the written bytes too, if only with what
-/// was written there for an earlier use: nothing has to be filled with zeros twice.
+/// All of the memory is initialised, also beyond the written bytes, if only with what an earlier
+/// use left there: nothing has to be filled with zeros twice.
 #[derive(Default)]
 pub struct Buffer {
     memory: Vec<u8>,
@@ -91,7 +91,7 @@ impl Buffer {
         }
     }
 
-    /// Lets the bytes be the first `len` of the memory.
+    /// Makes the first `len` bytes of the memory the buffer's contents.
     ///
     /// # Panics
     /// When there is less memory.
@@ -108,7 +108,7 @@ impl Buffer {
         self.len = end;
     }
 
-    /// Makes the bytes shareable; the memory is used again when the last share is gone.
+    /// Makes the bytes shareable; the memory is reused when the last share is gone.
     pub fn share(self) -> Bytes {
         Bytes::from_owner(self)
     }

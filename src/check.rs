@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use crate::config::Config;
 
-/// Writes the configuration as it is after the merge, secrets as `***`, and `# ok`: it can be saved as a file.
+/// Writes the merged configuration, with secrets as `***`, and `# ok`: it can be saved as a file.
 ///
 /// # Errors
-/// When `out` does not take it.
+/// When `out` cannot be written.
 pub fn run(config: &Config, out: &mut impl Write) -> io::Result<()> {
     write!(out, "{config}\n# ok\n")?;
     out.flush()

@@ -5,13 +5,13 @@ use std::time::Duration;
 /// Ticks per second in `/proc/self/stat`: `USER_HZ`, which Linux keeps at 100 for all programs.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The user and system time of all threads so far, in steps of 10 ms; `None` where the system
-/// does not tell it as Linux does.
+/// The user and system time of all threads so far, in steps of 10 ms; `None` where the system does
+/// not report it as Linux does.
 pub fn time_used() -> Option<Duration> {
     parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// What this process has used since [`time_used`] told `before`.
+/// The time used since [`time_used`] returned `before`.
 pub fn time_used_since(before: Option<Duration>) -> Option<Duration> {
     time_used().zip(before).map(|(after, before)| after.saturating_sub(before))
 }

@@ -1,8 +1,8 @@
-//! A failed record with its origin, as Kafka Connect would write it.
+//! A failed record with its origin, in Kafka Connect's format.
 //!
-//! Key, value, headers and timestamp stay as they are; the headers gain where the record came
-//! from and what was wrong with it (Kafka Connect's `errors.deadletterqueue.context.headers`). Of a
-//! record that was a dead letter itself, these replace the older ones.
+//! Key, value, headers and timestamp stay as they are. Headers are added that say where the record
+//! came from and what was wrong with it (Kafka Connect's `errors.deadletterqueue.context.headers`);
+//! in a record that was a dead letter itself they replace the older ones.
 
 use crate::{
     batch::{PartitionBatch, TopicPartition},
@@ -11,7 +11,7 @@ use crate::{
     transform::{ErrorClass, ValueError},
 };
 
-/// What the names of all these headers begin with.
+/// The common prefix of these headers.
 pub const PREFIX: &str = "__connect.errors.";
 /// The header with the pipeline: here the consumer group.
 pub const PIPELINE: &str = "__connect.errors.connector.name";
@@ -28,15 +28,15 @@ pub const CLASS: &str = "__connect.errors.exception.class.name";
 /// The header with the error's message.
 pub const MESSAGE: &str = "__connect.errors.exception.message";
 
-/// The header with the record's timestamp in milliseconds, where the topic does not take it.
+/// The header with the record's timestamp in milliseconds, where the topic does not accept it.
 pub const TIMESTAMP: &str = "topicmill.original.timestamp";
 
-/// Where on the road a record failed, by Kafka Connect's names.
+/// The stage at which a record failed, by Kafka Connect's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The transform could not read it.
+    /// The transform refused it.
     Transformation,
-    /// The destination did not take the output.
+    /// The destination refused the output.
     Produce,
 }
 
@@ -59,21 +59,21 @@ pub struct Letter {
     pub stage: Stage,
     /// What is wrong with it.
     pub error: ValueError,
-    /// How it is written.
+    /// The form it is written in.
     pub form: Form,
 }
 
-/// How a dead letter is written: as the record was, unless its topic does not take it so.
+/// How a dead letter is written: as the record was, unless its topic does not accept that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
     /// With the time of writing; the record's own is in a header.
     pub stamped: bool,
-    /// Compressed with zstd, whatever the settings say.
+    /// Compressed with zstd whatever the settings say.
     pub compressed: bool,
 }
 
 impl Letter {
-    /// The letter in a form that the topic may take, which refuses it as it is for `class`.
+    /// The letter in a form that the topic may accept, after it was refused as it is for `class`.
     pub fn remedied(&self, class: ErrorClass) -> Letter {
         let mut letter = self.clone();
         match class {
@@ -124,7 +124,7 @@ fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
     headers.finish()
 }
 
-/// Whether a header of that name tells of an error, rather than being the record's own.
+/// Whether a header of that name describes an error, rather than being the record's own.
 pub fn is_about_error(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes())
 }

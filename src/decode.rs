@@ -1,26 +1,26 @@
-//! Decodes the messages of Kafka's protocol without believing the lengths in them.
+//! Decodes the messages of Kafka's protocol without trusting the lengths in them.
 //!
 //! The codec makes room for as many elements as an array's length says, before it reads the first.
-//! Twenty bytes of a broken or hostile peer, or of something that is not Kafka at all, would ask
-//! for hundreds of gigabytes, and that ends the process. So the codec reads through a guard.
+//! Twenty bytes from a broken or hostile peer, or from something that is not Kafka at all, would
+//! ask for hundreds of gigabytes, and that ends the process. So the codec reads through a guard.
 
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::protocol::{Decodable, buf::ByteBuf};
 
-/// Lengths up to this are let through whatever is left: it makes little difference to memory, and
-/// lets ordinary numbers pass that are no lengths (tags from 10,000 on are brokers' own).
+/// Lengths up to this pass whatever is left: they make little difference to memory, and ordinary
+/// numbers that are not lengths pass with them (tags from 10,000 on are brokers' own).
 const FREE: usize = 16 << 10;
 
-/// A message that does not read as what it should be.
+/// A message that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DecodeError(String);
 
-/// Decodes a message from the front of `bytes`, which are left at its end. The memory that is
-/// taken is bounded by a multiple of their number.
+/// Decodes a message from the front of `bytes`, which are left at its end. The memory used is
+/// bounded by a multiple of their number.
 ///
 /// # Errors
-/// When the bytes end too early, or hold what cannot be; how far they were read is not said then.
+/// When the bytes end too early or are invalid; how far they were read is then not defined.
 pub fn decode<T: Decodable>(bytes: &mut Bytes, version: i16) -> Result<T, DecodeError> {
     let mut guard = Guard { bytes: bytes.clone(), doubts: 0, varint_left: 0 };
     let message = T::decode(&mut guard, version).map_err(|error| DecodeError(error.to_string()))?;
@@ -28,23 +28,23 @@ pub fn decode<T: Decodable>(bytes: &mut Bytes, version: i16) -> Result<T, Decode
         *bytes = guard.bytes;
         return Ok(message);
     }
-    // What was doubted were numbers of another kind, which now come as they are.
+    // What was in doubt were numbers of another kind, which are now read as they are.
     T::decode(bytes, version).map_err(|error| DecodeError(error.to_string()))
 }
 
-/// Bytes under doubt: no length among them exceeds what is left.
+/// Guarded bytes: no length among them exceeds what is left.
 ///
-/// A number of four bytes may be the length of an array, or anything else, and the codec asks for
-/// both in the same way. One that is too great for a length is replaced by one that no length can
-/// be: the codec refuses it if it was a length, and reads on if it was not. Which way a message is
-/// read never depends on a number of another kind, so that a message without a refusal has no
-/// length that is too great, and can be read a second time without a guard. A number of variable
-/// size is always a length or a tag, and is refused here.
+/// A number of four bytes may be the length of an array or anything else, and the codec asks for
+/// both in the same way. One that is too large for a length is replaced by one that no length can
+/// be: the codec refuses it if it was a length, and reads on if it was not. How a message is read
+/// never depends on a number of another kind, so a message that is not refused has no length that
+/// is too large, and can be read a second time without a guard. A number of variable size is always
+/// a length or a tag, and is refused here.
 struct Guard {
     bytes: Bytes,
     /// The numbers that were replaced.
     doubts: usize,
-    /// The bytes to come of a number of variable size that was looked at.
+    /// How many bytes remain of the number of variable size that was looked at.
     varint_left: usize,
 }
 
@@ -195,7 +195,7 @@ mod tests {
         ($bytes:expr, $($message:ty),* $(,)?) => { $(read_as::<$message>($bytes);)* };
     }
 
-    /// Without the guard this ends the process: few of the lengths that come up can be had.
+    /// Without the guard this ends the process: few of these lengths can be allocated.
     #[test]
     fn no_bytes_take_more_memory_than_a_multiple_of_theirs() {
         bolero::check!().with_iterations(500).for_each(|input: &[u8]| {

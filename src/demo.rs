@@ -1,5 +1,5 @@
 //! `demo`: the whole job, on an embedded broker unless brokers are given: topics, events, the
-//! transformer, the proof. On a foreign cluster nothing stays behind, however it ends.
+//! transformer, the verification. Nothing stays behind on a given cluster, however the demo ends.
 
 mod memory;
 
@@ -38,26 +38,27 @@ const MEMORY_PER_EVENT: u64 = 256;
 /// The memory of the embedded broker at least.
 const MEMORY_MIN: u64 = 64 << 20;
 
-/// How often the transformer is looked at.
+/// How often the transformer's progress is checked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often the transformer commits at least, so that the summary times the work and not the wait.
+/// How often the transformer commits at least, so that the summary measures the work and not the
+/// wait.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the transformer may go on without committing anything.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the deletion of a topic or the group may take, before it is given up and named.
+/// How long deleting a topic or the group may take before it is given up and reported.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What came of a demo.
+/// The outcome of a demo.
 #[derive(Debug)]
 pub struct Summary {
     /// The events generated and transformed.
     pub events: u64,
     /// From the first event until the last is transformed and committed.
     pub elapsed: Duration,
-    /// The proof.
+    /// The verification.
     pub report: Report,
 }
 
@@ -97,7 +98,7 @@ pub enum DemoError {
         /// The memory in bytes that there is.
         available: u64,
     },
-    /// It is done, but something stays on the cluster.
+    /// It is done, but something was left on the cluster.
     #[error("left behind on the cluster: {what}")]
     LeftBehind {
         /// What, and why.
@@ -148,11 +149,11 @@ pub async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, E
     Ok(if summary.report.is_ok() { Exit::Done } else { Exit::Violations })
 }
 
-/// Runs the demo until it is done or `stop` turns true. On a foreign broker the topics and the group
+/// Runs the demo until it is done or `stop` turns true. On a given cluster the topics and the group
 /// are deleted, whatever happened.
 ///
 /// # Errors
-/// When any part fails, that deletion included.
+/// When any part fails, the deletion included.
 pub async fn demo(config: DemoConfig, stop: watch::Receiver<bool>) -> Result<Summary, DemoError> {
     let mut run = config.run.clone();
     let broker = if config.embedded { Some(start_broker(&config).await?) } else { None };
@@ -191,8 +192,8 @@ fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// Deletes what a demo made on a foreign cluster. What stays is named: as the error of a demo that
-/// went well, beside that of any other.
+/// Deletes what a demo created on a given cluster. What stays is reported: as the error of a demo
+/// that succeeded, beside that of any other.
 async fn cleaned_up(
     client: &Client,
     run: &Config,
@@ -229,7 +230,7 @@ async fn within_bounds(
     }
 }
 
-/// Fresh names, so that a demo never meets what others or an earlier one wrote.
+/// Fresh names, so that a demo never meets what others or an earlier one have written.
 fn name_topics(run: &mut Config) {
     let suffix: u32 = rand::random();
     let name = |name: &str| format!("{name}_demo_{suffix:08x}");
@@ -248,7 +249,7 @@ async fn whole_job(
     config: &DemoConfig,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Summary, DemoError> {
-    // Whole, even if a signal comes: a topic that is made behind one's back would stay.
+    // Completed even if a signal comes: a topic created in the background would stay.
     client.create_topic(&run.source, config.partitions, None, &[]).await?;
     let started = Instant::now();
     transform_while_generating(client, run, config, stop.clone()).await?;

@@ -14,8 +14,8 @@ use crate::{
     transform::{self, Transform, TransformKind, Transformed, ValueError},
 };
 
-/// The longest line that is read, in bytes: far beyond what Kafka takes, and its output still fits
-/// a record batch.
+/// The longest line that is read, in bytes: far beyond what Kafka takes, while its output still
+/// fits into a record batch.
 const MAX_LINE: usize = 256 * 1024 * 1024;
 
 /// Standard alphabet; padding may be missing.
@@ -24,7 +24,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What became of the lines.
+/// The number of lines by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Lines transformed.
@@ -34,11 +34,11 @@ pub struct Summary {
 }
 
 /// Transforms `input` to `output`, one value a line. A value is the line without its newline, every
-/// other byte kept; with `base64` it is what the line stands for (an empty line is the empty value).
+/// other byte kept; with `base64` it is what the line encodes (an empty line is the empty value).
 ///
 /// With `json`, each line becomes one object, `{"output_b64":…}` or `{"error":CLASS}`. Otherwise
-/// the new value is written as it is, and a line that fails goes to stderr instead. Whatever has
-/// been read is answered before more is waited for.
+/// the new value is written as it is, and a line that fails is reported on standard error instead.
+/// Whatever has been read is answered before waiting for more.
 ///
 /// # Errors
 /// What `input` or `output` returns, a closed pipe included; `InvalidData` for a line that is not
@@ -104,7 +104,7 @@ struct DryRun {
 struct Answers {
     output: Vec<u8>,
     complaints: Vec<u8>,
-    /// Why there are no answers for the rest.
+    /// Why the rest was not answered.
     error: Option<io::Error>,
 }
 
@@ -177,7 +177,7 @@ impl DryRun {
         self.summary.transformed + self.summary.failed
     }
 
-    /// The error for the line that `unanswered` other lines precede since the last answer.
+    /// The error for the line after `unanswered` lines that follow the last answer.
     fn refuse(&self, unanswered: u64, why: String) -> io::Error {
         let line = self.lines() + unanswered + 1;
         io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}"))

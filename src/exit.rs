@@ -1,4 +1,4 @@
-//! What the process says to whoever started it.
+//! Exit codes, and how a command reports a failure.
 
 use std::{
     error::Error,
@@ -15,19 +15,19 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All that was asked for is done.
+    /// Everything that was asked for is done.
     Done = 0,
     /// It could not be done.
     Failed = 1,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage = 2,
-    /// `verify` found a record that is missing, doubled, out of order or wrong.
+    /// `verify` found violations.
     Violations = 65,
     /// No broker could be reached within the connect timeout.
     Unreachable = 75,
-    /// The configuration cannot hold.
+    /// The configuration is invalid.
     Config = 78,
-    /// Stopped at once by a second signal, a SIGHUP.
+    /// Stopped at once by a second signal, SIGHUP.
     HungUp = 129,
     /// Stopped at once by a second SIGINT.
     Interrupted = 130,
@@ -49,10 +49,10 @@ pub trait Failure: std::error::Error {
     }
 }
 
-/// How a command ended early: the exit code, and what to tell about it.
+/// How a command ended early: the exit code and the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The exit code; with [`Exit::Done`] there is nothing to tell.
+    /// The exit code; with [`Exit::Done`] there is no message.
     pub exit: Exit,
     /// The message for people.
     pub message: String,
@@ -79,7 +79,7 @@ impl From<Ended> for ExitCode {
 }
 
 impl Termination for Ended {
-    /// Tells the message as this crate's program does, and returns the exit code.
+    /// Reports the message as the program `topicmill` does, and returns the exit code.
     fn report(self) -> ExitCode {
         logs::failed(&self, Reader::Log);
         self.into()
@@ -87,7 +87,7 @@ impl Termination for Ended {
 }
 
 impl Failure for std::io::Error {
-    /// A reader that has seen enough of our output is no failure.
+    /// A reader that closes the pipe early is no failure.
     fn exit(&self) -> Exit {
         match self.kind() {
             std::io::ErrorKind::BrokenPipe => Exit::Done,

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Who reads what a command says on standard error.
+/// Who reads a command's standard error.
 fn reader(command: &Command) -> Reader {
     match command {
         Command::Run(_)
@@ -52,7 +52,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             let config = Config::for_run(&args)?;
             let runtime = network_runtime()?;
             let ended = runtime.block_on(run::run(config));
-            // A thread that waits for an answer of the system must not hold up a stop.
+            // A thread that is blocked in a system call must not hold up a stop.
             runtime.shutdown_background();
             ended?;
         }
@@ -93,8 +93,8 @@ fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// Half of the cores: transforms and compression have threads of their own, and fewer threads
-/// wake each other less often.
+/// Half of the cores: transforms and compression have threads of their own, and fewer threads wake
+/// one another less often.
 fn network_runtime() -> io::Result<Runtime> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     runtime::Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()

@@ -1,4 +1,4 @@
-//! Whether the process is alive and does its work.
+//! Whether the process is alive and ready for work.
 
 use std::{
     sync::{
@@ -15,23 +15,23 @@ use crate::{
     engine::{Place, Troubles},
 };
 
-/// A mill that has not turned for so long is stuck.
+/// A mill whose loop has not run for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// A transform that has not come back from a batch for so long does not come back.
+/// A transform that has not returned from a batch for this long will not return.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
-/// How long something may fail before this process does not count as ready.
+/// How long something may fail before the process stops counting as ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often whoever waits says that it does.
+/// How often a task that waits for the cluster reports that it is alive.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// What the mill tells of itself.
+/// The state that the mill reports.
 #[derive(Debug)]
 pub struct Health {
     last_beat: Mutex<Instant>,
-    /// Since when the oldest batch has been in the transform's hands.
+    /// Since when the transform has been working on its oldest batch.
     transforming: Mutex<Option<Instant>>,
     assigned: AtomicBool,
     /// Why a partition is stopped, if one is.
@@ -50,12 +50,13 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The loop has turned.
+    /// The loop has run.
     pub fn beat(&self) {
         *lock(&self.last_beat) = Instant::now();
     }
 
-    /// Waits for `work` and says all the while that to wait is not to be stuck.
+    /// Waits for `work`, reporting all the while that the process is alive: waiting is not being
+    /// stuck.
     pub async fn waiting<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         let mut beats = interval(BEAT);
@@ -67,17 +68,17 @@ impl Health {
         }
     }
 
-    /// How long the oldest batch has been in the transform's hands, if it has any.
+    /// How long the transform has been working on its oldest batch, if it has one.
     pub fn transforming(&self, age: Option<Duration>) {
         *lock(&self.transforming) = age.and_then(|age| Instant::now().checked_sub(age));
     }
 
-    /// How long the oldest batch has been in the transform's hands.
+    /// How long the transform has been working on its oldest batch.
     pub fn transforming_for(&self) -> Duration {
         lock(&self.transforming).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// The group has given this member its partitions, be it none.
+    /// The group has assigned this member its partitions, possibly none.
     pub fn assigned(&self) {
         self.assigned.store(true, Ordering::Relaxed);
     }
@@ -92,7 +93,7 @@ impl Health {
         *lock(&self.stopped) = why;
     }
 
-    /// `Ok` while the loop turns.
+    /// `Ok` while the loop runs.
     pub(crate) fn live(&self) -> Result<(), String> {
         if lock(&self.last_beat).elapsed() >= STUCK_AFTER {
             return Err("the loop is stuck".into());
@@ -105,7 +106,7 @@ impl Health {
         }
     }
 
-    /// `Ok` while all assigned partitions are worked on.
+    /// `Ok` while every assigned partition is being worked on.
     pub(crate) fn ready(&self) -> Result<(), String> {
         self.live()?;
         if let Some(why) = &*lock(&self.stopped) {
@@ -117,7 +118,7 @@ impl Health {
         Ok(())
     }
 
-    /// As [`ready`](Health::ready), and nothing has been in trouble for long.
+    /// As [`ready`](Health::ready), and nothing has been failing for long.
     pub(crate) fn ready_without(&self, troubles: &Troubles) -> Result<(), String> {
         let mut troubles = troubles.now();
         troubles.retain(|(place, trouble)| trouble.since.elapsed() >= patience(place));
@@ -131,7 +132,7 @@ impl Health {
     }
 }
 
-/// What does not pass by itself is told at once.
+/// What does not pass by itself counts at once.
 fn patience(place: &Place) -> Duration {
     match place {
         Place::Source(_) | Place::Destination(_) => Duration::ZERO,

@@ -19,7 +19,7 @@ use crate::{
     metrics::{Exposition, Metrics},
 };
 
-/// The media type of OpenMetrics, which is sent to whoever asks for it.
+/// The media type of OpenMetrics, sent to clients that ask for it.
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 /// A running admin server; it stops when this is dropped.
@@ -32,11 +32,11 @@ pub struct Admin {
 /// What an admin server shows.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    /// The numbers.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Whether the process is alive and ready.
     pub health: Arc<Health>,
-    /// What does not work.
+    /// What is failing.
     pub troubles: Troubles,
 }
 
@@ -88,8 +88,8 @@ async fn show_metrics(State(shown): State<Shown>, headers: HeaderMap) -> impl In
     ([(header::CONTENT_TYPE, media_type)], shown.metrics.render(exposition))
 }
 
-/// OpenMetrics for whoever would rather have it than any other text, as Prometheus says that it
-/// does; of equal wishes the first counts (RFC 9110, section 12.5.1).
+/// OpenMetrics for clients that prefer it to plain text, as Prometheus does in its `Accept` header;
+/// of equal preferences the first counts (RFC 9110, section 12.5.1).
 fn exposition(accept: &str) -> Exposition {
     let wish = |range: &str| {
         let mut parts = range.split(';').map(str::trim);

@@ -1,4 +1,4 @@
-//! The ceilings: what consuming alone and producing alone reach.
+//! The ceilings: how fast consuming alone and producing alone are.
 
 use std::{process::Command, sync::Arc, time::Duration};
 
@@ -58,7 +58,7 @@ pub async fn consume(client: &Client, source: &Source) -> Result<Ceiling, BenchE
 }
 
 /// Runs `generate` to `topic`, which exists, as a process of its own; it generates natural events
-/// in batches of its own choice, with as many requests on their way as the protocol allows.
+/// in batches of its own choice, with as many requests in flight as the protocol allows.
 ///
 /// # Errors
 /// When it fails.

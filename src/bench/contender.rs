@@ -1,11 +1,11 @@
-//! Who transforms: topicmill as it is run, or a peer.
+//! The programs that transform: topicmill as users run it, or a peer.
 
 use std::{fmt, process::Command};
 
 use super::{BenchError, process::Finished};
 use crate::{delivery::DeliveryKind, engine::EngineKind, strategy::StrategyKind};
 
-/// Someone who transforms a topic.
+/// A program that transforms a topic.
 #[derive(Clone, Debug)]
 pub enum Contender {
     /// This program, as a process of its own.
@@ -93,7 +93,7 @@ impl Contender {
     }
 }
 
-/// The events and the seconds that the last line of a run's log tells.
+/// The events and the seconds in the last line of a run's log.
 fn done_line(line: &str) -> Option<(u64, f64)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     (line["message"] == "done").then_some(())?;

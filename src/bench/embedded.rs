@@ -19,7 +19,7 @@ impl EmbeddedBroker {
     /// Starts one that holds up to `memory` bytes of records.
     ///
     /// # Errors
-    /// When it cannot be started or does not say where it listens.
+    /// When it cannot be started or does not report where it listens.
     pub fn start(memory: u64) -> Result<EmbeddedBroker, BenchError> {
         let mut command = this_program("broker")?;
         command.args(["--listen", "127.0.0.1:0", "--memory", &memory.to_string()]);
@@ -29,7 +29,7 @@ impl EmbeddedBroker {
         let mut broker = EmbeddedBroker { child, address: String::new() };
         let mut line = String::new();
         if let Some(output) = broker.child.stdout.take() {
-            // It says so at once, or ends, which ends the output.
+            // It reports that at once, or ends, which ends the output.
             BufReader::new(output).read_line(&mut line).map_err(start)?;
         }
         match line.trim().strip_prefix("listening on ") {
@@ -47,7 +47,7 @@ impl EmbeddedBroker {
 
 impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
-        // It fails when the process has ended, which is as good.
+        // It fails when the process has ended, which is just as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

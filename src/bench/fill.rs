@@ -1,4 +1,4 @@
-//! Fills a source topic so that it has the shape that is asked for.
+//! Fills a source topic so that it has the shape that was asked for.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     records::{EncodedBatch, NO_HEADERS, RecordWriter},
 };
 
-/// The batches that may be on their way.
+/// The most batches in flight.
 const ON_THE_WAY: usize = 64;
 
 /// A source topic with its events.

@@ -20,10 +20,10 @@ use crate::{
     generate::{self, GenerateSettings, Keys},
 };
 
-/// Events of this time after the start do not count: groups form, caches fill.
+/// Events within this time after the start do not count: groups form, caches fill.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// How much later than the last event everything must have arrived.
+/// How long after the last event everything must have arrived.
 const LATE: Duration = Duration::from_secs(30);
 
 /// The memory for batches of the destination.

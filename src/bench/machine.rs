@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-/// The machine, as the system tells it.
+/// The machine, as the system describes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     /// The processor's model.

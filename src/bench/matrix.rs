@@ -1,4 +1,4 @@
-//! What is measured: shapes of a source topic, and who transforms each.
+//! What is measured: the shapes of a source topic, and the programs that transform each.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// What every other shape differs from in one thing.
+    /// The shape from which every other one differs in one thing.
     pub const BASE: Shape = Shape { codec: Compression::None, partitions: 1, value: 53, batch: 10_000 };
 
     /// The records of a batch as it is written: fewer than asked for when they are large.

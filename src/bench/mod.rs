@@ -1,9 +1,9 @@
 //! `bench`: how fast the transformer is, beside its peers and the ceilings, on a real or an
 //! embedded broker.
 //!
-//! [`matrix`] says what is measured, `measure` does it, [`report`] and [`plot`] show it. Each
-//! contender is a process of its own, so that processor time and memory are its own, and all
-//! take turns (A B A B), so that what disturbs the machine disturbs all alike.
+//! [`matrix`] defines what is measured, `measure` does it, [`report`] and [`plot`] show it. Each
+//! contender is a process of its own, so that its processor time and memory are its own, and all
+//! take turns (A B A B), so that whatever disturbs the machine disturbs all alike.
 
 mod ceiling;
 mod contender;
@@ -79,7 +79,7 @@ pub enum BenchError {
         /// The limit.
         limit: Duration,
     },
-    /// A program does not say what it did.
+    /// A program's output does not contain its result.
     #[error("{contender} did not say how long it took")]
     NoResult {
         /// The program.

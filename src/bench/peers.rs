@@ -38,7 +38,7 @@ impl Peer {
         all.into_iter().map(peer).filter(|peer| peer.program.is_file()).collect()
     }
 
-    /// Whether it was tuned to be fast, rather than written as one writes it.
+    /// Whether it was tuned for speed, rather than written in the usual way.
     pub fn is_tuned(&self) -> bool {
         matches!(self.kind, Kind::Franz | Kind::Records)
     }

@@ -1,4 +1,4 @@
-//! Horizontal bars as SVG, readable on light and on dark ground.
+//! Horizontal bars as SVG, readable on a light and on a dark background.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::format::grouped;
 const WIDTH: f64 = 760.0;
 /// Where the bars start: left of it stand their labels.
 const LEFT: f64 = 250.0;
-/// What is kept free on the right for the longest bar's value.
+/// The room on the right for the longest bar's value.
 const RIGHT: f64 = 96.0;
 /// Where the first group starts, below title and note.
 const TOP: f64 = 64.0;
@@ -116,7 +116,7 @@ fn text(out: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, content
     );
 }
 
-/// Three digits that mean something.
+/// Three significant digits.
 fn number(value: f64) -> String {
     match value {
         ..1.0 => format!("{value:.3}"),

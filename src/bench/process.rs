@@ -1,4 +1,4 @@
-//! A process that is measured: its processor time and memory are its own.
+//! A process that is measured.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::cpu;
 /// How often a process is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a process did until it ended well.
+/// What a process used until it ended successfully.
 #[derive(Debug)]
 pub struct Finished {
     /// Its standard output.
@@ -65,7 +65,7 @@ impl Running {
     pub async fn finish(mut self, limit: Duration) -> Result<Finished, BenchError> {
         let deadline = Instant::now() + limit;
         let cpu = loop {
-            // Until it is waited for, an ended process still tells what it used.
+            // Until it is waited for, an ended process still reports what it used.
             let ended = self.look();
             let cpu = cpu::time_used_by(self.id()).unwrap_or_default();
             if ended {
@@ -116,7 +116,7 @@ fn kibibytes(text: &str) -> u64 {
 fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = String::new();
-        // What cannot be read is missing in a message, no more.
+        // What cannot be read is only missing from a message.
         let _ = from.read_to_string(&mut text);
         text
     })

@@ -19,7 +19,7 @@ pub struct Results {
     pub date: String,
     /// The version of this program.
     pub version: &'static str,
-    /// What served: the embedded broker, or the brokers' addresses.
+    /// The brokers: the embedded one, or the addresses.
     pub brokers: String,
     /// The machine of the clients.
     pub machine: Machine,
@@ -27,7 +27,7 @@ pub struct Results {
     pub runs: usize,
     /// The throughput of each contender on each shape.
     pub throughput: Vec<Throughput>,
-    /// What consuming alone and producing alone reach, by shape.
+    /// The results of consuming alone and producing alone, by shape.
     pub ceilings: Vec<Throughput>,
     /// The latency end to end, by contender.
     pub latency: Vec<Latency>,

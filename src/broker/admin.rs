@@ -1,5 +1,6 @@
-//! Administration: topics are created, grown, emptied and deleted, and say how they are configured.
-//! Where a function takes `forced`, that is a fault's error code for all of the request, or 0.
+//! Administration: creating, growing, emptying and deleting topics, and describing their
+//! configuration. Where a function takes `forced`, that is a fault's error code for the whole
+//! request, or 0.
 
 use std::sync::Arc;
 
@@ -113,7 +114,8 @@ pub fn delete_topics(core: &Core, request: &DeleteTopicsRequest, forced: i16) ->
     DeleteTopicsResponse::default().with_responses(responses)
 }
 
-/// Deletes a topic, and what groups have committed for it; who waits for its records looks again.
+/// Deletes a topic and what groups have committed for it; readers that wait for its records look
+/// again.
 pub fn delete_topic(core: &Core, name: &str) -> Option<Arc<Topic>> {
     let topic = core.topics.delete(name)?;
     core.groups.forget_topic(name);

@@ -119,7 +119,8 @@ fn failed(name: &str, error: i16) -> MetadataResponseTopic {
         .with_error_code(error)
 }
 
-/// Sends everyone to the one node, several groups at once since version 4 (KIP-699).
+/// Answers that the one node coordinates everything, for several groups at once since version 4
+/// (KIP-699).
 pub fn find_coordinator(
     core: &Core,
     request: &FindCoordinatorRequest,
@@ -152,7 +153,7 @@ pub fn find_coordinator(
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
 }
 
-/// Gives an idempotent producer its id (KIP-98), or the next epoch of the one it has (KIP-360).
+/// Gives an idempotent producer an id (KIP-98), or the next epoch of the one it has (KIP-360).
 pub fn init_producer_id(core: &Core, request: &InitProducerIdRequest, forced: i16) -> InitProducerIdResponse {
     let error = match &request.transactional_id {
         _ if forced != 0 => forced,

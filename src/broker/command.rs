@@ -1,4 +1,4 @@
-//! `broker`: the embedded broker alone, until it is told to stop.
+//! `broker`: the embedded broker alone, until a signal stops it.
 
 use std::io::{self, Write};
 
@@ -6,12 +6,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Broker, BrokerSettings};
 
-/// Serves until SIGINT or SIGTERM; the address is told on standard output once it listens.
+/// Serves until SIGINT or SIGTERM; prints the address on standard output once it listens.
 ///
 /// # Errors
 /// When the address cannot be bound or signals cannot be awaited.
 pub async fn run(settings: BrokerSettings) -> io::Result<()> {
-    // Before anyone is told that it serves, so that no signal ends it without a farewell.
+    // Before anyone learns that it serves, so that no signal ends it without a farewell.
     let (mut interrupts, mut terminations) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let address = settings.listen;

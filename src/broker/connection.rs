@@ -16,7 +16,7 @@ use super::{
     session::Session,
 };
 
-/// The connections that may be open.
+/// The most connections that may be open.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// The longest time that a client may take to read an answer.
@@ -25,7 +25,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The read buffer of a connection; longer requests are read past it.
 const READ_BUFFER: usize = 32 << 10;
 
-/// Serves until the sender of `closed` is dropped; every change of it closes all connections.
+/// Serves until the sender of `closed` is dropped; each change of it closes all connections.
 pub async fn serve(listener: TcpListener, core: Arc<Core>, closed: watch::Receiver<u64>) {
     let mut connections = JoinSet::new();
     let mut stopped = closed.clone();
@@ -66,7 +66,7 @@ pub async fn serve(listener: TcpListener, core: Arc<Core>, closed: watch::Receiv
 /// Answers the requests of one connection until it ends.
 async fn converse(stream: TcpStream, remote: SocketAddr, core: &Core) {
     let Ok(local) = stream.local_addr() else { return };
-    // An answer is written at once and not waited with.
+    // An answer is written at once, without waiting for more.
     let _ = stream.set_nodelay(true);
     let (reader, mut writer) = stream.into_split();
     let mut session = Session::new(local, remote);

@@ -1,4 +1,4 @@
-//! What a test may do to a running broker, and learn from it.
+//! What a test may do to a running broker, and ask of it.
 
 use kafka_protocol::{error::ResponseError, messages::ApiKey};
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Broker {
-    /// Lets something go wrong with the requests to come. What waits already goes on waiting.
+    /// Injects a fault into requests to come. Requests that already wait are not affected.
     ///
     /// # Panics
     /// When a fault for a topic or a partition has anything but an error code as its action.
@@ -21,12 +21,12 @@ impl Broker {
         self.core.faults.inject(fault)
     }
 
-    /// Takes a fault back; what it has frozen goes on.
+    /// Lifts a fault; requests that it has frozen continue.
     pub fn lift(&self, fault: FaultId) {
         self.core.faults.lift(fault);
     }
 
-    /// Takes back all faults and the limits of rate and quota.
+    /// Lifts all faults and the limits of rate and quota.
     pub fn clear_faults(&self) {
         self.core.faults.clear();
         self.limit_produce_rate(None);
@@ -38,14 +38,14 @@ impl Broker {
         self.core.disk.limit(bytes_per_s);
     }
 
-    /// Lets all clients together produce this many bytes a second, as a quota does: they are
+    /// Limits all clients together to this many bytes produced a second, as a quota does: they are
     /// answered at once and told how long to be quiet (KIP-219). `None` lifts it.
     pub fn limit_produce_quota(&self, bytes_per_s: Option<u64>) {
         self.core.quota.limit(bytes_per_s);
     }
 
-    /// Lets in by SASL/PLAIN only who knows this password from now on, and refuses the others;
-    /// who has logged in before stays. `None` lets in everyone without a login.
+    /// From now on, only clients that know this password may log in, by SASL/PLAIN; those that have
+    /// logged in before stay. `None` lets in everyone without a login.
     pub fn require_login(&self, user_and_password: Option<(&str, &str)>) {
         let owned = |(user, password): (&str, &str)| Credentials {
             user: user.to_owned(),
@@ -54,9 +54,9 @@ impl Broker {
         self.core.require_login(user_and_password.map(owned));
     }
 
-    /// Takes a partition's leader away, or gives it one again: without, Metadata says
-    /// `LEADER_NOT_AVAILABLE`, and Produce, Fetch, ListOffsets and OffsetForLeaderEpoch say
-    /// `NOT_LEADER_OR_FOLLOWER`. Either is a new leader epoch.
+    /// Takes a partition's leader away, or gives it one again. Without one, Metadata answers
+    /// `LEADER_NOT_AVAILABLE`, and Produce, Fetch, ListOffsets and OffsetForLeaderEpoch answer
+    /// `NOT_LEADER_OR_FOLLOWER`. Either makes a new leader epoch.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`.
@@ -82,8 +82,8 @@ impl Broker {
         })
     }
 
-    /// Lets a transaction be open from `offset` on: the last stable offset stays there while the
-    /// high watermark moves on. `None` ends it.
+    /// Keeps a transaction open from `offset` on: the last stable offset stays there while the high
+    /// watermark moves on. `None` ends it.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`.
@@ -131,10 +131,10 @@ impl Broker {
         self.core.limit_requests(bytes);
     }
 
-    /// Configures a topic anew, with Kafka's keys; what is not named is as it is by default.
+    /// Configures a topic again, with Kafka's keys; keys that are not named get their defaults.
     ///
     /// # Errors
-    /// When it is missing or the configuration will not do.
+    /// When it is missing or the configuration is not valid.
     pub fn configure_topic(&self, name: &str, config: &[(&str, &str)]) -> Result<(), Refusal> {
         self.core.topics.configure(name, owned(config))
     }
@@ -158,12 +158,12 @@ impl Broker {
         Ok(())
     }
 
-    /// What was asked of an api so far, answered or not.
+    /// How often an api has been requested so far, answered or not.
     pub fn seen(&self, api: ApiKey) -> Seen {
         self.core.seen.of(api)
     }
 
-    /// The connections that were accepted so far.
+    /// The number of connections accepted so far.
     pub fn connections_accepted(&self) -> u64 {
         self.core.seen.connections()
     }

@@ -30,15 +30,15 @@ pub struct Core {
     pub topics: Topics,
     /// The consumer groups.
     pub groups: Groups,
-    /// What is to go wrong.
+    /// The faults.
     pub faults: Faults,
-    /// How fast what is produced is taken.
+    /// The rate at which produced bytes are taken.
     pub disk: Pace,
     /// How much may be produced before a client is told to be quiet.
     pub quota: Pace,
-    /// What was asked so far.
+    /// What has been requested so far.
     pub seen: Counts,
-    /// Where clients are sent, unless to where they came.
+    /// The address given to clients; without one, the address that they came by.
     advertised: RwLock<Option<(String, u16)>>,
     next_producer_id: AtomicI64,
     max_request_bytes: AtomicUsize,
@@ -74,7 +74,7 @@ impl Core {
         self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets only these log in from now on; who is in stays in.
+    /// From now on, only these may log in; those that have logged in stay.
     pub fn require_login(&self, credentials: Option<Credentials>) {
         *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
     }

@@ -40,7 +40,7 @@ pub enum RequestError {
         /// The version asked for.
         version: i16,
     },
-    /// The request does not read as what it says it is.
+    /// The request is not what its header says.
     #[error("malformed {api:?} version {version}: {message}")]
     Malformed {
         /// Which one.
@@ -141,7 +141,7 @@ async fn dispatch(
         ApiKey::Fetch => {
             let fetched = match q.throttle {
                 Duration::ZERO => fetch(core, &q.decode()?, forced).await,
-                // As in Kafka, who is throttled gets no records.
+                // As in Kafka, a throttled client gets no records.
                 throttle => Fetched::throttled(throttle),
             };
             let mut builder = q.begin(if version >= 12 { 1 } else { 0 })?;

@@ -3,9 +3,9 @@
 /// The leader epochs of one partition. The first is 0 and begins with the log.
 #[derive(Debug)]
 pub struct Epochs {
-    /// The epoch of now; while there is no leader, nothing is appended in it.
+    /// The current epoch; while there is no leader, nothing is appended in it.
     current: i32,
-    /// Each epoch that had a leader, with the end of the log at its beginning; both rise.
+    /// Each epoch that had a leader, with the end of the log when it began; both ascend.
     began: Vec<(i32, i64)>,
 }
 
@@ -16,12 +16,12 @@ impl Default for Epochs {
 }
 
 impl Epochs {
-    /// The epoch of now.
+    /// The current epoch.
     pub fn current(&self) -> i32 {
         self.current
     }
 
-    /// The leader is gone: that makes an epoch, in which nothing can be appended.
+    /// The leader is gone: that makes an epoch in which nothing can be appended.
     pub fn depose(&mut self) {
         self.current += 1;
     }

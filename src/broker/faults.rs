@@ -1,8 +1,8 @@
-//! Faults for tests: what the broker is told to do wrong, and when.
+//! Faults for tests: what the broker does wrong, and when.
 //!
-//! A [`Fault`] meets requests of an api, of a topic or of a partition. It goes when it has met as
-//! many as it was told to, or when it is lifted. What is not a matter of requests, a partition
-//! without a leader for one, is told to the [`Broker`](super::Broker) itself.
+//! A [`Fault`] affects requests of an api, of a topic or of a partition. It ends when it has
+//! affected as many as it should, or when it is lifted. What does not concern requests, such as a
+//! partition without a leader, is set on the [`Broker`](super::Broker) itself.
 
 use std::{
     sync::{
@@ -15,18 +15,19 @@ use std::{
 use kafka_protocol::messages::ApiKey;
 use tokio::sync::watch;
 
-/// A fault to inject: which requests it meets, and what happens to them.
+/// A fault to inject: which requests it affects, and what happens to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The requests it meets; `None` meets all.
+    /// The requests it affects; `None` affects all.
     pub api: Option<ApiKey>,
     /// Only the part of a request that is about this topic.
     pub topic: Option<String>,
     /// Only the part of a request that is about this partition of the topic.
     pub partition: Option<i32>,
-    /// The requests, or parts, that it lets pass before the first that it meets.
+    /// The requests, or parts, that it lets pass first.
     pub after: u64,
-    /// The number of requests, or parts, that it meets; `u64::MAX` meets every one from then on.
+    /// The number of requests, or parts, that it affects; `u64::MAX` affects every one from then
+    /// on.
     pub count: u64,
     /// What happens.
     pub action: FaultAction,
@@ -35,20 +36,20 @@ pub struct Fault {
 /// What happens to a request that meets a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultAction {
-    /// It has no effect and is answered with this error code of the protocol, by apis whose
-    /// answer has one.
+    /// It has no effect and is answered with this error code of the protocol, by apis whose answer
+    /// has one.
     Error(i16),
     /// It has no effect and its connection is closed without an answer.
     Close,
-    /// It takes effect and its connection is closed in place of an answer.
+    /// It takes effect, and its connection is closed instead of an answer.
     LoseResponse,
-    /// It takes effect, and is answered, this much later. As with Kafka, requests of one
-    /// connection are handled one after the other: those behind it wait as well.
+    /// It takes effect, and is answered, this much later. As with Kafka, the requests of one
+    /// connection are handled one after another: those behind it wait as well.
     Delay(Duration),
-    /// It takes effect and is answered at once, with the word to be quiet for this long, during
-    /// which nothing is read from its connection (KIP-219). A fetch gets no records then.
+    /// It takes effect and is answered at once, telling the client to be quiet for this long,
+    /// during which nothing is read from its connection (KIP-219). A fetch gets no records then.
     Throttle(Duration),
-    /// It is taken and nothing follows, until the fault is lifted; then it takes effect and is
+    /// It is accepted and nothing follows until the fault is lifted; then it takes effect and is
     /// answered. Those behind it on the same connection wait as well.
     Freeze,
 }
@@ -74,7 +75,7 @@ impl Fault {
         Fault { api: None, ..Fault::always(ApiKey::Produce, action) }
     }
 
-    /// The same after `requests` that pass.
+    /// The same, after `requests` have passed.
     #[must_use]
     pub fn after(self, requests: u64) -> Fault {
         Fault { after: requests, ..self }
@@ -101,20 +102,20 @@ impl Fault {
     }
 }
 
-/// A fault that is still to happen, or whose requests wait for its end.
+/// A fault that has not ended, or whose requests wait for its end.
 #[derive(Debug)]
 struct Pending {
     id: FaultId,
     fault: Fault,
 }
 
-/// The faults that are still to happen.
+/// The faults that have not ended.
 #[derive(Debug)]
 pub struct Faults {
     pending: Mutex<Vec<Pending>>,
-    /// Whether there are any, so that all is as fast as ever without.
+    /// Whether there are any, so that nothing is slower without.
     any: AtomicBool,
-    /// The number of those injected, and with it the news that some were lifted.
+    /// The number of faults injected; a change also says that some were lifted.
     injected: watch::Sender<u64>,
 }
 
@@ -125,10 +126,11 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Adds a fault to those still to happen.
+    /// Adds a fault.
     ///
     /// # Panics
-    /// For a part of a request with anything but an error code: it cannot be told to the rest.
+    /// For a part of a request with anything but an error code: the other parts could not be
+    /// answered.
     pub fn inject(&self, fault: Fault) -> FaultId {
         let whole = fault.topic.is_none();
         assert!(whole || matches!(fault.action, FaultAction::Error(_)), "{fault:?} is not for a part");
@@ -140,12 +142,12 @@ impl Faults {
         id
     }
 
-    /// Takes a fault back; what it has frozen goes on.
+    /// Lifts a fault; requests that it has frozen continue.
     pub fn lift(&self, id: FaultId) {
         self.keep(|pending| pending.id != id);
     }
 
-    /// Takes all faults back.
+    /// Lifts all faults.
     pub fn clear(&self) {
         self.keep(|_| false);
     }
@@ -170,14 +172,14 @@ impl Faults {
         self.take(api, None, None)
     }
 
-    /// The error code for the part of a request of `api` that is about `topic`; `code` if no
-    /// fault meets it.
+    /// The error code for the part of a request of `api` that is about `topic`; `code` if no fault
+    /// affects it.
     pub fn meet_topic(&self, api: ApiKey, topic: &str, code: i16) -> i16 {
         error_code(self.take(api, Some(topic), None)).unwrap_or(code)
     }
 
     /// The error code for the part of a request of `api` that is about a partition; `code` if no
-    /// fault meets it.
+    /// fault affects it.
     pub fn meet_partition(&self, api: ApiKey, topic: &str, partition: i32, code: i16) -> i16 {
         error_code(self.take(api, Some(topic), Some(partition))).unwrap_or(code)
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{core::Core, frame::FrameBuilder, log::StoredBatch, throttle::millis, topics::Topic};
 use crate::records::put_unsigned_varint;
 
-/// The longest wait and the largest answer, whatever is asked for.
+/// The longest wait and the largest answer, whatever the request says.
 const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
 const MAX_BYTES: usize = 64 << 20;
 
@@ -42,8 +42,9 @@ struct FetchedPartition {
     batches: Vec<StoredBatch>,
 }
 
-/// Reads what a request asks for; `forced` is a fault's error code for all of it, or 0. There are
-/// no incremental sessions (KIP-227): the answer's session id is 0, so that clients name all partitions.
+/// Reads what a request asks for; `forced` is a fault's error code for the whole of it, or 0. There
+/// are no incremental sessions (KIP-227): the answer's session id is 0, so clients name all
+/// partitions.
 pub async fn fetch(core: &Core, request: &FetchRequest, forced: i16) -> Fetched {
     if request.session_id != 0 {
         let error = ResponseError::FetchSessionIdNotFound.code();
@@ -67,7 +68,7 @@ pub async fn fetch(core: &Core, request: &FetchRequest, forced: i16) -> Fetched 
     }
 }
 
-/// What the faults do to each part, once, however often the logs are looked at.
+/// The faults of each part, counted once however often the logs are read.
 fn meet(core: &Core, request: &FetchRequest, forced: i16) -> Vec<i16> {
     let parts = request.topics.iter().flat_map(|asked| {
         let found = core.topics.named(&asked.topic, asked.topic_id);
@@ -79,7 +80,7 @@ fn meet(core: &Core, request: &FetchRequest, forced: i16) -> Vec<i16> {
     parts.collect()
 }
 
-/// One look at all partitions of a request.
+/// One reading of all partitions of a request.
 struct Round {
     topics: Vec<FetchedTopic>,
     size: usize,
@@ -87,7 +88,7 @@ struct Round {
     failed: bool,
 }
 
-/// Each partition is met by its fault of `faults`, an error code or 0.
+/// The fault of each partition, an error code or 0.
 fn read(core: &Core, request: &FetchRequest, faults: &[i16]) -> Round {
     let read_committed = request.isolation_level == 1;
     let mut faults = faults.iter().copied();
@@ -113,8 +114,8 @@ fn read(core: &Core, request: &FetchRequest, faults: &[i16]) -> Round {
     round
 }
 
-/// Reads one log, no more than what the round has left; of what is not stable yet nothing is
-/// given to those who read committed.
+/// Reads one log, no more than the round has left; readers of committed records get nothing that is
+/// not stable yet.
 fn read_partition(
     topic: &Topic,
     part: &FetchPartition,
@@ -133,12 +134,13 @@ fn read_partition(
 }
 
 impl Fetched {
-    /// Nothing, and that the client is to be quiet for a time (KIP-219).
+    /// Nothing, telling the client to be quiet for some time (KIP-219).
     pub fn throttled(throttle: Duration) -> Fetched {
         Fetched { throttle, ..Fetched::default() }
     }
 
-    /// Writes the answer, batches by reference: the one message that is too large to be copied.
+    /// Writes the answer, with batches by reference: the one message that is too large to be
+    /// copied.
     pub fn encode(self, builder: &mut FrameBuilder, version: i16) {
         let compact = version >= 12;
         let out = &mut builder.tail;

@@ -25,7 +25,7 @@ pub struct StoredBatch {
     leader_epoch: i32,
     base_timestamp: i64,
     max_timestamp: i64,
-    /// As it was taken: what the broker decides is put in front when it is read.
+    /// As it was received: what the broker decides is put in front when it is read.
     sent: Bytes,
 }
 
@@ -54,7 +54,7 @@ impl StoredBatch {
     }
 
     /// The offset and timestamp of the first record that is not older than `timestamp`. Of a
-    /// compressed batch nothing but the header is read, so that it answers with its first record.
+    /// compressed batch nothing but the header is read, so it answers with its first record.
     fn locate(&self, timestamp: i64) -> Option<(i64, i64)> {
         let first = (self.base_offset, self.base_timestamp);
         let header = BatchHeader::read(&self.sent).ok()?;
@@ -78,7 +78,7 @@ pub struct Log {
     producers: Producers,
     epochs: Epochs,
     leaderless: bool,
-    /// Where a transaction is open for ever, in a test.
+    /// Where a test has opened a transaction that never ends.
     held: Option<i64>,
     /// What is below lies in remote storage that gives nothing, in a test.
     remote_below: i64,
@@ -111,7 +111,7 @@ impl Log {
         self.held.map_or(self.end, |held| held.clamp(self.start, self.end))
     }
 
-    /// Lets a transaction be open from `offset` on, or none.
+    /// Opens a transaction from `offset` on, or ends it.
     pub fn hold_stable_offset(&mut self, offset: Option<i64>) {
         self.held = offset;
     }
@@ -156,7 +156,8 @@ impl Log {
         self.epochs.end_of(epoch, self.end)
     }
 
-    /// Refuses who does not meet the leader, or knows another one (KIP-320); -1 knows none.
+    /// Refuses a client when there is no leader, or when the leader epoch that it knows is another
+    /// one (KIP-320); -1 means that it knows none.
     ///
     /// # Errors
     /// `NotLeaderOrFollower`, `FencedLeaderEpoch`, `UnknownLeaderEpoch`.
@@ -199,7 +200,8 @@ impl Log {
     }
 
     /// The batches from `offset` on that end below `before`, up to `max_size` bytes. The first is
-    /// returned whatever its size when `at_least_one`, so that a reader always gets on (KIP-74).
+    /// returned whatever its size when `at_least_one`, so that a reader always makes progress
+    /// (KIP-74).
     ///
     /// # Errors
     /// `OffsetOutOfRange`.

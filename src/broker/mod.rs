@@ -1,10 +1,10 @@
 //! The embedded broker: enough of Kafka's protocol for demos, development and tests.
 //!
-//! A request comes in by `connection`, is told apart in `dispatch`, and meets either a
-//! partition's `log`, a consumer group in `groups` or the list of `topics`. Record batches
-//! stay the bytes they were sent as, in memory of a bounded size. There is one node and one
-//! replica; transactions are refused. What a test may do to it stands in `controls`: `faults` meet
-//! requests, the rest is done to a topic, a partition or the whole.
+//! A request arrives by `connection`, is decoded in `dispatch`, and meets either a partition's
+//! `log`, a consumer group in `groups` or the list of `topics`. Record batches stay the bytes they
+//! were sent as, in memory of a bounded size. There is one node and one replica; transactions are
+//! refused. What a test may do to it is in `controls`: `faults` affect requests, the rest is done
+//! to a topic, a partition or the whole.
 
 mod admin;
 mod cluster;
@@ -48,7 +48,7 @@ pub use self::{
 };
 pub use kafka_protocol::messages::ApiKey;
 
-/// The longest that [`Broker::stop`] waits for connections to end.
+/// How long [`Broker::stop`] waits for connections to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the embedded broker runs.
@@ -56,9 +56,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct BrokerSettings {
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The bytes of records to hold at most; past that the oldest are dropped, with a warning.
+    /// The most bytes of records to hold; beyond that the oldest are dropped, with a warning.
     pub memory: usize,
-    /// The number of partitions of a topic that is created by being asked for; 0 creates none.
+    /// The number of partitions of a topic that is created on first use; 0 creates none.
     pub partitions: i32,
 }
 
@@ -113,7 +113,8 @@ impl Broker {
         Some((log.start(), log.end()))
     }
 
-    /// The number of members of a group in that state, such as `Stable`; `None` when it is not in it.
+    /// The number of members of a group in that state, such as `Stable`; `None` when it is in
+    /// another.
     pub fn group_members(&self, group: &str, state: &str) -> Option<usize> {
         self.core.groups.members_in(group, state)
     }

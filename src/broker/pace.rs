@@ -1,4 +1,4 @@
-//! How fast the broker takes what is produced: as a slow disk would, or as a quota wants it.
+//! How fast produced bytes are taken: as by a slow disk, or as a quota allows.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,7 +8,7 @@ use std::{
 /// A limit of bytes a second.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// The bytes a second, and the time at which what was taken is through.
+    /// The bytes a second, and when those taken so far are through.
     rate: Mutex<Option<(u64, Instant)>>,
 }
 
@@ -19,7 +19,7 @@ impl Pace {
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = rate;
     }
 
-    /// Takes `bytes`, and returns how long it is until they are through.
+    /// Takes `bytes`, and returns how long it takes until they are through.
     pub fn take(&self, bytes: usize) -> Duration {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((bytes_per_s, through)) = rate.as_mut() else { return Duration::ZERO };

@@ -59,8 +59,8 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Changes the log in another way than by an append, and wakes the readers that wait for one:
-    /// each looks again and finds what is so now. `change` returns the memory that it freed.
+    /// Changes the log other than by an append, and wakes the readers that wait for one, so that
+    /// each looks again. `change` returns the memory that it freed.
     pub fn change(&self, change: impl FnOnce(&mut Log) -> usize) {
         let freed = change(&mut self.log());
         self.store.used.fetch_sub(freed, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Drop for Partition {
     }
 }
 
-/// The memory that all partitions share, and the news that one of them has changed.
+/// The memory that all partitions share, and a signal that one of them has changed.
 #[derive(Debug)]
 pub struct Store {
     limit: usize,
@@ -112,7 +112,7 @@ impl Store {
         })
     }
 
-    /// Lets those who wait for a change of any log look again.
+    /// Makes readers that wait for a change of any log look again.
     pub fn wake(&self) {
         self.changed.send_modify(|count| *count += 1);
     }

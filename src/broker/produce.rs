@@ -14,9 +14,9 @@ use kafka_protocol::{
 
 use super::{core::Core, log::Appended, rules::Refused, throttle::millis, topics::Topic};
 
-/// Appends what a request carries; `forced` is a fault's error code for all of it, or 0. The
-/// answer comes late when the rate is limited; where there is a quota, it says how long the client
-/// is to be quiet (KIP-219), which is returned as well.
+/// Appends what a request carries; `forced` is a fault's error code for the whole of it, or 0. The
+/// answer comes late when the rate is limited. Where there is a quota, it says how long the client
+/// has to be quiet (KIP-219), which is returned as well.
 pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> (ProduceResponse, Duration) {
     let forced = match request.acks {
         _ if forced != 0 => forced,
@@ -72,7 +72,7 @@ fn produce_topic(
         .with_partition_responses(responses)
 }
 
-/// Names the records that are to blame (KIP-467).
+/// Names the records that are refused (KIP-467).
 fn say(response: PartitionProduceResponse, refused: Refused) -> PartitionProduceResponse {
     let records = refused.records.into_iter().map(|(number, message)| {
         BatchIndexAndErrorMessage::default()

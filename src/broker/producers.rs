@@ -1,4 +1,4 @@
-//! What a partition knows of its idempotent producers (KIP-98): their epochs and last sequence numbers.
+//! What a partition knows of its idempotent producers (KIP-98): epochs and last sequence numbers.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,13 +9,14 @@ use crate::records::BatchHeader;
 /// The batches a producer may have in flight, and so the duplicates that must be recognised.
 const REMEMBERED_BATCHES: usize = 5;
 
-/// The producers remembered a partition; past that the one that has been silent longest is forgotten.
+/// The producers remembered per partition; beyond that, the one that has been silent longest is
+/// forgotten.
 const MAX_PRODUCERS: usize = 4096;
 
-/// What is to be done with a batch.
+/// What to do with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It continues its producer's sequence, or has none.
+    /// It continues its producer's sequence, or has no producer.
     Append,
     /// It was appended before, at this offset; acknowledge it again.
     Duplicate {

@@ -1,5 +1,5 @@
-//! What a topic takes: which record batches are refused, and which get the broker's time. As
-//! Kafka 4.1 does it, for the settings that are named here.
+//! What a topic accepts: which record batches are refused, and which get the broker's time. As in
+//! Kafka 4.1, for the settings that are named here.
 
 use std::{
     collections::BTreeMap,
@@ -69,10 +69,10 @@ pub struct Admitted {
 pub struct Refused {
     /// The protocol's error.
     pub error: ResponseError,
-    /// What the records have in common that are to blame.
+    /// What the refused records have in common.
     pub message: Option<&'static str>,
-    /// The records that are to blame by their number in the batch, with what is wrong (KIP-467);
-    /// none when it is the batch.
+    /// The refused records by their number in the batch, with what is wrong (KIP-467); none when it
+    /// is the batch.
     pub records: Vec<(i32, String)>,
 }
 
@@ -86,7 +86,7 @@ impl Rules {
     /// Reads a topic's configuration.
     ///
     /// # Errors
-    /// `InvalidConfig` for what the broker would have to act on and does not.
+    /// `InvalidConfig` for a setting that the broker would have to act on and does not.
     pub fn read(config: &BTreeMap<String, String>) -> Result<Rules, Refusal> {
         let mut rules = Rules::default();
         for (key, value) in config {
@@ -114,12 +114,12 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Judges the one batch that `bytes` hold. Its records are looked at only where its header
-    /// does not tell that they all hold.
+    /// Judges the one batch that `bytes` hold. Its records are looked at only where its header does
+    /// not decide for all of them.
     ///
     /// # Errors
     /// The protocol's error for a batch that is damaged or too large, or that holds records that
-    /// the topic does not take.
+    /// the topic does not accept.
     pub fn admit(&self, bytes: Bytes) -> Result<Admitted, Refused> {
         let mut header = check(&bytes, self.max_message_bytes)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64);
@@ -135,8 +135,8 @@ impl Rules {
         Ok(Admitted { header, bytes, append_time: now })
     }
 
-    /// Whether a record might be too old or too new, as far as the header tells: the timestamp of
-    /// the newest stands in it, that of the oldest does not.
+    /// Whether a record may be too old or too new, as far as the header says: it has the timestamp
+    /// of the newest record, not that of the oldest.
     fn may_be_out_of_time(&self, header: &BatchHeader, now: i64) -> bool {
         let too_new = header.max_timestamp.saturating_sub(now) > self.after_max_ms;
         !self.log_append_time && (too_new || self.before_max_ms < i64::MAX)
@@ -192,7 +192,7 @@ fn set_millis(value: &str, to: &mut i64) -> bool {
     })
 }
 
-/// Checks all that can be known of a batch without its records.
+/// Checks everything about a batch that needs no look at its records.
 fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
     let header = BatchHeader::read(bytes).map_err(|error| match error {
         RecordsError::Magic { .. } => ResponseError::UnsupportedForMessageFormat,
@@ -215,7 +215,7 @@ fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
     Ok(header)
 }
 
-/// Gives a batch the broker's time: a bit, the greatest timestamp and so another checksum.
+/// Stamps a batch with the broker's time: a bit, the greatest timestamp, and so another checksum.
 fn stamp(header: &mut BatchHeader, bytes: &[u8], now: i64) -> Bytes {
     let mut stamped = BytesMut::from(bytes);
     header.attributes |= layout::LOG_APPEND_TIME;

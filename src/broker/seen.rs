@@ -1,4 +1,4 @@
-//! What the broker has been asked, so that a test can tell how often and how much at once.
+//! What the broker has been asked, so that a test can count requests.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -12,8 +12,8 @@ const APIS: usize = 128;
 pub struct Seen {
     /// The requests.
     pub requests: u64,
-    /// The partitions that they named in all, of Produce and Fetch: each a record batch to
-    /// append, or a log to read.
+    /// The partitions that they named in all, for Produce and Fetch: each a record batch to append,
+    /// or a log to read.
     pub partitions: u64,
 }
 

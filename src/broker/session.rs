@@ -23,17 +23,17 @@ pub struct Session {
     pub local: SocketAddr,
     /// The client's end.
     pub remote: SocketAddr,
-    /// How long nothing is read after the answer that is under way (KIP-219).
+    /// How long nothing is read after the answer being written (KIP-219).
     pub mute: Duration,
-    /// Whether the connection is closed after the answer that is under way.
+    /// Whether the connection is closed after the answer being written.
     pub ends: bool,
     login: Login,
 }
 
-/// How far a login has come.
+/// The state of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Login {
-    /// Nothing was said yet.
+    /// Nothing has been said yet.
     Outside,
     /// The mechanism is agreed on.
     Agreed,
@@ -74,8 +74,8 @@ impl Session {
             .with_mechanisms(vec![StrBytes::from_static_str(PLAIN)])
     }
 
-    /// Lets in who knows the password of now; anyone else is told so and sent away. `forced` is a
-    /// fault's error code, or 0.
+    /// Lets in a client that knows the current password; any other is told so and disconnected.
+    /// `forced` is a fault's error code, or 0.
     pub fn authenticate(
         &mut self,
         core: &Core,

@@ -1,5 +1,5 @@
-//! Quotas as KIP-219 has them: the answer comes at once and says how long the client is to be
-//! quiet, and for as long nothing is read from its connection.
+//! Quotas as in KIP-219: the answer comes at once and says how long the client has to be quiet, and
+//! for that long nothing is read from its connection.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use kafka_protocol::messages::{
     ProduceResponse, SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse,
 };
 
-/// A time as the protocol tells it, in milliseconds.
+/// A duration as the protocol writes it, in milliseconds.
 pub fn millis(time: Duration) -> i32 {
     i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// An answer that can say how long its client is throttled.
+/// An answer that can say for how long its client is throttled.
 pub trait Throttled {
     /// Says so, in milliseconds.
     fn throttle(&mut self, millis: i32);

@@ -28,7 +28,7 @@ pub struct Topic {
     pub partitions: Vec<Arc<Partition>>,
     /// What was configured.
     pub config: BTreeMap<String, String>,
-    /// The records that it takes by that.
+    /// The rules for records that follow from it.
     pub rules: Rules,
 }
 
@@ -47,7 +47,7 @@ fn refuse<T>(error: ResponseError, message: String) -> Result<T, Refusal> {
 #[derive(Debug)]
 pub struct Topics {
     store: Arc<Store>,
-    /// The partitions of a topic that is created by being asked for; 0 creates none.
+    /// The partitions of a topic that is created on first use; 0 creates none.
     default_partitions: i32,
     all: RwLock<Index>,
 }
@@ -106,10 +106,10 @@ impl Topics {
         }
     }
 
-    /// Creates a topic; `partitions` -1 takes the default. With `validate_only` it is checked, not kept.
+    /// Creates a topic; `partitions` -1 takes the default. With `validate_only` it is only checked.
     ///
     /// # Errors
-    /// When the name, the count or the configuration will not do.
+    /// When the name, the count or the configuration is not valid.
     pub fn create(
         &self,
         name: &str,
@@ -162,10 +162,10 @@ impl Topics {
         Ok(())
     }
 
-    /// Configures a topic anew.
+    /// Configures a topic again.
     ///
     /// # Errors
-    /// When it is missing or the configuration will not do.
+    /// When it is missing or the configuration is not valid.
     pub fn configure(&self, name: &str, config: BTreeMap<String, String>) -> Result<(), Refusal> {
         let rules = Rules::read(&config)?;
         let mut all = self.write();

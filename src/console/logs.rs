@@ -24,13 +24,13 @@ use crate::{
 /// The environment variable that sets the level when no flag does.
 const VARIABLE: &str = "TOPICMILL_LOG";
 
-/// Whether the log of this process is text; unset before there is one.
+/// Whether the log of this process is text; unset before it is set up.
 static IS_TEXT: OnceLock<bool> = OnceLock::new();
 
 /// Sets up the log of this process; later calls change nothing.
 ///
 /// # Errors
-/// When the environment names no level that there is; the log has the default one then.
+/// When the environment names an unknown level; the log then has the default one.
 pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigError> {
     match level.map_or_else(from_environment, |level| Ok(Some(level))) {
         Ok(level) => start(level.unwrap_or_default(), format),
@@ -42,16 +42,16 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
     Ok(())
 }
 
-/// Who reads what a command says on standard error.
+/// Who reads a command's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    /// It works for long and tells of its progress: what it says goes where logs go.
+    /// A log: the command runs for long and reports its progress.
     Log,
-    /// It answers a question.
+    /// A person: the command answers a question.
     Person,
 }
 
-/// Says why a command has failed: as text to people, as an event where the log is JSON.
+/// Reports why a command failed: as text to people, as an event where the log is JSON.
 pub fn failed(ended: &Ended, reader: Reader) {
     let Ended { exit, message } = ended;
     let is_text = reader == Reader::Person || IS_TEXT.get().copied().unwrap_or(true);
@@ -88,11 +88,11 @@ fn start(level: LogLevel, format: LogFormat) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();
 }
 
-/// Where a line goes; on a terminal it takes the place of a progress bar, which is drawn again below.
+/// Standard error; on a terminal a line replaces the progress bar, which is drawn again below it.
 fn stderr(escapes: bool) -> io::StderrLock<'static> {
     let mut stderr = io::stderr().lock();
     if escapes {
-        // Who closes standard error does not want to see it.
+        // Nobody reads a standard error that is closed.
         let _ = stderr.write_all(b"\r\x1b[2K");
     }
     stderr
@@ -103,7 +103,7 @@ fn colours(escapes: bool, no_color: Option<OsString>) -> bool {
     escapes && no_color.is_none_or(|value| value.is_empty())
 }
 
-/// Of other crates only warnings: what they have to say in detail may hold payload or secrets.
+/// Of other crates only warnings: their details may hold payload or secrets.
 fn targets(level: LevelFilter) -> Targets {
     Targets::new().with_target("topicmill", level).with_default(level.min(LevelFilter::WARN))
 }

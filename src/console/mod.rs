@@ -1,4 +1,4 @@
-//! What long work shows: progress on a terminal, events elsewhere; what does not work; logs.
+//! What long work shows: progress, failures, logs.
 
 pub mod logs;
 pub mod progress;

@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, now and then an event in the log elsewhere.
+//! The progress of long work: a bar on a terminal, occasional log events elsewhere.
 
 use std::{
     fmt,
@@ -9,13 +9,13 @@ use std::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tracing::info;
 
-/// How long until the first event.
+/// The time until the first event.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
 
-/// The time between two events at least.
+/// The least time between two events.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Shows how far something is.
+/// Shows progress.
 #[derive(Debug)]
 pub struct Progress {
     what: &'static str,
@@ -26,13 +26,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress of `what`, counted in `unit`, to `total` if that is known.
+    /// Progress of `what`, counted in `unit`, towards `total` if that is known.
     pub fn new(what: &'static str, unit: &'static str, total: Option<u64>) -> Progress {
         let bar = io::stderr().is_terminal().then(|| bar(what, unit, total));
         Progress { what, unit, total, bar, pace: Pace::new(Instant::now()) }
     }
 
-    /// Says that `done` units are done, with a `note` behind.
+    /// Shows that `done` units are done, followed by `note`.
     pub fn update(&mut self, done: u64, note: impl fmt::Display) {
         if self.draw(done, &note) {
             return;
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// Draws the bar, if there is one; without, what to say and when is the caller's.
+    /// Draws the bar, if there is one. Without one, the caller decides what to log and when.
     pub fn draw(&self, done: u64, note: impl fmt::Display) -> bool {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
@@ -62,7 +62,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away; what is left to say is the caller's.
+    /// Removes the bar; the caller reports the result.
     pub fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
@@ -80,13 +80,13 @@ fn bar(what: &'static str, unit: &'static str, total: Option<u64>) -> ProgressBa
     let template = template.replace("{unit}", unit);
     let style = ProgressStyle::with_template(&template).expect("the template is constant");
     let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-        // What a terminal does not take is lost.
+        // A terminal that takes no output loses it.
         let _ = write!(out, "{:.0}/s", state.per_sec());
     });
     bar.with_style(style).with_prefix(what)
 }
 
-/// Decides when an event is due: now and then, if anything has moved.
+/// Decides when an event is due: from time to time, if there is progress.
 #[derive(Debug)]
 pub struct Pace {
     since: Instant,
@@ -100,7 +100,7 @@ impl Pace {
         Pace { since: now, next: now + FIRST_AFTER, done: 0 }
     }
 
-    /// With `done` units done: the units per second since the last event, if one is due.
+    /// The units per second since the last event, if one is due now that `done` units are done.
     pub fn due(&mut self, done: u64, now: Instant) -> Option<u64> {
         if now < self.next || done == self.done {
             return None;

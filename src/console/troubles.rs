@@ -1,5 +1,5 @@
-//! What does not work, said in as few sentences as it takes: one for a broker rather than one for
-//! each of its partitions.
+//! What is failing, in as few sentences as possible: one for a broker rather than one for each of
+//! its partitions.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,23 +10,23 @@ use crate::{
     engine::{Place, Trouble},
 };
 
-/// The partition numbers that a sentence names at most.
+/// The most partition numbers that a sentence names.
 const MOST_NAMED: usize = 8;
 
-/// Troubles of one kind, with one reason.
+/// Failures of one kind with one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sentence {
     /// What it is about.
     pub about: About,
     /// The partitions of the topic; none where no partition is concerned.
     pub partitions: Vec<i32>,
-    /// Since when the first of them fails.
+    /// Since when the first of them has been failing.
     pub since: Instant,
-    /// How often all of them were tried.
+    /// How often all of them have been tried.
     pub attempts: u64,
 }
 
-/// What a sentence is about: what is told once and not for each partition.
+/// What a sentence is about: reported once rather than for each partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct About {
     /// What fails, as in metrics.
@@ -37,7 +37,7 @@ pub struct About {
     pub reason: String,
 }
 
-/// Troubles in sentences, the oldest first.
+/// The failures in sentences, the oldest first.
 pub fn sentences(troubles: Vec<(Place, Trouble)>) -> Vec<Sentence> {
     let mut all: BTreeMap<About, Sentence> = BTreeMap::new();
     for (place, Trouble { since, attempts, reason }) in troubles {
@@ -62,12 +62,12 @@ pub fn sentences(troubles: Vec<(Place, Trouble)>) -> Vec<Sentence> {
 }
 
 impl Sentence {
-    /// The numbers of the partitions, as `0 1 5-9`; a long list is cut.
+    /// The numbers of the partitions, as `0 1 5-9`; a long list is truncated.
     pub fn numbers(&self) -> String {
         ranges(&self.partitions)
     }
 
-    /// What is the case.
+    /// The statement without its reason.
     pub fn what(&self) -> String {
         let topic = self.about.topic.as_deref().unwrap_or_default();
         let whose = match *self.partitions {

@@ -1,13 +1,13 @@
-//! The closed set of promises.
+//! The delivery guarantees.
 
 use std::{fmt, str::FromStr};
 
 use clap::ValueEnum;
 
-/// What is promised about each record.
+/// The delivery guarantee.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DeliveryKind {
-    /// It is written once, and again after a crash: offsets are committed behind the output.
+    /// Every record is written, and may be written again after a crash.
     #[default]
     AtLeastOnce,
     /// It is seen once by whoever reads committed: outputs and offsets in one transaction; not

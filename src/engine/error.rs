@@ -1,4 +1,4 @@
-//! What can go wrong at the edge, and whether to try again: told apart here and nowhere else.
+//! What can go wrong in an engine, and whether to try again: classified here and nowhere else.
 
 use std::{error::Error, sync::Arc};
 
@@ -14,14 +14,14 @@ pub struct EngineError {
     pub partition: Option<TopicPartition>,
     /// The offset concerned, if one is.
     pub offset: Option<i64>,
-    /// What happened, for people; names the request and the broker. Nothing is decided by it.
+    /// What happened, for people; names the request and the broker. No decision depends on it.
     pub message: String,
-    /// What it follows from, as the engine's own type; the message says it too.
+    /// The underlying error in the engine's own type; the message includes it.
     #[source]
     pub cause: Option<Cause>,
 }
 
-/// What an [`EngineError`] follows from.
+/// The underlying error of an [`EngineError`].
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// What may be done about an [`EngineError`].
@@ -65,7 +65,7 @@ impl EngineError {
     }
 }
 
-/// A property that cannot be as it is written, or that an engine does not take.
+/// An invalid property, or one that an engine does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
 pub struct PropertyError {

@@ -24,16 +24,16 @@ use crate::{
 
 /// Reads the partitions of a topic that a consumer group assigns to this member.
 ///
-/// Heartbeats, fetching and reconnecting go on in the background, whether or not `next` is
-/// called; memory for batches comes from the [`Budget`], and without any the source pauses.
+/// Heartbeats, fetching and reconnecting go on in the background, whether or not `next` is called.
+/// Memory for batches comes from the [`Budget`]; without any, the source pauses.
 pub trait Source: Send {
-    /// The next event. `room` says what batches may come from: without any only changes of the
-    /// assignment come, so that a full pipeline never holds up a rebalance; partitions that are
-    /// full are left out of fetching, and what was fetched of them already may still come.
-    /// Changes come before batches. Cancel-safe.
+    /// The next event. `room` says which batches may come. While it is closed only changes of the
+    /// assignment come, so that a full pipeline never holds up a rebalance. Partitions that are
+    /// full are left out of fetching; what was fetched of them already may still come. Changes come
+    /// before batches. Cancel-safe.
     ///
     /// # Errors
-    /// What concerns all partitions and passes only with a new source, if at all; what can be
+    /// Errors that concern all partitions and pass only with a new source, if at all. What can be
     /// retried is retried within, for as long as it takes.
     fn next(&mut self, room: &Room) -> impl Future<Output = Result<SourceEvent, EngineError>> + Send;
 
@@ -46,39 +46,39 @@ pub trait Source: Send {
     ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static;
 
     /// Ends the assignment of each of these partitions and begins a new one at its committed
-    /// offset, without leaving the group. Nothing of the old one comes any more; an
-    /// [`Assigned`](SourceEvent::Assigned) follows for each once its position is known, unless
-    /// the partition is revoked or lost before. Partitions that are not assigned are left out.
+    /// offset, without leaving the group. Nothing of the old assignment comes any more; an
+    /// [`Assigned`](SourceEvent::Assigned) follows for each partition once its position is known,
+    /// unless it is revoked or lost before. Partitions that are not assigned are ignored.
     fn rewind(&mut self, partitions: Vec<TopicPartition>) -> impl Future<Output = ()> + Send;
 
     /// Leaves the group; nothing is committed.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// What a [`Source`] has to say.
+/// An event of a [`Source`].
 #[derive(Debug)]
 pub enum SourceEvent {
     /// Records of an assigned partition, in offset order per partition and assignment, with the
     /// share of the memory budget that they and their output hold until acknowledged.
     Batch(PartitionBatch, Permit),
-    /// Offsets of an assigned partition that are not there to be read; comes in the order of the
-    /// batches around it. The offsets before it are covered by earlier batches.
+    /// Offsets of an assigned partition that cannot be read because they are gone; comes in the
+    /// order of the batches around it. Earlier batches cover the offsets before it.
     Skipped(Gap),
-    /// Partitions were assigned; their batches follow. It is empty when this member has joined
-    /// the group and there is no partition for it.
+    /// Partitions were assigned; their batches follow. Empty when this member has joined the group
+    /// and there is no partition for it.
     Assigned(Vec<Assignment>),
     /// Partitions are about to be taken away. The source waits, within its own bound, until
     /// `release` is sent or dropped; until then commits for them count.
     Revoked {
         /// The partitions.
         partitions: Vec<TopicPartition>,
-        /// Send (or drop) it once everything in flight is committed.
+        /// To be sent (or dropped) once everything in flight is committed.
         release: oneshot::Sender<()>,
     },
     /// Partitions are gone already (session lost, fenced); nothing can be committed for them.
     Lost(Vec<TopicPartition>),
-    /// A partition cannot be read any further under this assignment, whatever is tried (a batch
-    /// that is malformed). The others go on.
+    /// A partition cannot be read any further under this assignment, whatever is tried (a batch is
+    /// malformed). The others go on.
     Unreadable {
         /// The assignment that ends here.
         assignment: AssignmentId,
@@ -96,8 +96,8 @@ pub struct Assignment {
     pub id: AssignmentId,
     /// The offset that reading starts at: the committed one, or one that was chosen by policy.
     pub position: i64,
-    /// Whether the group has committed `position`. One that it has not is committed before
-    /// anything else: were it chosen by policy a second time, it could be a later one.
+    /// Whether the group has committed `position`. One that it has not is committed before anything
+    /// else: chosen by policy a second time, it could be a later one.
     pub is_committed: bool,
 }
 
@@ -123,7 +123,7 @@ pub struct Gap {
     pub assignment: AssignmentId,
     /// The first offset that is passed over.
     pub from: i64,
-    /// The offset that reading goes on at; above `from`.
+    /// The offset at which reading continues; above `from`.
     pub to: i64,
     /// Why they are gone.
     pub reason: GapReason,
@@ -134,12 +134,12 @@ pub struct Gap {
 pub enum GapReason {
     /// Retention, or DeleteRecords, was faster than the reader.
     Retention,
-    /// An unclean leader election cut the log off, and others were written in their place.
+    /// An unclean leader election truncated the log, and other records were written in their place.
     Truncation,
 }
 
 impl GapReason {
-    /// As it stands in metrics.
+    /// The label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             GapReason::Retention => "retention",
@@ -150,38 +150,38 @@ impl GapReason {
 
 /// Writes output batches with `acks=all` and an idempotent producer.
 pub trait Sink: Send {
-    /// Writes a batch; within a partition, batches stand in the log in the order of these calls.
-    /// The future resolves when the brokers acknowledged every record or refused some for what
-    /// they are. What can be retried is retried within the delivery timeout. The batch is on its
+    /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
+    /// future resolves when the brokers have acknowledged every record, or refused some for their
+    /// contents. What can be retried is retried within the delivery timeout. The batch is on its
     /// way once this returns, whether or not the future is polled.
     ///
     /// # Errors
-    /// Through the future: when delivery of the batch is not certain. An error that names its
-    /// partition is of that partition alone: every batch that was given for it and is not
-    /// acknowledged fails with it, and so does each later one of the same origin and assignment;
-    /// those of a later assignment are written again. An error without a partition is of all: the
-    /// sink is spent, and the caller closes it.
+    /// Through the future: when delivery of the batch is uncertain. An error that names a partition
+    /// concerns that partition alone: every batch given for it that is not acknowledged fails with
+    /// it, and so does each later one of the same origin and assignment; those of a later
+    /// assignment are written again. An error without a partition concerns all: the sink cannot be
+    /// used any more, and the caller closes it.
     fn send(
         &mut self,
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static;
 
-    /// What comes from `origin` under `assignment` or an earlier one is not wanted any more: what
-    /// has not been sent yet is dropped, and its receipts fail.
+    /// What comes from `origin` under `assignment` or an earlier one is no longer wanted: what has
+    /// not been sent is dropped, and its receipts fail.
     fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId);
 
     /// Gives up what is not acknowledged and disconnects.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// The brokers' answer for an output batch: every record is acknowledged but the refused ones.
+/// The brokers' answer for an output batch: every record is acknowledged except the refused ones.
 #[derive(Debug, Default)]
 pub struct Receipt {
     /// The refused records in ascending order of their index.
     pub refused: Vec<Refusal>,
 }
 
-/// A record that the destination does not take as it is.
+/// A record that the destination does not accept as it is.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// The record's index in the output batch, counted over all chunks.
@@ -193,14 +193,14 @@ pub struct Refusal {
 /// Which engine to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineKind {
-    /// topicmill's own wire, which never leaves whole record batches.
+    /// topicmill's own client, which works on whole record batches.
     #[default]
     Native,
-    /// librdkafka, record by record; needs the cargo feature `librdkafka`.
+    /// librdkafka, record by record; only in builds with the cargo feature `librdkafka`.
     Librdkafka,
 }
 
-/// How to reach the cluster, as Kafka users write it.
+/// How to reach the cluster, in Kafka's terms.
 #[derive(Clone, Default)]
 pub struct ClientSettings {
     /// `host:port` of at least one broker.
@@ -208,7 +208,7 @@ pub struct ClientSettings {
     /// The dotted properties of `[kafka]` and `-X`, without `bootstrap.servers`; secrets from
     /// files and the environment are filled in.
     pub properties: BTreeMap<String, String>,
-    /// How long to try for a first broker.
+    /// How long to wait for a first broker.
     pub connect_timeout: Duration,
 }
 
@@ -229,17 +229,17 @@ pub struct SourceSettings {
     pub topic: Arc<str>,
     /// The consumer group.
     pub group: String,
-    /// Where a partition without a committed offset starts.
+    /// Where to start a topic that the group has never read.
     pub offset_reset: OffsetReset,
     /// How long a revoked partition waits for its release.
     pub revoke_timeout: Duration,
-    /// The memory that batches take their shares from.
+    /// The memory budget of responses and batches.
     pub budget: Budget,
-    /// Where the source says what does not work.
+    /// Where the source reports failures.
     pub troubles: Troubles,
 }
 
-/// `auto.offset.reset`: where to read without a committed offset.
+/// `auto.offset.reset`: where to start without a committed offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OffsetReset {
     /// At the oldest record.
@@ -247,6 +247,6 @@ pub enum OffsetReset {
     Earliest,
     /// At the end.
     Latest,
-    /// Nowhere: it is an error.
+    /// Nowhere: fail.
     None,
 }

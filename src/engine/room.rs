@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::batch::TopicPartition;
 
-/// Whether batches may come, and of which partitions not.
+/// Whether batches may come, and of which partitions they may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     /// Whether batches may come at all.
     pub is_open: bool,
-    /// The partitions whose output is not taken fast enough, or at all: they are not fetched.
+    /// The partitions whose output is not taken fast enough, or not at all: they are not fetched.
     pub full: BTreeSet<TopicPartition>,
 }
 

@@ -1,7 +1,7 @@
-//! What does not work at the moment, in one place: for readiness, metrics and the log.
+//! What is failing at the moment, in one place: for readiness, metrics and the log.
 //!
-//! Whoever tries something again and again says so here once it fails and once it works again;
-//! nobody who does so logs it on every attempt.
+//! Code that retries something reports here when it fails and when it works again, instead of
+//! logging every attempt.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use crate::batch::TopicPartition;
 
-/// The troubles of a process; clones share them.
+/// The current failures of a process; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Troubles {
     now: Arc<Mutex<BTreeMap<Place, Trouble>>>,
 }
 
-/// Where something does not work.
+/// Where something fails.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
     /// A partition of the source cannot be read.
@@ -30,29 +30,29 @@ pub enum Place {
     Rewind(TopicPartition),
     /// A partition of the source has no counterpart in this topic.
     Destination(TopicPartition),
-    /// The coordinator does not take commits.
+    /// The coordinator does not accept commits.
     Commit,
-    /// The group has not let this member in, or the coordinator does not answer it.
+    /// The group has not admitted this member, or the coordinator does not answer it.
     Group,
-    /// The source topic is not there.
+    /// The source topic does not exist.
     Source(Arc<str>),
     /// The work has not begun, or ended with an error and has not begun again.
     Start,
 }
 
-/// Something that does not work.
+/// A failure that lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Since when.
     pub since: Instant,
-    /// How often it was tried meanwhile.
+    /// How often it has been tried since.
     pub attempts: u64,
-    /// What went wrong last, without the place.
+    /// The latest error, without the place.
     pub reason: String,
 }
 
 impl Troubles {
-    /// It does not work at `place`, for this reason; the time of the first failure stays.
+    /// It fails at `place`, for this reason; the time of the first failure stays.
     pub fn begin(&self, place: Place, reason: &dyn fmt::Display) {
         let mut now = self.lock();
         let trouble = now.entry(place).or_insert_with(|| Trouble {
@@ -64,7 +64,7 @@ impl Troubles {
         trouble.reason = reason.to_string();
     }
 
-    /// It works again at `place`, or nobody tries it any more.
+    /// It works again at `place`, or is no longer tried.
     pub fn end(&self, place: &Place) {
         self.lock().remove(place);
     }

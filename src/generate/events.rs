@@ -11,8 +11,8 @@ pub(super) const EVENT_SIZE_MAX: usize = 128;
 
 /// Makes name events: `{"first_name":"…","last_name":"…"}`.
 ///
-/// The same seed gives the same events in the same order, with the same release of this program
-/// on machines of the same word size; only the timestamps differ.
+/// The same seed gives the same events in the same order, with the same release of this program on
+/// machines of the same word size; only the timestamps differ.
 #[derive(Debug)]
 pub struct EventMaker {
     random: SmallRng,
@@ -22,7 +22,7 @@ pub struct EventMaker {
 }
 
 impl EventMaker {
-    /// A maker of the sequence that `seed` stands for.
+    /// A maker of the sequence of `seed`.
     pub fn new(seed: u64, keys: KeySource) -> EventMaker {
         EventMaker {
             random: SmallRng::seed_from_u64(seed),
@@ -32,8 +32,8 @@ impl EventMaker {
         }
     }
 
-    /// Makes the next `count` events, all with `timestamp` (milliseconds), and hands each to the
-    /// writer of its partition: `partition_of` gets the key.
+    /// Makes the next `count` events, all with `timestamp` (milliseconds), and adds each to the
+    /// writer of its partition; `partition_of` gets the key.
     #[inline]
     pub fn write(
         &mut self,
@@ -62,7 +62,7 @@ impl EventMaker {
     }
 }
 
-/// Maps 16 random bits to `0..len` by multiplication, which favours none by more than `len/65536`.
+/// Maps 16 random bits to `0..len` by multiplication, with a bias of at most `len/65536`.
 #[inline]
 fn pick(bits: u16, len: usize) -> usize {
     (usize::from(bits) * len) >> 16

@@ -14,7 +14,7 @@ pub enum Keys {
     Zipf,
 }
 
-/// How many keys there are under Zipf's law.
+/// The number of keys under Zipf's law.
 const ZIPF_KEYS: usize = 1000;
 
 /// The longest decimal number of 64 bits.
@@ -37,7 +37,7 @@ impl KeySource {
         KeySource { keys, sequence: 0, digits: [0; DIGITS_MAX], ranks }
     }
 
-    /// The next key; `draw` are the random bits that decide where chance does.
+    /// The next key; `draw` are the random bits for keys that are drawn.
     #[inline]
     pub fn next(&mut self, draw: u16) -> Option<&[u8]> {
         let number = match self.keys {
@@ -78,7 +78,7 @@ fn zipf_ranks() -> Vec<u16> {
     ranks
 }
 
-/// The partition of a key among `partitions`, as the Java client's default partitioner has it.
+/// The partition of a key among `partitions`, as the Java client's default partitioner chooses it.
 #[inline]
 pub fn partition_of(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions

@@ -36,13 +36,13 @@ use crate::{
     run,
 };
 
-/// The bytes that may be on their way and unacknowledged at most.
+/// The most bytes in flight.
 const OUTSTANDING_BYTES_MAX: usize = 16 << 20;
 
-/// The property for the requests that may be on their way at once, here per partition.
+/// The property for the most requests in flight, here per partition.
 pub const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 
-/// How often progress is told.
+/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What to generate.
@@ -56,13 +56,13 @@ pub struct GenerateSettings {
     pub count: Option<u64>,
     /// Events per second, positive; `None` is as fast as possible.
     pub rate: Option<f64>,
-    /// Names the sequence of events.
+    /// The seed of the sequence of events.
     pub seed: u64,
     /// The keys of the events.
     pub keys: Keys,
 }
 
-/// What was generated: acknowledged by the brokers, all of it.
+/// What was generated, all of it acknowledged by the brokers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The number of events.
@@ -71,7 +71,7 @@ pub struct Summary {
     pub bytes: u64,
     /// How long it took.
     pub elapsed: Duration,
-    /// The processor time of this process meanwhile, where the system tells it.
+    /// The processor time of this process meanwhile, where the system reports it.
     pub cpu: Option<Duration>,
 }
 
@@ -107,7 +107,7 @@ pub enum GenerateError {
         /// The topic.
         topic: String,
     },
-    /// The destination refused events for what they are.
+    /// The brokers refused events.
     #[error("{topic} refused {refused} events: {first}")]
     Refused {
         /// The topic.
@@ -162,9 +162,8 @@ pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<()
     Ok(writeln!(out, "{}; written to {}", summary?, settings.topic)?)
 }
 
-/// Creates the topic if it is missing, and generates until the count is reached or `stop`
-/// resolves; then waits for what is on its way. `progress` gets the acknowledged events a few
-/// times a second.
+/// Creates the topic if it is missing, and generates until the count is reached or `stop` resolves;
+/// then waits for what is in flight. `progress` gets the acknowledged events a few times a second.
 ///
 /// # Errors
 /// When the cluster does not answer in time, refuses, or leaves the delivery of a batch uncertain.
@@ -187,8 +186,8 @@ pub async fn generate(
     into_sink(sink, settings, partitions, stop, progress).await
 }
 
-/// Without a rate, one request at a time and partition, unless the settings say otherwise: several
-/// would keep a broker's queue full, and a transformer beside it could not follow for ever.
+/// Without a rate, one request in flight per partition, unless the settings say otherwise: several
+/// would keep a broker's queue full, and a transformer beside it could never catch up.
 fn taking_turns(client: &ClientSettings, rate: Option<f64>) -> ClientSettings {
     let mut client = client.clone();
     if rate.is_none() {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// How long a step may be at most, so that the rate is steady for those who measure latency.
+/// The longest step, so that the rate is steady enough to measure latency.
 const STEP_MAX: Duration = Duration::from_millis(5);
 
-/// Tells how many events are due, at a rate in events per second.
+/// Computes how many events are due, at a rate in events per second.
 #[derive(Debug)]
 pub(super) struct Pace {
     rate: f64,
@@ -31,7 +31,7 @@ impl Pace {
     /// How long to wait after `elapsed` until the next event is due, never more than a step.
     pub(super) fn wait(&self, elapsed: Duration) -> Duration {
         let next = (self.made + 1) as f64 / self.rate - elapsed.as_secs_f64();
-        // Not below a millisecond: a batch for each event would cost more than it tells.
+        // Not below a millisecond: a batch for each event would distort what is measured.
         Duration::from_secs_f64(next.clamp(0.001, STEP_MAX.as_secs_f64()))
     }
 }

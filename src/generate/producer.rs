@@ -20,18 +20,18 @@ use crate::{
     records::RecordWriter,
 };
 
-/// The size in bytes of a batch at most: below the 1 MiB that brokers take unless told otherwise.
+/// The largest batch in bytes: below the 1 MiB that brokers accept by default.
 const BATCH_BYTES_MAX: usize = 1_000_000;
 
 /// The events of a block: 270 KB of them. Larger ones would be no faster, and would take more than
 /// their turn in the queue of a broker that a transformer uses too.
 const BLOCK_EVENTS_MAX: u64 = 4_000;
 
-/// The events that share one look at the clock.
+/// The events that share one reading of the clock.
 const EVENTS_PER_TIMESTAMP: u64 = 256;
 
 /// Starts the thread. It ends when the count is reached, `stopped` is set, or `out` is closed;
-/// everything that it made until then has been handed to `out`.
+/// everything that it made until then has been sent to `out`.
 pub(super) fn start(
     settings: &GenerateSettings,
     partitions: i32,

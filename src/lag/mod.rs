@@ -24,16 +24,16 @@ use crate::{
     exit::Ended,
 };
 
-/// The memory for the one record that tells the age; its batch may be larger.
+/// The memory for the one record that gives the age; its batch may be larger.
 const READ_MEMORY: usize = 256 << 10;
 
-/// How long a partition that cannot be asked is asked again: the others are not to wait for it.
+/// How long a partition that does not answer is asked again: the others should not wait for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the record that tells the age is waited for.
+/// How long to wait for the record that gives the age.
 const AGE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The partitions whose ages are looked up at one time.
+/// The number of partitions whose ages are looked up at a time.
 const AGES_AT_ONCE: usize = 64;
 
 /// How far a group is behind in one partition, as `--json` shows it.
@@ -50,14 +50,14 @@ pub struct PartitionLag {
     /// The records that are there and not committed: from the committed offset, or where the log
     /// starts if that is later, to the end.
     pub lag: Option<i64>,
-    /// The age in seconds of the first of them; none without a lag, or without a timestamp.
+    /// The age in seconds of the first of them; none without a lag or a timestamp.
     pub lag_seconds: Option<f64>,
     /// The offset of the first record that is still there.
     pub start: Option<i64>,
-    /// The last stable offset: what lies between it and the end belongs to a transaction that is
-    /// open, or stands behind one, and cannot be read yet.
+    /// The last stable offset: records between it and the end belong to an open transaction, or
+    /// stand behind one, and cannot be read yet.
     pub stable_end: Option<i64>,
-    /// What there is to say: why something is not known, or what holds readers up.
+    /// A remark: why something is not known, or what holds readers up.
     pub note: Option<String>,
 }
 
@@ -66,13 +66,13 @@ pub struct PartitionLag {
 ///
 /// # Errors
 /// When there is no such group or topic, or the coordinator does not answer in time. A partition
-/// that cannot be asked is no error: its row says so.
+/// that does not answer is no error: its row says so.
 pub async fn measure(
     client: &Client,
     group: &str,
     topic: Option<&str>,
 ) -> Result<Vec<PartitionLag>, EngineError> {
-    // The commits first: what is committed meanwhile is not beyond the ends.
+    // The commits first, so that none of them is beyond the ends.
     let committed = client.committed_all(group).await?;
     let info = client.group(group).await?;
     if !info.exists() && committed.is_empty() {
@@ -122,7 +122,7 @@ fn of_topic(committed: &BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<
     of_topic.map(|(partition, offset)| (partition.partition, *offset)).collect()
 }
 
-/// What one question brought for each partition.
+/// The answers to one request, by partition.
 type Answers = Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError>;
 
 async fn measure_topic(client: &Client, topic: &str, committed: &BTreeMap<i32, i64>) -> Vec<PartitionLag> {
@@ -148,7 +148,7 @@ async fn measure_topic(client: &Client, topic: &str, committed: &BTreeMap<i32, i
 }
 
 impl PartitionLag {
-    /// Of what is committed, and the answers for start, last stable offset and end.
+    /// From the committed offset and the answers for start, last stable offset and end.
     fn new(
         place: &TopicPartition,
         committed: Option<i64>,

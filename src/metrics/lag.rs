@@ -1,9 +1,9 @@
-//! The lag of the partitions that are assigned to this process, each of which has one owner: a sum
-//! over all processes of a group is the group's lag.
+//! The lag of the partitions that are assigned to this process. Each has one owner: a sum over all
+//! processes of a group is the group's lag.
 //!
-//! Most of it is known without asking: where a partition is committed, and how old the first
-//! record is that is under way. Only the ends of the logs are asked for, by `run`. What is not
-//! known is not shown, rather than what was known once.
+//! Most of it is known without a request: where a partition is committed, and how old the first
+//! record in flight is. Only the ends of the logs are requested, by `run`. What is not known is
+//! left out rather than shown as it once was.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,18 +34,19 @@ struct Shared {
 /// What is known of a partition.
 #[derive(Debug)]
 struct Own {
-    /// The group's offset, or where it starts without one.
+    /// The group's committed offset, or where reading starts without one.
     committed: i64,
-    /// What `committed` was when the ends were noted last.
+    /// The value of `committed` when the ends were last noted.
     committed_then: Option<i64>,
     /// The end of the log, if it is known: behind the last record, whether or not its transaction
     /// has ended.
     end: Option<i64>,
-    /// The offset after each batch that was read and is not committed yet, with its first timestamp.
+    /// The offset after each batch that has been read and is not committed, with its first
+    /// timestamp.
     under_way: VecDeque<(i64, i64)>,
-    /// The timestamp of the last record that was read.
+    /// The timestamp of the last record read.
     last_read: Option<i64>,
-    /// The timestamp of the record at an offset, as it was looked up.
+    /// The timestamp looked up for the record at an offset.
     looked_up: Option<(i64, i64)>,
 }
 
@@ -60,7 +61,7 @@ pub struct PartitionLag {
     pub seconds: Option<f64>,
 }
 
-/// A record whose age nothing but reading it can tell.
+/// A record whose age can be learned only by reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// Its partition.
@@ -91,7 +92,7 @@ impl OwnLag {
     }
 
     /// A batch was read: the offset after it, and the timestamps in milliseconds of its first and
-    /// last record if it has any.
+    /// last record, if it has any.
     pub fn read(&self, partition: &TopicPartition, next: i64, timestamps: Option<(i64, i64)>) {
         if let (Some(own), Some((first, last))) = (self.lock().partitions.get_mut(partition), timestamps) {
             own.under_way.push_back((next, first));
@@ -99,7 +100,7 @@ impl OwnLag {
         }
     }
 
-    /// The group has committed an offset: that of the next record to read.
+    /// The group has committed an offset, which is that of the next record to read.
     pub fn committed(&self, partition: &TopicPartition, next: i64) {
         if let Some(own) = self.lock().partitions.get_mut(partition) {
             own.committed = own.committed.max(next);
@@ -131,8 +132,8 @@ impl OwnLag {
         }
     }
 
-    /// Up to `most` records that are the first of their partitions and not under way, of partitions
-    /// that have not moved since this was last asked.
+    /// Up to `most` records that are the first of their partitions and not in flight, in partitions
+    /// that have not moved since the last call.
     pub fn unread(&self, most: usize) -> Vec<Unread> {
         let mut unread = Vec::new();
         for (partition, own) in &mut self.lock().partitions {
@@ -187,10 +188,10 @@ impl Own {
         }
         let looked_up = self.looked_up.filter(|(offset, _)| *offset == self.committed);
         let first = self.under_way.front().or(looked_up.as_ref()).map(|(_, timestamp)| *timestamp);
-        // Between two batches of a partition that goes on, the next record is about as old.
+        // Between two batches of a partition that is being read, the next record is about as old.
         let goes_on = self.committed_then.is_some_and(|then| then != self.committed);
         let timestamp = first.or(self.last_read.filter(|_| goes_on))?;
-        // -1 says that there is none.
+        // -1 means that there is none.
         (timestamp >= 0).then(|| (now - timestamp).max(0) as f64 / 1000.0)
     }
 }

@@ -1,4 +1,4 @@
-//! Every metric in one place. They are updated per batch, never per record.
+//! All metrics in one place. They are updated per batch, never per record.
 
 mod lag;
 
@@ -41,25 +41,25 @@ pub struct Metrics {
     pub batches: Counter,
     dead_letters: Family<ClassLabel, Counter>,
     dead_letters_by_class: Mutex<BTreeMap<&'static str, u64>>,
-    /// Batches dropped unread because their assignment had ended.
+    /// Batches dropped unread: their assignment had ended or their partition had stopped.
     pub stale_batches: Counter,
     /// Commits that the coordinator agreed to.
     pub commits: Counter,
-    /// Commits that failed and were tried again.
+    /// Commits that failed and were retried.
     pub commit_failures: Counter,
     /// Changes of the assignment.
     pub rebalances: Counter,
     /// New starts from the committed offsets after an error.
     pub restarts: Counter,
-    /// Partitions read again from their committed offsets, each for itself.
+    /// Partitions read again from their committed offsets, each on its own.
     pub rewinds: Counter,
     /// Batches that wait for their acknowledgement.
     pub batches_in_flight: Gauge,
     /// Partitions assigned.
     pub partitions_assigned: Gauge,
-    /// Partitions stopped: a dead letter was refused, or the log cannot be read on.
+    /// Partitions stopped: by a refused dead letter, a batch that cannot be read, or a gap.
     pub partitions_stopped: Gauge,
-    /// Memory that batches hold.
+    /// Memory that responses and batches hold.
     pub memory_used: Gauge,
     stages: Family<StageLabel, Histogram>,
     /// The lag of the partitions assigned.
@@ -68,7 +68,7 @@ pub struct Metrics {
     pub last_commit: Gauge,
     /// The age of the oldest batch that is not acknowledged, in seconds.
     pub oldest_batch: Gauge<f64, AtomicU64>,
-    /// How long the oldest batch has been in the transform's hands, in seconds.
+    /// How long the transform has been working on its oldest batch, in seconds.
     pub transforming: Gauge,
     last_letter: Mutex<Option<LastLetter>>,
     skipped: Family<SkippedLabel, Counter>,
@@ -87,7 +87,7 @@ pub enum Exposition {
     OpenMetrics,
 }
 
-/// The record that a dead letter was last written for.
+/// The record of the most recent dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastLetter {
     /// Its partition.
@@ -275,7 +275,7 @@ impl Metrics {
         self.stages.get_or_create(&StageLabel { stage }).observe(time.as_secs_f64());
     }
 
-    /// Counts offsets of a partition that are passed over for a reason.
+    /// Counts offsets of a partition that are passed over, by reason.
     pub fn skipped(&self, partition: &TopicPartition, reason: &'static str, offsets: u64) {
         let (topic, partition) = (partition.topic.to_string(), partition.partition);
         self.skipped.get_or_create(&SkippedLabel { topic, partition, reason }).inc_by(offsets);
@@ -287,7 +287,7 @@ impl Metrics {
         self.skipped_offsets.load(Ordering::Relaxed)
     }
 
-    /// Says for how many partitions a stage fails, and since when.
+    /// Notes for how many partitions a stage is failing, and for how long.
     pub fn failing(&self, stage: &'static str, partitions: usize, time: Duration) {
         self.failing.get_or_create(&StageLabel { stage }).set(partitions as i64);
         self.failing_seconds.get_or_create(&StageLabel { stage }).set(time.as_secs() as i64);

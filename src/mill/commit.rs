@@ -1,5 +1,5 @@
-//! Committing what is acknowledged: at every tick, sooner when somebody waits for it, and once
-//! more before anything is given up. A commit that fails is tried again for ever.
+//! Commits what is acknowledged: at every tick, sooner when something waits for it, and once more
+//! before anything is given up. A commit that fails is retried for as long as it takes.
 
 use std::{future::pending, pin::Pin, time::Duration};
 
@@ -17,14 +17,14 @@ use crate::{
 /// waits, every acknowledgement makes something new to commit.
 const PACE: Duration = Duration::from_millis(100);
 
-/// After commits that failed.
+/// The backoff after commits that failed.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// The commits of a mill.
 #[derive(Default)]
 pub(super) struct Commits {
     under_way: Option<Commit>,
-    /// Not before.
+    /// No commit before this time.
     next: Option<Instant>,
     /// How many failed in a row.
     failures: u32,
@@ -58,9 +58,9 @@ impl Commits {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// Starts a commit when one must not wait for the next tick: somebody waits for it, or the
-    /// group does not know a position yet that was chosen for it. When to call this again, if it
-    /// has to wait for its turn.
+    /// Starts a commit when it must not wait for the next tick: something waits for it, or a
+    /// position was chosen that the group has not committed yet. Returns when to call this again,
+    /// if it is too early now.
     pub(super) fn hurry_commit(&mut self) -> Option<Instant> {
         if !self.commits.is_idle() || !self.offsets.has_uncommitted() {
             return None;
@@ -71,7 +71,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         if !(goal || awaited || fails || self.offsets.has_unplaced()) {
             return None;
         }
-        // With nothing under way there is nothing to wait for that would make it a larger one.
+        // With nothing in flight, waiting would not make it a larger commit.
         let at_once = !fails && (goal || self.delivery.in_flight() == 0);
         if at_once || self.commits.is_due() {
             self.start_commit();
@@ -139,8 +139,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Commits what is acknowledged once more, within `limit`, whatever ended the mill: what is
-    /// not committed is read again.
+    /// Commits what is acknowledged once more, within `limit`, whatever ended the mill: what is not
+    /// committed is read again.
     pub(super) async fn last_commit(&mut self, limit: Duration) {
         let committing = async {
             if !self.commits.is_idle() {

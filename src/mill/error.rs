@@ -8,7 +8,7 @@ use crate::{
     strategy::TransformError,
 };
 
-/// What ends a mill other than a drain or its goal.
+/// Why a mill ended, other than by a drain or at its goal.
 #[derive(Debug, thiserror::Error)]
 pub enum MillError {
     /// The source or the sink failed.
@@ -26,9 +26,9 @@ pub enum MillError {
          they will be read again"
     )]
     DrainTimeout {
-        /// How long the drain could take.
+        /// How long the drain was allowed to take.
         timeout: Duration,
-        /// The batches that were still under way.
+        /// The batches that were still in flight.
         batches: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! How a mill ends: what is under way is finished, and what is acknowledged is committed.
+//! How a mill ends: what is in flight is finished, and what is acknowledged is committed.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::{
     offsets::Halt,
 };
 
-/// How long the last commit of a mill that ends by an error may take.
+/// How long the last commit of a mill that ends with an error may take.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-/// The same when the time to drain is over already.
+/// The same when the drain timeout has passed already.
 const LATE_COMMIT: Duration = Duration::from_millis(500);
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// Whether a drain is over: nothing is under way and everything acknowledged is committed.
+    /// Whether a drain is over: nothing is in flight, and everything acknowledged is committed.
     ///
     /// # Errors
     /// When it is over and a partition is stopped.
@@ -43,7 +43,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         MillError::DrainTimeout { timeout: self.settings.drain_timeout, batches: self.delivery.in_flight() }
     }
 
-    /// After an error: saves what is acknowledged, which would be read again otherwise.
+    /// After an error: commits what is acknowledged, which would be read again otherwise.
     pub(super) async fn save(&mut self, error: &MillError) {
         let limit = match error {
             MillError::DrainTimeout { .. } => LATE_COMMIT,
@@ -61,7 +61,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 }
 
-/// Resolves when the mill is to drain; never when nobody can say so any more.
+/// Resolves when the mill is to drain; never once nobody can ask for it.
 pub(super) async fn asked(drain: &mut watch::Receiver<bool>) {
     if drain.wait_for(|drain| *drain).await.is_err() {
         std::future::pending::<()>().await;

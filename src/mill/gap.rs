@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// What to do when offsets between the committed one and the log's start are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnGap {
-    /// Go on at the log's start; what was passed over is counted and reported.
+    /// Continue at the start of the log; what was passed over is counted and reported.
     #[default]
     Continue,
     /// Stop the partition before them, so that someone decides: nothing more of it is read, the

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::TopicPartition;
 
-/// The offsets to reach, of the partitions that have not reached theirs yet.
+/// The offsets to reach, of partitions that have not reached theirs yet.
 #[derive(Debug)]
 pub(super) struct Goal {
     /// `None` for a run without an end.
     left: Option<BTreeMap<TopicPartition, i64>>,
-    /// Those of them that lack nothing but the commit.
+    /// Those that lack only the commit.
     acknowledged: BTreeSet<TopicPartition>,
 }
 
@@ -30,7 +30,7 @@ impl Goal {
         }
     }
 
-    /// Everything of `partition` below `offset` is committed, which stays so.
+    /// Everything of `partition` below `offset` is committed, which is final.
     pub(super) fn committed(&mut self, partition: &TopicPartition, offset: i64) {
         if self.end(partition).is_some_and(|end| offset >= end)
             && let Some(left) = &mut self.left
@@ -40,12 +40,12 @@ impl Goal {
         }
     }
 
-    /// A partition begins anew, or is gone: what of it is not committed is to be read again.
+    /// A partition starts again, or is gone: what is not committed of it is read again.
     pub(super) fn begin_again(&mut self, partition: &TopicPartition) {
         self.acknowledged.remove(partition);
     }
 
-    /// Whether only `stopped` partitions lack more than a commit, and some lack that.
+    /// Whether nothing but commits is missing, apart from `stopped` partitions, and some commit is.
     pub(super) fn wants_commit<T>(&self, stopped: &BTreeMap<TopicPartition, T>) -> bool {
         !self.acknowledged.is_empty() && self.passes(&self.acknowledged, stopped)
     }
@@ -56,7 +56,7 @@ impl Goal {
     }
 
     fn passes<T>(&self, done: &BTreeSet<TopicPartition>, stopped: &BTreeMap<TopicPartition, T>) -> bool {
-        // The count first: what is asked after every batch must not go through every partition.
+        // The count first: this is asked after every batch and must not go through every partition.
         self.left.as_ref().is_some_and(|left| {
             left.len() <= done.len() + stopped.len()
                 && left.keys().all(|partition| done.contains(partition) || stopped.contains_key(partition))

@@ -1,9 +1,9 @@
-//! The loop that turns: it takes batches from the source, has them transformed, delivers the
-//! output and commits what is final.
+//! The loop: it takes batches from the source, has them transformed, delivers the output and
+//! commits what is final.
 //!
-//! One task owns all the state, so that there is no lock and every decision has one place. It
-//! never waits for one thing alone: assignments change, stops arrive and acknowledgements land
-//! while anything else is under way.
+//! One task owns all the state, so there is no lock, and every decision is made in one place. It
+//! never waits for one thing alone: assignments change, stops arrive and acknowledgements come
+//! while anything else is in flight.
 
 mod commit;
 mod error;
@@ -51,10 +51,10 @@ use crate::{
     strategy::{Job, Product, Strategy, StrategySettings},
 };
 
-/// How often the loop tells that it turns, if nothing else makes it turn.
+/// How often the loop reports that it runs, if nothing else wakes it.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// How often it looks who moves.
+/// How often it looks for partitions that make no progress.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A transformer between one source and one sink.
@@ -74,12 +74,12 @@ pub struct Mill<S, K> {
     commits: Commits,
     rewinds: Rewinds,
     revoking: Vec<Revoking>,
-    /// Partitions were given up, and the rebalance that did so has given none yet.
+    /// Partitions were given up, and the rebalance that took them has assigned none yet.
     rebalancing: bool,
     stopped: BTreeMap<TopicPartition, Stopped>,
-    /// Nothing more is read; what is under way is finished.
+    /// Nothing more is read; what is in flight is finished.
     is_draining: bool,
-    /// Whether anything was committed: then a new start after an error is a fresh one.
+    /// Whether anything was committed: then the failures of earlier starts count no more.
     progressed: bool,
 }
 
@@ -92,11 +92,11 @@ pub struct MillSettings {
     pub routes: Routes,
     /// How often to commit.
     pub commit_interval: Duration,
-    /// How long a stop waits for what is under way.
+    /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
-    /// How long a partition waits after a failure until it is read again.
+    /// The backoff before a partition that failed is read again.
     pub rewind_backoff: Backoff,
-    /// The memory, in bytes, that partitions may hold whose output is not taken.
+    /// The memory in bytes that partitions whose output is not taken may hold together.
     pub stalled_memory: usize,
     /// What to do about offsets that are gone.
     pub on_gap: OnGap,
@@ -104,23 +104,23 @@ pub struct MillSettings {
     pub until: Option<BTreeMap<TopicPartition, i64>>,
 }
 
-/// Who is told how a mill goes.
+/// Whom a mill reports to.
 #[derive(Clone, Debug, Default)]
 pub struct Observers {
-    /// Numbers.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Whether it is alive and has work.
+    /// Liveness and readiness.
     pub health: Arc<Health>,
     /// How long the work takes.
     pub work: Arc<WorkTime>,
-    /// What does not work at the moment.
+    /// What is failing.
     pub troubles: Troubles,
 }
 
-/// How a mill ended, whether well or not.
+/// How a mill ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// What went wrong, if anything did.
+    /// What went wrong, if anything.
     pub result: Result<(), MillError>,
     /// Whether anything was committed.
     pub progressed: bool,
@@ -204,7 +204,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 product = self.strategy.next() => self.deliver(product?),
                 _ = beats.tick() => self.beat(),
                 _ = looks.tick(), if is_watched => self.look().await,
-                // The next turn commits.
+                // The next iteration commits.
                 () = until(commit_at) => {}
                 _ = ticks.tick() => self.tick_commit(),
                 event = self.source.next(&self.room) => self.take(event?)?,
@@ -219,7 +219,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.health.transforming(self.strategy.oldest_age());
     }
 
-    /// Takes what the source has to say.
+    /// Takes an event of the source.
     fn take(&mut self, event: SourceEvent) -> Result<(), EngineError> {
         match event {
             SourceEvent::Batch(batch, memory) => {
@@ -233,7 +233,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
             }
             SourceEvent::Assigned(assignments) => {
-                // What is let go of late for it goes first, there as well.
+                // Partitions whose release is overdue go first, in the log as well.
                 let are_new = self.assign(&assignments);
                 self.tell_assigned(&assignments, are_new);
             }
@@ -259,7 +259,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         Ok(())
     }
 
-    /// Goes on behind offsets that are not there, or stops before them.
+    /// Continues after offsets that are gone, or stops before them.
     fn pass_over(&mut self, gap: Gap) {
         match self.settings.on_gap {
             OnGap::Continue => {
@@ -282,7 +282,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Puts a batch on the road. Whether it is wanted.
+    /// Sends a batch on its way. Whether it is wanted.
     fn begin(&mut self, batch: PartitionBatch, memory: Permit) -> bool {
         let Some(ticket) = self.offsets.begin(&batch, memory) else {
             self.metrics.stale_batches.inc();
@@ -314,7 +314,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
     }
 
-    /// Takes the end of a batch's journey.
+    /// Takes the outcome of a batch.
     fn settle(&mut self, delivered: Delivered) -> Result<(), MillError> {
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
         let partition = delivered.ticket().partition().clone();
@@ -373,7 +373,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 }
 
-/// Ticks, none of which catches up with another.
+/// Ticks that do not catch up on missed ones.
 fn ticker(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

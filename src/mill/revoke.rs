@@ -1,4 +1,4 @@
-//! Giving partitions up: first finish and commit what is under way, then let go.
+//! Giving partitions up: what is in flight is finished and committed first, then they are released.
 
 use tokio::sync::oneshot;
 
@@ -22,9 +22,9 @@ impl Revoking {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// Takes partitions, be it none. Whether any is new, rather than read again.
+    /// Takes partitions, possibly none. Whether any is new rather than read again.
     pub(super) fn assign(&mut self, assignments: &[Assignment]) -> bool {
-        // The source has stopped waiting for what it assigns anew: that goes first.
+        // The source has stopped waiting for the release of what it assigns again: that goes first.
         self.release_settled();
         self.health.assigned();
         let mut are_new = assignments.is_empty();
@@ -41,8 +41,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
             self.refresh_room(partition);
         }
-        // One that is rewound changes nothing about who has which, and what was given up before
-        // belongs to the rebalance that gives.
+        // A rewound partition changes no ownership, and what was given up before belongs to the
+        // rebalance that assigns these.
         if are_new && !std::mem::take(&mut self.rebalancing) {
             self.metrics.rebalances.inc();
         }
@@ -56,11 +56,11 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Lets partitions go: nothing of theirs is written any more that has not been sent.
+    /// Forgets partitions: nothing of theirs is written any more that has not been sent.
     pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.metrics.lag.gone(partition);
-            // What is lost may have been on its way to be given up, and be forgotten already.
+            // A partition that is lost may have been revoked and forgotten already.
             let Some(assignment) = self.offsets.remove(partition) else { continue };
             self.delivery.forget(partition, assignment);
             self.metrics.partitions_assigned.dec();
@@ -74,7 +74,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Lets go of what is settled, or what the source no longer waits for.
+    /// Releases what is settled, or what the source no longer waits for.
     pub(super) fn release_settled(&mut self) {
         let offsets = &self.offsets;
         let settled: Vec<Revoking> = self
@@ -93,7 +93,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 );
             }
             self.forget(&revoking.partitions);
-            // The source may have stopped waiting meanwhile, which is all that sending asks of it.
+            // The source may have stopped waiting meanwhile, and then needs no release.
             let _ = revoking.release.send(());
         }
     }

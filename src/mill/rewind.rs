@@ -1,11 +1,11 @@
-//! Partitions that are read again from their committed offsets, each for itself, while the others
-//! go on: after an error of the sink that is theirs alone, and when they hold memory that others
-//! need.
+//! Partitions that are read again from their committed offsets, each on its own, while the others
+//! go on: after an error of the sink that concerns them alone, and when they hold memory that
+//! others need.
 //!
 //! A partition that is to be rewound is halted, and what the sink has not sent of it is forgotten.
-//! It waits until its backoff is over, until nothing of it is under way (what was sent and lands
+//! It waits until its backoff is over, until nothing of it is in flight (what was sent and arrives
 //! late would be written twice) and until what is acknowledged of it is committed. Then the source
-//! begins it anew, and it is tried until something of it is acknowledged.
+//! assigns it again, and it is on trial until something of it is acknowledged.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,23 +34,23 @@ pub(super) struct Rewinds {
 
 #[derive(Debug)]
 struct Rewind {
-    /// How often it has been rewound without anything acknowledged in between.
+    /// How often it has been rewound with nothing acknowledged in between.
     failures: u32,
     phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It waits, at least until then.
+    /// It waits, at least until this time.
     Waiting(Instant),
-    /// The source looks for its committed offset.
+    /// The source is looking up its committed offset.
     Asked,
-    /// It is read again.
+    /// It is being read again.
     Tried,
 }
 
 impl Rewinds {
-    /// Begins one; `since` is when what failed was tried, which the backoff is counted from.
+    /// Begins a rewind; the backoff counts from `since`, when the attempt that failed was made.
     fn wait(&mut self, partition: &TopicPartition, backoff: Backoff, since: Instant) -> u32 {
         let failures = self.of.get(partition).map_or(0, |rewind| rewind.failures) + 1;
         self.forget(partition);
@@ -60,7 +60,7 @@ impl Rewinds {
         failures
     }
 
-    /// Whether any waits, be it for a commit.
+    /// Whether any is waiting, for a commit included.
     pub(super) fn any_waits(&self) -> bool {
         self.waiting > 0
     }
@@ -69,7 +69,7 @@ impl Rewinds {
         self.of.is_empty()
     }
 
-    /// Whether nothing of the partition is read now.
+    /// Whether the partition is not being read.
     pub(super) fn keeps_out(&self, partition: &TopicPartition) -> bool {
         self.of.get(partition).is_some_and(|rewind| rewind.phase != Phase::Tried)
     }
@@ -100,10 +100,10 @@ impl Rewinds {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// Takes a failure: that of a partition is its alone.
+    /// Takes a failure. That of one partition concerns it alone.
     ///
     /// # Errors
-    /// When it is of all, or the same would happen again.
+    /// When it concerns all partitions, or would happen again.
     pub(super) fn fail(&mut self, failed: Failed) -> Result<(), MillError> {
         let Failed { ticket, error, since } = failed;
         if error.partition.is_none() {
@@ -117,7 +117,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             return Err(error.into());
         }
         if self.is_draining && halted == Some(Halt::Stopped) {
-            // It will not be read again, so that it stays stopped, before this batch.
+            // It will not be read again, so it stays stopped, now before this batch.
             self.offsets.halt_before(&ticket, Halt::Stopped);
         } else if self.offsets.halt_before(&ticket, Halt::Rewinding) {
             self.forget_stop(ticket.partition());
@@ -145,7 +145,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.refresh_room(partition);
     }
 
-    /// Looks who moves: a few times a second.
+    /// Looks for partitions that make no progress; called a few times a second.
     pub(super) async fn look(&mut self) {
         let stalled = self.delivery.look();
         for partition in &stalled {
@@ -157,7 +157,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Takes memory back from those that do not move, when they hold more than they may.
+    /// Takes memory back from partitions that make no progress, when they hold more than they may.
     fn take_back(&mut self, stalled: &[TopicPartition]) {
         let going = stalled.iter().filter(|partition| self.offsets.halted(partition).is_none());
         let mut held: Vec<(usize, &TopicPartition)> =
@@ -180,7 +180,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Begins those anew whose time has come.
+    /// Starts those again whose time has come.
     async fn begin_again(&mut self) {
         let ready: Vec<TopicPartition> = self
             .rewinds
@@ -202,18 +202,18 @@ impl<S: Source, K: Sink> Mill<S, K> {
     fn may_begin_again(&self, partition: &TopicPartition, due: Instant) -> bool {
         let landed = self.delivery.is_idle(partition) && self.offsets.is_landed(partition);
         let Some(position) = self.offsets.position(partition) else { return false };
-        // Without any commit the position would be chosen anew, and could be a later one.
+        // Without a commit the position would be chosen again, and could be a later one.
         let is_placed = position.committed.is_some();
         let is_committed = position.committed >= Some(position.acknowledged);
         landed && is_placed && (is_committed || due + COMMIT_LIMIT <= Instant::now())
     }
 
-    /// A partition was assigned anew, for whatever reason.
+    /// A partition was assigned again, for whatever reason.
     pub(super) fn rewound(&mut self, partition: &TopicPartition) {
         self.rewinds.set(partition, Phase::Tried);
     }
 
-    /// Something of a partition was acknowledged, or it is gone: the trouble is over.
+    /// Something of a partition was acknowledged, or the partition is gone: it is failing no more.
     pub(super) fn end_rewind(&mut self, partition: &TopicPartition) {
         if !self.rewinds.is_empty() && self.rewinds.forget(partition) {
             self.troubles.end(&Place::Rewind(partition.clone()));

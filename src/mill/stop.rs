@@ -1,4 +1,4 @@
-//! Partitions that are stopped: they cannot go on, the others do.
+//! Partitions that are stopped: they cannot go on, while the others do.
 
 use tracing::error;
 
@@ -15,10 +15,10 @@ pub enum Stopped {
     /// The dead letter topic refused a record.
     #[error(transparent)]
     Letter(delivery::Stopped),
-    /// The log holds what cannot be read.
+    /// The log holds something that cannot be read.
     #[error("{0}; the partition stops here")]
     Unreadable(EngineError),
-    /// Offsets are gone, and that is not to be passed over.
+    /// Offsets are gone, and the configuration says to stop there.
     #[error(
         "{} at offset {}: {} offsets are gone ({}); the partition stops here ([source] on_gap)",
         .0.partition, .0.from, .0.to - .0.from, .0.reason.as_str()
@@ -27,7 +27,7 @@ pub enum Stopped {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// Says that a partition is stopped, which its halt has done.
+    /// Reports that a partition, which is halted already, is stopped.
     pub(super) fn stop(&mut self, partition: TopicPartition, why: Stopped) {
         error!("{why}");
         self.stopped.insert(partition.clone(), why);

@@ -1,4 +1,4 @@
-//! What a mill tells those who watch it.
+//! What a mill reports: log lines and metrics.
 
 use tracing::{debug, info, warn};
 
@@ -13,7 +13,8 @@ use crate::{
 };
 
 impl<S: Source, K: Sink> Mill<S, K> {
-    /// One line for all of them; none for what is only read again, whose trouble is told elsewhere.
+    /// One line for all of them; none for a partition that is only read again, whose failure is
+    /// reported elsewhere.
     pub(super) fn tell_assigned(&self, assignments: &[Assignment], are_new: bool) {
         let partitions: Vec<TopicPartition> = assignments.iter().map(|of| of.partition.clone()).collect();
         if are_new {

@@ -1,4 +1,4 @@
-//! What a mill tells of itself.
+//! What a mill reports about itself.
 
 use std::sync::Mutex;
 
@@ -26,7 +26,7 @@ fn seldom() -> MillSettings {
     MillSettings { commit_interval: Duration::from_secs(3600), ..settings }
 }
 
-/// How a mill ends in a world in which one thing goes wrong after so long, and its metrics.
+/// How a mill ends in a world in which one thing goes wrong after some time, and its metrics.
 fn end_of(
     world: &Shared,
     settings: &MillSettings,
@@ -103,7 +103,7 @@ fn a_commit_counts_for_what_the_coordinator_agreed_to_alone() {
 fn commits_do_not_follow_each_other_closely_while_a_rebalance_waits() {
     let world = world();
     world.lock().unwrap().begin(&Mishap::Stall { partition: 0, for_ms: 3000 });
-    // The first partition is given up, which its stalled output holds up, while the others go on.
+    // The first partition is given up, held up by its stalled output, while the others go on.
     let revoke = Mishap::Revoke(0, 60_000);
     let (ended, metrics) = end_of(&world, &seldom(), Duration::from_millis(20), revoke);
     ended.unwrap();
@@ -243,7 +243,7 @@ fn a_mill_that_seldom_commits_is_alive() {
     });
 }
 
-/// A mill of which nothing is known but that everything is assigned to it.
+/// A mill to which everything is assigned.
 pub(super) fn mill_with_assignments()
 -> (Arc<Mutex<World>>, Mill<SimulatedSource, SimulatedSink>, Vec<Assignment>) {
     let world = world();

@@ -1,5 +1,5 @@
-//! How long the work took: from the first batch to the last commit, without what comes before
-//! and after.
+//! How long the work took: from the first batch to the last commit, without what comes before and
+//! after.
 
 use std::{
     sync::{Mutex, PoisonError},

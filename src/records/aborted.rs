@@ -1,4 +1,4 @@
-//! Tells which batches of a fetch response belong to aborted transactions (KIP-98).
+//! Finds out which batches of a fetch response belong to aborted transactions (KIP-98).
 
 use super::{BatchHeader, HEADER_LEN, walk};
 
@@ -26,8 +26,8 @@ impl Aborted {
         Aborted { pending, open: Vec::new() }
     }
 
-    /// Moves on to the batch of `header`, whose bytes are `batch`, and says whether its records
-    /// belong to an aborted transaction. To move to the same batch again changes nothing.
+    /// Moves on to the batch of `header`, whose bytes are `batch`, and returns whether its records
+    /// belong to an aborted transaction. Moving to the same batch again changes nothing.
     pub(super) fn advance(&mut self, header: &BatchHeader, batch: &[u8]) -> bool {
         while let Some(next) = self.pending.pop_if(|next| next.first_offset < header.next_offset()) {
             if !self.open.contains(&next.producer_id) {

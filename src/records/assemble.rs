@@ -1,4 +1,4 @@
-//! Turns the records of one partition in a fetch response into pieces ready for the road.
+//! Turns the records of one partition in a fetch response into pieces for the pipeline.
 
 use std::{fmt, ops::ControlFlow};
 
@@ -98,7 +98,7 @@ enum State {
     Wrapper(Box<Wrapper>),
 }
 
-/// What became of a step.
+/// The outcome of a step.
 enum Advance {
     /// A wire batch is read, or left out.
     Done,
@@ -135,7 +135,7 @@ impl Assembler {
     }
 
     /// The offset to fetch from next, once all pieces are taken; after an error, that of the first
-    /// record which was not handed out.
+    /// record that was not handed out.
     pub fn next_offset(&self) -> i64 {
         self.next_offset
     }
@@ -248,7 +248,7 @@ impl Assembler {
         }
     }
 
-    /// Moves on behind a wire batch.
+    /// Moves past a wire batch.
     fn pass(&mut self, size: usize, next_offset: i64) {
         self.at += size;
         self.next_offset = self.next_offset.max(next_offset);

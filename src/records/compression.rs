@@ -72,17 +72,17 @@ impl Compression {
         }
     }
 
-    /// Appends `input` decompressed to `out`.
+    /// Appends `input`, decompressed, to `out`.
     ///
     /// # Errors
-    /// When `input` is not of this compression, or gives more than `limit` bytes. `out` may then
-    /// hold a part.
+    /// When `input` is not of this compression, or expands to more than `limit` bytes. `out` may
+    /// then hold a part.
     pub fn decompress(self, input: &[u8], out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
         let read = self.reader(input)?.take((limit as u64).saturating_add(1)).read_to_end(out)?;
         if read > limit { Err(too_large(limit)) } else { Ok(()) }
     }
 
-    /// Decompresses `input` bit by bit: what it gives at once stays small, however much it is.
+    /// Decompresses `input` bit by bit: each step yields little, however large the whole is.
     pub(super) fn reader<'a>(
         self,
         input: impl AsRef<[u8]> + Send + 'a,
@@ -123,7 +123,7 @@ impl FromStr for Compression {
 pub struct Codec {
     /// The compression.
     pub compression: Compression,
-    /// The level (KIP-390), brought into [`Compression::levels`]; the codec's own default if unset.
+    /// The level (KIP-390), clamped to [`Compression::levels`]; the codec's own default if unset.
     pub level: Option<i32>,
 }
 
@@ -134,10 +134,10 @@ impl From<Compression> for Codec {
 }
 
 impl Codec {
-    /// Appends `input` compressed to `out`.
+    /// Appends `input`, compressed, to `out`.
     ///
     /// # Errors
-    /// When the codec fails, which none does for lack of anything but memory.
+    /// When the codec fails, which happens only for lack of memory.
     pub fn compress(self, input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let level = self.compression.levels().and_then(|levels| {
             let level = self.level?;
@@ -174,7 +174,8 @@ fn compress_lz4(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads frames that follow each other, which may have different block sizes: a decoder reads one.
+/// Reads frames that follow one another and may have different block sizes: a decoder reads only
+/// one.
 struct Lz4Reader<B: AsRef<[u8]>>(Option<FrameDecoder<io::Cursor<B>>>);
 
 impl<B: AsRef<[u8]>> Read for Lz4Reader<B> {

@@ -1,4 +1,4 @@
-//! Writes small things one after the other into memory that is already there.
+//! Writes small things one after another into memory that is already there.
 
 use super::varint;
 
@@ -21,7 +21,7 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// Leaves out `count` bytes.
+    /// Skips `count` bytes.
     #[inline]
     pub(super) fn skip(&mut self, count: usize) {
         self.at += count;
@@ -62,8 +62,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Copies `from` to `to`, which is as long. Keys and pieces of values are mostly of some tens of
-/// bytes: two copies of a fixed size that may overlap cost less than a call for any size.
+/// Copies `from` to `to`, which has the same length. Keys and pieces of values mostly have some
+/// tens of bytes: two overlapping copies of a fixed size cost less than a call for any size.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {

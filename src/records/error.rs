@@ -48,7 +48,7 @@ pub enum RecordsError {
         base_offset: i64,
         /// The codec's name.
         codec: &'static str,
-        /// What the codec said.
+        /// The codec's message.
         message: String,
     },
 }

@@ -1,8 +1,8 @@
-//! Reads the message formats before Kafka 0.11, magic 0 and 1: Kafka 4 does not write them any
-//! more, but sends what stands on disk as it is (KIP-724).
+//! Reads the message formats before Kafka 0.11, magic 0 and 1: Kafka 4 no longer writes them, but
+//! sends what is on disk as it is (KIP-724).
 //!
 //! A message is an entry of its own, with its offset, or a wrapper whose value holds the messages
-//! of a compressed batch. What is read is copied once: key and value, one record after the other.
+//! of a compressed batch. What is read is copied once: key and value, one record after another.
 
 use std::{
     io::{self, Read},
@@ -45,10 +45,10 @@ pub struct Message {
 }
 
 impl Message {
-    /// Reads the entry at the front of `bytes`, and does not check the checksum.
+    /// Reads the entry at the front of `bytes`, without checking its checksum.
     ///
     /// # Errors
-    /// [`RecordsError::Truncated`] when the whole entry is not there, `Magic`, `Malformed`.
+    /// [`RecordsError::Truncated`] when the entry is incomplete, `Magic`, `Malformed`.
     pub(super) fn read(bytes: &[u8]) -> Result<Message, RecordsError> {
         let Some((offset, length)) = bytes.first_chunk().zip(bytes.get(8..).and_then(|b| b.first_chunk()))
         else {
@@ -92,7 +92,7 @@ impl Message {
         Err(RecordsError::Crc { base_offset: self.offset, expected: self.crc, actual })
     }
 
-    /// How the messages within are compressed; a message that is no wrapper is not.
+    /// How the messages within are compressed; a message that is no wrapper is not compressed.
     pub(super) fn compression(&self) -> Result<Compression, RecordsError> {
         match Compression::from_id(i16::from(self.attributes & 0x07)) {
             // zstd came with the format that replaced this one (KIP-110).
@@ -181,7 +181,7 @@ impl Wrapper {
             packed = lz4_v0::with_right_checksum(packed);
         }
         let open = || Stream::new(packed.clone(), codec, outer.offset);
-        // The wrapper has the last message's offset, so the last one tells where the first is.
+        // The wrapper has the last message's offset, so the last one gives the first one's away.
         let base = match outer.magic {
             0 => 0,
             _ => outer.offset.saturating_sub(open()?.look_through(last_offset)?),
@@ -256,7 +256,7 @@ impl Wrapper {
         }
     }
 
-    /// Decompresses more, in place of what is read.
+    /// Decompresses more, in place of what has been read.
     fn refill(&mut self) -> Result<(), RecordsError> {
         let rest = self.entries[self.at..].to_vec();
         self.entries.set_len(0);
@@ -266,7 +266,7 @@ impl Wrapper {
     }
 }
 
-/// The offset in the last of the messages, none of which is kept.
+/// The offset in the last of the messages; none of them is kept.
 fn last_offset(messages: &mut dyn Read) -> io::Result<i64> {
     let mut last = None;
     let mut head = [0; ENTRY_LEN];

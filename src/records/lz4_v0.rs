@@ -6,8 +6,8 @@ use xxhash_rust::xxh32::xxh32;
 /// The length of the frame's magic number, before its descriptor.
 const MAGIC_LEN: usize = 4;
 
-/// The frame with the checksum of its descriptor as the format of LZ4 frames wants it: Kafka had
-/// included the magic number. What is no frame stays as it is.
+/// The frame with the checksum of its descriptor as the LZ4 frame format specifies it: Kafka had
+/// included the magic number. What is not a frame is returned as it is.
 pub(super) fn with_right_checksum(packed: Bytes) -> Bytes {
     let Some(&flags) = packed.get(MAGIC_LEN) else { return packed };
     // Flags and block size, then the content's size and a dictionary's id if there are any.

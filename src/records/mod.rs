@@ -1,4 +1,4 @@
-//! Record batch v2 (KIP-98) as bytes: a fetch response into records, records into batches to
+//! Record batch v2 (KIP-98) as bytes: from fetch responses to records, from records to batches to
 //! produce. The formats before it are read, too. Pure, no I/O.
 
 // In: wire bytes to records.

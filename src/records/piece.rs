@@ -39,7 +39,7 @@ pub(super) struct Kind {
     pub is_copied: bool,
 }
 
-/// A run of records and what their buffer is to be.
+/// A run of records, and its buffer to be.
 #[derive(Default)]
 pub(super) struct Piece {
     pub kind: Kind,
@@ -128,7 +128,7 @@ impl Plain {
             self.walker.step(&bytes[..until], &mut at, is_all, from_offset, most, &mut piece.records)?;
             (self.at, piece.len) = (piece.start + at, at);
             if self.walker.is_done() {
-                // What is covered, not what is read: the next batch's place counts from there.
+                // What is covered, not what is read: the next batch's position counts from there.
                 piece.len = bytes.len();
                 return if at == bytes.len() { Ok(true) } else { Err(self.walker.malformed(TRAILING)) };
             }

@@ -1,5 +1,5 @@
-//! Properties of the codec as a whole: what is written is read, by us and by an independent
-//! implementation, and no bytes whatever make reading panic or point outside its buffer.
+//! Properties of the codec as a whole: what is written is read, by this codec and by an independent
+//! implementation, and no bytes make reading panic or point outside its buffer.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{

@@ -33,10 +33,10 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads the header at the front of `bytes` and checks magic and size, not the checksum.
+    /// Reads the header at the front of `bytes` and checks magic and size, but not the checksum.
     ///
     /// # Errors
-    /// [`RecordsError::Truncated`] when the whole batch is not there, `Magic`, `Malformed`.
+    /// [`RecordsError::Truncated`] when the batch is incomplete, `Magic`, `Malformed`.
     pub fn read(bytes: &[u8]) -> Result<BatchHeader, RecordsError> {
         let truncated = RecordsError::Truncated { need: HEADER_LEN, have: bytes.len() };
         // In all formats the magic byte is here, and a whole message of an old one may be shorter.
@@ -140,7 +140,7 @@ pub fn walk(
     if at == end { Ok(()) } else { Err(walker.malformed(TRAILING)) }
 }
 
-/// What is wrong with a batch that has more bytes than records.
+/// The error of a batch that has more bytes than records.
 pub(super) const TRAILING: &str = "bytes follow the last record";
 
 /// Reads the records of one batch, in as many steps as it takes.
@@ -169,7 +169,7 @@ impl Walker {
     }
 
     /// Appends at most `most` records to `out`, from `bytes[*at..]` on, and moves `at` past them.
-    /// With `is_all` false more bytes are to come, so that a record may be cut off: it waits.
+    /// Unless `is_all`, more bytes are to come, and a record that is cut off waits for them.
     /// Records below `from_offset` count, but are left out.
     pub(super) fn step(
         &mut self,
@@ -216,8 +216,8 @@ impl Walker {
     }
 }
 
-/// Where the record at `bytes[at..]` ends, if the bytes that tell are there. A length that cannot
-/// be ends the record at once.
+/// Where the record at `bytes[at..]` ends, if the bytes of its length are there. An invalid length
+/// ends the record at once.
 pub(super) fn record_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     /// The most bytes of a length.
     const LENGTH_BYTES_MAX: usize = 10;
@@ -229,7 +229,7 @@ pub(super) fn record_end(bytes: &[u8], mut at: usize) -> Option<usize> {
 
 /// The record at `bytes[*at..]`, past which it moves `at`, or what is wrong with it.
 ///
-/// In between `at` only grows, never wraps and is checked against the buffer wherever it is read;
+/// In between `at` only grows, never wraps, and is checked against the buffer wherever it is read;
 /// so once it is found to be within the record, all spans are.
 #[inline]
 fn read_record(header: &BatchHeader, bytes: &[u8], at: &mut usize) -> Result<Record, &'static str> {

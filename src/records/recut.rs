@@ -1,4 +1,4 @@
-//! Takes a batch apart again, when a broker does not take it as it is, and joins small ones.
+//! Takes a batch apart again when a broker does not accept it as it is, and joins small ones.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::{BatchHeader, Compression, EncodedBatch, HEADER_LEN, RecordWriter, Re
 use crate::batch::Record;
 
 impl EncodedBatch {
-    /// The batch that [`seal`](EncodedBatch::seal) made `wire` of, to be cut and sealed anew.
+    /// The batch that [`seal`](EncodedBatch::seal) made `wire` of, to be cut and sealed again.
     ///
     /// # Errors
     /// When `wire` is not a sealed batch.

@@ -1,12 +1,12 @@
-//! Snappy as the Java client frames it: a header, then blocks that each follow their length.
+//! Snappy as the Java client frames it: a header, then blocks, each preceded by its length.
 //!
-//! Other clients (librdkafka among them) write one block without any frame; both are read.
+//! Other clients (librdkafka among them) write one block without a frame; both are read.
 
 use std::io;
 
 use super::error::too_large;
 
-/// What a framed stream starts with; a plain block cannot, its length would not match.
+/// The start of a framed stream; a plain block cannot start so, as its length would not match.
 const MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 /// The magic, then the version of the framing and the oldest compatible one.
 const STREAM_HEADER: &[u8; 16] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
@@ -29,7 +29,7 @@ pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Decompresses block by block. What has no frame is one block, and comes at once.
+/// Decompresses block by block. Without a frame there is one block, which comes at once.
 pub(super) struct Reader<B> {
     input: B,
     /// Where the next block, or its length, starts; `None` when nothing is looked at yet.
@@ -57,7 +57,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
                 return Ok(true);
             }
         };
-        // Streams may follow each other, so a header may stand wherever a block may.
+        // Streams may follow one another, so a header may stand wherever a block may.
         while input[at..].starts_with(MAGIC) {
             at += STREAM_HEADER.len();
             if at > input.len() {
@@ -91,7 +91,7 @@ impl<B: AsRef<[u8]>> io::Read for Reader<B> {
     }
 }
 
-/// Lets `out` be what `block` stands for.
+/// Sets `out` to the contents of `block`.
 fn decompress_block(block: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let len = snap::raw::decompress_len(block)?;
     let most = block.len().saturating_mul(RATIO_MAX);

@@ -1,5 +1,5 @@
-//! Decompresses the records of a batch piece by piece: what is in memory at once stays small,
-//! however much the whole is.
+//! Decompresses the records of a batch piece by piece: little is in memory at once, however large
+//! the whole is.
 
 use std::io::{self, Read};
 
@@ -19,7 +19,7 @@ const STEP_BYTES: usize = 128 << 10;
 pub(super) struct Packed {
     walker: Walker,
     stream: Stream,
-    /// What is decompressed and belongs into the next piece.
+    /// What has been decompressed and belongs to the next piece.
     carry: Vec<u8>,
 }
 
@@ -39,7 +39,7 @@ impl Packed {
         self.walker.next_offset()
     }
 
-    /// The bytes of the record that comes next, if it is so large that it gets a piece of its own.
+    /// The size in bytes of the next record, if it is so large that it gets a piece of its own.
     pub(super) fn needs(&self, limits: &Limits) -> Option<usize> {
         record_end(&self.carry, 0).filter(|end| *end > limits.max_bytes)
     }
@@ -52,7 +52,7 @@ impl Packed {
         from_offset: i64,
     ) -> Result<bool, RecordsError> {
         let mut at = piece.unpacked.len();
-        // Who asked for this piece was told before of a record that is larger than any.
+        // The caller was told before of a record that is larger than any piece.
         let told = self.needs(limits);
         piece.unpacked.reserve(at + told.unwrap_or(self.carry.len()));
         piece.unpacked.extend(&std::mem::take(&mut self.carry));
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    /// Appends to `out` until it has `until` bytes, or the end comes before that.
+    /// Appends to `out` until it has `until` bytes or the input ends.
     pub(super) fn fill(&mut self, out: &mut Buffer, until: usize) -> Result<(), RecordsError> {
         if self.is_at_end || out.len() >= until {
             return Ok(());
@@ -124,7 +124,7 @@ impl Stream {
         failed(self.base_offset, self.codec, error)
     }
 
-    /// The reader on its own, for what is to be looked through and not kept.
+    /// The reader alone, for looking through bytes without keeping them.
     pub(super) fn look_through<T>(
         mut self,
         look: impl FnOnce(&mut dyn Read) -> io::Result<T>,

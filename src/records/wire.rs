@@ -12,10 +12,10 @@ pub enum WireBatch {
 }
 
 impl WireBatch {
-    /// Reads what is at the front of `bytes`, and does not verify its checksum.
+    /// Reads what is at the front of `bytes`, without verifying its checksum.
     ///
     /// # Errors
-    /// [`RecordsError::Truncated`] when not all of it is there, `Magic`, `Malformed`.
+    /// [`RecordsError::Truncated`] when it is incomplete, `Magic`, `Malformed`.
     pub fn read(bytes: &[u8]) -> Result<WireBatch, RecordsError> {
         match bytes.get(layout::MAGIC.at) {
             Some(0 | 1) => Message::read(bytes).map(WireBatch::Message),
@@ -23,7 +23,7 @@ impl WireBatch {
         }
     }
 
-    /// Verifies the checksum of `bytes`, all that [`size`](WireBatch::size) says.
+    /// Verifies the checksum of `bytes`, which are all [`size`](WireBatch::size) bytes.
     ///
     /// # Errors
     /// [`RecordsError::Crc`] when it does not match.

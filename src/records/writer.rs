@@ -20,7 +20,7 @@ pub struct EncodedBatch {
     pub max_timestamp: i64,
 }
 
-/// The most bytes of a record beside key, value and headers: 1 of attributes, 5 of length, 10 and
+/// The most bytes of a record besides key, value and headers: 1 of attributes, 5 of length, 10 and
 /// 5 of deltas, 5 and 5 of lengths.
 const FRAME_LEN_MAX: usize = 31;
 
@@ -52,7 +52,7 @@ impl RecordWriter {
         }
     }
 
-    /// A writer that goes on where `batch` ends.
+    /// A writer that continues where `batch` ends.
     pub(super) fn resume(batch: EncodedBatch) -> RecordWriter {
         let at = batch.bytes.len();
         RecordWriter { limit: i32::MAX as usize, capacity: 0, chunks: Vec::new(), current: batch, at }
@@ -76,8 +76,8 @@ impl RecordWriter {
         let timestamp_delta = timestamp.wrapping_sub(batch.base_timestamp);
         let offset_delta = i64::from(batch.count);
         let mut out = Cursor::new(&mut batch.bytes.memory()[self.at..needed]);
-        // The length of what follows comes first; where it takes two bytes whatever the numbers
-        // are, nothing has to be measured beforehand.
+        // The length of what follows comes first. Where it takes two bytes whatever the numbers
+        // are, nothing has to be measured first.
         let of_two_bytes = PAYLOADS_OF_TWO_BYTES.contains(&payload);
         if of_two_bytes {
             out.skip(2);

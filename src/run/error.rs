@@ -8,7 +8,7 @@ use crate::{
     mill::MillError,
 };
 
-/// What ends a run.
+/// Why a run ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The cluster failed or cannot be reached.
@@ -50,7 +50,7 @@ pub enum RunError {
         /// Why it does not get more, as a clause.
         reason: String,
     },
-    /// The admin server cannot listen where it was told to.
+    /// The admin server cannot listen on the address that was asked for.
     #[error("[admin] listen, --admin: {address}: {error}")]
     Admin {
         /// The address.
@@ -58,7 +58,7 @@ pub enum RunError {
         /// Why.
         error: io::Error,
     },
-    /// A stop was not done in time.
+    /// A stop did not finish in time.
     #[error(
         "the stop was not done within the drain timeout of {timeout:?}: {}; what is not committed will \
          be read again",
@@ -67,10 +67,10 @@ pub enum RunError {
     NotStopped {
         /// The drain timeout.
         timeout: Duration,
-        /// The batches that were still under way.
+        /// The batches that were still in flight.
         batches: i64,
     },
-    /// The cluster was away for longer than is to be waited for.
+    /// There was no progress for longer than the configuration allows.
     #[error("no progress for {limit:?} (--give-up-after): {reason}")]
     GaveUp {
         /// How long was waited.
@@ -78,10 +78,10 @@ pub enum RunError {
         /// What did not work.
         reason: String,
     },
-    /// A task that watches the run came to an unexpected end.
+    /// A task that watches the run ended unexpectedly.
     #[error("the watcher of the run panicked: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The panic's message.
         message: String,
     },
     /// The engine is not part of this build.

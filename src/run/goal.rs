@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The offsets to reach, for the partitions that have anything to read.
+/// The offsets to reach, for partitions that have something to read.
 #[derive(Clone, Debug)]
 pub(super) struct Goal {
     ends: BTreeMap<TopicPartition, End>,
@@ -22,16 +22,16 @@ pub(super) struct Goal {
 #[derive(Clone, Copy, Debug)]
 struct End {
     end: i64,
-    /// The committed offset that lies beyond the end, if it does: it belongs to what the log was
-    /// before, and is no progress.
+    /// The committed offset, if it lies beyond the end: it belongs to an earlier log and is no
+    /// progress.
     not: Option<i64>,
 }
 
 impl Goal {
-    /// The end offsets now, where the group has something left to read.
+    /// The end offsets now, for partitions in which the group has something left to read.
     pub(super) async fn now(client: &Client, config: &Config) -> Result<Goal, EngineError> {
         let topic = &config.source;
-        // The commits first: what is committed meanwhile is not beyond the ends.
+        // The commits first, so that none of them is beyond the ends.
         let committed = client.committed(&config.group, topic).await?;
         let starts = client.offsets(topic, OffsetAt::Earliest).await?;
         let ends = client.offsets(topic, OffsetAt::Latest).await?;
@@ -45,7 +45,8 @@ impl Goal {
                 _ if not.is_some() => end > start,
                 // What retention has removed is not there to be read.
                 Some(committed) => end > start.max(committed),
-                // The end that it starts at is to be committed: the next run would choose a later one.
+                // The end that it starts at has to be committed: the next run would choose a later
+                // one.
                 None => end > start || config.offset_reset == OffsetReset::Latest,
             };
             if is_left {
@@ -55,7 +56,8 @@ impl Goal {
         Ok(Goal { ends: left })
     }
 
-    /// The goal by partition, for a mill; what only the group's commits can tell it never reaches.
+    /// The goal by partition, for a mill; partitions whose progress only the group's commits can
+    /// show are left unreachable.
     pub(super) fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
         let of = |(partition, goal): (&TopicPartition, &End)| {
             (partition.clone(), if goal.not.is_some() { i64::MAX } else { goal.end })
@@ -73,7 +75,7 @@ impl Goal {
     }
 }
 
-/// What lies behind an open transaction cannot be read, and is not waited for.
+/// What stands behind an open transaction cannot be read, and is not waited for.
 async fn warn_of_transactions(client: &Client, topic: &str, ends: &BTreeMap<i32, i64>) {
     let Ok(marks) = client.offsets_by_partition(topic, OffsetAt::HighWatermark, Duration::ZERO).await else {
         return;

@@ -1,4 +1,4 @@
-//! Wiring: engine to strategy to engine; start, drain, stop.
+//! Wires an engine to a mill: start, drain, stop.
 
 mod error;
 mod goal;
@@ -35,10 +35,10 @@ use crate::{
     strategy::StrategySettings,
 };
 
-/// The part of the memory that output waiting for its acknowledgement may hold.
+/// The part of the memory that unacknowledged output may hold.
 const OUTPUT_SHARE: usize = 16;
 
-/// The part of the memory that partitions may hold whose output is not taken.
+/// The part of the memory that partitions may hold together while their output is not taken.
 const STALLED_SHARE: usize = 2;
 
 /// How long to wait until a partition that failed is read again. It is to go on within five
@@ -87,7 +87,7 @@ async fn transform_until(
 ) -> Result<(), RunError> {
     let prepared = tokio::select! {
         prepared = observers.health.waiting(prepare(config, observers)) => prepared?,
-        // Nothing is under way yet.
+        // Nothing is in flight yet.
         () = asked_to_stop(drain.clone()) => return Ok(()),
     };
     let Prepared { client, chunk_limit, goal } = prepared;
@@ -133,10 +133,10 @@ async fn transform_until(
     }
 }
 
-/// What a run needs to know of the cluster before it starts.
+/// What a run has to know of the cluster before it starts.
 struct Prepared {
     client: Client,
-    /// The size in bytes that a batch to write may have.
+    /// The largest size in bytes of a batch to write.
     chunk_limit: usize,
     goal: Option<Goal>,
 }
@@ -157,8 +157,8 @@ async fn reach(config: &Config, observers: &Observers) -> Result<Prepared, RunEr
     Ok(Prepared { client, chunk_limit, goal })
 }
 
-/// Turns mills until one ends well: after an error that may pass, a new one with a new source and
-/// a new sink starts from the committed offsets, for as long as it takes.
+/// Runs mills until one ends well. After an error that may pass, a new mill with a new source and
+/// sink starts from the committed offsets, for as long as it takes.
 async fn turn<S: Source, K: Sink>(
     open: impl AsyncFn() -> Result<(S, K), EngineError>,
     settings: &MillSettings,
@@ -167,7 +167,7 @@ async fn turn<S: Source, K: Sink>(
 ) -> Result<(), RunError> {
     let (mut failures, mut failed) = (0, None::<MillError>);
     loop {
-        // To wait for the cluster again and again is not to be stuck.
+        // Waiting for the cluster, however often, is not being stuck.
         let opened = observers.health.waiting(async {
             if failures > 0 {
                 tokio::time::sleep(RESTART.pause(failures)).await;
@@ -197,7 +197,7 @@ async fn turn<S: Source, K: Sink>(
             return Err(error.into());
         }
         failures += 1;
-        // Those of the mill that has ended are nobody's any more.
+        // The failures of a mill that has ended are no longer anybody's.
         observers.troubles.end_where(|place| !matches!(place, Place::Source(_) | Place::Destination(_)));
         observers.troubles.begin(Place::Start, &error);
         observers.metrics.restarts.inc();
@@ -208,8 +208,8 @@ async fn turn<S: Source, K: Sink>(
     }
 }
 
-/// Whether a new start may help: then it is tried for ever. That nobody can be reached is no
-/// reason to end once the cluster was there.
+/// Whether a new start may help; then it is retried without end. That no broker can be reached is
+/// no reason to end once one had answered.
 fn may_pass(error: &MillError) -> bool {
     match error {
         MillError::Engine(error) => error.kind != ErrorKind::Fatal,
@@ -249,8 +249,8 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
     }
 }
 
-/// Starts the admin server. That the default address is taken, as it is for a second instance on
-/// one machine, is told but no reason not to work; that one of the user's choice is, is an error.
+/// Starts the admin server. If the default address is in use, for example by a second instance,
+/// logs a warning and continues; an address that was asked for has to be free.
 async fn start_admin(config: &Config, observers: &Observers) -> Result<Option<Admin>, RunError> {
     let Some(address) = config.admin else { return Ok(None) };
     let shown = Shown {

@@ -1,4 +1,4 @@
-//! Says what waits and what fails: within two seconds, and then once a minute as long as it lasts.
+//! Logs what waits or fails: within two seconds, and then once a minute for as long as it lasts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,16 +20,16 @@ use crate::{
 /// How often to look.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// What passes within this is not worth a line.
+/// What passes within this time is not worth a line.
 const BLIP: Duration = Duration::from_secs(1);
 
-/// The time between two lines on one matter.
+/// The time between two lines about the same thing.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// The lines on one stage within that time: reasons that change all the time fill no disk.
+/// The most lines about one stage within that time, so that changing reasons do not fill the disk.
 const MOST_LINES: usize = 5;
 
-/// A reporter in the background; it stops when this is dropped.
+/// Reports in the background; stops when this is dropped.
 #[derive(Debug)]
 pub(super) struct Notices {
     reporting: JoinHandle<()>,
@@ -64,7 +64,7 @@ impl Drop for Notices {
     }
 }
 
-/// Shows the troubles as metrics.
+/// Shows the failures as metrics.
 fn count(troubles: &[(Place, Trouble)], observers: &Observers) {
     for stage in Place::STAGES {
         let here = || troubles.iter().filter(|(place, _)| place.stage() == stage);
@@ -74,10 +74,10 @@ fn count(troubles: &[(Place, Trouble)], observers: &Observers) {
     }
 }
 
-/// Counts attempts to commit that fail, while they do.
+/// Counts failing attempts to commit while they last.
 #[derive(Debug, Default)]
 struct FailedCommits {
-    /// Since when, and how many were counted.
+    /// Since when the commits have been failing, and how many attempts were counted.
     counted: Option<(Instant, u64)>,
 }
 
@@ -93,10 +93,10 @@ impl FailedCommits {
     }
 }
 
-/// Which troubles are to be told.
+/// Which failures to report.
 #[derive(Debug, Default)]
 struct TroubleLines {
-    /// When each was told last, and since when it lasts.
+    /// When each was last reported, and since when it has lasted.
     told: BTreeMap<About, Told>,
     /// When lines were written, by stage.
     lines: BTreeMap<&'static str, Vec<Instant>>,
@@ -179,7 +179,7 @@ impl Line {
     }
 }
 
-/// Which dead letters were told.
+/// The dead letters reported so far.
 #[derive(Debug, Default)]
 struct LetterLines {
     at: Option<Instant>,

@@ -1,4 +1,4 @@
-//! How long a run goes on trying.
+//! How long a run keeps trying.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use super::RunError;
 use crate::{console::troubles::sentences, mill::Observers};
 
-/// Waits for a bounded time while nothing moves and something does not work.
+/// Allows a bounded time in which something fails and nothing moves.
 #[derive(Debug)]
 pub(super) struct Patience {
     limit: Duration,
     observers: Observers,
-    /// Since when nothing has moved; `None` while there is no trouble.
+    /// Since when nothing has moved; `None` while nothing fails.
     since: Option<Instant>,
     moved: (u64, u64),
 }
@@ -25,7 +25,7 @@ impl Patience {
     /// Looks again.
     ///
     /// # Errors
-    /// When it is over.
+    /// When the time is up.
     pub(super) fn look(&mut self) -> Result<(), RunError> {
         let metrics = &self.observers.metrics;
         let troubles = self.observers.troubles.now();

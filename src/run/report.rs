@@ -1,4 +1,4 @@
-//! What a run tells when it starts, while it goes on and when it ends.
+//! What a run logs when it starts, while it runs and when it ends.
 
 use std::{
     fmt::Write,
@@ -20,7 +20,7 @@ use crate::{
 /// How often the progress is looked at.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Says what runs.
+/// Logs what is starting.
 pub(super) fn started(config: &Config) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -71,7 +71,7 @@ pub(super) async fn while_running(
     result
 }
 
-/// The bar, or an event when one is due.
+/// Draws the bar, or logs an event when one is due.
 fn show(progress: &Progress, pace: &mut Pace, observers: &Observers) {
     let metrics = &observers.metrics;
     let (written, dead_letters) = (metrics.records_written.get(), metrics.dead_letter_total());

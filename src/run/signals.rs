@@ -9,11 +9,11 @@ use tokio::{
 
 use crate::exit::Exit;
 
-/// Signals that come within this time of the first count as one with it: `timeout` signals the
-/// process and then its process group, and a terminal that closes may send several kinds.
+/// Signals within this time of the first count as one with it: `timeout` signals the process and
+/// then its process group, and a closing terminal may send several kinds.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Resolves when `stop` turns true; never when nobody can turn it any more.
+/// Resolves when `stop` turns true; never once nobody can turn it.
 pub(crate) async fn asked_to_stop(mut stop: watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
@@ -22,7 +22,7 @@ pub(crate) async fn asked_to_stop(mut stop: watch::Receiver<bool>) {
 
 /// Turns `stop` to true at the first signal and ends the process at the second.
 pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
-    // Now, not when the task first runs: no signal may slip in between.
+    // Now rather than when the task first runs: no signal may slip in between.
     let signals =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     tokio::spawn(async move {
@@ -52,7 +52,7 @@ pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
     });
 }
 
-/// What the signals so far ask for.
+/// What the signals so far have asked for.
 #[derive(Debug, Default)]
 struct Asked {
     first: Option<Instant>,

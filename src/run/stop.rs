@@ -1,4 +1,4 @@
-//! A stop that takes too long ends all the same.
+//! Ends a stop that takes too long.
 
 use std::{
     pin::pin,
@@ -13,18 +13,18 @@ use tracing::error;
 use super::{RunError, signals::asked_to_stop};
 use crate::{exit::Exit, mill::Observers};
 
-/// What leaving the group and closing connections may take beyond the drain timeout.
+/// How long leaving the group and closing connections may take beyond the drain timeout.
 const TO_CLOSE: Duration = Duration::from_millis(500);
 
-/// How long before the drain timeout is counted what it will not see the end of.
+/// How long before the drain timeout the unfinished batches are counted.
 const TO_COUNT: Duration = Duration::from_millis(50);
 
-/// When the process ends although its threads do not come to an end: still within a second after
-/// the drain timeout.
+/// When to end the process although its threads have not ended: within a second after the drain
+/// timeout.
 const TO_GIVE_UP: Duration = Duration::from_millis(800);
 
-/// Runs `work`, which drains by itself within `limit` once `stop` turns true; should anything in it
-/// hang, it is dropped shortly after.
+/// Runs `work`, which drains by itself within `limit` once `stop` turns true. If anything in it
+/// hangs, it is dropped shortly after.
 pub(super) async fn within(
     limit: Duration,
     stop: Receiver<bool>,
@@ -33,7 +33,7 @@ pub(super) async fn within(
 ) -> Result<(), RunError> {
     let overdue = async {
         asked_to_stop(stop).await;
-        // Shortly before the work gives up by itself, and with it what it has not finished.
+        // Shortly before the work gives up by itself what it has not finished.
         sleep(limit.saturating_sub(TO_COUNT)).await;
         let batches = observers.metrics.batches_in_flight.get();
         sleep(limit.min(TO_COUNT) + TO_CLOSE).await;
@@ -47,21 +47,20 @@ pub(super) async fn within(
     }
 }
 
-/// Ends the process when [`within`] cannot: a thread that runs a transform which never returns
-/// does not get to drop anything.
+/// Ends the process when [`within`] cannot: a thread whose transform never returns drops nothing.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     _alive: Arc<()>,
 }
 
 impl Watchdog {
-    /// Watches until this is dropped, which says that the work has ended.
+    /// Watches until this is dropped, which shows that the work has ended.
     pub(super) fn start(limit: Duration, stop: Receiver<bool>) -> Watchdog {
         let alive = Arc::new(());
         let watched = Arc::downgrade(&alive);
         tokio::spawn(async move {
             asked_to_stop(stop).await;
-            // A thread of its own, as those of the runtime may all be held up.
+            // A thread of its own, as all threads of the runtime may be blocked.
             thread::spawn(move || bite(limit, &watched));
         });
         Watchdog { _alive: alive }

@@ -1,5 +1,5 @@
-//! The topics a run needs: the source must be there; the others are created, and grow with the
-//! source, if they may be.
+//! The topics of a run: the source must exist; the others are created and grow with the source,
+//! unless that is turned off.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,19 +17,20 @@ use crate::{
 
 /// The setting of a topic that bounds its record batches, in bytes.
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
-/// Its default in Kafka, and what a chunk of output holds at most.
+/// Its default in Kafka, and the largest chunk of output.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// Room for the headers that a dead letter gains.
 const LETTER_HEADROOM: usize = 64 << 10;
-/// What a dead letter topic takes: as much as a broker reads at all (`socket.request.max.bytes`),
-/// because a record that came compressed may be far larger than any batch of the source.
+/// The largest batch of a dead letter topic: as much as a broker reads at all
+/// (`socket.request.max.bytes`), because a record that arrived compressed may be far larger than
+/// any batch of the source.
 const LETTER_MAX_MESSAGE_BYTES: usize = 100 << 20;
-/// How long a topic keeps its records unless it is told otherwise.
+/// A topic's retention unless it is configured.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// No bound of a setting.
+/// The value of a setting without a bound.
 const UNBOUNDED: &str = "9223372036854775807";
 
-/// What a topic is created with: the first of these that the cluster takes.
+/// The settings to create a topic with: the first of these that the cluster accepts.
 type Choices = Vec<Vec<(&'static str, String)>>;
 
 /// Checks and creates topics; returns the greatest size in bytes of an output chunk.
@@ -45,13 +46,13 @@ pub(super) async fn prepare(client: &Client, config: &Config) -> Result<usize, R
     Ok(limit.min(DEFAULT_MAX_MESSAGE_BYTES))
 }
 
-/// Looks after the topics of a run that goes on.
+/// Looks after the topics while a run goes on.
 #[derive(Debug)]
 pub(super) struct Care {
     client: Client,
     config: Config,
     troubles: Troubles,
-    /// The source's partitions that have their counterparts.
+    /// The number of source partitions that have counterparts.
     covered: i32,
 }
 
@@ -61,8 +62,8 @@ impl Care {
         Care { client, config, troubles, covered: 0 }
     }
 
-    /// Has the destination and the dead letter topic follow a source of so many partitions. While
-    /// they do not, the partitions beyond are in trouble, and only those.
+    /// Makes the destination and the dead letter topic follow a source of so many partitions. While
+    /// they do not, the partitions beyond are failing, and only those.
     pub(super) async fn follow(&mut self, source: &TopicInfo) {
         // What is not written may have lost its topic.
         let is_written = !self.troubles.now().iter().any(|(place, _)| matches!(place, Place::Write(_)));
@@ -114,7 +115,7 @@ async fn ensure_both(client: &Client, config: &Config, source: &TopicInfo) -> Re
     Ok(())
 }
 
-/// Gives a topic as many partitions as the source has, if it may have them.
+/// Gives a topic as many partitions as the source has, if that is allowed.
 async fn grow(
     client: &Client,
     config: &Config,
@@ -144,7 +145,7 @@ async fn grow(
     })
 }
 
-/// Creates a topic with the first of `choices` that the cluster takes: older ones do not know
+/// Creates a topic with the first of `choices` that the cluster accepts: older clusters do not know
 /// every setting, and a policy may forbid some.
 async fn create(
     client: &Client,
@@ -167,7 +168,7 @@ async fn create(
     Err(refused.unwrap_or_else(|| EngineError::new(ErrorKind::Fatal, format!("{topic} cannot be created"))))
 }
 
-/// What a topic is created with, given the settings of the source: it takes batches as large and
+/// The settings to create a topic with, given those of the source: it takes batches as large and
 /// keeps records as long. A dead letter topic takes any record, whatever its time and size.
 fn choices(source: &BTreeMap<String, String>, is_letters: bool) -> Choices {
     let limit = max_message_bytes(source).max(DEFAULT_MAX_MESSAGE_BYTES);
@@ -187,15 +188,15 @@ fn choices(source: &BTreeMap<String, String>, is_letters: bool) -> Choices {
         [("message.timestamp.before.max.ms", UNBOUNDED), ("message.timestamp.after.max.ms", UNBOUNDED)];
     vec![
         with(most, &[delete, own_time, bounds[0], bounds[1]]),
-        // Before KIP-937 (Kafka 3.6) there was one bound for both directions.
+        // Before KIP-937 (Kafka 3.6) one bound applied to both directions.
         with(most, &[delete, own_time, ("message.timestamp.difference.max.ms", UNBOUNDED)]),
         with(limit + LETTER_HEADROOM, &[delete]),
         vec![(MAX_MESSAGE_BYTES, (limit + LETTER_HEADROOM).to_string())],
     ]
 }
 
-/// How long the source keeps records in milliseconds, if that is longer than topics do by default:
-/// what is written keeps the time of the source, and would be deleted by it soon.
+/// How long the source keeps records in milliseconds, if that is longer than the default: output
+/// keeps the timestamps of the source, so it would otherwise be deleted early.
 fn retention(source: &BTreeMap<String, String>) -> Option<String> {
     let policy = source.get("cleanup.policy")?;
     if !policy.contains("delete") {
@@ -206,7 +207,7 @@ fn retention(source: &BTreeMap<String, String>) -> Option<String> {
     (ms < 0 || ms as u128 > DEFAULT_RETENTION.as_millis()).then(|| retention.clone())
 }
 
-/// A topic's settings; none where this client may not ask.
+/// A topic's settings; none where this client is not allowed to read them.
 async fn settings(client: &Client, topic: &str) -> BTreeMap<String, String> {
     client.topic_config(topic).await.unwrap_or_else(|error| {
         warn!(topic, %error, "the topic's settings are unknown; taking Kafka's defaults");

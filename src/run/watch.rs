@@ -1,6 +1,6 @@
 //! Watches a run from outside: whether the group as a whole has caught up, which one member cannot
-//! see; where the logs of the partitions owned end; whether the topics are as they must be; whether
-//! to go on waiting.
+//! see; where the logs of the owned partitions end; whether the topics are as they must be; whether
+//! to keep waiting.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,36 +33,36 @@ use crate::{
 /// How often the cluster is asked.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The partitions that one second more is taken for: thousands are not asked for every second.
+/// For this many partitions the interval grows by one second: thousands are not asked every second.
 const PARTITIONS_PER_SECOND: usize = 500;
 
 /// How often the topics are looked at.
 const TOPICS_EVERY: Duration = Duration::from_secs(5);
 
-/// How long an answer is waited for; what comes later is old.
+/// How long to wait for an answer; a later one would be stale.
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// How long the source must be missing before it counts as deleted: brokers learn of a topic at
 /// different times.
 const MISSING_FOR: Duration = Duration::from_secs(10);
 
-/// The records that are read at most in a look, to learn how old they are.
+/// The most records that are read in one look, to learn how old they are.
 const LOOK_UPS: usize = 32;
 
-/// Those at one time.
+/// How many of them at a time.
 const LOOK_UPS_AT_ONCE: usize = 8;
 
 /// A watcher in the background; it stops when this is dropped.
 pub(super) struct Watcher {
-    /// Keeps the mill from taking the end of the watching for a wish to stop.
+    /// Keeps the mill from taking the end of the watching for a request to stop.
     stop: watch::Sender<bool>,
     watching: JoinHandle<RunError>,
     passing_on: JoinHandle<()>,
 }
 
 impl Watcher {
-    /// Watches the group; its [`drain`](Watcher::drain) follows `drain`, whatever the watcher waits
-    /// for, and turns true when `goal` is reached as well.
+    /// Watches the group. Its [`drain`](Watcher::drain) follows `drain` whatever the watcher is
+    /// waiting for, and also turns true when `goal` is reached.
     pub(super) fn start(
         client: &Client,
         config: &Config,
@@ -100,7 +100,7 @@ impl Watcher {
         self.stop.subscribe()
     }
 
-    /// Why the run must not go on; waits as long as it may.
+    /// Why the run must not go on; waits for as long as it may.
     pub(super) async fn ended(&mut self) -> RunError {
         match (&mut self.watching).await {
             Ok(error) => error,
@@ -126,10 +126,10 @@ struct Watch {
     observers: Observers,
     budget: Budget,
     goal: Option<Goal>,
-    /// Whether the run is to end by itself.
+    /// Whether the run ends by itself.
     is_bounded: bool,
     missing_since: Option<Instant>,
-    /// When the topics and the ends were looked at last.
+    /// When the topics and the ends were last looked at.
     topics_at: Option<Instant>,
     ends_at: Option<Instant>,
     stop: watch::Sender<bool>,
@@ -165,7 +165,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Asks the group, whose members may all have a part of the goal.
+    /// Asks the group, as each member may have a part of the goal.
     async fn look_at_goal(&mut self) -> Result<(), RunError> {
         let Some(goal) = &self.goal else { return Ok(()) };
         match timeout(QUESTION, self.client.committed_all(&self.group)).await {
@@ -179,7 +179,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Asks where the logs of the owned partitions end, and how old what stands there is.
+    /// Asks where the logs of the owned partitions end, and how old the records there are.
     async fn look_at_ends(&self, owned: Vec<TopicPartition>) {
         let lag = &self.observers.metrics.lag;
         let mut ends = BTreeMap::new();
@@ -200,7 +200,7 @@ impl Watch {
         stream::iter(lag.unread(LOOK_UPS)).for_each_concurrent(LOOK_UPS_AT_ONCE, look_up).await;
     }
 
-    /// The ends that are known: without patience, as what is not known now is asked for again soon.
+    /// The ends that are known: without retries, as they are asked for again soon.
     async fn ends(&self, topic: &Arc<str>, numbers: BTreeSet<i32>) -> BTreeMap<TopicPartition, i64> {
         let asked = self.client.offsets_of_each(topic, &numbers, OffsetAt::HighWatermark, Duration::ZERO);
         let answers = match timeout(QUESTION, asked).await {
@@ -224,7 +224,7 @@ impl Watch {
             Ok(Ok(Some(source))) => {
                 self.missing_since = None;
                 self.observers.troubles.end(&place);
-                // It waits for leaders of what it creates, and is asked again.
+                // It waits for the leaders of what it creates, and is asked again.
                 let _ = timeout(QUESTION * 2, self.care.follow(&source)).await;
             }
             Ok(Ok(None)) => {
@@ -243,7 +243,7 @@ impl Watch {
     }
 }
 
-/// Whether `every` has passed since `last`, which then begins anew.
+/// Whether `every` has passed since `last`, which is then reset.
 fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
     let is_due = last.is_none_or(|last| last.elapsed() >= every);
     if is_due {

@@ -1,4 +1,4 @@
-//! What is wrong with a transform.
+//! How a transform can fail a whole batch.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ pub enum TransformError {
         partition: TopicPartition,
         /// The record's offset.
         offset: i64,
-        /// What the panic said.
+        /// The panic's message.
         message: String,
     },
     /// It panicked on a batch, and then on none of its records alone.
@@ -29,7 +29,7 @@ pub enum TransformError {
         partition: TopicPartition,
         /// The offsets of the batch.
         offsets: Range<i64>,
-        /// What the panic said.
+        /// The panic's message.
         message: String,
     },
     /// It broke its contract.
@@ -39,7 +39,7 @@ pub enum TransformError {
         partition: TopicPartition,
         /// The offset of the record in question, or the batch's last one if there is no such record.
         offset: i64,
-        /// How.
+        /// How it broke it.
         breach: Breach,
     },
 }

@@ -1,18 +1,18 @@
-//! The closed sets that the road is chosen from.
+//! The strategies, the orders they can keep, and what they do about a panic.
 
 use std::{fmt, str::FromStr};
 
 use clap::ValueEnum;
 
-/// How the work on batches is spread.
+/// How batches are transformed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum StrategyKind {
     /// One batch at a time: read, transform, write, wait for the acknowledgement.
     Serial,
-    /// Reading, transforming and writing each in a stage of its own.
+    /// One thread transforms while batches are read and written.
     #[default]
     Pipeline,
-    /// As the pipeline, with several threads that transform batches side by side.
+    /// Several threads transform batches side by side.
     Worker,
 }
 
@@ -42,7 +42,7 @@ pub enum Order {
     Partition,
     /// The records of a partition that have the same key.
     Key,
-    /// None: batches are written as they become ready.
+    /// No order: batches are written as they become ready.
     None,
 }
 

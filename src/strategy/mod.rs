@@ -1,6 +1,6 @@
-//! The strategies: how batches are transformed side by side, and in which order they go on.
+//! The strategies: how batches are transformed side by side, and in which order they come out.
 //!
-//! Read `serial` first: it is the oracle that the others are tested against.
+//! Read `serial` first: the others are tested against it.
 
 mod error;
 mod kind;
@@ -29,7 +29,7 @@ use crate::{
     transform::{TransformKind, Transformed},
 };
 
-/// A batch to transform, and what it is acknowledged by.
+/// A batch to transform, with its ticket.
 #[derive(Debug)]
 pub struct Job {
     /// The records.
@@ -59,12 +59,12 @@ pub enum Strategy {
     Pipeline(Pipeline),
     /// Several threads transform side by side.
     Worker(Worker),
-    /// None, in virtual time.
+    /// Without threads, in virtual time.
     #[cfg(test)]
     Stepped(stepped::Stepped),
 }
 
-/// What a strategy is made of.
+/// What a strategy needs.
 #[derive(Clone, Debug)]
 pub struct StrategySettings {
     /// Which one.
@@ -75,7 +75,7 @@ pub struct StrategySettings {
     pub order: Order,
     /// The transform.
     pub transform: TransformKind,
-    /// What becomes of a record that it panics on.
+    /// What to do with a record that it panics on.
     pub on_panic: OnPanic,
     /// The greatest size of an output chunk in bytes.
     pub chunk_limit: usize,
@@ -102,8 +102,8 @@ impl Strategy {
         }
     }
 
-    /// Takes a job that has records; call only with room. Returns the number of parts that it
-    /// was split into, each of which comes back as a product of its own.
+    /// Takes a job that has records; call only with room. Returns the number of parts that it was
+    /// split into, each of which comes back as a product of its own.
     pub fn submit(&mut self, job: Job) -> usize {
         match self {
             Strategy::Serial(serial) => serial.submit(job),
@@ -114,7 +114,7 @@ impl Strategy {
         }
     }
 
-    /// The next product in the order to write in. Waits as long as there is none. Cancel-safe.
+    /// The next product, in the order to write them. Waits while there is none. Cancel-safe.
     ///
     /// # Errors
     /// When the transform panicked, or broke its contract.
@@ -128,8 +128,8 @@ impl Strategy {
         }
     }
 
-    /// How long the transform has been at the batch that it has been at for the longest time;
-    /// `None` while it has none. One that never returns is found by this.
+    /// How long the transform has been working on its oldest batch; `None` while it has none. This
+    /// is how a transform that never returns is noticed.
     pub fn oldest_age(&self) -> Option<Duration> {
         match self {
             Strategy::Serial(serial) => serial.threads().oldest_age(),

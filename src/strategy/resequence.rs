@@ -1,8 +1,8 @@
-//! Puts what is finished side by side back into the order in which it was begun. Pure.
+//! Puts things that finish out of order back into the order in which they were begun. Pure.
 
 use std::collections::VecDeque;
 
-/// Hands out numbers, takes finished things in any order and gives them back in number order.
+/// Hands out numbers, takes finished things in any order and returns them in number order.
 #[derive(Debug)]
 pub(super) struct Resequencer<T> {
     /// The number of the first slot.

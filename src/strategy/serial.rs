@@ -2,8 +2,8 @@
 
 use super::{Job, Product, StrategySettings, TransformError, threads::Threads};
 
-/// The serial strategy. Its transform has a thread of its own, as the network's must not wait for
-/// it: heartbeats go on while it works.
+/// The serial strategy. Its transform has a thread of its own, so that it does not block the
+/// runtime: heartbeats go on while it works.
 #[derive(Debug)]
 pub struct Serial {
     thread: Threads,

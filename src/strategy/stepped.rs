@@ -1,5 +1,5 @@
-//! A strategy without threads, for the simulation: jobs take some virtual time each, drawn from a
-//! seed, so that a schedule runs the same way every time.
+//! A strategy without threads, for the simulation: each job takes some virtual time, drawn from a
+//! seed, so that a schedule always runs the same way.
 
 use std::{fmt, future::pending, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use super::{Job, Order, Product, StrategySettings, TransformError, transformer::Transformer};
 use crate::batch::PartitionBatch;
 
-/// The jobs that are under way at most, unless it is one batch at a time.
+/// The most jobs in progress, unless it is one batch at a time.
 const DEPTH: usize = 4;
 
-/// What the product of each job comes out by, and when.
+/// The strategy; each job has a time at which its product comes out.
 pub struct Stepped {
     transformer: Transformer,
     settings: StrategySettings,

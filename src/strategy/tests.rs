@@ -1,4 +1,4 @@
-//! Every strategy against the serial one: the same records, in the order that is promised.
+//! Every strategy against the serial one: the same records, in the promised order.
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +60,7 @@ fn batch(records: &[KeyValue], first: i64) -> PartitionBatch {
     }
 }
 
-/// Runs `batches` through a strategy; the records in the order they would be written, and
+/// Runs `batches` through a strategy; returns the records in the order they would be written, and
 /// whether every batch was acknowledged.
 async fn run(settings: &StrategySettings, batches: &[Vec<KeyValue>]) -> (Vec<KeyValue>, bool) {
     let mut strategy = Strategy::new(settings);
@@ -218,8 +218,7 @@ const ALL: [(StrategyKind, Order); 5] = [
     (StrategyKind::Worker, Order::None),
 ];
 
-/// What the first product, or the first error, of a batch of 100 numbers is, which starts at
-/// offset 1000.
+/// The first product, or the first error, of a batch of 100 numbers that starts at offset 1000.
 fn first(settings: StrategySettings) -> Result<Product, TransformError> {
     runtime().block_on(async {
         let mut strategy = Strategy::new(&settings);
@@ -235,7 +234,7 @@ fn first(settings: StrategySettings) -> Result<Product, TransformError> {
     })
 }
 
-/// A transform that copies values, but for what `special` does for a number.
+/// A transform that copies values, except for what `special` does with a number.
 fn copies_but(
     special: impl Fn(&str, usize, &mut Output<'_>) -> bool + Send + Sync + 'static,
 ) -> TransformKind {
@@ -286,7 +285,7 @@ fn a_panic_that_does_not_come_again_names_the_batch() {
 fn records_that_the_transform_panics_on_become_dead_letters_and_their_neighbours_are_written() {
     let poison = |number: usize| [0, 41, 42, 99].contains(&number);
     for (kind, order) in ALL {
-        // After a panic it is made anew; a sum that goes wrong without that shows it.
+        // After a panic the transform is built anew; without that, a sum goes wrong and shows it.
         let transform = copies_but(move |value, index, out| {
             if value == "50" {
                 out.fail(index, crate::transform::ValueError::new(ErrorClass::Other, "no"));
@@ -362,7 +361,7 @@ fn the_age_of_a_batch_that_the_transform_does_not_return_from_is_known() {
             offsets.assign(&Assignment { partition, id: AssignmentId(1), position: 0, is_committed: true });
             let ticket = offsets.begin(&batch, Permit::none()).unwrap();
             strategy.submit(Job { batch, ticket });
-            // Whoever waits for the product can do other things meanwhile: no strategy transforms
+            // The caller can do other things while it waits for the product: no strategy transforms
             // where it is called.
             assert!(futures_util::FutureExt::now_or_never(strategy.next()).is_none());
             entered.recv().unwrap();

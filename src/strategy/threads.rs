@@ -14,26 +14,26 @@ use tokio::sync::mpsc;
 
 use super::{Job, Product, StrategySettings, TransformError, transformer::Transformer};
 
-/// The jobs that a thread holds at most: one that it works on, one that is ready.
+/// The most jobs of a thread: one that it works on, one that is ready.
 const DEPTH: usize = 2;
 
-/// The jobs that are ready at most, whatever the number of threads: each holds memory.
+/// The most jobs that are ready, whatever the number of threads: each holds memory.
 const READY: usize = 2;
 
-/// What a thread made of the job with this number.
+/// The result of the job with this number.
 pub(super) type Made = (u64, Result<Product, TransformError>);
 
 /// A set of threads; they end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Threads {
     queues: Vec<queue::SyncSender<(u64, Job)>>,
-    /// The jobs that each thread holds now.
+    /// The number of jobs that each thread has now.
     load: Vec<usize>,
     made: mpsc::Receiver<(usize, Made)>,
     began: Vec<Began>,
 }
 
-/// When a thread began the batch that it works on.
+/// When a thread began its current batch.
 #[derive(Clone, Debug)]
 struct Began {
     epoch: Instant,
@@ -67,7 +67,7 @@ impl Threads {
         Threads { queues, load: vec![0; count], made, began }
     }
 
-    /// How long the thread has been at its batch that has been at one for the longest time.
+    /// How long ago the oldest batch in progress was begun.
     pub(super) fn oldest_age(&self) -> Option<Duration> {
         self.began.iter().filter_map(Began::age).max()
     }
@@ -85,13 +85,13 @@ impl Threads {
         (0..self.count()).min_by_key(|thread| self.load[*thread]).unwrap_or(0)
     }
 
-    /// Gives a thread a job; call only when it has room, so that this never waits.
+    /// Gives a thread a job. Call only when it has room, so that this never waits.
     pub(super) fn submit(&mut self, thread: usize, number: u64, job: Job) {
         self.load[thread] += 1;
         self.queues[thread].send((number, job)).expect("the thread ends after its queue");
     }
 
-    /// What a thread made next; for each thread in the order of its jobs. Cancel-safe.
+    /// The next result; those of one thread come in the order of its jobs. Cancel-safe.
     pub(super) async fn next(&mut self) -> Made {
         let (thread, made) = self.made.recv().await.expect("a thread ends after its queue");
         self.load[thread] -= 1;
@@ -106,7 +106,7 @@ fn start_thread(
     results: mpsc::Sender<(usize, Made)>,
 ) -> queue::SyncSender<(u64, Job)> {
     let (sender, jobs) = queue::sync_channel::<(u64, Job)>(DEPTH);
-    // Made here, so that one that cannot be made is told at once: its thread would just be gone.
+    // Built here, so that a failure shows at once rather than as a missing thread.
     let mut transformer = Transformer::new(settings);
     let work = move || {
         for (number, job) in jobs {

@@ -1,4 +1,4 @@
-//! A transform, and how to find the record that it panics on.
+//! A transform, and how a record that it panics on is found.
 
 use std::{
     any::Any,
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// The bytes of a panic's message that a dead letter tells.
+/// The most bytes of a panic's message that a dead letter shows.
 const MESSAGE: usize = 300;
 
 /// A transform for one thread.
@@ -27,14 +27,14 @@ pub(super) struct Transformer {
     transform: Box<dyn Transform>,
     chunk_limit: usize,
     on_panic: OnPanic,
-    /// Whether batches come in parts, so that a part's buffer tells nothing of its size.
+    /// Whether batches come in parts, so that a part's buffer says nothing about its size.
     in_parts: bool,
 }
 
-/// What came of a transform's turn: the inner error is of the whole batch.
+/// The outcome of one call of a transform: the inner error concerns the whole batch.
 type Attempt = Result<Result<Transformed, Breach>, Panic>;
 
-/// What a panic said.
+/// A panic's message.
 struct Panic(String);
 
 impl Transformer {
@@ -64,8 +64,8 @@ impl Transformer {
         Ok(Product { job, transformed, time: started.elapsed() })
     }
 
-    /// Lets the transform handle some records of a batch. After a panic it is made anew: what it
-    /// keeps between batches may be anything.
+    /// Lets the transform handle some records of a batch. After a panic it is built anew, as
+    /// whatever it keeps between batches may be inconsistent.
     fn attempt(&mut self, batch: &PartitionBatch, indexes: Range<usize>) -> Attempt {
         let room = Room { chunk_limit: self.chunk_limit, expected: self.expected(batch, indexes.clone()) };
         let records = &batch.records[indexes];
@@ -75,21 +75,21 @@ impl Transformer {
             let message = message(&*panic);
             match catch_unwind(AssertUnwindSafe(|| self.kind.build())) {
                 Ok(transform) => self.transform = transform,
-                // It stays as it is, and the next turn shows what it is worth.
+                // The old one stays; the next call shows whether it still works.
                 Err(panic) => tracing::warn!(error = self::message(&*panic), "cannot make a transform anew"),
             }
             Panic(message)
         })
     }
 
-    /// The bytes of output to expect for some records.
+    /// The expected bytes of output for some records.
     fn expected(&self, batch: &PartitionBatch, indexes: Range<usize>) -> usize {
         let records = &batch.records[indexes];
         let is_whole = records.len() == batch.records.len() && !self.in_parts;
         let bytes = if is_whole {
             batch.buffer.len()
         } else {
-            /// What a record has beside key, value and headers, mostly.
+            /// What a record usually has besides key, value and headers.
             const FRAME: usize = 8;
             records.iter().map(|r| r.key.len() + r.value.len() + r.headers.len() + FRAME).sum()
         };
@@ -129,12 +129,12 @@ impl Transformer {
         }
     }
 
-    /// Transforms all records but those that the transform panics on, each of which is found by
-    /// halving. The order stays.
+    /// Transforms all records except those that the transform panics on, each of which is found by
+    /// halving. The order is kept.
     fn isolate(&mut self, batch: &PartitionBatch) -> Result<Transformed, TransformError> {
         let mut whole = Transformed::default();
         let half = batch.records.len() / 2;
-        // The next one last.
+        // A stack: the next part is the last.
         let mut left = vec![half..batch.records.len(), 0..half];
         while let Some(part) = left.pop() {
             if part.is_empty() {
@@ -162,7 +162,7 @@ impl Transformer {
         Ok(whole)
     }
 
-    /// The error of a batch; the breach's indexes count from the record at `start`.
+    /// The error of a batch; the breach counts indexes from the record at `start`.
     fn breach(&self, batch: &PartitionBatch, start: usize, breach: Breach) -> TransformError {
         let record = batch.records.get(start.saturating_add(breach.index())).or(batch.records.last());
         let offset = record.map_or(batch.next_offset, |record| record.offset);
@@ -170,7 +170,7 @@ impl Transformer {
     }
 }
 
-/// The memory that output takes.
+/// The memory that the output takes.
 fn size_of_output(transformed: &Transformed) -> usize {
     let chunks: usize = transformed.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
     let messages: usize = transformed.failures.iter().map(|failure| failure.error.message.len()).sum();

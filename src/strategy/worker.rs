@@ -1,4 +1,4 @@
-//! Several threads transform side by side, and yet the order is kept.
+//! Several threads transform side by side, and the order is kept all the same.
 //!
 //! - `partition`: whole batches on any thread, put back in order before they are written.
 //! - `key`: every batch is split by key, each key always on the same thread.
@@ -17,7 +17,7 @@ pub struct Worker {
     threads: Threads,
     order: Order,
     sequence: Resequencer<Result<Product, TransformError>>,
-    /// Which thread takes the records without a key of the next batch.
+    /// The thread that takes the records without a key of the next batch.
     keyless: usize,
 }
 

@@ -82,9 +82,9 @@ impl Digest {
 /// Sets one field of a JSON object to a digest of the raw value and leaves every other byte as it
 /// was.
 ///
-/// A field of exactly that name in the outermost object gets the digest as its value, whatever
-/// its type was; of several the last one, which is the one that most readers take. Without such a
-/// field, one is inserted before the closing brace.
+/// A field of exactly that name in the outermost object gets the digest as its value, whatever its
+/// type was; if there are several, the last one does, which is the one that most readers take.
+/// Without such a field, one is inserted before the closing brace.
 #[derive(Debug)]
 pub struct HashField {
     field: String,
@@ -128,7 +128,7 @@ impl HashField {
         let Top { kind, range } = self.scanner.scan(value, |member| {
             any = true;
             let key = &value[member.key];
-            // Without escapes a key is what it means; nearly all are, and most are another one.
+            // A key without escapes is what it says; nearly all are, and nearly all are other keys.
             let is_same = key == self.field.as_bytes() && !key.contains(&b'\\');
             if is_same || chars(key).eq(self.field.chars()) {
                 existing = Some(member.value);

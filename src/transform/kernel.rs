@@ -2,7 +2,7 @@
 
 /// The fastest form of the kernels that this machine can run, or a slower one to compare with.
 ///
-/// That a `Kernel` exists proves that the machine has its instructions: all ways to make one ask.
+/// A `Kernel` is a proof that the machine has its instructions: every way to make one checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Kernel(Isa);
 

@@ -26,7 +26,7 @@ pub(super) static SPEC: TransformSpec = TransformSpec {
 
 /// Sets `hash` of a name event to the MD5 of the raw value, exactly as a Go program does that
 /// unmarshals it with `encoding/json` into a struct of the strings `first_name`, `last_name` and
-/// `hash`, sets the last and marshals it.
+/// `hash`, sets the last one and marshals it.
 #[derive(Debug, Default)]
 pub struct NameEvent {
     kernel: Kernel,
@@ -35,10 +35,10 @@ pub struct NameEvent {
     rewritten: Vec<u8>,
 }
 
-/// So many records are digested and then written while their values are still cached.
+/// Records per block: few enough that their values stay in the cache between hashing and writing.
 const BLOCK: usize = 1024;
 
-/// Scratch memory beyond this many bytes is given back after a batch.
+/// Scratch memory beyond this many bytes is freed after a batch.
 const KEPT_SCRATCH: usize = 64 * 1024;
 
 impl Transform for NameEvent {
@@ -71,7 +71,7 @@ impl NameEvent {
         NameEvent { kernel, ..NameEvent::default() }
     }
 
-    /// The whole loop, so that all that is inlined into it has the wide registers.
+    /// The whole loop, so that everything inlined into it uses the wide registers.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
     fn write_avx2(&mut self, values: &Values<'_>, block: Range<usize>, out: &mut Output<'_>) {
@@ -160,7 +160,7 @@ impl Rewriter {
 }
 
 impl Field {
-    /// The field that a key, escapes still in it, means to Go: letters match in either case.
+    /// The field that a key, its escapes undecoded, means to Go: letters match in either case.
     fn of(key: &[u8]) -> Option<Field> {
         match key {
             b"first_name" => return Some(Field::FirstName),
@@ -180,8 +180,8 @@ impl Field {
     }
 }
 
-/// The lowercase ASCII letter that Unicode's simple folding makes equal to `char`; other
-/// characters are as they are.
+/// The lowercase ASCII letter that Unicode's simple folding makes equal to `char`; any other
+/// character is returned as it is.
 fn folded(char: char) -> char {
     match char {
         '\u{17f}' => 's',

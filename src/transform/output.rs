@@ -1,4 +1,4 @@
-//! What a transform writes, and whether it keeps to its contract.
+//! What a transform writes, and whether it keeps its contract.
 
 use super::{ErrorClass, Failure, Transform, ValueError, Values};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     records::{EncodedBatch, RecordWriter},
 };
 
-/// Where a transform writes: keeps key, headers and timestamp of each record, and passes
+/// Where a transform writes. Keeps the key, headers and timestamp of each record, and passes
 /// tombstones on in their place.
 #[derive(Debug)]
 pub struct Output<'a> {
@@ -27,8 +27,8 @@ pub(crate) struct Room {
     pub expected: usize,
 }
 
-/// The bytes that the output for `records` records in `bytes` bytes is expected to have: most
-/// transforms add a digest of 32 to 64 characters to each value.
+/// The expected size in bytes of the output for `records` records in `bytes` bytes: most transforms
+/// add a digest of 32 to 64 characters to each value.
 pub fn expected_output(bytes: usize, records: usize) -> usize {
     bytes + 48 * records + 1024
 }
@@ -47,8 +47,8 @@ impl<'a> Output<'a> {
         self.write_inline(index, pieces);
     }
 
-    /// As [`write`](Output::write), for the one place in a loop that nearly all values pass: the
-    /// code is there and made for its number of pieces.
+    /// As [`write`](Output::write), for the one place in a loop that nearly all values pass: it is
+    /// inlined, and compiled for its number of pieces.
     #[inline(always)]
     pub fn write_inline(&mut self, index: usize, pieces: &[&[u8]]) {
         if self.next != index && !self.go_to(index) {
@@ -58,7 +58,7 @@ impl<'a> Output<'a> {
         self.next = index + 1;
     }
 
-    /// Says that the value at `index` cannot be transformed; it becomes a dead letter.
+    /// Reports that the value at `index` cannot be transformed; it becomes a dead letter.
     pub fn fail(&mut self, index: usize, error: ValueError) {
         if self.go_to(index) {
             self.failures.push(Failure { index, error });
@@ -66,7 +66,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Moves on to `index`, which is not the next one; `false` when it may not come now.
+    /// Moves on to an `index` that is not the next one; `false` when it is out of turn.
     #[inline(never)]
     fn go_to(&mut self, index: usize) -> bool {
         if index >= self.records.len() {
@@ -95,7 +95,7 @@ impl<'a> Output<'a> {
 
     #[inline(always)]
     fn push(&mut self, index: usize, value: Option<&[&[u8]]>) {
-        // As every index is checked here anyway, the next one is only found to be too large here.
+        // Every index is checked here anyway, so the next one only has to be compared with the end.
         let Some(record) = self.records.get(index) else {
             self.breach.get_or_insert(Breach::Beyond { index, records: self.records.len() });
             return;
@@ -118,11 +118,10 @@ impl<'a> Output<'a> {
     }
 }
 
-/// How a transform broke its contract: with what it handled, records would be written twice or
-/// for one another.
+/// How a transform broke its contract: records would be written twice, or in place of one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Breach {
-    /// An index came again, or after a later one.
+    /// An index came twice, or after a later one.
     #[error("it handled index {index} when all below {handled} were handled already")]
     Order {
         /// The index.
@@ -141,7 +140,7 @@ pub enum Breach {
 }
 
 impl Breach {
-    /// The index that should not have come.
+    /// The index that was out of turn.
     pub fn index(self) -> usize {
         match self {
             Breach::Order { index, .. } | Breach::Beyond { index, .. } => index,

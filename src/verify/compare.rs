@@ -1,9 +1,10 @@
 //! Compares the records that a partition should hold, in their order, with those it holds.
 //!
-//! The usual case costs one comparison a record: the next one is the expected one. At the first
+//! The usual case costs one comparison per record: the next one is the expected one. At the first
 //! that is not, the comparison looks ahead and takes the explanation under which most of what
 //! follows is as expected: a gap, a chunk written again, records early or late, wrong bytes.
-//! Identical records may occur any number of times, so a record alone never tells its position.
+//! Identical records may occur any number of times, so a record alone never determines its
+//! position.
 
 use std::collections::VecDeque;
 
@@ -13,16 +14,16 @@ use super::{
     index::Index,
 };
 
-/// How many records are looked at to explain a mismatch.
+/// The number of records looked at to explain a mismatch.
 const LOOKAHEAD: usize = 128;
 
-/// How many findings weigh against an explanation at most.
+/// The most findings that count against an explanation.
 const COST_MAX: usize = 8;
 
-/// How many records tell whether the first that is left of the source is reached.
+/// The number of records that decide whether the first record left of the source is reached.
 const CERTAIN: usize = 16;
 
-/// How many records behind an early one tell whether the others come back.
+/// The number of records after an early one that decide whether the others come back.
 const FOLLOWERS: usize = 16;
 
 /// A comparison that takes the actual records one by one.
@@ -32,9 +33,9 @@ pub struct Comparison<'a> {
     /// Built at the first mismatch.
     index: Option<Index>,
     seen: Vec<bool>,
-    /// Whether what comes may still stand for source records that are gone.
+    /// Whether what comes may still belong to source records that are gone.
     leading: bool,
-    /// Every position below is seen or passed over.
+    /// Every position below has been seen or passed over.
     frontier: usize,
     /// The position expected next while away from the frontier: in a chunk written again or
     /// among records that are early.
@@ -48,7 +49,7 @@ pub struct Comparison<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Ahead {
     actual: Actual,
-    /// Whether it is expected anywhere; `None` until someone asks.
+    /// Whether it is expected anywhere; `None` until that is looked up.
     known: Option<bool>,
 }
 
@@ -59,7 +60,7 @@ struct Explanation {
     position: usize,
     /// How many records from this one on are as expected under it.
     explained: usize,
-    /// How many findings it brings about.
+    /// How many findings it causes.
     cost: usize,
     /// Whether the records between the frontier and the position are given up.
     gap: bool,
@@ -81,8 +82,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The same where the source may have had records before the expected ones, which are `cut` off:
-    /// what was made of those stands before, and there is nothing left to compare it with.
+    /// The same where the source may have had records before the expected ones, which are `cut`
+    /// off: what was made of those comes first, and nothing is left to compare it with.
     pub fn after_a_cut(self, cut: bool) -> Comparison<'a> {
         Comparison { leading: cut, ..self }
     }
@@ -112,7 +113,7 @@ impl<'a> Comparison<'a> {
             let first = self.repeated.partition_point(|repeated| of(repeated) < fingerprint);
             let same = self.repeated[first..].iter().take_while(|repeated| of(repeated) == fingerprint);
             match same.zip(first..).find(|&(_, at)| !used[at]) {
-                // Identical to one that was there once too often: then it is that one, elsewhere.
+                // Identical to one that was found once too often: it is that one, elsewhere.
                 Some((&(as_position, offset), at)) => {
                     used[at] = true;
                     self.findings.take_back(Kind::Duplicate, Some(as_position), offset);
@@ -159,8 +160,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Whether the head and what follows are what is left of the source. An equal record may have been
-    /// among those that are gone, so that the head alone does not tell.
+    /// Whether the head and what follows are what is left of the source. An equal record may have
+    /// been among those that are gone, so the head alone does not decide it.
     fn begins(&mut self) -> bool {
         self.ahead.make_contiguous();
         let certain = CERTAIN.min(self.ahead.len());
@@ -221,8 +222,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The head is expected nowhere. It has wrong bytes if what follows goes on as if it had
-    /// taken a place, and is a phantom if what follows goes on as if it were not there.
+    /// The head is expected nowhere. It has wrong bytes if what follows continues as if it had
+    /// taken a place, and is a phantom if what follows continues as if it were not there.
     fn take_foreign(&mut self) {
         let strangers = (0..self.ahead.len()).take_while(|&at| !self.is_known(at)).count();
         let replaced = self.run(strangers, self.frontier + strangers);
@@ -230,7 +231,7 @@ impl<'a> Comparison<'a> {
         let Some(head) = self.ahead.pop_front() else { return };
         let stranger = head.actual.fingerprint;
         let expected = self.expected.get(self.frontier);
-        // Without a hint from what follows, half of the record must be as expected.
+        // Without evidence from what follows, half of the record must be as expected.
         let is_like =
             |expected: &Fingerprint| expected.place == stranger.place || expected.content == stranger.content;
         let replaces = replaced > inserted || replaced == inserted && expected.is_some_and(is_like);
@@ -289,8 +290,8 @@ impl<'a> Comparison<'a> {
         best.expect("the head is expected somewhere")
     }
 
-    /// The findings that taking `length` records from `position` on brings about: one for each
-    /// that was seen before or is early. Those that are late make up for one missing.
+    /// The findings caused by taking `length` records from `position` on: one for each that was
+    /// seen before or is early. Late ones make up for one that was missing.
     fn cost_away(&self, position: usize, length: usize) -> usize {
         if position >= self.frontier {
             return length;
@@ -320,8 +321,9 @@ impl<'a> Comparison<'a> {
 }
 
 impl Explanation {
-    /// More explained wins, less what it costs; then fewer findings; then the earlier candidate.
-    /// From some number on, findings cost no more: a long chunk has one cause.
+    /// The explanation that covers more wins, less what it costs; then the one with fewer findings;
+    /// then the earlier candidate. Beyond some number, findings cost no more: a long chunk has one
+    /// cause.
     fn beats(&self, other: &Explanation) -> bool {
         let rank = |of: &Explanation| (of.explained + COST_MAX - of.cost.min(COST_MAX), usize::MAX - of.cost);
         rank(self) > rank(other)

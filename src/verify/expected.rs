@@ -7,7 +7,7 @@ use crate::{
     transform::{self, Transform},
 };
 
-/// Large enough that the expected output of a batch is nearly always one chunk.
+/// So large that the expected output of a batch is nearly always one chunk.
 const CHUNK_LIMIT: usize = 64 << 20;
 
 /// What should stand in a partition of the destination, and what in the dead letter topic.
@@ -19,9 +19,9 @@ pub struct Expected {
     pub keys: Vec<u64>,
     /// The source records that cannot be transformed.
     pub failed: Vec<Original>,
-    /// The source records whose output the destination did not take, as their letters say.
+    /// The source records whose output the destination refused, according to their letters.
     pub excused: Vec<(Original, Fingerprint)>,
-    /// The number of output records, which stays when the sequence is let go.
+    /// The number of output records, which is kept when the sequence is freed.
     pub outputs: usize,
     /// The source records read.
     pub read: u64,
@@ -29,8 +29,8 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Adds what becomes of the records of `batch`, the next one of the partition. `is_excused`
-    /// tells the offsets whose output the destination did not take.
+    /// Adds the outcome of the records of `batch`, the next one of the partition. `is_excused`
+    /// returns whether the destination refused the output of an offset.
     ///
     /// # Panics
     /// When a custom transform breaks its contract: then there is nothing to compare with.

@@ -1,13 +1,13 @@
-//! What a comparison finds.
+//! The findings of a comparison.
 
 use std::collections::HashSet;
 
 use super::fingerprint::Fingerprint;
 
-/// How many runs of a kind are kept; all findings are counted.
+/// How many runs of each kind are kept; all findings are counted.
 const RUNS_MAX: usize = 20;
 
-/// A record of the destination: what it is and where it stands.
+/// A record of the destination: its identity and its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Actual {
     /// What it is.
@@ -19,15 +19,15 @@ pub struct Actual {
 /// How a record is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// It is expected and not there.
+    /// It is expected and absent.
     Missing,
-    /// It is there more than once; each further one counts.
+    /// It is there more than once; each further copy counts.
     Duplicate,
-    /// It is there, but not in its turn.
+    /// It is there, but out of order.
     Reordered,
-    /// Its place is taken by other bytes.
+    /// Other bytes are in its place.
     Corrupt,
-    /// It is there and nothing that is expected.
+    /// It is there, but nothing like it is expected.
     Phantom,
     /// It is there, but expected in another partition.
     Misrouted,
@@ -51,8 +51,7 @@ impl Kind {
     }
 }
 
-/// Where findings of a kind are, one behind the other: positions count the expected records of the
-/// partition from 0.
+/// A run of findings of one kind; positions count the expected records of the partition from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// How the records are wrong.
@@ -72,7 +71,7 @@ impl Run {
     }
 }
 
-/// Records of the destination that stand for source records which are gone: where they stand.
+/// Records of the destination that belong to source records which are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unchecked {
     /// The first offset.
@@ -83,7 +82,7 @@ pub struct Unchecked {
     pub count: u64,
 }
 
-/// A record that is nowhere expected in its partition; it may belong to another one.
+/// A record that is expected nowhere in its partition; it may belong to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// The record.
@@ -162,7 +161,7 @@ impl Findings {
         };
     }
 
-    /// Counts a record that is nowhere expected: corrupt if it stands in the place of another.
+    /// Counts a record that is expected nowhere: corrupt if it is in the place of another.
     pub fn add_foreign(&mut self, actual: Actual, instead_of: Option<(Fingerprint, usize)>) {
         let foreign = Foreign { actual, instead_of };
         self.add(foreign.kind(), foreign.position(), actual.offset);
@@ -175,7 +174,8 @@ impl Findings {
         self.absent.push((fingerprint, position));
     }
 
-    /// Counts foreign records anew for which `kind` knows better; what one stood for is missing.
+    /// Counts foreign records again for which `kind` knows better; what one of them replaced is
+    /// missing.
     pub fn reclassify(&mut self, mut kind: impl FnMut(&Foreign) -> Option<Kind>) {
         for foreign in std::mem::take(&mut self.foreign) {
             match kind(&foreign) {
@@ -192,7 +192,7 @@ impl Findings {
         }
     }
 
-    /// Takes back that the expected records at `positions` are missing.
+    /// No longer counts the expected records at `positions` as missing.
     pub fn found(&mut self, positions: &HashSet<usize>) {
         let before = self.absent.len();
         self.absent.retain(|(_, at)| !positions.contains(at));

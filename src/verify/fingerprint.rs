@@ -10,13 +10,13 @@ use crate::{
 /// The seed that sets null apart from all bytes; no timestamp and no other seed is as large.
 const NULL: u64 = i64::MAX as u64;
 
-/// A record's identity in two halves, so that a record with wrong bytes can still be told by
+/// A record's identity in two halves, so that a record with wrong bytes can still be recognised by
 /// where it belongs. Both are 64 bits of XXH3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint {
-    /// Stands for the key and the timestamp.
+    /// Of the key and the timestamp.
     pub place: u64,
-    /// Stands for the value and the headers.
+    /// Of the value and the headers.
     pub content: u64,
 }
 
@@ -31,7 +31,7 @@ impl Fingerprint {
         headers: &[u8],
     ) -> Fingerprint {
         let place = hash(key, timestamp.unwrap_or(0) as u64);
-        // Most records have no headers, which are one byte then: spare them the longer way.
+        // Most records have no headers, whose encoding is one byte: a shortcut for them.
         let content = match headers {
             [] | [0] => hash(value, 0),
             _ => hash(value, hash(Some(headers), 1)),

@@ -1,4 +1,4 @@
-//! Puts the outcomes of the partitions together to the report.
+//! Combines the outcomes of the partitions into the report.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Report {
         self.unchecked.add(unchecked.as_ref().map_or(0, |place| place.count), unchecked.into_iter());
     }
 
-    /// Says so if what is there looks as if it came from another transform.
+    /// Adds a hint if the records look as if another transform had made them.
     pub(super) fn hint_at_transform(&mut self) {
         let differing = self.counts.of(Kind::Corrupt) + self.counts.of(Kind::Phantom);
         let checked = self.written - self.unchecked.count;

@@ -26,7 +26,7 @@ pub struct Letters {
 pub struct Letter {
     /// What the letter is about: offset and bytes of the source record.
     pub original: Original,
-    /// Whether the destination did not take the record, rather than the transform.
+    /// Whether the destination refused the record, rather than the transform.
     pub refused: bool,
     /// The partition of the dead letter topic, and the offset in it.
     pub place: (i32, i64),
@@ -34,7 +34,7 @@ pub struct Letter {
     group: Option<usize>,
 }
 
-/// What the headers of a letter tell.
+/// What the headers of a letter say.
 struct Told<'a> {
     origin: TopicPartition,
     offset: i64,
@@ -54,8 +54,8 @@ pub struct LetterFinding {
 }
 
 impl Letters {
-    /// Adds the letters in a batch of the dead letter topic that are about `source`; what has no
-    /// origin in its headers, or another one, is none of its business.
+    /// Adds the letters about `source` in a batch of the dead letter topic; those with no origin in
+    /// their headers, or another one, are ignored.
     pub fn add(&mut self, batch: &PartitionBatch, source: &str, identity: Identity) {
         for record in &batch.records {
             let headers = batch.bytes(record.headers).unwrap_or_default();
@@ -79,10 +79,10 @@ impl Letters {
         })
     }
 
-    /// Puts the letters in the order of their source offsets, and sets aside those of other
-    /// pipelines; call it after the last batch. The pipeline is that of the group `asked` for, else
-    /// of `usual`, else of the only group there is. A letter without a group may be anyone's.
-    /// Returns the groups if none of this tells which of them it is.
+    /// Sorts the letters by their source offsets, and sets aside those of other pipelines; call it
+    /// after the last batch. The pipeline is that of the group `asked` for, else of `usual`, else
+    /// of the only group there is. A letter without a group may be anyone's. Returns the groups if
+    /// none of this decides which of them it is.
     pub fn finish(&mut self, asked: Option<&str>, usual: &str) -> Option<&[String]> {
         let find = |name: &str| self.groups.iter().position(|group| group == name);
         let (ours, open) = match (asked, find(usual), self.groups.len()) {
@@ -103,13 +103,13 @@ impl Letters {
     }
 }
 
-/// Whether a letter says that the destination did not take the record at `offset`.
+/// Whether a letter says that the destination refused the record at `offset`.
 pub fn is_refused(letters: &[Letter], offset: i64) -> bool {
     about(letters, offset).iter().any(|letter| letter.refused)
 }
 
 /// Compares the letters about a partition, of which the offsets `range` were read, with what the
-/// transform says.
+/// transform produced.
 pub fn check(letters: &[Letter], expected: &Expected, range: std::ops::Range<i64>) -> Vec<LetterFinding> {
     let mut findings = Vec::new();
     let due = expected.due();
@@ -145,7 +145,7 @@ fn about(letters: &[Letter], offset: i64) -> &[Letter] {
     &letters[start..end]
 }
 
-/// What a letter tells, if it tells its origin. Of repeated headers the last one counts: those that
+/// What a letter says, if it names its origin. Of repeated headers the last one counts: those that
 /// other programs wrote may keep the older ones of a letter that failed again.
 fn told(headers: &[u8]) -> Option<Told<'_>> {
     let (mut topic, mut partition, mut offset, mut refused, mut group) = (None, None, None, false, None);

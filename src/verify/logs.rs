@@ -19,7 +19,7 @@ pub trait Logs {
         topic: &str,
     ) -> impl Future<Output = Result<Option<BTreeMap<i32, Range<i64>>>, EngineError>> + Send;
 
-    /// Whether the brokers stamp the records of a topic, in place of the producer's timestamps.
+    /// Whether the brokers stamp the records of a topic, replacing the producer's timestamps.
     fn stamps_records(&self, topic: &str) -> impl Future<Output = Result<bool, EngineError>> + Send;
 
     /// The offsets that a group has committed for a topic.

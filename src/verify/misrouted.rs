@@ -1,10 +1,11 @@
-//! Tells records in the wrong partition from those that belong nowhere.
+//! Separates records in the wrong partition from those that belong nowhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Partition, findings::Kind, fingerprint::Fingerprint};
 
-/// The records that no partition misses; they may still be second copies of another partition's.
+/// The records that no partition is missing; they may still be second copies of another
+/// partition's.
 pub(super) struct Strangers {
     all: HashSet<Fingerprint>,
     expected_in: HashSet<Fingerprint>,
@@ -13,8 +14,8 @@ pub(super) struct Strangers {
 /// Counts the foreign records of each partition that another one misses as misrouted, and no
 /// longer as missing there.
 pub(super) fn resolve(partitions: &mut BTreeMap<i32, Partition>) -> Strangers {
-    // Once more after each change: a record that stood in another's place leaves a gap, which
-    // yet another may fill.
+    // Again after each change: a record that was in another's place leaves a gap, which yet another
+    // may fill.
     while partitions.len() > 1 && resolve_once(partitions) {}
     let foreign = partitions.values().flat_map(|partition| &partition.findings.foreign);
     Strangers {
@@ -62,8 +63,8 @@ impl Strangers {
         self.expected_in.extend(known);
     }
 
-    /// Counts those that were found as misrouted. What had been taken for wrong bytes leaves a
-    /// gap, which another of them may be the record for.
+    /// Counts those that were found as misrouted. What had been taken for wrong bytes leaves a gap,
+    /// which another of them may fill.
     pub(super) fn settle(&self, partitions: &mut BTreeMap<i32, Partition>) {
         let mut moved: HashMap<Fingerprint, usize> = HashMap::new();
         for partition in partitions.values_mut() {

@@ -1,4 +1,4 @@
-//! The records that are not there, as ranges: lost, or behind what the group has committed.
+//! The records that are absent, as ranges: lost, or behind what the group has committed.
 
 use super::{
     expected::Expected,
@@ -6,7 +6,7 @@ use super::{
     letters::LetterFinding,
 };
 
-/// Source records of a partition, one behind the other, of which nothing is there.
+/// Consecutive source records of a partition of which nothing is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The offset of the first.
@@ -15,7 +15,7 @@ pub struct Gap {
     pub last: i64,
     /// How many there are; offsets in between may belong to no record.
     pub count: u64,
-    /// Whether nothing that is expected comes after them.
+    /// Whether nothing that is expected follows them.
     pub is_tail: bool,
 }
 

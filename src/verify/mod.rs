@@ -1,12 +1,12 @@
-//! `verify`: proves what stands in the destination against the source.
+//! `verify`: checks the destination against the source.
 //!
-//! Each partition of the source is read and transformed once more by the same pure transform;
-//! of the outcome only fingerprints are kept, and the destination is compared with them. What
-//! retention took from the beginning of the source cannot be checked any more; besides that, each
-//! topic must still hold everything: what compaction took from the source counts as phantom where
-//! it was written to, and what either took from the destination as missing.
+//! Each partition of the source is read and transformed again by the same pure transform; only
+//! fingerprints of the outcome are kept, and the destination is compared with them. What retention
+//! took from the beginning of the source cannot be checked any more. Apart from that, each topic
+//! must still hold everything: what compaction took from the source counts as phantom in the
+//! destination, and what either took from the destination as missing.
 //!
-//! With a group, what it has not committed and is not there is behind, not missing.
+//! With a group, what it has not committed and is absent counts as behind, not missing.
 
 // What should be there.
 mod fingerprint;
@@ -172,7 +172,7 @@ impl Topics {
         all
     }
 
-    /// The offset from which on what is not there is behind.
+    /// From this offset on, what is absent is behind.
     fn committed(&self, partition: i32) -> Option<i64> {
         self.committed.as_ref().map(|committed| committed.get(&partition).copied().unwrap_or(0))
     }
@@ -188,13 +188,13 @@ impl Topics {
 struct Partition {
     findings: Findings,
     letters: Vec<LetterFinding>,
-    /// What was expected, for its offsets; the fingerprints are let go.
+    /// What was expected, for its offsets; the fingerprints are freed.
     expected: Expected,
     written: u64,
     letter_count: u64,
 }
 
-/// A verification under way.
+/// A verification in progress.
 struct Verification<'a, L, P> {
     logs: &'a L,
     config: &'a VerifyConfig,
@@ -256,7 +256,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
                 }
             }
         };
-        // What is in the dead letter topic for want of the destination is there once too often.
+        // A dead letter for a record that the destination holds is one copy too many.
         let mut excused: Vec<_> = expected.excused.iter().map(|&(_, output)| output).collect();
         excused.sort_unstable();
         findings.reclassify(|foreign| {
@@ -305,7 +305,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
     }
 }
 
-/// Hands key and identity of each record of a destination's batch to `take`.
+/// Passes key and identity of each record of a destination's batch to `take`.
 fn each(batch: &PartitionBatch, identity: Identity, mut take: impl FnMut(u64, Actual)) {
     for record in &batch.records {
         let (key, value) = (batch.bytes(record.key), batch.bytes(record.value));

@@ -1,4 +1,4 @@
-//! What `verify` says, to people and as JSON.
+//! What `verify` reports, to people and as JSON.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::findings::{Counts, Kind};
 
-/// How many places of a kind are told.
+/// How many places of each kind are shown.
 pub(super) const PLACES_MAX: usize = 10;
 
 /// The result of a verification.
@@ -25,9 +25,9 @@ pub struct Report {
     pub places: Vec<(Kind, Place)>,
     /// What the group has not committed yet, and is not there; no violation.
     pub behind: Rest,
-    /// What was made of records that the source no longer holds; no violation.
+    /// Output of records that the source no longer holds; no violation.
     pub unchecked: Rest,
-    /// What may explain it.
+    /// Possible explanations.
     pub hints: Vec<String>,
     /// The records read from the source.
     pub read: u64,
@@ -39,7 +39,7 @@ pub struct Report {
     pub elapsed: Duration,
 }
 
-/// Records that there is nothing to say against: how many, and where.
+/// Records that are no violation: how many, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rest {
     /// How many.

@@ -7,14 +7,14 @@ use super::{
 };
 
 /// Compares without any order: each expected record must be there once. Where the source is `cut`,
-/// what is not expected may be of records that are gone if it stands before most of the others, and
-/// an equal one if it stands before them all.
+/// what is not expected may belong to records that are gone if it comes before most of the others,
+/// and an equal one if it comes before them all.
 pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut: bool) -> Findings {
     let mut findings = Findings::default();
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_unstable_by_key(|&position| (expected[position], position));
-    // Of equal ones the first is the expected one; of a cut source the last, as those before may be
-    // of records that are gone.
+    // Of equal ones the first is the expected one; of a cut source the last, as those before may
+    // belong to records that are gone.
     let offset = |actual: &Actual| if cut { -actual.offset } else { actual.offset };
     actual.sort_unstable_by_key(|actual| (actual.fingerprint, offset(actual)));
     let mut absent = Vec::new();
@@ -58,8 +58,8 @@ pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut:
     findings
 }
 
-/// The offset that parts `places` best, each an offset and whether what stands there is expected: into
-/// those that are not, and those that are. Sorts them.
+/// The offset that best separates `places`, each an offset and whether what is there is expected,
+/// into those that are not and those that are. Sorts them.
 fn beginning(places: &mut [(i64, bool)]) -> i64 {
     places.sort_unstable();
     let mut out_of_place = places.iter().filter(|(_, expected)| !expected).count();
@@ -77,7 +77,7 @@ fn beginning(places: &mut [(i64, bool)]) -> i64 {
     best.1
 }
 
-/// The offset behind which half of what is expected stands, of sorted places.
+/// The offset behind which half of what is expected lies, for sorted places.
 fn middle(places: &[(i64, bool)]) -> i64 {
     let expected: Vec<i64> = places.iter().filter(|(_, expected)| *expected).map(|(at, _)| *at).collect();
     expected.get(expected.len() / 2).copied().unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! What is told about groups, and their end.
+//! Describing, listing and deleting groups.
 
 use kafka_protocol::{
     error::ResponseError,

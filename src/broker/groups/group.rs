@@ -18,14 +18,14 @@ use super::{
     member::Member,
 };
 
-/// Where a group is in its round.
+/// The state of a group's current round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// There is no member; there may be offsets.
     Empty,
     /// The members are asked to join again.
     PreparingRebalance,
-    /// All have joined; the leader shares out the partitions.
+    /// All have joined; the leader assigns the partitions.
     CompletingRebalance,
     /// Every member knows its partitions.
     Stable,
@@ -52,9 +52,9 @@ pub struct Group {
     pub generation: i32,
     /// What kind of group it is, `consumer` for consumers; empty until a member has joined.
     pub protocol_type: String,
-    /// The way to share out partitions that all members understand.
+    /// The assignment strategy that all members support.
     pub protocol: String,
-    /// The member that shares out the partitions.
+    /// The member that assigns the partitions.
     pub leader: String,
     /// The members by their ids.
     pub members: BTreeMap<String, Member>,
@@ -85,7 +85,7 @@ impl Group {
         }
     }
 
-    /// Takes a member's request for its partitions, the leader's with everyone's.
+    /// Takes a member's request for its partitions; the leader's brings everyone's.
     pub fn sync(&mut self, request: &SyncGroupRequest, now: Instant) -> oneshot::Receiver<SyncGroupResponse> {
         let (answer, receiver) = oneshot::channel();
         match self.admit_sync(request, now) {
@@ -123,7 +123,7 @@ impl Group {
         }
     }
 
-    /// Gives every member what the leader has for it.
+    /// Gives every member its assignment from the leader.
     fn share_out(&mut self, request: &SyncGroupRequest, now: Instant) {
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
@@ -152,10 +152,10 @@ impl Group {
             .with_assignment(assignment)
     }
 
-    /// Takes a sign of life.
+    /// Takes a heartbeat.
     ///
     /// # Errors
-    /// What the member has to act on: join again, or begin anew.
+    /// What the member has to act on: join again, or start over.
     pub fn heartbeat(&mut self, request: &HeartbeatRequest, now: Instant) -> Result<(), ResponseError> {
         let instance = request.group_instance_id.as_deref();
         self.hear_of(&request.member_id, instance, request.generation_id, now)?;
@@ -165,7 +165,7 @@ impl Group {
         }
     }
 
-    /// Lets members go; one answer for each that the request names.
+    /// Removes members that leave; returns one answer for each that the request names.
     pub fn leave(&mut self, request: &LeaveGroupRequest, now: Instant) -> Vec<Result<(), ResponseError>> {
         let mut answers = Vec::new();
         if request.members.is_empty() {
@@ -239,7 +239,8 @@ impl Group {
             .members
             .iter()
             .filter(|(_, member)| {
-                // Who has joined but does not ask for its partitions in time holds all others up.
+                // A member that has joined but does not ask for its partitions in time holds up all
+                // others.
                 let silent = late && self.state == State::CompletingRebalance && member.syncing.is_none();
                 silent || member.is_expired(now)
             })

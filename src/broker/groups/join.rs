@@ -1,4 +1,4 @@
-//! Joining a group: who is let in, and the round in which all join again.
+//! Joining a group: who is admitted, and the round in which all join again.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::{
     member::{Member, Protocol},
 };
 
-/// The members that a group may have, those included that are still to join.
+/// The most members of a group, including those that have yet to join.
 const MAX_MEMBERS: usize = 1000;
 
 /// A request to join.
@@ -29,21 +29,21 @@ pub struct JoinAttempt {
     pub client_id: String,
     /// The client's host.
     pub host: String,
-    /// The silence after which it is taken for dead.
+    /// The silence after which it counts as dead.
     pub session_timeout: Duration,
     /// The time it gets to join again when the group rebalances.
     pub rebalance_timeout: Duration,
-    /// What kind of group it takes this for.
+    /// The type of group that it expects.
     pub protocol_type: String,
-    /// What it understands, the best first.
+    /// The protocols it supports, the best first.
     pub protocols: Vec<Protocol>,
     /// Whether it has to come again with the id it is given (KIP-394, since version 4).
     pub must_know_its_id: bool,
-    /// Whether it can be told to leave the assignment alone (KIP-814, since version 9).
+    /// Whether it can be told to keep the assignment as it is (KIP-814, since version 9).
     pub can_skip_assignment: bool,
 }
 
-/// What becomes of an attempt.
+/// The outcome of an attempt.
 enum Admission {
     /// It is to come again with this id.
     ComeAgain(String),
@@ -51,7 +51,7 @@ enum Admission {
     Rebalance(String),
     /// It is in, and nothing changes for the others.
     Unchanged(String),
-    /// As before, and it goes on as the leader of a round that is over (KIP-814).
+    /// As before, and it continues as the leader of a round that is over (KIP-814).
     LeaderUnchanged { id: String, former: String },
 }
 
@@ -67,7 +67,8 @@ impl Group {
             Ok(Admission::Unchanged(id)) => drop(answer.send(self.joined(&id))),
             Ok(Admission::LeaderUnchanged { id, former }) => {
                 let response = self.joined(&id).with_skip_assignment(can_skip);
-                // Who cannot be told to leave the assignment alone must not take itself for the leader.
+                // A member that cannot be told to keep the assignment must not take itself for the
+                // leader.
                 let response = if can_skip {
                     response
                 } else {
@@ -193,7 +194,7 @@ impl Group {
         }
     }
 
-    /// Members have gone: the rest shares out anew.
+    /// Members have left: the others share out their partitions.
     pub fn members_changed(&mut self, now: Instant) {
         match self.state {
             State::Stable | State::CompletingRebalance => self.prepare_rebalance(now),
@@ -263,7 +264,7 @@ impl Group {
         self.generation = self.generation.wrapping_add(1).max(1);
     }
 
-    /// The protocol that all understand and most like best.
+    /// The protocol that all support and most prefer.
     fn choose_protocol(&self) -> String {
         let understood = |name: &str| {
             self.members.values().all(|member| member.protocols.iter().any(|own| own.name == name))
@@ -279,7 +280,7 @@ impl Group {
         votes.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned()).unwrap_or_default()
     }
 
-    /// What a member is told at the end of a round; the leader learns of all members.
+    /// What a member learns at the end of a round; the leader learns of all members.
     fn joined(&self, id: &str) -> JoinGroupResponse {
         let mut members = Vec::new();
         if id == self.leader {
@@ -300,7 +301,7 @@ impl Group {
     }
 }
 
-/// The answer to who is not let in.
+/// The answer to a member that is not admitted.
 pub fn refused(error: ResponseError, member_id: String) -> JoinGroupResponse {
     JoinGroupResponse::default()
         .with_error_code(error.code())

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 use tokio::sync::oneshot;
 
-/// One of the ways to share out partitions that a member understands, with what it says about itself.
+/// An assignment strategy that a member supports, with what it says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protocol {
     /// The name, such as `range`.
     pub name: String,
-    /// What the leader reads to share out partitions; opaque here.
+    /// What the leader reads to assign partitions; opaque here.
     pub metadata: Bytes,
 }
 
@@ -24,15 +24,15 @@ pub struct Member {
     pub client_id: String,
     /// The client's host.
     pub host: String,
-    /// The silence after which it is taken for dead.
+    /// The silence after which it counts as dead.
     pub session_timeout: Duration,
     /// The time it gets to join again when the group rebalances.
     pub rebalance_timeout: Duration,
-    /// What it understands, the best first.
+    /// The strategies it supports, the best first.
     pub protocols: Vec<Protocol>,
-    /// What the leader gave it; opaque here.
+    /// Its assignment from the leader; opaque here.
     pub assignment: Bytes,
-    /// When it is taken for dead unless it is heard of.
+    /// When it counts as dead unless it is heard from.
     pub session_deadline: Instant,
     /// Where its join is answered once all have joined.
     pub joining: Option<oneshot::Sender<JoinGroupResponse>>,
@@ -41,12 +41,12 @@ pub struct Member {
 }
 
 impl Member {
-    /// It was heard of.
+    /// It was heard from.
     pub fn refresh(&mut self, now: Instant) {
         self.session_deadline = now + self.session_timeout;
     }
 
-    /// Whether it is taken for dead. One that waits for an answer over an open connection is not.
+    /// Whether it counts as dead. One that waits for an answer over an open connection does not.
     pub fn is_expired(&self, now: Instant) -> bool {
         let joins = self.joining.as_ref().is_some_and(|answer| !answer.is_closed());
         let syncs = self.syncing.as_ref().is_some_and(|answer| !answer.is_closed());

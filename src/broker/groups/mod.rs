@@ -30,13 +30,13 @@ use self::{
     member::Protocol,
 };
 
-/// The groups that may exist; past that those without members and offsets go.
+/// The most groups; beyond that, those without members and offsets are removed.
 const MAX_GROUPS: usize = 10_000;
 
 /// The longest session, as Kafka's `group.max.session.timeout.ms`.
 const MAX_SESSION: Duration = Duration::from_secs(30 * 60);
 
-/// How often sessions and rounds are looked after.
+/// How often sessions and rounds are checked.
 const TICK: Duration = Duration::from_millis(50);
 
 /// All groups.
@@ -93,7 +93,7 @@ impl Groups {
         }
     }
 
-    /// Answers a member's request for its partitions, when the leader has shared them out.
+    /// Answers a member's request for its partitions, once the leader has assigned them.
     pub async fn sync(&self, request: &SyncGroupRequest) -> SyncGroupResponse {
         let error = |error: ResponseError| SyncGroupResponse::default().with_error_code(error.code());
         let answer =
@@ -104,7 +104,7 @@ impl Groups {
         }
     }
 
-    /// Takes a member's sign of life.
+    /// Takes a member's heartbeat.
     pub fn heartbeat(&self, request: &HeartbeatRequest) -> HeartbeatResponse {
         let answer = self.with(&request.group_id, |group| match group {
             Some(group) => group.heartbeat(request, Instant::now()),
@@ -131,7 +131,7 @@ impl Groups {
         LeaveGroupResponse::default().with_members(members.collect())
     }
 
-    /// Looks after sessions and rounds for as long as it is polled.
+    /// Checks sessions and rounds for as long as it is polled.
     pub async fn keep_time(&self) {
         let mut tick = tokio::time::interval(TICK);
         loop {

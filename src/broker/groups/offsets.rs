@@ -28,8 +28,8 @@ use crate::broker::{faults::Faults, topics::Topics};
 const MAX_METADATA: usize = 4096;
 
 impl Group {
-    /// Checks that a commit comes from a member of this generation. Who assigns partitions by
-    /// itself (generation -1) may commit while there are no members.
+    /// Checks that a commit comes from a member of this generation. A client without a group
+    /// membership (generation -1) may commit while there are no members.
     fn admit_commit(&mut self, request: &OffsetCommitRequest, now: Instant) -> Result<(), ResponseError> {
         if request.generation_id_or_member_epoch < 0 && self.state == State::Empty {
             return Ok(());
@@ -137,7 +137,7 @@ impl Groups {
         OffsetFetchResponse::default().with_error_code(forced).with_topics(topics.collect())
     }
 
-    /// The offsets of the wanted partitions, -1 where there is none; without `wanted` all there are.
+    /// The offsets of the wanted partitions, -1 where there is none; without `wanted` all of them.
     fn lookup(&self, group: &str, wanted: Option<Vec<(TopicName, Vec<i32>)>>) -> Vec<Found> {
         self.with(group, |group| match wanted {
             None => {

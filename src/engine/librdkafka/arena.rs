@@ -25,9 +25,9 @@ pub(super) struct Arena {
     pub origin: TopicPartition,
     /// The assignment it is read under.
     pub assignment: AssignmentId,
-    /// The offset after the last one that was read.
+    /// The offset after the last record read.
     pub next_offset: i64,
-    /// When the first record came.
+    /// When the first record arrived.
     pub opened: Instant,
     buffer: Vec<u8>,
     records: Vec<Record>,
@@ -87,7 +87,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Takes what was collected; its share of the memory is still to be got.
+    /// Takes what was collected; its share of the memory has yet to be acquired.
     pub fn close(&mut self) -> PartitionBatch {
         // The next batch will be about as large.
         self.capacity = (self.buffer.len() + self.buffer.len() / 16, self.records.len());
@@ -97,7 +97,7 @@ impl Arena {
             next_offset: self.next_offset,
             buffer: std::mem::take(&mut self.buffer).into(),
             records: std::mem::take(&mut self.records),
-            // Librdkafka tells neither.
+            // librdkafka reports neither.
             leader_epoch: -1,
             compression: Compression::None,
         }

@@ -1,4 +1,4 @@
-//! The commit thread: one commit after the other, so that an older one never follows a newer.
+//! The commit thread: one commit after another, so that an older one never follows a newer one.
 
 use std::{
     sync::{Arc, mpsc},
@@ -18,7 +18,7 @@ use crate::engine::{EngineError, ErrorKind, Offset};
 
 /// How long the coordinator may take to agree.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The commits that may wait.
+/// The most commits that may wait.
 const MAX_WAITING: usize = 64;
 
 /// Sends offsets to the commit thread, which ends once all of these are dropped.
@@ -68,7 +68,7 @@ impl Commits {
     }
 }
 
-/// Librdkafka may block here for as long as the coordinator is away.
+/// librdkafka may block here for as long as the coordinator is away.
 fn commit(consumer: &GroupConsumer, offsets: &[Offset]) -> Result<(), EngineError> {
     if offsets.is_empty() {
         return Ok(());

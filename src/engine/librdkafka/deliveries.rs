@@ -28,7 +28,7 @@ use crate::{
 /// Where a batch's answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Receipt, EngineError>>;
 
-/// A record's place: the batch's slot in the upper half, its index in the lower.
+/// The place of a record: the batch's slot in the upper half, its index in the lower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(usize);
 
@@ -40,17 +40,17 @@ impl Ticket {
         Ticket(self.0 | index)
     }
 
-    /// As librdkafka carries it.
+    /// The form in which librdkafka carries it.
     pub fn opaque(self) -> usize {
         self.0
     }
 }
 
-/// The clusters that refused a request for one of its records. The next sink for one of them sends
-/// records one by one: slow, but only then a refusal says which record it is about.
+/// The clusters that refused a request because of one of its records. The next sink for one of them
+/// sends records one by one: slow, but only then does a refusal say which record it is about.
 static REFUSING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// The batches on their way.
+/// The batches in flight.
 #[derive(Debug)]
 pub(super) struct Deliveries {
     slots: Mutex<Slots>,
@@ -120,7 +120,7 @@ impl Deliveries {
         Some(Ticket(slot << 32))
     }
 
-    /// One record was acknowledged, or refused for what it is.
+    /// One record was acknowledged, or refused for its contents.
     pub fn settle(&self, ticket: Ticket, refused: Option<ValueError>) {
         let mut slots = self.lock();
         let slot = ticket.0 >> 32;
@@ -139,7 +139,8 @@ impl Deliveries {
         }
     }
 
-    /// One record failed, and with it the sink: nothing more is sent, and all that wait are told.
+    /// One record failed, and with it the sink: nothing more is sent, and everyone who waits gets
+    /// the error.
     pub fn fail(&self, error: EngineError) {
         self.spent.store(true, Relaxed);
         let mut slots = self.lock();
@@ -162,7 +163,8 @@ impl Deliveries {
         match error::refusal(code) {
             Some(refusal) if self.careful => self.settle(ticket, Some(refusal)),
             Some(refusal) => {
-                // The whole request was refused for one of its records, and nothing says which.
+                // The whole request was refused because of one of its records, and nothing says
+                // which.
                 REFUSING.lock().expect("no panic while held").insert(self.cluster.clone());
                 let message = format!("a request was refused ({refusal}); records will be sent one by one");
                 self.fail(EngineError::new(ErrorKind::Retriable, message));
@@ -190,7 +192,8 @@ impl ClientContext for SinkContext {
         if let Some(failure) = self.0.reporter.fatal() {
             self.0.fail(failure);
         } else if error::code(&error) == RDKafkaErrorCode::Fatal {
-            // The idempotent producer has lost its place (KIP-360); a new one starts afresh.
+            // The idempotent producer has lost its state at the broker (KIP-360); a new one starts
+            // over.
             self.0.fail(EngineError::new(ErrorKind::Retriable, format!("writing: {reason}")));
         }
     }

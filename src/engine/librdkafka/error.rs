@@ -1,4 +1,4 @@
-//! Librdkafka's error codes, told apart by what may be done about them.
+//! librdkafka's error codes, classified by what may be done about them.
 
 use rdkafka::{
     error::KafkaError,
@@ -10,7 +10,7 @@ use crate::{
     transform::{ErrorClass, ValueError},
 };
 
-/// What may be done about `code`. Transport errors are librdkafka's own to retry.
+/// What may be done about `code`. librdkafka retries transport errors itself.
 pub(super) fn kind(code: RDKafkaErrorCode) -> ErrorKind {
     match code {
         Authentication | SSL | SaslAuthenticationFailed | UnsupportedSASLMechanism | IllegalSASLState => {
@@ -47,8 +47,8 @@ pub(super) fn engine_error(what: &str, error: &KafkaError) -> EngineError {
     EngineError::new(kind(code), format!("{what}: {code}")).from_cause(error.clone())
 }
 
-/// What is wrong with a record when the broker refuses the request that carried it for its
-/// content, `None` when it failed for another reason.
+/// What is wrong with a record when the broker refuses the request that carried it because of its
+/// contents; `None` when it failed for another reason.
 pub(super) fn refusal(code: RDKafkaErrorCode) -> Option<ValueError> {
     let class = match code {
         MessageSizeTooLarge | MessageBatchTooLarge => ErrorClass::Oversized,

@@ -1,4 +1,5 @@
-//! What the poll thread has for the reader of a source: events in order, and who holds what.
+//! What the poll thread passes to the reader of a source: events in order, and which partitions are
+//! owned.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,10 +18,10 @@ use crate::{
     engine::{Assignment, EngineError, Offset, SourceEvent},
 };
 
-/// The batches that may wait; the budget bounds their bytes.
+/// The most batches that may wait; the budget bounds their bytes.
 const MAX_BATCHES: usize = 64;
 
-/// The queue from the poll thread to `Source::next`, with the assignment that judges what in it
+/// The queue from the poll thread to `Source::next`, with the assignments that decide what in it
 /// still counts.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -50,7 +51,8 @@ pub(super) struct Held {
     pub assignment: AssignmentId,
     /// The offset that reading started at.
     pub start: i64,
-    /// Whether librdkafka's position is known to be of this assignment, not a leftover.
+    /// Whether librdkafka's position is known to belong to this assignment rather than an earlier
+    /// one.
     pub position_counts: bool,
     /// False once it is being revoked: commits still count, batches do not.
     readable: bool,
@@ -104,7 +106,7 @@ impl Inbox {
         }
     }
 
-    /// The topic read.
+    /// The topic that is read.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
     }
@@ -129,7 +131,7 @@ impl Inbox {
         self.lock().held.get(&partition).filter(|held| held.readable).copied()
     }
 
-    /// From now on librdkafka's position of `partition` is one of its present assignment.
+    /// From now on librdkafka's position of `partition` belongs to its current assignment.
     pub fn position_counts(&self, partition: i32) {
         if let Some(held) = self.lock().held.get_mut(&partition) {
             held.position_counts = true;
@@ -157,7 +159,7 @@ impl Inbox {
         self.version.load(Relaxed)
     }
 
-    /// Takes note of partitions assigned, each with the offset that reading starts at.
+    /// Notes the partitions assigned, each with the offset that reading starts at.
     pub fn assign(&self, partitions: &[Start]) {
         let mut state = self.lock();
         state.last_assignment += 1;
@@ -173,14 +175,14 @@ impl Inbox {
         self.changed();
     }
 
-    /// Takes note that the group has no partition to add; the reader is told if it has none.
+    /// Notes that the group adds no partition; the reader gets an event if it has none.
     pub fn assign_nothing(&self) {
         if self.lock().held.is_empty() {
             self.assign(&[]);
         }
     }
 
-    /// Tells the reader that `partitions` are about to be taken away; resolves when it let go.
+    /// Tells the reader that `partitions` are to be revoked; resolves when it has released them.
     pub fn begin_revoke(&self, partitions: &[i32]) -> oneshot::Receiver<()> {
         let (release, released) = oneshot::channel();
         let mut state = self.lock();
@@ -196,8 +198,8 @@ impl Inbox {
         released
     }
 
-    /// Gives up revoked partitions, once a commit under way has ended or `deadline` has passed. A
-    /// later commit leaves them out, so that none reaches the coordinator after the next owner's.
+    /// Gives up revoked partitions, once a commit in flight has ended or `deadline` has passed.
+    /// Later commits leave them out, so that none reaches the coordinator after the next owner's.
     pub fn end_revoke(&self, partitions: &[i32], deadline: Instant) {
         let state = self.lock();
         let patience = deadline.saturating_duration_since(Instant::now());
@@ -209,7 +211,7 @@ impl Inbox {
         self.changed();
     }
 
-    /// Takes note that `partitions` are gone already.
+    /// Notes that `partitions` are gone already.
     pub fn lose(&self, partitions: &[i32]) {
         let mut state = self.lock();
         state.held.retain(|partition, _| !partitions.contains(partition));
@@ -219,8 +221,8 @@ impl Inbox {
         self.changed();
     }
 
-    /// The offsets that may be committed now; until [`end_commit`](Inbox::end_commit), revoked
-    /// partitions are held on to.
+    /// The offsets that may be committed now. Until [`end_commit`](Inbox::end_commit), revoked
+    /// partitions are kept.
     pub fn begin_commit(&self, offsets: Vec<Offset>) -> Vec<Offset> {
         let mut state = self.lock();
         state.committing = true;

@@ -24,8 +24,8 @@ pub use settings::problems;
 pub use sink::LibrdkafkaSink;
 pub use source::LibrdkafkaSource;
 
-/// Waits a moment on a thread of this engine. Librdkafka has nothing to wait on here, and every
-/// loop that naps looks each time whether it is to end.
+/// Sleeps briefly on a thread of this engine. librdkafka offers nothing to wait on here; every loop
+/// that naps checks each time whether it should end.
 fn nap(moment: std::time::Duration) {
     std::thread::sleep(moment);
 }

@@ -25,10 +25,10 @@ use crate::{
     engine::{EngineError, ErrorKind, OffsetReset},
 };
 
-/// How long one question to the coordinator or a leader may take; it is asked again.
+/// How long one request to the coordinator or a leader may take before it is repeated.
 const ASK: Duration = Duration::from_secs(5);
-/// How long to go on asking where to start; less than `max.poll.interval.ms`, after which the
-/// group takes the partitions away.
+/// How long to keep asking where to start; less than `max.poll.interval.ms`, after which the group
+/// takes the partitions away.
 const ASK_IN_ALL: Duration = Duration::from_secs(120);
 
 /// A consumer with this engine's callbacks.
@@ -96,8 +96,8 @@ impl GroupContext {
         start
     }
 
-    /// Positions move only when this thread polls, so one that is set right after the assignment
-    /// is a leftover of an earlier one and would skip records; one that is not set may be trusted.
+    /// Positions move only when this thread polls, so one that is set right after the assignment is
+    /// left over from an earlier one and would skip records; one that is not set can be trusted.
     fn note_positions(&self, consumer: &GroupConsumer) -> KafkaResult<()> {
         for element in consumer.position()?.elements() {
             if element.offset() == Offset::Invalid {
@@ -107,7 +107,7 @@ impl GroupContext {
         Ok(())
     }
 
-    /// Has the reader finish with the partitions, within the bound. Commits go on meanwhile: they
+    /// Lets the reader finish with the partitions, within the bound. Commits go on meanwhile: they
     /// are on the commit thread, and the coordinator still counts this member.
     fn revoked(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
         let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();

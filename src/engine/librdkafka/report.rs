@@ -1,4 +1,4 @@
-//! What librdkafka says: to tracing, each kind of line at most once in a while.
+//! librdkafka's log lines and errors, passed on to tracing; each kind of line only once in a while.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use rdkafka::{config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCod
 use super::error;
 use crate::engine::{EngineError, ErrorKind};
 
-/// How long a kind of line is quiet after it was logged.
+/// How long a kind of line is suppressed after it was logged.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Logs librdkafka's lines and errors, and keeps the first fatal error.
@@ -41,8 +41,8 @@ impl Reporter {
         }
     }
 
-    /// An error of the client as a whole. Brokers that are down are tried again; what would fail
-    /// again for ever is kept.
+    /// An error of the client as a whole. Brokers that are down are retried; an error that would
+    /// recur is kept.
     pub fn error(&self, error: &KafkaError, reason: &str) {
         let code = error::code(error);
         // A broker that stops in the middle of a TLS handshake looks like a wrong certificate.
@@ -76,7 +76,8 @@ impl Reporter {
         }
     }
 
-    /// The number of lines left out since the last one of this kind, `None` while it is quiet.
+    /// The number of lines suppressed since the last one of this kind, `None` while it is
+    /// suppressed.
     fn due(&self, kind: &str, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().expect("no panic while held");
         match last.get_mut(kind) {

@@ -39,7 +39,7 @@ fn alone<'a>(
     Ok(taken)
 }
 
-/// The consumer's configuration. Librdkafka's `max.poll.interval.ms` bounds what `revoke_timeout`
+/// The consumer's configuration. librdkafka's `max.poll.interval.ms` bounds what `revoke_timeout`
 /// may usefully be.
 pub(super) fn consumer(
     client: &ClientSettings,
@@ -48,7 +48,7 @@ pub(super) fn consumer(
     let mut config = base(client)?;
     // With the default of 1000 ms a fetch that finds the queue full sleeps a second: a third of the rate.
     default(&mut config, &["fetch.queue.backoff.ms"], "5");
-    // What librdkafka holds ahead of us; with its ~300 bytes of overhead a record about 60 MiB at most.
+    // What librdkafka fetches ahead; with its ~300 bytes of overhead a record about 60 MiB at most.
     default(&mut config, &["queued.max.messages.kbytes"], "16384");
     default(&mut config, &["queued.min.messages"], "100000");
     default(&mut config, &["fetch.message.max.bytes", "max.partition.fetch.bytes"], "1048576");
@@ -60,8 +60,9 @@ pub(super) fn consumer(
     }
     config
         .set("group.id", &source.group)
-        // Trap: with the auto offset store, a graceful drop commits what was prefetched and never
-        // read: thousands of records skipped. Offsets are committed by `commit` and nowhere else.
+        // Trap: with the automatic offset store, a graceful drop commits what was prefetched and
+        // never read: thousands of records skipped. Offsets are committed by `commit` and nowhere
+        // else.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
@@ -89,8 +90,8 @@ pub(super) fn producer(client: &ClientSettings, careful: bool) -> Result<ClientC
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        // Trap: a local give-up tells nothing about the log. The sink has its own deadline,
-        // after which it is spent.
+        // Trap: a local timeout says nothing about the log. The sink has its own deadline, after
+        // which it cannot be used any more.
         .set("message.timeout.ms", "0");
     if careful {
         config.remove("linger.ms").set("queue.buffering.max.ms", "0").set("batch.num.messages", "1");
@@ -146,8 +147,8 @@ fn translate<'a>(name: &'a str, value: &str) -> Result<Option<(&'a str, String)>
     }
 }
 
-/// Librdkafka's complaint about `name`. It may quote the value, but only of enumerations and
-/// numbers; the one that takes any text, such as a password, is never complained about.
+/// librdkafka's complaint about `name`. It may quote the value, but only of enumerations and
+/// numbers; properties that take any text, such as a password, are never complained about.
 pub(super) fn property_error(name: &str, error: &KafkaError) -> PropertyError {
     match error {
         KafkaError::ClientConfig(_, description, _, _) => PropertyError::new(name, description),

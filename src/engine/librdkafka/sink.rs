@@ -27,19 +27,20 @@ use crate::{
     transform::{ErrorClass, ValueError},
 };
 
-/// The batches that may wait for the produce thread; the budget bounds their bytes.
+/// The most batches that may wait for the produce thread; the budget bounds their bytes.
 const MAX_WAITING: usize = 4096;
-/// How often a thread looks whether it is to end.
+/// How often a thread checks whether it should end.
 const TICK: Duration = Duration::from_millis(50);
 /// How long `close` waits for the threads to end.
 const CLOSE: Duration = Duration::from_secs(10);
 
 /// The [`Sink`] over librdkafka.
 ///
-/// Librdkafka itself never gives up (`message.timeout.ms=0`): a batch that is not acknowledged
-/// within `delivery.timeout.ms` (2 minutes unless set) fails here, and the sink is spent.
+/// librdkafka itself never gives up (`message.timeout.ms=0`): a batch that is not acknowledged
+/// within `delivery.timeout.ms` (2 minutes unless set) fails here, and the sink cannot be used any
+/// more.
 ///
-/// A timestamp of exactly 0 cannot be told to librdkafka, which takes it for "now".
+/// A timestamp of exactly 0 cannot be passed to librdkafka, which takes it for "now".
 #[derive(Debug)]
 pub struct LibrdkafkaSink {
     jobs: Option<mpsc::Sender<Job>>,
@@ -87,7 +88,7 @@ impl LibrdkafkaSink {
             producing.run(waiting);
             drop(stop);
             let _ = poll.join();
-            // Trap: the drop purges what is not delivered; that is what closing means here.
+            // Trap: the drop purges what is not delivered, which is what closing means here.
             drop(producing);
             drop(end);
         };
@@ -115,7 +116,7 @@ impl Sink for LibrdkafkaSink {
         let deadline = tokio::time::Instant::now() + timeout;
         let deliveries = Arc::clone(&self.deliveries);
         async move {
-            // Without a partition: an error of this sink is of all that it was given.
+            // Without a partition: an error of this sink concerns everything that it was given.
             let retriable =
                 |what: String| EngineError::new(ErrorKind::Retriable, format!("{destination}: {what}"));
             sent.map_err(|_| retriable(format!("{MAX_WAITING} batches wait to be written")))?;
@@ -185,7 +186,8 @@ impl Producing {
         Ok(())
     }
 
-    /// A first batch for a topic waits until a broker knows it: a missing topic is told at once.
+    /// The first batch for a topic waits until a broker knows it, so that a missing topic is
+    /// reported at once.
     fn check_topic(&mut self, destination: &TopicPartition) -> Result<(), EngineError> {
         let topic = &destination.topic;
         if self.checked.contains(topic) {

@@ -33,12 +33,12 @@ use crate::{
 
 /// How long a poll waits for a record while none is collected.
 const IDLE_POLL: Duration = Duration::from_millis(50);
-/// Without another record for this long, what is collected goes on its way.
+/// Without another record for this long, what was collected is handed out.
 const LINGER: Duration = Duration::from_millis(3);
-/// Nor is any record held back longer than this, whatever else comes.
+/// Nor is any record held back for longer than this.
 const MAX_AGE: Duration = Duration::from_millis(20);
 /// How long a stall may last before partitions are paused. Pausing drops what librdkafka has
-/// prefetched, so a short stall is sat out; a longer one must not keep rebalances waiting.
+/// prefetched, so a short stall is waited out; a longer one must not keep rebalances waiting.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How long `close` waits for the group to be left.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -91,7 +91,8 @@ impl LibrdkafkaSource {
                 poller.inbox.fail(failure);
             }
             poller.leave();
-            // The last to hold the consumer, so that its end is here and not on an async thread.
+            // The last owner of the consumer, so that it is dropped here and not on an async
+            // thread.
             let _ = committer.join();
             drop(poller);
             drop(end);
@@ -114,8 +115,8 @@ impl Source for LibrdkafkaSource {
         self.commits.as_ref().expect("commits are taken by close only").commit(offsets)
     }
 
-    /// Librdkafka cannot seek a partition without a race for what it has queued, so all of them
-    /// begin anew: with a new consumer.
+    /// librdkafka cannot seek a partition without a race for what it has queued, so all of them
+    /// start over: with a new consumer.
     async fn rewind(&mut self, partitions: Vec<TopicPartition>) {
         let text = format!("{} partitions are to be read again", partitions.len());
         self.inbox.fail(EngineError::new(ErrorKind::Retriable, text));
@@ -230,8 +231,8 @@ impl Poller {
         }
     }
 
-    /// Sends what waits on its way; when that is not possible, waits a moment, and after a while
-    /// pauses the partitions so that polling, and with it the membership, goes on without records.
+    /// Hands out what waits. When that is not possible, waits a moment, and after a while pauses
+    /// the partitions so that polling, and with it the membership, goes on without records.
     fn is_stalled(&mut self) -> Result<bool, EngineError> {
         while let Some(batch) = self.waiting.pop_front() {
             let bytes = batch.buffer.len();
@@ -256,7 +257,7 @@ impl Poller {
             let polled = consumer.poll(Duration::from_millis(5));
             self.follow_assignment()?;
             match polled {
-                // On its way before the pause: it is not to be lost.
+                // It was on its way before the pause and must not be lost.
                 Some(Ok(message)) => self.collect(&message)?,
                 Some(Err(error)) => self.consume_error(&error)?,
                 None => {}
@@ -335,7 +336,8 @@ impl Poller {
     }
 
     /// Control records (the ends of transactions) are not handed out, but the position moves past
-    /// them; an empty batch says so, or a topic that ends with one would never be caught up.
+    /// them; an empty batch reports that, or a topic that ends with one would never be caught up
+    /// with.
     fn pass_control_records(&mut self) -> Result<(), EngineError> {
         let positions =
             self.consumer.position().map_err(|error| engine_error("asking for positions", &error))?;
@@ -364,7 +366,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Trap: a drop alone may hand out or store more; unsubscribe first, then drop.
+    /// Trap: dropping alone may hand out or store more; unsubscribe first, then drop.
     fn leave(&mut self) {
         // Without a reader, no rebalance on the way out may wait for one.
         self.inbox.close();

@@ -1,7 +1,7 @@
-//! The one road for questions to brokers: whom to ask, how long an answer may take, whom to ask
+//! The one way for questions to brokers: whom to ask, how long an answer may take, whom to ask
 //! instead, and what a failure says about what is known of the cluster.
 //!
-//! Throttling (KIP-219) is taken care of below, by the connections: every answer's is noted, and a
+//! Throttling (KIP-219) is handled below, by the connections: that of every answer is noted, and a
 //! question's limit counts from when it may be written.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -53,8 +53,8 @@ pub fn accepted(code: i16, message: Option<&str>) -> Result<(), Refused> {
 }
 
 impl Client {
-    /// Asks until there is an answer that `read` takes, a failure is final, or
-    /// `default.api.timeout.ms` has passed. `what` the question is about, for errors.
+    /// Asks until there is an answer that `read` accepts, a failure is final, or
+    /// `default.api.timeout.ms` has passed. `what` describes the question, for errors.
     ///
     /// # Errors
     /// The last failure; `Fatal` when the same would happen again.
@@ -77,8 +77,8 @@ impl Client {
 }
 
 impl Cluster {
-    /// Asks once; the answer may take `limit`. Who cannot be reached, or does not answer, is looked
-    /// up anew the next time.
+    /// Asks once; the answer may take `limit`. A broker that cannot be reached, or does not answer,
+    /// is looked up again the next time.
     ///
     /// # Errors
     /// Why there is no answer; the error codes in it are the caller's.
@@ -100,7 +100,7 @@ impl Cluster {
         Ok(connection.call_within(request, limit).await?)
     }
 
-    /// The engine's error for one in an answer, after what it says is out of date was forgotten.
+    /// The engine's error for one in an answer; what it shows to be out of date is forgotten.
     pub fn refused(&self, whom: Whom<'_>, what: &str, refused: &Refused) -> EngineError {
         let message = refused.message.as_deref();
         match whom {
@@ -124,14 +124,14 @@ impl Cluster {
         answer.inspect_err(|_| {
             self.forget_coordinator(group);
             if lane == Lane::Member {
-                // Who waits there for the others of the group waits in vain.
+                // A request that waits there for the others of the group waits in vain.
                 self.connections.close(broker, Lane::Group, "the group's coordinator does not answer");
             }
         })
     }
 
-    /// Asks one broker after the other until one answers. With `limit` for the last of them, and
-    /// less for each that has another after it.
+    /// Asks one broker after another until one answers. The last of them has `limit`, each one
+    /// before it less.
     pub(super) async fn ask_any<R: Request<Response: Answer>>(
         &self,
         request: &R,
@@ -169,14 +169,14 @@ impl Cluster {
         }
     }
 
-    /// A connection for short questions to any broker but these, and the broker's number where it is
-    /// known: one that answers, else one that can be reached, else one that is open at least.
+    /// A connection for short questions to any broker except these, and the broker's number where
+    /// it is known: one that answers, else one that can be reached, else at least one that is open.
     async fn any_but(&self, tried: &BTreeSet<i32>) -> Result<(Option<i32>, Connection), EngineError> {
         let among = |mut open: Vec<(i32, Connection)>| {
             open.retain(|(broker, _)| !tried.contains(broker));
             match open.len() {
                 0 => None,
-                // By lot: one that is cut off from the others must not be asked each time.
+                // At random: a broker that is cut off from the others must not be asked each time.
                 count => Some(open.swap_remove(rand::random_range(0..count))),
             }
         };

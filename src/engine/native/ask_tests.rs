@@ -1,4 +1,4 @@
-//! Questions and connections where brokers are silent, gone, or not what they should be.
+//! Questions and connections where brokers are silent, gone, or misconfigured.
 
 use std::{
     sync::{
@@ -67,7 +67,7 @@ async fn a_silent_broker_holds_up_no_question_that_another_can_answer() {
     for _ in 0..8 {
         client.cluster().ask(Whom::Any, &metadata(), LIMIT).await.unwrap();
     }
-    // By lot the first few may meet the silent one, until it counts as silent.
+    // By chance the first few may meet the silent one, until it counts as silent.
     assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
 }
 
@@ -100,7 +100,7 @@ async fn attempts_to_reach_a_broker_are_shared() {
     let start = Instant::now();
     let waiting = (0..50).map(|_| client.cluster().connection(0, Lane::Produce));
     assert!(join_all(waiting).await.iter().all(Result::is_err));
-    // Who comes later does not wait at all, for whatever purpose.
+    // A later one does not wait at all, whatever its purpose.
     for lane in [Lane::Produce, Lane::Fetch] {
         let error = client.cluster().connection(0, lane).await.unwrap_err();
         assert!(error.to_string().contains("trying again in"), "{error}");

@@ -27,8 +27,8 @@ pub struct Client {
 pub struct TopicInfo {
     /// The topic's name.
     pub name: String,
-    /// What tells it from an earlier or later topic of the same name (KIP-516); `None` where the
-    /// broker does not tell.
+    /// Distinguishes it from an earlier or later topic of the same name (KIP-516); `None` where the
+    /// broker does not report it.
     pub id: Option<Uuid>,
     /// The number of its partitions, which are numbered from 0.
     pub partitions: i32,
@@ -75,7 +75,7 @@ pub struct MemberInfo {
 pub enum OffsetAt {
     /// The first record that is still there.
     Earliest,
-    /// After the last record that who reads committed records may read: before the first open
+    /// After the last record that readers of committed records may read: before the first open
     /// transaction (the last stable offset), or the high watermark when there is none.
     Latest,
     /// After the last record that is replicated, whether or not its transaction has ended.
@@ -101,7 +101,7 @@ impl Client {
         let dial = Dial {
             client_id: native.client_id.clone(),
             connect_timeout: native.connection_timeout.min(settings.connect_timeout),
-            // Twice, as a broker whose quotas hold this client up reads nothing for a while.
+            // Twice, as a broker whose quotas throttle this client reads nothing for a while.
             sockets: Sockets::new(native.family, 2 * native.request_timeout),
             security: Arc::new(security),
             logins: Arc::default(),
@@ -116,7 +116,7 @@ impl Client {
         Ok(Client { cluster })
     }
 
-    /// The size in bytes that a batch to write had best have at most: `batch.size`, within
+    /// The preferred maximum size in bytes of a batch to write: `batch.size`, within
     /// `max.request.size`.
     pub fn batch_size(&self) -> usize {
         self.cluster.settings.produce.batch_size()
@@ -127,7 +127,7 @@ impl Client {
         &self.cluster
     }
 
-    /// Tries again until `default.api.timeout.ms` has passed.
+    /// Retries until `default.api.timeout.ms` has passed.
     pub(super) async fn retry<T, F: Future<Output = Result<T, EngineError>>>(
         &self,
         what: &str,
@@ -137,8 +137,8 @@ impl Client {
         retry(what, settings.retry, Instant::now() + settings.api_timeout, attempt).await
     }
 
-    /// `Ok` for the error code 0; otherwise the engine's error, after what it says is out of date
-    /// was forgotten.
+    /// `Ok` for the error code 0; otherwise the engine's error, and what it shows to be out of date
+    /// is forgotten.
     pub(super) fn checked(&self, code: i16, what: &str, message: Option<&str>) -> Result<(), EngineError> {
         check(code).map_err(|error| self.cluster.failed(error, what, message))
     }

@@ -1,5 +1,5 @@
-//! What every part of the engine shares of a cluster: its metadata, its coordinators and its
-//! connections. How metadata is kept up to date is in `refresh`, how questions are asked in `ask`.
+//! What all parts of the engine share about a cluster: its metadata, its coordinators and its
+//! connections. `refresh` keeps the metadata up to date, `ask` asks questions.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -41,7 +41,7 @@ pub struct Cluster {
     pub settings: NativeSettings,
     pub(super) bootstrap: Vec<Address>,
     pub(super) connections: Arc<Connections>,
-    /// For what goes on in the background.
+    /// For background tasks.
     pub(super) this: Weak<Cluster>,
     state: Mutex<ClusterState>,
 }
@@ -66,7 +66,7 @@ pub(super) struct ClusterState {
 #[derive(Clone, Copy, Debug)]
 struct KnownCoordinator {
     broker: i32,
-    /// Since when it says that it is not available.
+    /// Since when it has been answering that it is not available.
     doubted: Option<Instant>,
 }
 
@@ -177,7 +177,7 @@ impl Cluster {
         Err(self.failed(error, "no leader", None).at(partition))
     }
 
-    /// The engine's error for a Kafka error; what it says is out of date is forgotten.
+    /// The engine's error for a Kafka error; what it shows to be out of date is forgotten.
     pub fn failed(&self, error: KafkaError, what: &str, message: Option<&str>) -> EngineError {
         match error.remedy() {
             Remedy::RefreshMetadata => self.invalidate(),
@@ -204,12 +204,12 @@ impl Cluster {
         error.because(what, message)
     }
 
-    /// Lets the next question for a leader go to the cluster.
+    /// Makes the next question for a leader ask the cluster.
     pub fn invalidate(&self) {
         self.state().stale = true;
     }
 
-    /// Takes a partition's leader away, as far as is known here.
+    /// Removes a partition's leader from the snapshot.
     #[cfg(test)]
     pub fn unseat(&self, topic: &str, partition: i32) {
         let mut state = self.state();
@@ -217,7 +217,7 @@ impl Cluster {
         topic.partitions.insert(partition, Leader { broker: -1, epoch: -1 });
     }
 
-    /// Acts on what is amiss with a broker.
+    /// Acts on a broker's misbehaviour.
     fn warned(&self, broker: i32, omen: Omen) {
         match omen {
             // It may have moved; others may lead its partitions and coordinate its groups by now.
@@ -226,7 +226,7 @@ impl Cluster {
                 state.stale = true;
                 state.coordinators.retain(|_, coordinator| coordinator.broker != broker);
             }
-            // Whoever waits for it asks nobody else: the cluster may know that it is gone.
+            // Whatever waits for it asks nobody else: the cluster may know that it is gone.
             Omen::Silent => {
                 self.invalidate();
                 self.refresh_in_background();
@@ -239,9 +239,9 @@ impl Cluster {
         self.state().coordinators.remove(group);
     }
 
-    /// A coordinator that cannot write its log, as when a replica hangs, says that it is not
-    /// available, and so does one that has just stopped to be the coordinator: the connection to it
-    /// is good, and to look it up anew helps only in the second case.
+    /// A coordinator that cannot write its log, as when a replica hangs, answers that it is not
+    /// available; so does one that has just ceased to be the coordinator. The connection to it is
+    /// good, and looking it up again helps only in the second case.
     fn doubt_coordinator(&self, group: &str) {
         let mut state = self.state();
         let Some(coordinator) = state.coordinators.get_mut(group) else { return };
@@ -290,7 +290,7 @@ impl Cluster {
     }
 
     /// An open connection to a broker; connects when there is none. After a failure, nobody tries
-    /// again until the reconnect backoff has passed: it is an error till then.
+    /// again until the reconnect backoff has passed; until then it is an error.
     pub async fn connection(&self, broker: i32, lane: Lane) -> Result<Connection, EngineError> {
         let address = self.state().metadata.brokers.get(&broker).cloned();
         let address = address.ok_or_else(|| {

@@ -1,9 +1,9 @@
 //! One connection to one broker: requests go out in order, answers come back in the same order.
 //!
 //! A task owns the socket (`serve`). It ends, and with it every request that waits, when the broker
-//! closes the connection, when a request passes its limit, or when the last handle is dropped and
-//! the last answer is there. A request's limit counts from when it is written: what the broker's
-//! quotas hold it up for does not count.
+//! closes the connection, when a request passes its limit, or when the last handle has been dropped
+//! and the last answer has arrived. A request's limit counts from when it is written; time during
+//! which the broker's quotas hold it up does not count.
 
 use std::{
     marker::PhantomData,
@@ -103,7 +103,7 @@ impl Connection {
         Head { api, version, correlation, bytes }
     }
 
-    /// Queues a request made of a head and a body that is written from where it lies.
+    /// Queues a request made of a head and a body that is written without copying it.
     pub(super) async fn send_parts<P: Answer>(
         &self,
         mut head: Head,
@@ -120,7 +120,7 @@ impl Connection {
         let mut frame = body;
         frame.push_front(head.bytes.freeze());
         let outgoing = Outgoing { frame, waiting };
-        // A full queue moves on or ends with its connection: what is written has a limit.
+        // A full queue moves on or ends with its connection: a written request has a limit.
         if self.outgoing.send(outgoing).await.is_err() {
             return Err(self.shared.closed());
         }
@@ -157,22 +157,22 @@ impl Connection {
         self.shared.shut(reason.to_owned());
     }
 
-    /// Whether the connection has ended, or its authentication soon will (KIP-368); a new one is
-    /// needed then.
+    /// Whether the connection has ended, or its authentication soon will (KIP-368); then a new one
+    /// is needed.
     pub fn is_closed(&self) -> bool {
         self.outgoing.is_closed()
             || self.shared.closed.get().is_some()
             || self.shared.expires.get().is_some_and(|expires| *expires <= Instant::now())
     }
 
-    /// Lets the connection be replaced in time before its authentication ends.
+    /// Has the connection replaced in time before its authentication ends.
     pub(super) fn set_lifetime(&self, lifetime: Option<Duration>) {
         if let Some(lifetime) = lifetime {
             self.shared.expires.get_or_init(|| Instant::now() + lifetime.mul_f64(0.8));
         }
     }
 
-    /// Lets it be used for everything: both sides know each other now.
+    /// Allows it for all requests: negotiation and authentication are done.
     pub(super) fn set_ready(&self) {
         self.shared.ready.store(true, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! The connections to the brokers: one for each purpose. Attempts to reach a broker are shared:
-//! who comes while one is under way, or soon after one that failed, has its outcome.
+//! The connections to the brokers, one for each purpose. Attempts to reach a broker are shared: a
+//! caller that comes while one is in progress, or soon after one that failed, gets its outcome.
 
 use std::{
     collections::HashMap,
@@ -30,8 +30,8 @@ const QUIET_AFTER: Duration = Duration::from_secs(2);
 /// The same for requests that wait for other members of a group.
 const GROUP_QUIET_AFTER: Duration = Duration::from_secs(10);
 
-/// What a connection is for. Each purpose has its own connection to a broker, because answers
-/// come in the order of the requests and one that waits would hold up the others.
+/// What a connection is for. Each purpose has its own connection to a broker, because answers come
+/// in the order of the requests, and one that waits would hold up the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// Short questions.
@@ -40,15 +40,15 @@ pub enum Lane {
     Fetch,
     /// Produce requests, which carry many bytes.
     Produce,
-    /// Produce requests that may be why a broker closes the connection.
+    /// Produce requests that may be the reason why a broker closes the connection.
     Suspect,
     /// Group requests, which wait for other members.
     Group,
-    /// Heartbeats and commits: the membership hangs on them.
+    /// Heartbeats and commits: the membership depends on them.
     Member,
 }
 
-/// Whom to tell of what is amiss with a broker.
+/// Who is notified when a broker misbehaves.
 pub type Tell = Box<dyn Fn(i32, Omen) + Send + Sync>;
 
 /// The connections to all brokers, and the attempts to make some.
@@ -78,7 +78,7 @@ struct Down {
     error: WireError,
 }
 
-/// The place of one connection.
+/// The slot of one connection.
 #[derive(Debug, Default)]
 struct ConnectionSlot {
     connection: Option<Connection>,
@@ -92,17 +92,17 @@ pub type Open = (i32, Connection);
 type DialAttempt = Shared<BoxFuture<'static, Result<Connection, WireError>>>;
 
 impl Connections {
-    /// None so far. `tell` hears of brokers that cannot be reached, do not answer, or close a
-    /// connection; it must not come back here.
+    /// No connections yet. `tell` is called for brokers that cannot be reached, do not answer, or
+    /// close a connection; it must not call back into this.
     pub fn new(dial: Dial, reconnect: Backoff, fetch_wait: Duration, tell: Tell) -> Arc<Connections> {
         Arc::new(Connections { dial, reconnect, fetch_wait, tell, brokers: Mutex::default() })
     }
 
-    /// An open connection to the broker that listens at `address`. Waits for an attempt that is
-    /// under way, but never for the time of the next one.
+    /// An open connection to the broker that listens at `address`. Waits for an attempt in
+    /// progress, but never for the time of the next one.
     ///
     /// # Errors
-    /// What ended the attempt; after one that failed [`WireError::BackingOff`] for a while.
+    /// What ended the attempt; for a while after one that failed, [`WireError::BackingOff`].
     pub async fn get(
         self: &Arc<Self>,
         broker: i32,
@@ -118,7 +118,7 @@ impl Connections {
             }
             match (&slot.attempt, down) {
                 (Some(attempt), _) if attempt.peek().is_none() => attempt.clone(),
-                // Elsewhere it may be well.
+                // At another address it may be reachable.
                 (_, Some(down)) if down.until > Instant::now() && down.address == *address => {
                     return Err(down.backing_off());
                 }
@@ -141,8 +141,8 @@ impl Connections {
         open.partition(|(_, connection)| answers_at_once(connection))
     }
 
-    /// Closes what does not answer, and is none of the cluster's brokers any more: who waits for
-    /// it learns that now rather than when its limit passes.
+    /// Closes connections that do not answer to brokers that have left the cluster, so that
+    /// whatever waits for them learns that now rather than when its limit passes.
     pub fn close_departed(&self, is_there: impl Fn(i32) -> bool) {
         let departed: Vec<Connection> = {
             let brokers = self.brokers();
@@ -166,7 +166,7 @@ impl Connections {
         }
     }
 
-    /// A connection that is nobody's yet, for the first questions.
+    /// A connection that belongs to no broker yet, for the first questions.
     pub async fn dial(&self, addresses: &[Address]) -> Result<Connection, WireError> {
         self.dial.open_any(addresses).await
     }
@@ -216,7 +216,7 @@ impl Connections {
         }
     }
 
-    /// Attempts for several purposes that fail together are one failure.
+    /// Attempts for several purposes that fail together count as one failure.
     fn down(&self, before: Option<Down>, address: Address, error: WireError) -> Down {
         let now = Instant::now();
         match before {

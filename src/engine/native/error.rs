@@ -1,4 +1,4 @@
-//! What can go wrong on the wire, and what Kafka's error codes mean: told apart here only.
+//! What can go wrong on the wire, and what Kafka's error codes mean: classified here only.
 
 use std::{fmt, time::Duration};
 
@@ -14,11 +14,11 @@ pub struct KafkaError(pub ResponseError);
 /// What may help after a [`KafkaError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Waiting a moment and asking again.
+    /// To wait a moment and ask again.
     Retry,
-    /// Learning the leaders anew and asking again.
+    /// To refresh the metadata and ask again.
     RefreshMetadata,
-    /// Finding the coordinator anew and asking again.
+    /// To find the coordinator again and ask again.
     RefreshCoordinator,
     /// Nothing within this request; starting again from the committed offsets may help.
     Restart,
@@ -35,7 +35,7 @@ pub fn check(code: i16) -> Result<(), KafkaError> {
 }
 
 impl KafkaError {
-    /// What may help. Codes that a request has a rule of its own for are handled there, before.
+    /// What may help. Codes for which a request has a rule of its own are handled there, before.
     pub fn remedy(self) -> Remedy {
         use ResponseError::*;
         match self.0 {
@@ -51,8 +51,9 @@ impl KafkaError {
             | KafkaStorageError
             | NotController => Remedy::RefreshMetadata,
             NotCoordinator => Remedy::RefreshCoordinator,
-            // The member that had the instance's name before is let go after a session (KIP-848).
-            // A coordinator that cannot write its log, as when a replica hangs, is still the one.
+            // The earlier member with this instance id is removed after a session (KIP-848). A
+            // coordinator that cannot write its log, as when a replica hangs, is still the
+            // coordinator.
             CoordinatorNotAvailable | BrokerNotAvailable | UnreleasedInstanceId => Remedy::Retry,
             // A member that is about to leave.
             NonEmptyGroup => Remedy::Retry,
@@ -120,10 +121,10 @@ pub enum WireError {
     Connect {
         /// `host:port`.
         broker: String,
-        /// What the system or TLS said.
+        /// The error of the system or of TLS.
         message: String,
     },
-    /// The broker does not let this client in, or cannot prove who it is.
+    /// The broker refuses this client, or cannot prove its own identity.
     #[error("broker {broker}: authentication failed: {message}")]
     Authentication {
         /// `host:port`.
@@ -133,7 +134,7 @@ pub enum WireError {
         /// Whether to try again: logins have worked before, and the refusal is not old.
         again: bool,
     },
-    /// A broker that could not be reached a moment ago is not tried yet.
+    /// A broker that could not be reached a moment ago is not tried again yet.
     #[error("{error}; trying again in {wait:?}")]
     BackingOff {
         /// How long to wait.

@@ -1,4 +1,4 @@
-//! Brokers for tests that say what they are told, or nothing.
+//! Brokers for tests that answer as they are told, or not at all.
 
 use std::{
     net::SocketAddr,
@@ -162,12 +162,12 @@ pub struct FakeCluster {
     pub script: Arc<Script>,
 }
 
-/// What the brokers of a [`FakeCluster`] say; may be changed at any time.
+/// The answers of the brokers of a [`FakeCluster`]; may be changed at any time.
 #[derive(Default)]
 pub struct Script {
     /// The brokers that are in the cluster, with their address.
     pub there: Mutex<Vec<(i32, SocketAddr)>>,
-    /// The brokers that say nothing.
+    /// The brokers that do not answer.
     pub frozen: Mutex<Vec<i32>>,
     /// The leader of the one partition of the topic `t`.
     pub leader: Mutex<(i32, i32)>,

@@ -73,7 +73,7 @@ impl Client {
         if let Some(found) = self.ask(&what, coordinator, &request, read).await? {
             return Ok(found);
         }
-        // A group of the newer protocol (KIP-848) looks dead to the older question.
+        // To the older request, a group of the newer protocol (KIP-848) looks dead.
         let none = GroupInfo { group: group.to_owned(), state: NO_GROUP.to_owned(), members: Vec::new() };
         let broker = self.cluster().coordinator(group).await?;
         let connection = self.cluster().connection(broker, Lane::Control).await?;

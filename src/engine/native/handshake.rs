@@ -1,4 +1,4 @@
-//! From an address to a connection that is ready: connect, agree on versions, authenticate.
+//! From an address to a connection that is ready: connect, negotiate versions, authenticate.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,15 +27,15 @@ use crate::{decode::decode, engine::ErrorKind};
 /// How to connect to any broker of a cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
-    /// What the brokers know this client as, in their logs and quotas.
+    /// The name by which brokers know this client, in their logs and quotas.
     pub client_id: String,
-    /// The limit of connecting, agreeing and authenticating together.
+    /// The limit of connecting, negotiating and authenticating together.
     pub connect_timeout: Duration,
-    /// Which addresses are tried, and what is asked of the sockets.
+    /// Which addresses are tried, and the options of the sockets.
     pub sockets: Sockets,
     /// TLS and SASL.
     pub security: Arc<Security>,
-    /// Who was let in so far.
+    /// The history of logins.
     pub logins: Arc<Logins>,
 }
 
@@ -125,8 +125,8 @@ impl Dial {
     }
 }
 
-/// Learns what the broker offers. One that does not know our version of the question answers in
-/// version 0 with an error, and names the versions that it knows (KIP-511).
+/// Learns which versions the broker offers. One that does not know our version of the request
+/// answers in version 0 with an error, and lists the versions that it knows (KIP-511).
 async fn agree(connection: &Connection, limit: Duration) -> Result<(), WireError> {
     let mut version = 3;
     loop {

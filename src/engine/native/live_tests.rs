@@ -182,7 +182,7 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
     }
 }
 
-/// Restart or kill the brokers while this runs: everything is there once and in order.
+/// Restart or kill the brokers while this runs: everything must be there once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "waits for brokers to be restarted by hand"]
 async fn restarted_brokers_lose_and_double_nothing() {

@@ -1,4 +1,5 @@
-//! Who was let in: a broker that refuses a login is told from one that always did.
+//! The history of logins: a broker that starts refusing is not treated like one that always
+//! refused.
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// A refusal that lasts is told again after this.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What came of the logins at all brokers.
+/// The outcomes of logins at all brokers.
 #[derive(Debug, Default)]
 pub struct Logins {
     state: Mutex<LoginsState>,
@@ -45,7 +46,7 @@ impl Logins {
         state.refusing.remove(address);
     }
 
-    /// Notes that a broker refused, and tells so; whether trying again may help.
+    /// Notes and reports that a broker refused; returns whether trying again may help.
     pub fn refused(&self, address: &Address, why: &str) -> bool {
         let mut state = self.state();
         if !state.worked {
@@ -82,7 +83,7 @@ mod tests {
         assert!(logins.refused(&address(2), "a wrong password"));
         tokio::time::advance(REFUSAL_TIMEOUT - Duration::from_secs(1)).await;
         assert!(logins.refused(&address(2), "a wrong password"));
-        // Another broker says nothing about this one.
+        // Another broker's answer says nothing about this one.
         logins.let_in(&address(1));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!logins.refused(&address(2), "a wrong password"));

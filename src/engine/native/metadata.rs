@@ -30,14 +30,14 @@ pub struct Metadata {
 /// A topic's partitions.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    /// What tells the topic from an earlier or later one of the same name (KIP-516); `None` where
-    /// the broker does not tell.
+    /// Distinguishes the topic from an earlier or later one of the same name (KIP-516); `None`
+    /// where the broker does not report it.
     pub id: Option<Uuid>,
     /// Who leads each partition.
     pub partitions: BTreeMap<i32, Leader>,
     /// The replicas of a partition.
     pub replication: usize,
-    /// The answers in a row that had older leaders than were known.
+    /// How many answers in a row had older leaders than were known.
     older_answers: u32,
 }
 
@@ -46,7 +46,7 @@ pub struct Topic {
 pub struct Leader {
     /// The leading broker; -1 while there is none.
     pub broker: i32,
-    /// The leader's epoch (KIP-320); -1 where the broker does not tell.
+    /// The leader's epoch (KIP-320); -1 where the broker does not report it.
     pub epoch: i32,
 }
 
@@ -62,7 +62,7 @@ impl Metadata {
     }
 
     /// This snapshot after `before`, without what is older in it: a broker that is cut off from the
-    /// others goes on naming the leaders of its time (KIP-320).
+    /// others keeps naming the leaders of its time (KIP-320).
     pub fn after(mut self, before: &Metadata) -> Metadata {
         for (name, topic) in &mut self.topics {
             if let (Ok(topic), Some(Ok(before))) = (topic, before.topics.get(name)) {
@@ -155,11 +155,11 @@ mod tests {
         let known = snapshot(Some(1), &[(1, 5), (1, 5), (1, 5)]);
         let told = snapshot(Some(1), &[(2, 4), (2, 6), (-1, 5)]).after(&known);
         assert_eq!(leaders(&told), [(1, 5), (2, 6), (-1, 5)]);
-        // However often it is told.
+        // However often it is repeated.
         let again =
             (0..20).fold(told, |known, _| snapshot(Some(1), &[(2, 4), (2, 6), (-1, 5)]).after(&known));
         assert_eq!(leaders(&again), [(1, 5), (2, 6), (-1, 5)]);
-        // Brokers before KIP-320 do not tell.
+        // Brokers before KIP-320 report none.
         assert_eq!(leaders(&snapshot(Some(1), &[(2, -1)]).after(&known)), [(2, -1)]);
     }
 

@@ -24,7 +24,7 @@ const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// Why there are no records where there should be some.
 pub(super) const REMOTE: &str = "the records are in the cluster's remote storage, which does not give them";
 
-/// What each partition answered.
+/// The answer for each partition.
 type Answers = BTreeMap<i32, Result<i64, EngineError>>;
 
 impl Client {
@@ -137,7 +137,7 @@ impl Client {
                         return Ok(answers);
                     }
                 }
-                // What did answer before is not thrown away because of the metadata of now.
+                // Answers from before are not thrown away because the metadata changed.
                 Err(_) if is_over && !answers.is_empty() => return Ok(answers),
                 Err(error) if is_over || error.kind != ErrorKind::Retriable => return Err(error),
                 Err(_) => {}

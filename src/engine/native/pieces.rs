@@ -1,4 +1,4 @@
-//! The body of a request in pieces that are written from where they lie: records are never copied.
+//! The body of a request in pieces that are written without being joined: records are never copied.
 
 use std::{collections::VecDeque, io::IoSlice};
 

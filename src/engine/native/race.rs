@@ -1,4 +1,4 @@
-//! Attempts side by side, each a little after the one before (RFC 8305).
+//! Attempts side by side, each starting a little after the one before (RFC 8305).
 
 use std::{future::Future, time::Duration};
 
@@ -12,7 +12,7 @@ pub const STAGGER_DELAY: Duration = Duration::from_millis(250);
 /// has taken [`STAGGER_DELAY`]; the others are given up once one succeeds.
 ///
 /// # Errors
-/// When all fail, what each failed with, in the order in which they did.
+/// When all fail, the error of each, in the order in which they failed.
 pub async fn first<T, E, F>(attempts: Vec<F>) -> Result<T, Vec<E>>
 where
     F: Future<Output = Result<T, E>>,

@@ -237,8 +237,8 @@ impl RangeFetcher {
 /// What one request brought.
 enum ReadAttempt {
     Records(Scanned, Vec<AbortedTransaction>),
-    /// No records; `is_end` when the log says it has all below `until`, so that those that were
-    /// there were compacted away.
+    /// No records; `is_end` when the log says that this is everything below `until`: the records
+    /// that were there have been compacted away.
     Nothing {
         is_end: bool,
     },

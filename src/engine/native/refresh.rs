@@ -1,5 +1,5 @@
-//! Metadata is learned anew by one question at a time, whoever needs it: those who come meanwhile,
-//! or soon after one that failed, have its outcome.
+//! Metadata is refreshed by one question at a time, whoever needs it: callers that come meanwhile,
+//! or soon after one that failed, get its outcome.
 
 use std::{fmt, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::engine::{EngineError, ErrorKind};
 
 type RefreshAttempt = Shared<BoxFuture<'static, Result<(), EngineError>>>;
 
-/// The questions for metadata: the one under way, and how the last one went.
+/// The questions for metadata: the one in flight, and how the last one went.
 #[derive(Default)]
 pub(super) struct Refresh {
     attempt: Option<RefreshAttempt>,
@@ -33,11 +33,11 @@ impl fmt::Debug for Refresh {
 }
 
 impl Cluster {
-    /// Asks for metadata, unless someone else did since snapshot number `seen`; not more often than
+    /// Asks for metadata, unless someone else has since snapshot number `seen`; not more often than
     /// the retry backoff.
     ///
     /// # Errors
-    /// Why the question failed that this one waited for, or that failed just now.
+    /// Why the question failed that this call waited for, or that failed just now.
     pub(super) async fn refresh(&self, seen: u64) -> Result<Arc<Metadata>, EngineError> {
         // `seen` is the snapshot that the caller found wanting. Who comes while a question is under
         // way shares it, but its answer may be older than what the caller knows:

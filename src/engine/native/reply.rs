@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// A response that this program reads.
 pub trait Answer: Decodable + HeaderVersion {
-    /// How many milliseconds the broker wants to be left alone (KIP-219).
+    /// For how many milliseconds the broker wants this client to be quiet (KIP-219).
     fn throttle_ms(&self) -> i32;
 }
 
@@ -66,8 +66,9 @@ impl Answer for SaslAuthenticateResponse {
     }
 }
 
-/// The response to come of a request that was queued. It comes, or an error does, within the
-/// request's limit from when the request is written; dropped before, the request is not written.
+/// The pending response to a queued request. It arrives, or an error does, within the request's
+/// limit, counted from when the request is written. Dropped before that, the request is not
+/// written.
 #[derive(Debug)]
 pub struct Reply<P> {
     pub(super) shared: Arc<ConnectionShared>,

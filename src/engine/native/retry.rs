@@ -1,4 +1,4 @@
-//! Trying again until a deadline.
+//! Retrying until a deadline.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ use crate::{
 /// Calls `attempt` until it succeeds, fails for good, or `deadline` passes.
 ///
 /// # Errors
-/// A fatal error as it is; else the last retriable one, or one that names `what` when a single
+/// A fatal error as it is; otherwise the last retriable one, or one that names `what` when a single
 /// attempt took all the time.
 pub async fn retry<T, F: Future<Output = Result<T, EngineError>>>(
     what: &str,

@@ -1,4 +1,4 @@
-//! Says who this client is: SaslHandshake, then SaslAuthenticate as often as the mechanism needs
+//! Authenticates a connection: SaslHandshake, then SaslAuthenticate as often as the mechanism needs
 //! (KIP-43, KIP-152).
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{
     token,
 };
 
-/// Authenticates a connection; returns how long that holds, if it ends (KIP-368).
+/// Authenticates a connection; returns for how long, if that is limited (KIP-368).
 ///
 /// # Errors
 /// [`WireError::Authentication`] when either side refuses the other.
@@ -29,14 +29,14 @@ pub async fn authenticate(
     let conversation = Conversation { connection, limit };
     conversation.choose(settings.mechanism).await?;
     if let Some(source) = &settings.token {
-        // A source that fails now may give a token later.
+        // A source that fails now may provide a token later.
         let token = source.token(limit).await;
         let token = token.map_err(|message| WireError::Connect { broker: conversation.broker(), message })?;
         let (refusal, lifetime) = conversation.say(token::first_message(&token)).await?;
         if refusal.is_empty() {
             return Ok(lifetime);
         }
-        // The broker has told why; it ends the conversation once it has our answer.
+        // The broker has said why; it ends the conversation once it has our answer.
         let _ = conversation.say(token::REFUSED.to_owned()).await;
         return Err(conversation.failed(format!("the token is refused: {refusal}")));
     }

@@ -1,4 +1,4 @@
-//! SCRAM as a client (RFC 5802, RFC 7677): proves that it knows the password, and has the broker
+//! SCRAM as a client (RFC 5802, RFC 7677): proves that it knows the password, and makes the broker
 //! prove the same. Pure.
 
 use std::{num::NonZeroU32, ops::RangeInclusive};
@@ -8,8 +8,8 @@ use ring::{digest, hmac, pbkdf2};
 
 use super::settings::Mechanism;
 
-/// The rounds that a broker may ask for. With fewer, who only claims to be the broker could guess
-/// the password from the proof (RFC 7677, KIP-84); each costs both sides a hash.
+/// The iterations that a broker may ask for. With fewer, an impostor could guess the password from
+/// the proof (RFC 7677, KIP-84); each costs both sides a hash.
 const ITERATIONS: RangeInclusive<u32> = 4096..=1_000_000;
 
 /// No channel binding: base64 of `n,,`.
@@ -92,7 +92,7 @@ impl Scram {
     }
 }
 
-/// What the server has to prove at last.
+/// What the server has to prove in the end.
 pub struct Expected {
     key: hmac::Key,
     message: String,

@@ -20,8 +20,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::settings::{Mechanism, NativeSettings, Pem, SaslSettings, SecuritySettings, TlsSettings};
 use crate::engine::PropertyError;
 
-/// What a connection needs to be let in. Files are read anew for each, so that one that was
-/// renewed on disk is taken without a restart.
+/// What a connection needs to be admitted. Files are read again for each, so that one that was
+/// renewed on disk needs no restart.
 #[derive(Debug, Default)]
 pub struct Security {
     tls: Option<Renewed>,
@@ -29,7 +29,7 @@ pub struct Security {
     pub sasl: Option<SaslSettings>,
 }
 
-/// The TLS of the files' present content.
+/// TLS with the files' present contents.
 #[derive(Debug)]
 struct Renewed {
     settings: TlsSettings,
@@ -63,10 +63,10 @@ impl Security {
         Ok(Security { tls, sasl: settings.sasl.clone() })
     }
 
-    /// TLS as the files are now, for `SSL` and `SASL_SSL`.
+    /// TLS with the files as they are now, for `SSL` and `SASL_SSL`.
     ///
     /// # Errors
-    /// What is wrong with a file; it may be about to be replaced.
+    /// What is wrong with a file; it may be in the middle of being replaced.
     pub async fn tls(self: &Arc<Self>) -> Result<Option<Tls>, String> {
         let this = Arc::clone(self);
         let reading = move || this.tls.as_ref().map(Renewed::tls).transpose();
@@ -90,7 +90,7 @@ impl Renewed {
     }
 }
 
-/// What the files hold, as it is.
+/// The files' contents, as they are.
 #[derive(Clone, PartialEq, Eq)]
 struct Material {
     ca: Option<Vec<u8>>,
@@ -114,7 +114,7 @@ impl Material {
 }
 
 impl SecuritySettings {
-    /// What protects less than it may seem to.
+    /// Warns of settings that protect less than they may seem to.
     pub(super) fn warn_of_what_is_open(&self) {
         let in_clear = |sasl: &&SaslSettings| match sasl.mechanism {
             Mechanism::Plain | Mechanism::OAuthBearer => self.tls.is_none(),
@@ -227,7 +227,7 @@ fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, PropertyError> {
     Ok(roots)
 }
 
-/// Verifies a broker's certificate as far as the settings ask for it.
+/// Verifies a broker's certificate as far as the settings require.
 #[derive(Debug)]
 struct Verifier {
     /// `None` trusts any certificate.
@@ -266,7 +266,7 @@ impl ServerCertVerifier for Verifier {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         let verified = chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The name is looked at last, so that everything else is in order then.
+            // The name is checked last, so that everything else is in order then.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.verify_host => Ok(ServerCertVerified::assertion()),

@@ -67,7 +67,7 @@ pub async fn serve(
     let (sent, mut waiting) = mpsc::channel(QUEUE_REQUESTS_MAX);
     let writing = async {
         match write_requests(&shared, write, &mut requests, sent).await {
-            // Every handle is gone; the answers under way are still read.
+            // Every handle is gone; the answers in flight are still read.
             Ok(_open) => std::future::pending().await,
             Err(error) => broken(&shared, &error, "write"),
         }
@@ -96,7 +96,7 @@ async fn write_requests(
     while let Some(Outgoing { mut frame, waiting }) = requests.recv().await {
         shared.throttle().wait().await;
         if waiting.answer.is_closed() {
-            // Who asked is gone, perhaps for the wait.
+            // The caller is gone, perhaps because of the wait.
             continue;
         }
         let WaitingRequest { api, version, correlation, .. } = waiting;
@@ -117,7 +117,7 @@ async fn write_requests(
 async fn read_responses(shared: &ConnectionShared, read: ReadHalf, waiting: &mut mpsc::Receiver<Sent>) {
     let mut read = BufReader::new(read);
     loop {
-        // While nothing is asked for, only the broker's closing is of interest.
+        // While nothing is asked, only the broker's closing is of interest.
         let next = tokio::select! {
             next = waiting.recv() => next,
             idle = read.fill_buf() => match idle {
@@ -166,8 +166,8 @@ fn broken(shared: &ConnectionShared, error: &Error, what: &str) {
     }
 }
 
-/// Waits for the response to a request that was sent at `sent`, and tells when that takes long:
-/// its size, or `None` when `limit` passes first.
+/// Waits for the response to a request that was sent at `sent`, and reports when that takes long.
+/// Returns its size, or `None` when `limit` passes first.
 async fn await_size(
     shared: &ConnectionShared,
     read: &mut BufReader<ReadHalf>,
@@ -178,7 +178,7 @@ async fn await_size(
     tokio::pin!(size);
     let mut told = Instant::now();
     loop {
-        // While its quotas hold this client up, the broker reads nothing that was sent already.
+        // While its quotas throttle this client, the broker reads nothing that was sent already.
         let held_up = shared.throttle().last().map_or(sent, |until| until.max(sent));
         let deadline = held_up + limit;
         if Instant::now() >= deadline {
@@ -211,9 +211,9 @@ async fn read_size(shared: &ConnectionShared, read: &mut BufReader<ReadHalf>) ->
     })
 }
 
-/// Reads the rest of a response, which must be the one to request number `correlation`. However
-/// slowly it comes, it is read as long as it does not pause for `limit`; asked for once more, it
-/// would come as slowly again.
+/// Reads the rest of a response, which must answer request number `correlation`. However slowly it
+/// arrives, it is read as long as it does not pause for `limit`; requested again, it would arrive
+/// as slowly.
 async fn read_frame(
     read: &mut BufReader<ReadHalf>,
     size: usize,

@@ -1,4 +1,4 @@
-//! What the properties ask for, typed; each field names its property.
+//! The properties as typed settings; each field names its property.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -13,7 +13,8 @@ use crate::{
 pub struct NativeSettings {
     /// `client.id`.
     pub client_id: String,
-    /// `socket.connection.setup.timeout.ms`: the limit of becoming ready for requests.
+    /// `socket.connection.setup.timeout.ms`: the limit of connecting, negotiating and
+    /// authenticating.
     pub connection_timeout: Duration,
     /// `request.timeout.ms`: the limit of a request.
     pub request_timeout: Duration,
@@ -23,7 +24,7 @@ pub struct NativeSettings {
     pub retry: Backoff,
     /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
     pub reconnect: Backoff,
-    /// `metadata.max.age.ms`: leaders are learned anew after this, whatever happens.
+    /// `metadata.max.age.ms`: metadata is refreshed after this time in any case.
     pub metadata_max_age: Duration,
     /// `broker.address.family`: which of a name's addresses are tried.
     pub family: Family,
@@ -70,18 +71,18 @@ pub struct ProduceSettings {
     pub in_flight: usize,
 }
 
-/// How what is written is compressed.
+/// How output is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProduceCompression {
-    /// As what it was made of arrived, so that a copy is not larger than its source.
+    /// As its source arrived, so that a copy is not larger than its source.
     #[default]
     Source,
-    /// Always the same.
+    /// In a fixed way.
     Fixed(Compression),
 }
 
 impl ProduceSettings {
-    /// How to compress what was made of records that arrived compressed by `source`.
+    /// How to compress output of records that arrived compressed by `source`.
     pub fn codec(&self, source: Compression) -> Codec {
         let compression = match self.compression {
             ProduceCompression::Source => source,
@@ -103,10 +104,10 @@ pub struct FetchSettings {
     pub min_bytes: i32,
     /// `fetch.max.bytes` of a response.
     pub max_bytes: i32,
-    /// `fetch.max.wait.ms`: a broker waits no longer.
+    /// `fetch.max.wait.ms`: a broker waits no longer than this.
     pub max_wait: Duration,
-    /// `max.partition.fetch.bytes` of a response. Several times a batch of the usual limit, unless
-    /// set: a broker cuts the last batch off, and those bytes come once more.
+    /// `max.partition.fetch.bytes` of a response. By default several times the usual limit of a
+    /// batch: a broker truncates the last batch, and those bytes are sent again.
     pub max_partition_bytes: i32,
     /// `isolation.level`; unset leaves it to the command.
     pub isolation: Option<Isolation>,
@@ -198,7 +199,7 @@ pub struct SecuritySettings {
 /// `ssl.*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// `ssl.ca.location` or `ssl.ca.pem`; unset trusts what the system trusts.
+    /// `ssl.ca.location` or `ssl.ca.pem`; unset trusts the system's authorities.
     pub ca: Option<Pem>,
     /// `ssl.certificate.location` or `.pem` with `ssl.key.location` or `.pem`: mutual TLS.
     pub identity: Option<(Pem, Pem)>,
@@ -208,12 +209,12 @@ pub struct TlsSettings {
     pub verify_host: bool,
 }
 
-/// PEM text and where it is.
+/// PEM text, or the file that holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
     /// In a file.
     File(PathBuf),
-    /// Here.
+    /// Given directly.
     Text(String),
 }
 
@@ -240,10 +241,10 @@ pub enum Password {
 }
 
 impl Password {
-    /// The password as it is now: of a file all but the end of its last line.
+    /// The current password; that of a file without the end of its last line.
     ///
     /// # Errors
-    /// When the file cannot be read; it may be about to be replaced.
+    /// When the file cannot be read; it may be in the middle of being replaced.
     pub async fn read(&self) -> Result<Secret, String> {
         let path = match self {
             Password::Text(secret) => return Ok(secret.clone()),
@@ -320,7 +321,7 @@ impl TokenSource {
 pub struct Secret(pub String);
 
 impl Secret {
-    /// The secret that is the content of a file, but for the newline that editors end it with.
+    /// The secret in a file, without the newline that editors put at its end.
     pub fn in_file(text: &str) -> Secret {
         let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
         Secret(line.unwrap_or(text).to_owned())

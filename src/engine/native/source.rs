@@ -30,11 +30,11 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct NativeSource {
     events: mpsc::Receiver<Result<SourceEvent, EngineError>>,
     batches: mpsc::Receiver<Delivered>,
-    /// A batch that was taken out before the events that it follows.
+    /// A batch taken from its queue before the events that come first.
     held: Option<Delivered>,
     assignments: Arc<Assignments>,
     committer: Arc<Committer>,
-    /// The partitions that are not to be fetched, as the fetcher was told.
+    /// The partitions that are not to be fetched, as passed to the fetcher.
     full: watch::Sender<Arc<BTreeSet<TopicPartition>>>,
     closing: Option<oneshot::Sender<()>>,
     member: AbortOnDropHandle<()>,
@@ -93,7 +93,8 @@ impl NativeSource {
 }
 
 impl NativeSource {
-    /// The event, without assignments that are over already: what ended them comes, or has come.
+    /// The event, without assignments that have ended already: the event that ends them follows, or
+    /// has come.
     fn still_holds(
         &self,
         event: Result<SourceEvent, EngineError>,
@@ -142,7 +143,7 @@ impl Source for NativeSource {
                     }
                 }
                 delivered = next_batch(&mut self.held, &mut self.batches), if room.is_open => {
-                    // The member tells why, if it can.
+                    // The member reports why, if it can.
                     let Some(delivered) = delivered else { return next_event(&mut self.events).await };
                     // A batch must not overtake the event that assigned its partition, though the two
                     // come by different channels. This is how it would:
@@ -177,14 +178,14 @@ impl Source for NativeSource {
         async move { committer.commit(offsets).await }
     }
 
-    /// From here on, nothing of the old assignments counts; where the new ones begin is found out
-    /// in the background, as for partitions that the group assigns. The group hears nothing of it.
+    /// From here on, nothing of the old assignments counts. Where the new ones begin is found out
+    /// in the background, as for partitions that the group assigns. The group is not involved.
     async fn rewind(&mut self, partitions: Vec<TopicPartition>) {
         self.assignments.seek(partitions.into_iter().map(|partition| (partition, None)), drop);
     }
 
     async fn close(mut self) {
-        // What the member still has to say must not keep it from leaving.
+        // Events that the member still has must not keep it from leaving.
         self.events.close();
         if let Some(closing) = self.closing.take() {
             let _ = closing.send(());

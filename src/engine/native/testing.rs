@@ -42,7 +42,7 @@ pub async fn cluster() -> (Option<Broker>, ClientSettings) {
     }
 }
 
-/// An embedded broker, which can be told to fail.
+/// An embedded broker, into which faults can be injected.
 pub async fn embedded() -> (Broker, ClientSettings) {
     let listen = "127.0.0.1:0".parse().unwrap();
     let broker = Broker::start(BrokerSettings { listen, memory: 64 << 20, partitions: 0 }).await.unwrap();

@@ -1,4 +1,4 @@
-//! Quotas: a broker says how long it wants to be left alone (KIP-219).
+//! Quotas: a broker says for how long it wants this client to be quiet (KIP-219).
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -10,15 +10,15 @@ use tokio::time::{Instant, sleep_until};
 /// Longer than any quota's window; what asks for more is broken.
 const THROTTLE_MAX: Duration = Duration::from_secs(3600);
 
-/// Until when a broker wants to be left alone on one kind of connection. Clones share it, and it
-/// outlives the connections: a new one is as throttled as the one before.
+/// Until when a broker wants quiet on one kind of connection. Clones share it, and it outlives the
+/// connections: a new one is throttled like the one before.
 #[derive(Clone, Debug, Default)]
 pub struct Throttle {
     until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Throttle {
-    /// Takes what a response says, in milliseconds; never shortens what an earlier one said.
+    /// Takes what a response asks for, in milliseconds; never shortens an earlier one.
     pub fn note(&self, millis: i32) {
         if let Ok(millis @ 1..) = u64::try_from(millis) {
             let until = Instant::now() + Duration::from_millis(millis).min(THROTTLE_MAX);
@@ -27,12 +27,12 @@ impl Throttle {
         }
     }
 
-    /// The end of the last that was noted, though it may be over.
+    /// The end of the latest one noted, though it may have passed.
     pub fn last(&self) -> Option<Instant> {
         *self.until_now()
     }
 
-    /// The end of it, if it is still to come.
+    /// Its end, if that is still to come.
     pub fn until(&self) -> Option<Instant> {
         self.last().filter(|until| *until > Instant::now())
     }

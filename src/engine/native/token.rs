@@ -26,7 +26,7 @@ impl TokenSource {
         let asking = tokio::task::spawn_blocking(move || source.ask(limit));
         let text = asking.await.map_err(|error| format!("asking for a token: {error}"))??;
         let token = text.trim();
-        // RFC 6750 says what a token may consist of.
+        // The characters of a token according to RFC 6750.
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
         match token {
             "" => Err(format!("{} gives an empty token", self.name())),
@@ -46,8 +46,8 @@ impl TokenSource {
     }
 }
 
-/// What a shell command prints, if it ends well, and closes its output, in time. It has a process
-/// group of its own, so that all that it started ends with it when it does not.
+/// The output of a shell command, if it succeeds, and closes its output, in time. It has a process
+/// group of its own, so that everything it started ends with it when it does not.
 fn run(command: &str, limit: Duration) -> Result<String, String> {
     let deadline = Instant::now() + limit;
     let mut child = Command::new("/bin/sh")
@@ -99,7 +99,7 @@ pub fn first_message(token: &Secret) -> String {
     format!("n,,\x01auth=Bearer {}\x01\x01", token.0)
 }
 
-/// The client's answer to a server that has told why it refuses (RFC 7628, 3.2.3).
+/// The client's answer to a server that has said why it refuses (RFC 7628, 3.2.3).
 pub const REFUSED: &str = "\x01";
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::engine::{EngineError, ErrorKind};
 
-/// The number of topics among the kinds of resource that have a configuration.
+/// The number of topics among the types of resources that have a configuration.
 const TOPIC_RESOURCE: i8 = 2;
 
 impl Client {
@@ -91,7 +91,7 @@ impl Client {
         let read = |response: CreatePartitionsResponse| {
             let result = response.results.first();
             let result = result.map(|result| (result.error_code, result.error_message.as_deref()));
-            // The controller knows all topics: to wait for one brings none.
+            // The controller knows all topics: waiting would not make one appear.
             if let Some((code, _)) = result
                 && code == ResponseError::UnknownTopicOrPartition.code()
             {
@@ -205,11 +205,11 @@ impl Client {
     }
 }
 
-/// What came of adding partitions.
+/// The outcome of adding partitions.
 enum Grown {
     Done,
     NoTopic,
-    /// There are as many already, or it may not be.
+    /// There are as many already, or it is not allowed.
     Invalid(Option<String>),
 }
 

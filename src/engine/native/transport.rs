@@ -22,7 +22,7 @@ use super::{error::WireError, race, security::Tls, settings::Family};
 /// through them, which the shortest do after some minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// The time between two probes that are not answered.
+/// The time between two unanswered probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The reading half of a socket.
@@ -148,7 +148,7 @@ impl Sockets {
         Ok(stream)
     }
 
-    /// Keeps what stands between from forgetting the connection, and notices when the host is gone.
+    /// Keeps gateways from forgetting the connection, and notices when the host is gone.
     fn keep_alive(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
@@ -178,8 +178,8 @@ impl Family {
     }
 }
 
-/// The order in which addresses are tried: the last good one first, then the two families by
-/// turns, as the resolver sorted them (RFC 8305, 4).
+/// The order in which addresses are tried: the last good one first, then the two families in turn,
+/// as the resolver sorted them (RFC 8305, 4).
 fn in_order(found: impl Iterator<Item = SocketAddr>, last_good: Option<IpAddr>) -> Vec<SocketAddr> {
     let mut found: Vec<_> = found.collect();
     found.dedup();
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(read(":9092"), None);
         assert_eq!(Address::parse("[::1]:9092").unwrap().to_string(), "[::1]:9092");
         assert_eq!(read("[fe80::1]"), Some(("fe80::1".into(), 9092)));
-        // Without brackets there is no telling where the port begins.
+        // Without brackets it is unclear where the port begins.
         assert_eq!(read("::1"), Some(("::1".into(), 9092)));
         assert_eq!(read("2001:db8::7:9092"), Some(("2001:db8::7:9092".into(), 9092)));
     }

@@ -1,4 +1,4 @@
-//! Which version of each request is spoken (KIP-35, KIP-511).
+//! Which version of each request is used (KIP-35, KIP-511).
 
 use std::collections::HashMap;
 
@@ -28,14 +28,14 @@ impl Versions {
         self.offered.get(&(api as i16)).copied()
     }
 
-    /// The greatest version that both sides speak.
+    /// The greatest version that both sides support.
     pub fn common(&self, api: ApiKey, ours: VersionRange) -> Option<i16> {
         let both = self.offered(api)?.intersect(&ours);
         (!both.is_empty()).then_some(both.max)
     }
 }
 
-/// The versions of a request that this program speaks, `implemented` being what its codec can.
+/// The versions of a request that this program supports, `implemented` being those of its codec.
 ///
 /// The limits keep one shape of each message: above them a request names topics by id, asks for
 /// several keys at once or promises what is not done here, without a gain for this program.
@@ -55,7 +55,7 @@ pub fn ours(api: ApiKey, implemented: VersionRange) -> VersionRange {
         ApiKey::OffsetFetch => 7,
         // 6 names topics by id or name.
         ApiKey::DeleteTopics => 5,
-        // 6 tells a missing group by an error instead of the state `Dead` (KIP-1043).
+        // 6 reports a missing group by an error instead of the state `Dead` (KIP-1043).
         ApiKey::DescribeGroups => 5,
         _ => implemented.max,
     };

@@ -1,10 +1,9 @@
 //! A seeded simulation: a mill between a source and a sink that fail, stall, lose assignments and
 //! are killed at moments of virtual time. Whatever happens, nothing may be lost, no commit may run
-//! ahead of the output, nothing of an assignment that is over is sent, and the order may change
-//! only by declared replays.
+//! ahead of the output, nothing of an assignment that has ended is sent, and the order may change
+//! only through declared replays.
 //!
-//! A schedule that fails is printed with its seed, after everything was taken out of it that it
-//! fails without.
+//! A schedule that fails is printed with its seed, reduced to what it needs to fail.
 
 mod schedule;
 mod sink;
@@ -41,16 +40,16 @@ const FOREVER: Duration = Duration::from_secs(100_000_000);
 /// No schedule takes longer, in virtual time.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// A fault of the program, put in where the simulation stands in for what would do the same.
+/// A deliberate fault, planted where the simulation stands in for code that could have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plant {
-    /// What was read is committed, be it written or not.
+    /// What was read is committed, written or not.
     CommitsAheadOfOutput,
     /// A batch that failed counts as written.
     FailuresAreSkipped,
     /// Batches are written as they become ready.
     OrderIsLost,
-    /// What was not sent of an assignment that is over is sent.
+    /// What was not sent of an assignment that has ended is sent.
     ForgetIsIgnored,
     /// A position that was chosen by policy counts as committed.
     PositionsCountAsCommitted,
@@ -62,7 +61,7 @@ pub(super) fn source(partition: i32) -> TopicPartition {
     TopicPartition::new("source", partition)
 }
 
-/// Every tenth record is poison for the transform; some are too large for the destination.
+/// Every tenth record is refused by the transform; some are too large for the destination.
 fn is_poison(offset: i64) -> bool {
     offset % 10 == 3
 }
@@ -124,7 +123,7 @@ fn offsets_of(batch: &OutputBatch, letters: bool) -> Vec<i64> {
     offsets
 }
 
-/// As a mill is set up, with a strategy that has threads.
+/// A mill set up as in production, with a strategy that has threads.
 pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
     MillSettings {
         strategy: StrategySettings {
@@ -158,7 +157,7 @@ pub(super) fn mill(world: &Shared, settings: &MillSettings) -> Mill<SimulatedSou
     Mill::new(source, SimulatedSink::new(world), settings.clone(), Observers::default())
 }
 
-/// The same in virtual time alone.
+/// The same in virtual time only.
 pub(super) fn stepped(
     world: &Shared,
     settings: &MillSettings,
@@ -181,7 +180,7 @@ struct Course {
 /// Runs mills through a schedule until one reaches the goal.
 ///
 /// # Errors
-/// What must not happen, and has.
+/// The promise that was broken.
 fn run(schedule: &Schedule) -> Result<Course, String> {
     let running = || in_virtual_time(async { timeout(LONGEST, Runner::new(schedule).run()).await });
     match catch_unwind(AssertUnwindSafe(running)) {
@@ -202,10 +201,10 @@ struct Runner<'a> {
     course: Course,
 }
 
-/// How a mill came to its end.
+/// How a mill ended.
 enum End {
     Done,
-    /// It is to be started again.
+    /// It has to be started again.
     Again,
     /// A partition is stopped.
     Stopped,
@@ -315,7 +314,7 @@ impl Runner<'_> {
         })
     }
 
-    /// While one partition was in trouble, the others have come to their end.
+    /// While one partition was failing, the others have finished.
     fn check_others(&self) -> Result<(), String> {
         let Some((troubled, _)) = self.schedule.alone() else { return Ok(()) };
         let world = self.world.lock().unwrap();

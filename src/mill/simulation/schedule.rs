@@ -1,4 +1,4 @@
-//! What happens when, drawn from a seed, and how a schedule that fails is made small.
+//! What happens when, drawn from a seed, and how a failing schedule is reduced.
 
 use std::{fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use super::{PARTITIONS, Plant};
 use crate::strategy::Order;
 
-/// A trouble that lasts so long must not keep others from their work.
+/// A failure that lasts this long must not keep other partitions from their work.
 const LONG_MS: u64 = 20_000;
 
 /// Everything that goes wrong in one run, and how it is set up. The delays in between come from
@@ -23,11 +23,11 @@ pub(in crate::mill) struct Schedule {
     /// Partitions whose output is not taken may hold little memory.
     pub is_scarce: bool,
     pub decisions: Vec<Decision>,
-    /// A fault of the program, put in to see that it is found.
+    /// A deliberate fault, planted to see that it is found.
     pub plant: Option<Plant>,
 }
 
-/// Something that goes wrong at a moment.
+/// Something that goes wrong at some moment.
 #[derive(Clone)]
 pub(in crate::mill) struct Decision {
     pub at: Duration,
@@ -42,28 +42,28 @@ pub(in crate::mill) enum Mishap {
     Stop,
     /// The membership is lost with all partitions.
     Lose,
-    /// Partitions up to this one are revoked; the group waits for so many milliseconds.
+    /// Partitions up to this one are revoked; the group waits for this many milliseconds.
     Revoke(i32, u64),
     /// The sink breaks as a whole.
     BreakSink,
-    /// The writer of a destination partition fails for so many milliseconds; what it has failed
-    /// with may have been written.
+    /// The writer of a destination partition fails for this many milliseconds; what it failed with
+    /// may have been written.
     FailWriter { partition: i32, for_ms: u64, writes: bool },
-    /// A destination partition takes nothing for so many milliseconds.
+    /// A destination partition takes nothing for this many milliseconds.
     Stall { partition: i32, for_ms: u64 },
-    /// A partition of the dead letter topic takes nothing for so many milliseconds.
+    /// A partition of the dead letter topic takes nothing for this many milliseconds.
     StallLetters { partition: i32, for_ms: u64 },
-    /// So many records from the first one that is not committed are removed from the log.
+    /// This many records from the first one that is not committed are removed from the log.
     Remove { partition: i32, records: i64 },
-    /// The log cannot be read from a record on that is so far from the committed one.
+    /// The log cannot be read from a record on that is this far behind the committed one.
     Spoil { partition: i32, records: i64 },
-    /// The coordinator takes no commits for so many milliseconds.
+    /// The coordinator takes no commits for this many milliseconds.
     FailCommits(u64),
 }
 
 impl Schedule {
-    /// The schedule of a seed: three of four with all kinds of mishaps, the fourth with one
-    /// partition alone in trouble for long.
+    /// The schedule of a seed: three in four with all kinds of mishaps, the fourth with one
+    /// partition that fails for long.
     pub fn new(seed: u64) -> Schedule {
         let mut random = SmallRng::seed_from_u64(seed);
         let alone = seed % 4 == 3;
@@ -91,7 +91,7 @@ impl Schedule {
         self
     }
 
-    /// The partition that alone is in trouble, and until when.
+    /// The only partition that fails, and until when.
     pub fn alone(&self) -> Option<(i32, Duration)> {
         let [Decision { at, what }] = &self.decisions[..] else { return None };
         match what {
@@ -106,7 +106,7 @@ impl Schedule {
         }
     }
 
-    /// A schedule with as little in it as can be that still fails, and how.
+    /// The smallest schedule found that still fails, and how it fails.
     pub fn shrunk(&self, failure: String, fails: impl Fn(&Schedule) -> Option<String>) -> (Schedule, String) {
         let (mut smallest, mut failure) = (self.clone(), failure);
         let mut attempt = |candidate: Schedule, smallest: &mut Schedule| match fails(&candidate) {

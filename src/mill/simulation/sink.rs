@@ -18,7 +18,7 @@ use crate::{
     transform::{ErrorClass, ValueError},
 };
 
-/// The batches on the wire at most.
+/// The most batches on the wire.
 const ON_THE_WIRE: usize = 3;
 
 type Done = oneshot::Sender<Result<Receipt, EngineError>>;
@@ -27,7 +27,7 @@ pub(in crate::mill) struct SimulatedSink {
     world: Shared,
     number: u64,
     writers: BTreeMap<TopicPartition, mpsc::Sender<Job>>,
-    /// They end with the sink, as the threads of a process that is killed do.
+    /// They end with the sink, as the threads of a killed process do.
     tasks: JoinSet<()>,
     forgotten: watch::Sender<BTreeMap<TopicPartition, AssignmentId>>,
 }
@@ -56,7 +56,7 @@ struct Writer {
     waiting: VecDeque<Job>,
     on_the_wire: VecDeque<Sent>,
     forgotten: watch::Receiver<BTreeMap<TopicPartition, AssignmentId>>,
-    /// What comes of an origin up to this assignment fails: something before it did.
+    /// What comes from an origin up to this assignment fails: something before it did.
     failed: BTreeMap<TopicPartition, AssignmentId>,
     changed: watch::Receiver<u64>,
 }
@@ -148,7 +148,7 @@ impl Writer {
         }
     }
 
-    /// Does what is due; when to come again.
+    /// Does what is due; returns when to come again.
     fn step(&mut self) -> Instant {
         let world = self.world.clone();
         let mut world = world.lock().unwrap();
@@ -201,7 +201,8 @@ impl Writer {
         self.on_the_wire.push_back(Sent { origin, assignment, due, refused, done });
     }
 
-    /// Whatever was given and is not answered fails, or is passed over by a fault that is planted.
+    /// Everything that was accepted and is not answered fails, or is passed over by a planted
+    /// fault.
     fn fail_all(&mut self, error: &EngineError, are_skipped: bool) {
         let sent = self.on_the_wire.drain(..).map(|sent| (sent.origin, sent.assignment, sent.done));
         let waiting = self.waiting.drain(..).map(|job| (job.batch.origin, job.batch.assignment, job.done));
@@ -216,7 +217,7 @@ impl Writer {
         }
     }
 
-    /// Fails what is forgotten, and what comes after something that failed.
+    /// Fails what is forgotten, and what follows something that failed.
     fn drop_unwanted(&mut self) {
         let forgotten = self.forgotten.borrow_and_update().clone();
         let is_unwanted = |job: &Job| {

@@ -27,9 +27,9 @@ pub(in crate::mill) struct SimulatedSource {
     budget: Budget,
     events: VecDeque<SourceEvent>,
     positions: BTreeMap<i32, Position>,
-    /// The partitions that are being given up, until when, and what says that they are.
+    /// The partitions being revoked, until when, and the end of the release channel.
     revoking: Option<(Vec<i32>, Instant, oneshot::Receiver<()>)>,
-    /// No batch comes before.
+    /// No batch before this time.
     next: Instant,
     changed: watch::Receiver<u64>,
 }
@@ -95,7 +95,7 @@ impl SimulatedSource {
         }
     }
 
-    /// The group goes on: in time, or because it has waited for long enough.
+    /// The group continues: the release came, or the group has waited long enough.
     fn end_revoke(&mut self, is_late: bool) {
         let Some((given, ..)) = self.revoking.take() else { return };
         {
@@ -113,7 +113,7 @@ impl SimulatedSource {
         self.assign(given);
     }
 
-    /// Whether the mill has let go, or the group does not wait any more.
+    /// Whether the mill has released them, or the group no longer waits.
     fn revoked(&mut self) -> Option<bool> {
         let (_, until, released) = self.revoking.as_mut()?;
         match released.try_recv() {
@@ -165,7 +165,7 @@ impl SimulatedSource {
         Some(SourceEvent::Batch(batch, memory))
     }
 
-    /// Notes what the mill learns with an event.
+    /// Notes what the mill learns from an event.
     fn tell(&self, event: SourceEvent) -> SourceEvent {
         let mut world = self.world.lock().unwrap();
         match &event {
@@ -176,7 +176,7 @@ impl SimulatedSource {
             }
             SourceEvent::Lost(partitions) => {
                 for partition in partitions {
-                    // Whatever it has, it has no more; a later assignment follows.
+                    // Whatever it owns is gone; a later assignment follows.
                     let next = world.generations.get(&partition.partition).copied();
                     end(&mut world, partition.partition, next.map_or(0, |next| next - 1));
                 }
@@ -187,7 +187,7 @@ impl SimulatedSource {
     }
 }
 
-/// An assignment is over, and the mill knows.
+/// An assignment has ended, and the mill knows.
 fn end(world: &mut World, partition: i32, assignment: u64) {
     let over = world.over.entry(partition).or_default();
     *over = assignment.max(*over);
@@ -217,7 +217,7 @@ impl Source for SimulatedSource {
                     return Ok(event);
                 }
             }
-            // Until a batch may come, or until something changes when none may.
+            // Until a batch may come, or until something changes while none may.
             let is_growing = self.world.lock().unwrap().end() < RECORDS;
             let may_read = room.is_open && (is_growing || self.is_any_open(room));
             let patience = self.revoking.as_ref().map(|(_, until, _)| *until);
@@ -266,7 +266,7 @@ impl Source for SimulatedSource {
     }
 
     async fn close(self) {
-        // What the mill has not heard of it cannot commit.
+        // What the mill has not heard of cannot be committed.
         for event in self.events {
             if let SourceEvent::Assigned(assignments) = event {
                 let unheard = assignments.iter().map(|assignment| assignment.partition.partition);

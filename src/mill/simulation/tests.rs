@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The schedules that are run; `SCHEDULES` makes them more, `SEED` runs one.
+/// The number of schedules that run; `SCHEDULES` makes them more, `SEED` runs one.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("SEED") {
@@ -27,7 +27,7 @@ fn whatever_happens_nothing_is_lost_and_no_fault_spreads() {
     }
 }
 
-/// How the schedule of a seed goes; one that fails is printed, as small as it can be.
+/// Runs the schedule of a seed; one that fails is printed, reduced as far as possible.
 fn course(seed: u64) -> Course {
     let schedule = Schedule::new(seed);
     run(&schedule).unwrap_or_else(|failure| {
@@ -58,7 +58,7 @@ fn a_stop_finishes_what_is_under_way_and_repeats_nothing() {
     }
 }
 
-/// A fault that is planted is found by some schedule, which is then made small.
+/// A planted fault is found by some schedule, which is then reduced.
 #[test]
 fn every_fault_that_is_planted_is_found_and_its_schedule_shrunk() {
     let plants = [
@@ -102,7 +102,7 @@ fn a_position_that_was_chosen_is_kept_whatever_comes_before_the_first_record() {
     }
 }
 
-/// With the threads that a mill has in earnest.
+/// With threads, as a mill has in production.
 #[test]
 fn every_strategy_writes_everything_and_stops_before_a_letter_that_is_refused() {
     let all = [

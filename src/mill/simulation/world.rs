@@ -1,4 +1,4 @@
-//! The cluster as it stands, whatever happens to its clients, and what must hold of it.
+//! The cluster, whatever happens to its clients, and what must hold of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,9 +18,9 @@ use crate::{
 };
 
 pub(in crate::mill) const PARTITIONS: i32 = 3;
-/// The records of each partition, in the end.
+/// The records of each partition at the end.
 pub(in crate::mill) const RECORDS: i64 = 150;
-/// Those that are there at the start, and come in a millisecond.
+/// How many are there at the start, and how many arrive per millisecond.
 const AT_START: i64 = 40;
 
 /// The state of a simulated cluster.
@@ -30,7 +30,7 @@ pub(in crate::mill) struct World {
     order: Order,
     latest: bool,
     pub plant: Option<Plant>,
-    /// Changes whenever something that somebody waits for does.
+    /// Changes whenever something changes that somebody waits for.
     pub changed: watch::Sender<u64>,
     /// The offsets whose output stands in each destination partition, in log order.
     pub written: BTreeMap<i32, Vec<i64>>,
@@ -40,11 +40,11 @@ pub(in crate::mill) struct World {
     /// The current assignment of each partition; commits of others are fenced.
     pub generations: BTreeMap<i32, u64>,
     last_assignment: u64,
-    /// The position that was chosen first for a partition: what is before it is not promised.
+    /// The position first chosen for a partition: what lies before it is not promised.
     pub chosen: BTreeMap<i32, i64>,
-    /// Partitions for which nothing could be committed when they were given up.
+    /// Partitions for which nothing could be committed any more when they were given up.
     excused: BTreeSet<i32>,
-    /// Assignments up to this one are over, and the mill knows.
+    /// Assignments up to this one have ended, and the mill knows.
     pub over: BTreeMap<i32, u64>,
     /// The next offset whose output may be written under an assignment.
     expected: BTreeMap<(i32, u64), i64>,
@@ -64,7 +64,7 @@ pub(in crate::mill) struct World {
     pub sinks: u64,
     pub broken: u64,
     violation: Option<String>,
-    /// What a source has handed out, for a fault that is planted.
+    /// What a source has handed out, for a planted fault.
     pub handed_out: BTreeMap<i32, i64>,
 }
 
@@ -112,7 +112,7 @@ impl World {
         self.random.random_range(1..most)
     }
 
-    /// What must not happen has happened.
+    /// A promise was broken.
     pub fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
@@ -131,7 +131,7 @@ impl World {
         (AT_START + began.elapsed().as_millis() as i64).min(RECORDS)
     }
 
-    /// Gives partitions to the mill, each from its committed offset.
+    /// Assigns partitions to the mill, each from its committed offset.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = i32>) -> Vec<Assignment> {
         partitions.into_iter().map(|partition| self.assign_one(partition)).collect()
     }
@@ -200,7 +200,7 @@ impl World {
             .any(|log| log.get(&partition).is_some_and(|offsets| offsets.contains(&offset)))
     }
 
-    /// Appends to a log what a producer sends; the indexes of what is refused.
+    /// Appends what a producer sends to a log; returns the indexes of refused records.
     pub fn append(&mut self, to: &TopicPartition, assignment: u64, offsets: &[i64]) -> Vec<usize> {
         let partition = to.partition;
         if self.over.get(&partition).is_some_and(|over| assignment <= *over) {
@@ -222,7 +222,7 @@ impl World {
         refused
     }
 
-    /// Under an assignment, every record follows the one before it: none is left out.
+    /// Under one assignment every record follows the one before it; none is left out.
     fn check_order(&mut self, to: &TopicPartition, assignment: u64, offsets: &[i64]) {
         let key = (to.partition, assignment);
         let mut expected = self.expected.get(&key).copied().unwrap_or(0);
@@ -254,7 +254,7 @@ impl World {
         self.failing.get(to).filter(|(until, _)| *until > Instant::now()).map(|(_, writes)| *writes)
     }
 
-    /// Lets a mishap that is not the process's own begin.
+    /// Starts a mishap that does not concern the process itself.
     pub fn begin(&mut self, mishap: &Mishap) {
         let until = |for_ms: u64| Instant::now() + Duration::from_millis(for_ms);
         let destination = |partition: i32| TopicPartition::new("destination", partition);
@@ -279,7 +279,7 @@ impl World {
             Mishap::Spoil { partition, records } => {
                 let from = self.committed.get(partition).copied().unwrap_or(0);
                 let at = (from + records).min(RECORDS - 1);
-                // What is read already cannot become unreadable before it.
+                // What was read already cannot become unreadable afterwards.
                 self.unreadable.entry(*partition).or_insert(at);
             }
             Mishap::FailCommits(for_ms) => self.commits_fail = Some(until(*for_ms)),
@@ -287,7 +287,7 @@ impl World {
         self.change();
     }
 
-    /// Whether everything that is promised of a partition has been done.
+    /// Whether everything promised of a partition has been done.
     pub fn check_complete(&self, partition: i32) -> Result<(), String> {
         if self.committed.get(&partition) != Some(&RECORDS) {
             return Err(format!(

@@ -1,5 +1,6 @@
-//! JSON as Go's `encoding/json` reads and writes it: the same grammar, the same classes of
-//! errors, the same treatment of bad UTF-8 and lone surrogates. No recursion, no tree.
+//! JSON as Go's `encoding/json` reads and writes it: the same grammar, the same classes of errors,
+//! the same treatment of bad UTF-8 and lone surrogates. General parsers differ in these, and do not
+//! report where a value stands. No recursion, no tree.
 
 mod error;
 mod scan;

@@ -14,8 +14,8 @@ pub fn chars(mut raw: &[u8]) -> impl Iterator<Item = char> {
     })
 }
 
-/// Appends the contents of a valid JSON string as Go's `json.Marshal` writes what they mean:
-/// `<`, `>`, `&`, U+2028 and U+2029 escaped, bad UTF-8 replaced, everything else as plain as can be.
+/// Appends the contents of a valid JSON string as Go's `json.Marshal` writes them: `<`, `>`, `&`,
+/// U+2028 and U+2029 escaped, bad UTF-8 replaced, everything else as plain as possible.
 pub fn write_escaped(mut raw: &[u8], out: &mut Vec<u8>) {
     loop {
         let plain = raw.iter().position(|&byte| !PLAIN[byte as usize]).unwrap_or(raw.len());

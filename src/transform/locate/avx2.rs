@@ -13,8 +13,8 @@ const HEAD: usize = 2 * WIDTH;
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
 pub fn locate(buffer: &[u8], span: Span) -> Option<Located> {
     let value = span.get(buffer).expect("not a tombstone");
-    // Most values fit in here: their characters are looked at before it is known where the
-    // strings begin, so that one end does not wait for the other.
+    // Most values fit in here: their characters are classified before it is known where the strings
+    // begin, so that finding one end does not wait for the other.
     let head = buffer[span.start()..].first_chunk::<HEAD>().map_or(0, |head| {
         let (low, high) = head.split_at(WIDTH);
         let [low, high] = [low, high].map(|half| special_characters(half.try_into().expect("a half")));
@@ -27,7 +27,7 @@ pub fn locate(buffer: &[u8], span: Span) -> Option<Located> {
         }
         let mut at = start;
         while at < value.len() {
-            // What follows the value in the buffer may be looked at, but does not count.
+            // What follows the value in the buffer may be read, but does not count.
             let special = match buffer[span.start() + at..].first_chunk() {
                 Some(characters) => special_characters(characters),
                 None => special_characters(&padded(&value[at..])),
@@ -39,7 +39,7 @@ pub fn locate(buffer: &[u8], span: Span) -> Option<Located> {
         }
         None
     };
-    // Characters beyond ASCII are special here, but need not be.
+    // Characters beyond ASCII are marked here, but need not be special.
     shape::follow(value, text_end).or_else(|| portable_if_not_ascii(value))
 }
 
@@ -63,9 +63,9 @@ fn padded(characters: &[u8]) -> [u8; WIDTH] {
 fn special_characters(characters: &[u8; WIDTH]) -> u32 {
     // SAFETY: there are 32 bytes.
     let characters = unsafe { _mm256_loadu_si256(characters.as_ptr().cast()) };
-    // As signed numbers, what is not ASCII is less than a space, too.
+    // As signed numbers, bytes beyond ASCII are less than a space, too.
     let below_space = _mm256_cmpgt_epi8(_mm256_set1_epi8(b' ' as i8), characters);
-    // `"`, `&`, `<` and `>` differ in their lower halves, by which this table is looked up.
+    // `"`, `&`, `<` and `>` differ in their lower halves, which index this table.
     let table =
         _mm_setr_epi8(0, 0, b'"' as i8, 0, 0, 0, b'&' as i8, 0, 0, 0, 0, 0, b'<' as i8, 0, b'>' as i8, 0);
     let looked_up = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), characters);

@@ -20,16 +20,16 @@ use crate::batch::Span;
 
 /// A name event that needs no rewriting.
 ///
-/// Such are the objects of exactly the members `first_name`, `last_name` and perhaps `hash`, in
-/// any order and without spaces, whose values are strings of characters that Go's JSON output
-/// leaves alone: no control characters (DEL is fine), none of `"`, `\`, `<`, `>` and `&`, only
-/// valid UTF-8 and neither U+2028 nor U+2029.
+/// These are objects with exactly the members `first_name`, `last_name` and perhaps `hash`, in any
+/// order and without spaces, whose values are strings of characters that Go's JSON output leaves
+/// alone: no control characters (DEL is fine), none of `"`, `\`, `<`, `>` and `&`, only valid
+/// UTF-8, and neither U+2028 nor U+2029.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Located {
-    /// The output begins with this many bytes of the value: everything up to and with the closing
-    /// quote of `last_name`.
+    /// The output begins with this many bytes of the value: everything through the closing quote of
+    /// `last_name`.
     Prefix(usize),
-    /// These parts of the value belong into the output, each the whole member without comma.
+    /// These parts of the value go into the output, each a whole member without its comma.
     Members {
         /// Where `"first_name":"…"` is.
         first: Range<usize>,

@@ -1,4 +1,5 @@
-//! Without vector instructions: the twin of the others, and where they leave characters beyond ASCII.
+//! Without vector instructions: the twin of the others, and what they fall back to for characters
+//! beyond ASCII.
 
 use super::{Located, shape};
 use crate::transform::json::PLAIN;

@@ -1,11 +1,11 @@
-//! The shape of a name event, whoever finds the ends of its strings.
+//! The shape of a name event, however the ends of its strings are found.
 
 use std::ops::Range;
 
 use super::Located;
 
-/// Follows the members of `value`. `text_end` says where the closing quote is of the string whose
-/// contents begin at an index, if they can stand in the output as they are.
+/// Follows the members of `value`. `text_end` returns the closing quote of the string whose
+/// contents begin at an index, if they can be output as they are.
 #[inline(always)]
 pub(super) fn follow(value: &[u8], text_end: impl Fn(usize) -> Option<usize>) -> Option<Located> {
     const FIRST: &[u8] = br#"{"first_name":""#;

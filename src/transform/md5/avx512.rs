@@ -74,7 +74,7 @@ fn load_block(value: &[u8], block: usize) -> __m512i {
     let Some(rest) = value.get(block * 64..) else { return _mm512_setzero_si512() };
     let mask = if rest.len() < 64 { (1 << rest.len()) - 1 } else { u64::MAX };
     let bytes = if rest.is_empty() {
-        // Processors are slow to ignore an address where nothing is.
+        // Processors are slow to ignore addresses that are not mapped.
         _mm512_setzero_si512()
     } else {
         // SAFETY: only the bytes that the mask names are read, and they are the first ones of `rest`.

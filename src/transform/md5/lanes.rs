@@ -1,8 +1,8 @@
-//! Hands values to a vector kernel in groups of about one length.
+//! Hands values to a vector kernel in groups of about the same length.
 
 use super::{Md5Digest, md5};
 
-/// Values of up to this many blocks are grouped on the way; almost all events are among them.
+/// Values of up to this many blocks are grouped first; almost all events are among them.
 const SHORT: usize = 2;
 
 /// Fewer values than this are digested one by one.
@@ -65,7 +65,7 @@ impl<'a, const W: usize> Group<'a, W> {
         Group { values: [[&[]; W]; 2], indexes: [[0; W]; 2], len: 0 }
     }
 
-    /// Adds a value and says whether the group is full now; it must not have been before.
+    /// Adds a value and returns whether the group is now full; it must not have been before.
     #[inline]
     fn push(&mut self, index: usize, value: &'a [u8]) -> bool {
         self.values.as_flattened_mut()[self.len] = value;
@@ -85,7 +85,7 @@ impl<'a, const W: usize> Group<'a, W> {
         if self.len < MIN_GROUP {
             self.members().for_each(|(index, value)| out[index] = md5(value));
         } else {
-            // Lanes that nothing is in cost least when empty.
+            // Empty lanes cost least.
             self.values.as_flattened_mut()[self.len..].fill(&[]);
             let rows = self.len.div_ceil(W);
             let mut digests = [[Md5Digest::default(); W]; 2];

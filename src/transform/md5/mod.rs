@@ -1,7 +1,8 @@
 //! MD5 (RFC 1321) of many values at once.
 //!
 //! MD5 is a chain of dependent steps, so one value leaves most of a core idle. The vector kernels
-//! digest a value in each lane; `lanes` sorts the values so that the lanes are of one length.
+//! digest one value per lane; `lanes` groups the values so that those in a row have the same
+//! length.
 
 #[cfg(target_arch = "x86_64")]
 mod lanes;

@@ -1,4 +1,4 @@
-//! Values: JSON that is likely to be a name event, whole and damaged.
+//! Values: JSON that is likely to be a name event, intact and damaged.
 
 use proptest::prelude::*;
 use rand::{
@@ -7,7 +7,7 @@ use rand::{
     seq::{IndexedRandom as _, SliceRandom as _},
 };
 
-/// Parts that JSON, and trouble, is made of.
+/// Fragments of JSON, and of trouble.
 const FRAGMENTS: [&[u8]; 64] = [
     b"{",
     b"}",

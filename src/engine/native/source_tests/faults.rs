@@ -96,7 +96,7 @@ async fn a_member_that_could_not_leave_comes_back_as_itself() {
     let again = timeout(limit, second.next(&Room::open())).await.expect("its own session is not waited for");
     assert!(matches!(again, Ok(SourceEvent::Assigned(_))), "{again:?}");
     assert_eq!(scene.client.group("g").await.unwrap().members, before);
-    // One that has said goodbye is a new one.
+    // One that has left is a new one.
     second.close().await;
     let mut third = source().await;
     assigned(&mut third).await;

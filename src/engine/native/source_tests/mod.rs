@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The only member of a new group, whose coordinator makes a fault.
+/// The only member of a new group, whose coordinator has a fault.
 async fn joining(properties: &[(&str, &str)], fault: Fault) -> (Broker, Client, NativeSource) {
     let (broker, mut settings) = embedded().await;
     broker.create_topic("t", 1, &[]).unwrap();
@@ -84,7 +84,7 @@ impl Scene {
         sink.close().await;
     }
 
-    /// Waits until there is such a trouble, or none any more.
+    /// Waits until there is such a failure, or none any more.
     async fn troubled(&self, place: Place, expected: bool) {
         let until = async {
             while self.troubles.now().iter().any(|(at, _)| *at == place) != expected {
@@ -95,7 +95,7 @@ impl Scene {
     }
 }
 
-/// Nothing here takes nearly as long; what does is stuck.
+/// Nothing here takes nearly as long; whatever does is stuck.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn place(partition: i32) -> TopicPartition {
@@ -215,7 +215,7 @@ async fn an_old_generation_leaves_no_ghost_in_the_group() {
 async fn a_member_that_the_group_forgot_joins_as_a_new_one() {
     const UNKNOWN_MEMBER_ID: i16 = 25;
     let fault = Fault::once(ApiKey::JoinGroup, FaultAction::Error(UNKNOWN_MEMBER_ID)).after(1);
-    // The broker waits for a session for the member that it had let in.
+    // The broker waits for a session for the member that it had admitted.
     let properties = [("heartbeat.interval.ms", "50"), ("session.timeout.ms", "1000")];
     let (_broker, _client, mut source) = joining(&properties, fault).await;
     let assigned = timeout(Duration::from_secs(20), source.next(&Room::open())).await.unwrap();

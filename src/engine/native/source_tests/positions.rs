@@ -65,7 +65,7 @@ async fn a_partition_that_is_new_to_a_group_is_read_from_its_beginning() {
         }
     };
     assert_eq!((new.position, new.is_committed), (0, false));
-    // Another process has only what the group has committed to go by.
+    // Another process has only what the group has committed.
     source.close().await;
     let mut source = scene.source(OffsetReset::Latest, &[]).await;
     let mut positions = Vec::new();
@@ -259,7 +259,7 @@ async fn a_topic_that_is_gone_is_a_trouble_until_it_is_there() {
     let place = Place::Source("t".into());
     scene.broker.delete_topic("t").unwrap();
     scene.troubled(place.clone(), true).await;
-    // The group shares nothing out, and the topic is still looked for.
+    // The group assigns nothing, and the topic is still looked for.
     while !matches!(next(&mut source).await, SourceEvent::Assigned(assigned) if assigned.is_empty()) {}
     scene.troubled(place.clone(), true).await;
     scene.broker.create_topic("t", 1, &[]).unwrap();
