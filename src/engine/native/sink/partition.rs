@@ -236,6 +236,7 @@ impl PartitionWriter {
     ///   1. the leader appends a batch and is gone before it answers;
     ///   2. `delivery.timeout.ms` later its records are read again, and sealed under another epoch;
     ///   3. the leader comes back, has the first, and takes the second for a new one.
+    ///
     /// Sent again as it is, for as long as it takes, the leader knows it for a duplicate.
     fn may_be_written(&self) -> bool {
         self.sealed.iter().any(|batch| batch.uncertain)
