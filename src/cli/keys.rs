@@ -143,7 +143,7 @@ mod tests {
                 Form::Boolean(_) => format!("--{}", key.flag),
                 _ => format!("--{}={}", key.flag, key.default),
             };
-            let args = parse(&[word.clone()]);
+            let args = parse(std::slice::from_ref(&word));
             let get =
                 |flag| args.keys.get(flag).or(args.connection.keys.get(flag)).or(args.transform.get(flag));
             match key.form {
