@@ -33,7 +33,7 @@ fn alone<'a>(
     taken: Option<(&'a str, String)>,
 ) -> Result<Option<(&'a str, String)>, PropertyError> {
     if let Some((key, value)) = &taken {
-        let config = ClientConfig::from_iter([(*key, value.as_str())]);
+        let config = ClientConfig::from_iter([((*key).to_owned(), value.clone())]);
         config.create_native_config().map_err(|error| property_error(name, &error))?;
     }
     Ok(taken)
