@@ -111,6 +111,7 @@ impl PartitionWriter {
     ///   2. without that record, the rest of 7 takes the numbers 7 to 10, and 12 becomes 11;
     ///   3. had 12 been appended after all, the broker would take 11 for out of order at best, and at
     ///      worst what is sent as 12 after it for a duplicate: acknowledged, and in no log.
+    ///
     /// What follows a batch that was not appended is out of order, and its answer says so: that is
     /// waited for (a request has a limit). Without such an answer the batch stays uncertain, and is
     /// not numbered anew.
