@@ -14,8 +14,8 @@
 //! [`offsets`] lets the batch's offset be committed. The [`mill`] is the loop around it, and
 //! [`run`] puts a mill between a source and a sink of one of the engines.
 //!
-//! The modules stand in the order in which a batch meets them. To use the library, start with
-//! [`transform::Transform`]; `examples/transform.rs` has one of one's own. This runs it:
+//! Most of it is re-exported from the crates of the workspace, which ARCHITECTURE.md draws. To use
+//! the library, start with [`transform::Transform`]; `examples/transform.rs` has one of one's own. This runs it:
 //!
 //! ```no_run
 //! use std::process::{ExitCode, Termination};
@@ -35,39 +35,31 @@
 //! }
 //! ```
 
+#![forbid(unsafe_code)]
+
+// What was typed, what it means, and the run that comes of it.
 pub mod cli;
 pub mod config;
 pub mod run;
 
-// The road of a batch, in its order.
-pub mod batch;
-pub mod budget;
-pub mod buffers;
-pub mod records;
-pub mod transform;
-pub mod dead_letter;
-pub mod strategy;
-pub mod offsets;
-pub mod delivery;
-pub mod mill;
-
-// The edge.
-pub mod engine;
-pub mod broker;
-pub mod decode;
-
-// Around it.
-pub mod admin;
-pub mod backoff;
+// The other commands.
 pub mod bench;
+pub mod broker;
 pub mod check;
-pub mod clock;
-pub mod console;
-pub mod cpu;
 pub mod demo;
 pub mod dry_run;
-pub mod exit;
 pub mod generate;
 pub mod lag;
-pub mod metrics;
 pub mod verify;
+
+// What a process shows.
+pub mod admin;
+pub mod console;
+pub mod exit;
+
+// The crates of the workspace, under one name.
+pub mod engine;
+// The road of a batch, in its order.
+pub use topicmill_mill::{backoff, choice, clock, cpu, health, metrics, sentences};
+pub use topicmill_mill::{batch, budget, dead_letter, delivery, mill, offsets, strategy, transform};
+pub use topicmill_records as records;

@@ -1,5 +1,7 @@
 //! The command line program.
 
+#![forbid(unsafe_code)]
+
 use std::{io, num::NonZero, process::ExitCode, thread};
 
 use tokio::runtime::{self, Runtime};
@@ -82,7 +84,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             let config = BenchConfig::new(args)?;
             runtime()?.block_on(bench::command(&config, &mut io::stdout()))?;
         }
-        Command::Broker(args) => runtime()?.block_on(broker::command::run(args.into()))?,
+        Command::Broker(args) => runtime()?.block_on(broker::run(args.into()))?,
         Command::Check(args) => check::run(&Config::for_run(&args.run)?, &mut io::stdout().lock())?,
         Command::Completions(args) => Cli::write_completions(args.shell, &mut io::stdout().lock())?,
     }

@@ -8,7 +8,7 @@ use std::{fs, time::Duration};
 use support::{Names, TestRecord, expect, nodes::Nodes, pause};
 
 /// Five messages in each format, one a line: magic, compression, whose timestamps, the bytes.
-const MESSAGES: &str = include_str!("../src/records/java_messages.txt");
+const MESSAGES: &str = include_str!("../crates/records/src/java_messages.txt");
 
 #[test]
 fn segments_of_old_formats_are_read_and_what_is_appended_to_them() {

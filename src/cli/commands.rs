@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{ConnectionArgs, KeyArgs, TransformArgs};
+use super::{ConnectionArgs, KeyArgs, TransformArgs, choice::choice};
 use crate::{
     broker::BrokerSettings,
     config::{
@@ -92,7 +92,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// The keys of the events.
-    #[arg(long, value_name = "KEYS", default_value = "none")]
+    #[arg(long, value_name = "KEYS", default_value = "none", value_parser = choice::<Keys>())]
     pub keys: Keys,
     /// The keys of the configuration.
     #[command(flatten)]
@@ -157,13 +157,13 @@ pub struct BenchArgs {
     #[arg(long)]
     pub full: bool,
     /// The strategies [default: all on the first shape, pipeline on the others].
-    #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',')]
+    #[arg(long, value_name = "STRATEGY,…", value_delimiter = ',', value_parser = choice::<StrategyKind>())]
     pub strategy: Vec<StrategyKind>,
     /// The deliveries [default: at-least-once].
-    #[arg(long, value_name = "DELIVERY,…", value_delimiter = ',')]
+    #[arg(long, value_name = "DELIVERY,…", value_delimiter = ',', value_parser = choice::<DeliveryKind>())]
     pub delivery: Vec<DeliveryKind>,
     /// The engines [default: all of this build].
-    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',')]
+    #[arg(long, value_name = "ENGINE,…", value_delimiter = ',', value_parser = choice::<EngineKind>())]
     pub engine: Vec<EngineKind>,
     /// The compressions of source and destination [default: none,lz4,zstd].
     #[arg(long, value_name = "CODEC,…", value_delimiter = ',')]

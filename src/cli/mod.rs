@@ -2,12 +2,14 @@
 //! decided in [`config`](crate::config).
 
 mod args;
+mod choice;
 mod commands;
 mod keys;
 
 use std::io;
 
 pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs};
+pub(crate) use choice::possible_values;
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub use commands::{
     BenchArgs, BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs,

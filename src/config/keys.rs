@@ -1,9 +1,10 @@
 //! Every section and key of a configuration, as data: one table for the file, the environment, the
 //! flags with their help, and the reference.
 
-use clap::{ValueEnum, builder::PossibleValue};
+use clap::builder::PossibleValue;
 
 use crate::{
+    cli::possible_values,
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset, native::properties},
     mill::OnGap,
@@ -134,19 +135,19 @@ keys! {
             (LAG, "The consumer group [default: as for `run`]"),
         ]);
     pub(crate) static AUTO_OFFSET_RESET =
-        Key::new(Source, "auto_offset_reset", Form::Choice(choices::<OffsetReset>))
+        Key::new(Source, "auto_offset_reset", Form::Choice(possible_values::<OffsetReset>))
             .default("earliest")
             .flag("auto-offset-reset", "WHERE", &[
                 (RUN, "Where a partition without a committed offset starts"),
             ]);
-    pub(crate) static ON_GAP = Key::new(Source, "on_gap", Form::Choice(choices::<OnGap>))
+    pub(crate) static ON_GAP = Key::new(Source, "on_gap", Form::Choice(possible_values::<OnGap>))
         .default("continue")
         .flag("on-gap", "WHAT", &[
             (RUN, "What to do when records were deleted before they were read (retention overtook, or a \
                 topic was cut): go on, or stop that partition alone"),
         ]);
 
-    pub(crate) static STRATEGY = Key::new(Run, "strategy", Form::Choice(choices::<StrategyKind>))
+    pub(crate) static STRATEGY = Key::new(Run, "strategy", Form::Choice(possible_values::<StrategyKind>))
         .default("pipeline")
         .flag("strategy", "STRATEGY", &[
             (RUN, "How the work is spread"),
@@ -157,22 +158,22 @@ keys! {
         .flag("workers", "N", &[
             (RUN, "How many threads transform, for the strategy `worker`"),
         ]);
-    pub(crate) static ORDER = Key::new(Run, "order", Form::Choice(choices::<Order>))
+    pub(crate) static ORDER = Key::new(Run, "order", Form::Choice(possible_values::<Order>))
         .default("partition")
         .flag("order", "ORDER", &[
             (RUN, "Which records keep their order; `key` and `none` are for the strategy `worker`"),
             (VERIFY, "The order that the records must have kept"),
         ]);
-    pub(crate) static DELIVERY = Key::new(Run, "delivery", Form::Choice(choices::<DeliveryKind>))
+    pub(crate) static DELIVERY = Key::new(Run, "delivery", Form::Choice(possible_values::<DeliveryKind>))
         .default("at-least-once")
         .flag("delivery", "DELIVERY", &[
             (RUN, "What is promised about each record"),
             (DEMO, "What is promised about each record"),
         ]);
-    pub(crate) static ON_PANIC = Key::new(Run, "on_panic", Form::Choice(choices::<OnPanic>))
+    pub(crate) static ON_PANIC = Key::new(Run, "on_panic", Form::Choice(possible_values::<OnPanic>))
         .default("stop")
         .flag("on-panic", "WHAT", &[(RUN, "What to do when the transform panics on a record")]);
-    pub(crate) static ENGINE = Key::new(Run, "engine", Form::Choice(choices::<EngineKind>))
+    pub(crate) static ENGINE = Key::new(Run, "engine", Form::Choice(possible_values::<EngineKind>))
         .default("native")
         .flag("engine", "ENGINE", &[(RUN, "The engine that speaks to Kafka")]);
     pub(crate) static MEMORY = Key::new(Run, "memory", Form::Size)
@@ -282,11 +283,6 @@ pub(crate) fn all() -> Vec<Key> {
         }
     }
     keys
-}
-
-/// The values of a closed set.
-fn choices<T: ValueEnum>() -> Vec<PossibleValue> {
-    T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
 }
 
 /// The transforms by name.

@@ -22,13 +22,13 @@ pub mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use clap::ValueEnum;
 pub use commands::{BenchConfig, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig};
 use keys::Key;
 pub use problem::{ConfigError, Origin, Problem};
 use settings::Settings;
 
 use crate::{
+    choice::Choice,
     cli::RunArgs,
     delivery::DeliveryKind,
     engine::{ClientSettings, EngineKind, OffsetReset},
@@ -159,17 +159,17 @@ impl Config {
             (&keys::BROKERS, self.client.brokers.join(",").into()),
             (&keys::SOURCE, self.source.as_ref().into()),
             (&keys::GROUP, self.group.as_str().into()),
-            (&keys::AUTO_OFFSET_RESET, name_of(&self.offset_reset)),
-            (&keys::ON_GAP, name_of(&self.on_gap)),
+            (&keys::AUTO_OFFSET_RESET, self.offset_reset.name().into()),
+            (&keys::ON_GAP, self.on_gap.name().into()),
             (&keys::DESTINATION, self.destination.as_ref().into()),
             (&keys::CREATE, self.create_topics.into()),
             (&keys::KIND, self.transform.name().into()),
-            (&keys::STRATEGY, name_of(&self.strategy)),
+            (&keys::STRATEGY, self.strategy.name().into()),
             (&keys::WORKERS, whole(self.workers as u64)),
-            (&keys::ORDER, name_of(&self.order)),
-            (&keys::DELIVERY, name_of(&self.delivery)),
-            (&keys::ON_PANIC, name_of(&self.on_panic)),
-            (&keys::ENGINE, name_of(&self.engine)),
+            (&keys::ORDER, self.order.name().into()),
+            (&keys::DELIVERY, self.delivery.name().into()),
+            (&keys::ON_PANIC, self.on_panic.name().into()),
+            (&keys::ENGINE, self.engine.name().into()),
             (&keys::MEMORY, units::format_size(self.memory).into()),
             (&keys::RETRIES, whole(self.retries.into())),
             (&keys::COMMIT_INTERVAL, time(self.commit_interval)),
@@ -181,9 +181,4 @@ impl Config {
             (&keys::ADMIN, self.admin.map_or_else(|| "off".into(), |address| address.to_string().into())),
         ]
     }
-}
-
-/// The name of one of a closed set.
-fn name_of<T: ValueEnum>(value: &T) -> toml::Value {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()).into()
 }

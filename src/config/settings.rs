@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use clap::ValueEnum;
-
 use super::{
     ConfigError, Origin, Problem,
     keys::{self, Form, Key, Section},
     units,
 };
+use crate::choice::Choice;
 
 /// A value as its layer wrote it. No `Debug`: it may be a secret.
 #[derive(Clone)]
@@ -176,8 +175,8 @@ impl Settings {
     }
 
     /// The choice of a key from a closed set, or its default.
-    pub(super) fn choice<T: ValueEnum>(&mut self, key: &Key) -> T {
-        let parse = |text: &str| T::from_str(text, false).map_err(|_| one_of(key));
+    pub(super) fn choice<T: Choice>(&mut self, key: &Key) -> T {
+        let parse = |text: &str| text.parse().map_err(|_| one_of(key));
         self.parsed(key, parse).unwrap_or_else(|| default(key, parse))
     }
 

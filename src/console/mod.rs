@@ -1,5 +1,4 @@
-//! What long work shows: progress, failures, logs.
+//! What long work shows: progress and logs.
 
 pub mod logs;
 pub mod progress;
-pub mod troubles;

@@ -12,9 +12,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    console::troubles::{About, Sentence, sentences},
     engine::{Place, Trouble},
     mill::Observers,
+    sentences::{About, Sentence, sentences},
 };
 
 /// How often to look.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::RunError;
-use crate::{console::troubles::sentences, mill::Observers};
+use crate::{mill::Observers, sentences::sentences};
 
 /// Allows a bounded time in which something fails and nothing moves.
 #[derive(Debug)]

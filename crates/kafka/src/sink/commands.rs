@@ -1,0 +1,161 @@
+//! What a partition's writer is told, and what becomes of what it was given: accepted, forgotten
+//! before it was sent, or given up.
+
+use topicmill_mill::engine::{EngineError, ErrorKind, Place};
+use topicmill_records::{Codec, EncodedBatch};
+
+use super::{
+    outputs::{Provenance, ReceiptSender},
+    partition::PartitionWriter,
+    sealed::{InFlight, Sealed},
+    waiting::Unsealed,
+};
+
+/// What a writer is told.
+pub enum WriteCommand {
+    /// Writes a batch.
+    Write(Job),
+    /// Drops what comes from there and was not sent.
+    Forget(Provenance),
+}
+
+/// An output batch to write.
+pub struct Job {
+    pub chunks: Vec<EncodedBatch>,
+    pub codec: Codec,
+    pub from: Provenance,
+    pub done: ReceiptSender,
+}
+
+impl PartitionWriter {
+    /// Takes all that was said by now: what waits is joined, and what is forgotten is not sent.
+    pub(super) fn obey_all(&mut self) -> Result<(), EngineError> {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(Some(command))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn obey(&mut self, command: Option<WriteCommand>) -> Result<(), EngineError> {
+        match command {
+            Some(WriteCommand::Write(job)) => self.accept(job),
+            Some(WriteCommand::Forget(from)) => self.forget(from),
+            None => {
+                // What was accepted is still written.
+                self.is_open = false;
+                self.waiting.hurry();
+                Ok(())
+            }
+        }
+    }
+
+    fn accept(&mut self, job: Job) -> Result<(), EngineError> {
+        let Job { chunks, codec, from, done } = job;
+        if let Some(error) = self.barred.check(&from) {
+            // The owner may have lost interest.
+            let _ = done.send(Err(error.clone()));
+            return Ok(());
+        }
+        let count = chunks.iter().map(|chunk| chunk.count as usize).sum();
+        let mut first = self.outputs.accept(count, from, done);
+        for records in chunks {
+            let next = first + u64::from(records.count);
+            let pushed = self.waiting.push(Unsealed { records, first, codec });
+            pushed.map_err(|error| self.malformed(error))?;
+            first = next;
+        }
+        Ok(())
+    }
+
+    /// What was never sent goes back to what waits, without what comes from there: it gets its
+    /// sequence numbers anew.
+    fn forget(&mut self, from: Provenance) -> Result<(), EngineError> {
+        let error = EngineError::new(ErrorKind::Retriable, "the partition it was read from was given up");
+        let error = error.at(&self.to);
+        while let Some(last) = self.in_flight.pop_back_if(|last| last.claim.withdraw()) {
+            self.sealed.push_front(last.recalled());
+        }
+        while let Some(batch) = self.sealed.pop_back_if(|batch| batch.attempted.is_none()) {
+            let Sealed { bytes, sequence, codec, first, .. } = batch;
+            let records = EncodedBatch::unseal(&bytes).map_err(|error| self.malformed(error))?;
+            self.next_sequence = sequence;
+            self.put_back(Unsealed { records, first, codec })?;
+        }
+        let unsent = self.waiting.first().unwrap_or(self.outputs.end());
+        let forgotten = self.outputs.forget(&from, unsent, &error);
+        self.waiting.forget(&forgotten);
+        self.barred.bar(from, &error);
+        if self.outputs.is_empty() && self.sealed.is_empty() && self.in_flight.is_empty() {
+            self.recovered();
+        }
+        Ok(())
+    }
+
+    /// Puts records back to what waits, those of each output batch by themselves.
+    fn put_back(&mut self, batch: Unsealed) -> Result<(), EngineError> {
+        let Unsealed { records, first, codec } = batch;
+        let ranges = self.outputs.ranges(first..first + u64::from(records.count));
+        if ranges.len() == 1 {
+            self.waiting.put_back(Unsealed { records, first, codec });
+            return Ok(());
+        }
+        let within: Vec<_> =
+            ranges.iter().map(|range| (range.start - first) as usize..(range.end - first) as usize).collect();
+        let parts = records.cut(&within).map_err(|error| self.malformed(error))?;
+        for (records, range) in parts.into_iter().zip(ranges).rev() {
+            self.waiting.put_back(Unsealed { records, first: range.start, codec });
+        }
+        Ok(())
+    }
+
+    /// All that was accepted fails, as do later batches of the same assignments; those of later
+    /// ones begin a new epoch. An error that is fatal without a partition concerns all of them.
+    pub(super) fn give_up(&mut self, error: EngineError) {
+        let is_of_all = error.kind == ErrorKind::Fatal && error.partition.is_none();
+        let error = if is_of_all { error } else { error.at(&self.to) };
+        tracing::debug!(%error, "what was accepted for the partition is given up");
+        // What was given by now fails as well; what is given once somebody knows may be of a later
+        // assignment, so that this is looked at first.
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                WriteCommand::Write(Job { from, done, .. }) => {
+                    self.outputs.accept(1, from, done);
+                }
+                WriteCommand::Forget(from) => self.barred.bar(from, &error),
+            }
+        }
+        self.failing_since = None;
+        if self.fail_all(&error) {
+            // Its trouble stays until it is written again, or forgotten.
+            self.failures = self.failures.max(1);
+            self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
+        } else {
+            self.recovered();
+        }
+        self.renew();
+    }
+
+    /// Returns whether anybody still wanted it.
+    fn fail_all(&mut self, error: &EngineError) -> bool {
+        let failed = self.outputs.fail(error);
+        let is_wanted = failed.iter().any(|from| self.barred.check(from).is_none());
+        failed.into_iter().for_each(|from| self.barred.bar(from, error));
+        self.waiting.clear();
+        self.sealed.clear();
+        (self.carrier, self.alone) = (None, None);
+        let is_under_way = |sent: &InFlight| !sent.claim.withdraw() && !sent.answer.is_terminated();
+        let sent = self.in_flight.drain(..).filter(is_under_way);
+        self.disowned.extend(sent.map(|sent| sent.answer));
+        is_wanted
+    }
+
+    /// The next batch begins a new epoch, or a new producer where there is none. Then the brokers
+    /// take nothing of the old epoch once they have the new one's first batch.
+    fn renew(&mut self) {
+        self.producer = self.producer.and_then(|producer| self.shared.producers.next_epoch(producer));
+        if self.producer.is_some() {
+            self.disowned.clear();
+        }
+        (self.next_sequence, self.established) = (0, false);
+    }
+}

@@ -1,0 +1,306 @@
+//! Writes the batches of one partition in order: at most five under way (KIP-98), retries
+//! byte-identical, and what follows a failed batch sent again after it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use topicmill_mill::{
+    batch::TopicPartition,
+    clock::until,
+    engine::{EngineError, ErrorKind, Place},
+};
+use topicmill_records::RecordsError;
+
+use super::{
+    SinkShared,
+    barred::Barred,
+    carrier::Carrier,
+    commands::WriteCommand,
+    outputs::Outputs,
+    parcel::{Claim, Mark, Parcel, ParcelOutcome},
+    producer::Producer,
+    route::OVERDUE_AFTER,
+    sealed::{InFlight, Sealed, advance, stamp},
+    waiting::{Unsealed, WaitingRecords},
+};
+
+/// The longest pause between two attempts: a partition goes on soon after its leader is back.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A leader forgets a producer that has been silent for `producer.id.expiration.ms`, a day unless
+/// set, and takes any sequence number from it then. Far below that.
+const PRODUCER_EXPIRY: Duration = Duration::from_secs(30 * 60);
+
+/// The writer of one partition; it owns the partition's sequence numbers.
+pub struct PartitionWriter {
+    pub(super) shared: Arc<SinkShared>,
+    pub(super) to: TopicPartition,
+    pub(super) commands: mpsc::UnboundedReceiver<WriteCommand>,
+    /// More commands may come.
+    pub(super) is_open: bool,
+    pub(super) outputs: Outputs,
+    pub(super) barred: Barred,
+    pub(super) waiting: WaitingRecords,
+    /// Sealed and to be sent, before anything that waits.
+    pub(super) sealed: VecDeque<Sealed>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    mark: Arc<Mark>,
+    /// `None` until there is a new one.
+    pub(super) producer: Option<Producer>,
+    /// Sent under a producer that was disowned; what comes after it waits for the answers.
+    pub(super) disowned: Vec<oneshot::Receiver<ParcelOutcome>>,
+    pub(super) next_sequence: i32,
+    /// The leader has a batch of this producer. Before that it would take any sequence number
+    /// for the first, so that only one batch may be under way.
+    pub(super) established: bool,
+    /// When it said so last, and for how long it wanted to be left alone then.
+    pub(super) acknowledged: Option<Instant>,
+    pub(super) carrier: Option<Carrier>,
+    /// Held while a batch is sent alone.
+    pub(super) alone: Option<OwnedMutexGuard<()>>,
+    pub(super) failures: u32,
+    /// The first of these failures.
+    pub(super) failing_since: Option<Instant>,
+    /// When to look next whether the leader is still the same.
+    pub(super) look_at: Instant,
+}
+
+impl PartitionWriter {
+    pub fn new(
+        shared: Arc<SinkShared>,
+        to: TopicPartition,
+        commands: mpsc::UnboundedReceiver<WriteCommand>,
+    ) -> PartitionWriter {
+        PartitionWriter {
+            outputs: Outputs::default(),
+            barred: Barred::default(),
+            waiting: WaitingRecords::new(&shared.produce),
+            producer: Some(shared.producers.first()),
+            shared,
+            to,
+            commands,
+            is_open: true,
+            sealed: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            mark: Arc::default(),
+            disowned: Vec::new(),
+            next_sequence: 0,
+            established: false,
+            acknowledged: None,
+            carrier: None,
+            alone: None,
+            failures: 0,
+            failing_since: None,
+            look_at: Instant::now(),
+        }
+    }
+
+    /// Writes until no more commands can come. After an error what was accepted fails, and the
+    /// writer goes on with what comes under a later assignment.
+    pub async fn run(mut self) {
+        while let Err(error) = self.work().await {
+            self.give_up(error);
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), EngineError> {
+        loop {
+            self.obey_all()?;
+            let lingers_until = self.send_what_fits().await?;
+            let is_idle = self.in_flight.is_empty();
+            if is_idle && !self.is_open {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                outcome = first_outcome(&mut self.in_flight), if !is_idle => self.settle(outcome).await?,
+                command = self.commands.recv(), if self.is_open => self.obey(command)?,
+                () = self.mark.taken.notified() => {}
+                () = sleep_until(self.look_at), if !is_idle => self.look_for_leader().await?,
+                () = until(lingers_until) => {}
+            }
+        }
+    }
+
+    /// Sends until five batches are under way, nothing is left, or the broker has enough; and when
+    /// what is left lingers, returns until when.
+    async fn send_what_fits(&mut self) -> Result<Option<Instant>, EngineError> {
+        self.expire();
+        while self.has_room() {
+            if self.sealed.is_empty() {
+                if self.waiting.first().is_none() {
+                    return Ok(None);
+                }
+                if let Some(moment) = self.waiting.lingers_until() {
+                    return Ok(Some(moment));
+                }
+            }
+            // To look for the leader is an attempt to send.
+            let started = Instant::now();
+            let (carrier, producer) = match self.find().await? {
+                Ok(found) => found,
+                Err(error) => {
+                    self.failing_since.get_or_insert(started);
+                    self.again(error).await?;
+                    continue;
+                }
+            };
+            self.obey_all()?;
+            if self.sealed.is_empty() {
+                let next = self.waiting.pop().map_err(|error| self.malformed(error))?;
+                let Some(next) = next else { continue };
+                let sealed = self.seal(next, producer).await?;
+                self.sealed.push_back(sealed);
+                self.obey_all()?;
+            }
+            if let Some(batch) = self.sealed.pop_front() {
+                self.send(&carrier, batch);
+            }
+        }
+        Ok(None)
+    }
+
+    fn has_room(&self) -> bool {
+        let Some(last) = self.in_flight.back() else { return true };
+        let is_suspect = self.sealed.front().is_some_and(|batch| batch.is_suspect);
+        if is_suspect || self.alone.is_some() || !self.established {
+            return false;
+        }
+        // What is under way on a connection that ended is sent again before anything else.
+        let ended = self.carrier.as_ref().is_none_or(Carrier::is_closed);
+        // While one waits to be sent, what comes is joined.
+        let joins = self.sealed.is_empty() && !self.waiting.is_full() && last.claim.waits();
+        self.in_flight.len() < self.shared.produce.in_flight && !ended && !joins
+    }
+
+    /// The leader may have forgotten the producer meanwhile.
+    fn expire(&mut self) {
+        if self.in_flight.is_empty() && is_expired(self.acknowledged) {
+            self.established = false;
+        }
+    }
+
+    fn send(&mut self, carrier: &Carrier, batch: Sealed) {
+        let claim = Arc::new(Claim::new(&self.mark));
+        let (sender, answer) = oneshot::channel();
+        carrier.carry(Parcel {
+            to: self.to.clone(),
+            bytes: batch.bytes.clone(),
+            claim: Arc::clone(&claim),
+            answer: sender,
+        });
+        if self.in_flight.is_empty() {
+            self.look_at = Instant::now() + OVERDUE_AFTER;
+        }
+        self.in_flight.push_back(InFlight { batch, claim, answer });
+    }
+
+    /// Gives a batch its sequence number and, off the network's threads, its compression.
+    async fn seal(&mut self, next: Unsealed, producer: Producer) -> Result<Sealed, EngineError> {
+        let Unsealed { records, first, codec } = next;
+        let (sequence, count) = (self.next_sequence, records.count as usize);
+        self.next_sequence = advance(sequence, count);
+        let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
+        Ok(Sealed::new(bytes, sequence, codec, first, count))
+    }
+
+    /// Everything under way is sent again, in order, after a pause and to whoever leads then.
+    pub(super) async fn again(&mut self, error: EngineError) -> Result<(), EngineError> {
+        self.recall();
+        if error.kind == ErrorKind::Fatal {
+            return Err(error);
+        }
+        let now = Instant::now();
+        self.failures += 1;
+        self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
+        let pause = self.shared.cluster.settings.retry.pause(self.failures).min(RETRY_PAUSE_MAX);
+        // What waits behind others does not fail as long as those before it are written.
+        let failing_since = *self.failing_since.get_or_insert(now);
+        let first = self.sealed.front().and_then(|batch| batch.attempted).unwrap_or(failing_since);
+        let since = self.acknowledged.map_or(first, |acknowledged| acknowledged.max(first));
+        let deadline = since + self.shared.produce.delivery_timeout;
+        if now >= deadline && !self.may_be_written() {
+            let message = format!("not delivered within delivery.timeout.ms: {}", error.message);
+            return Err(EngineError { kind: ErrorKind::Retriable, message, ..error }.at(&self.to));
+        }
+        tracing::debug!(%error, partition = %self.to, ?pause, "producing again");
+        let next = now + pause;
+        self.attend(sleep_until(if deadline > now { deadline.min(next) } else { next })).await
+    }
+
+    /// Whether a batch may be in the log although nobody knows. It is not given up, for then it
+    /// would be read again and written a second time:
+    ///   1. the leader appends a batch and is gone before it answers;
+    ///   2. `delivery.timeout.ms` later its records are read again, and sealed under another epoch;
+    ///   3. the leader comes back, has the first, and takes the second for a new one.
+    ///
+    /// Sent again as it is, for as long as it takes, the leader knows it for a duplicate.
+    fn may_be_written(&self) -> bool {
+        self.sealed.iter().any(|batch| batch.uncertain)
+    }
+
+    /// Puts everything under way back in front of what is to be sent, as it is.
+    ///
+    /// The carrier may be taking a batch at this very moment: its claim, under a lock, goes either to
+    /// the request or back to the writer. What went to a request counts as uncertain even if its
+    /// answer lies unread in the channel, for that answer is dropped here. Sent again with the same
+    /// sequence number, a batch that is in the log already is answered as a duplicate, which is a
+    /// delivery (KIP-98); so nothing is lost and nothing written twice.
+    pub(super) fn recall(&mut self) {
+        (self.carrier, self.alone) = (None, None);
+        while let Some(last) = self.in_flight.pop_back() {
+            self.sealed.push_front(last.recalled());
+        }
+    }
+
+    /// The partition is written again, or nothing is left to write.
+    pub(super) fn recovered(&mut self) {
+        if self.failures > 0 {
+            self.shared.troubles.end(&Place::Write(self.to.clone()));
+        }
+        (self.failures, self.failing_since) = (0, None);
+    }
+
+    /// Records that are not what a batch of this program's own making holds.
+    pub(super) fn malformed(&self, error: RecordsError) -> EngineError {
+        let message = format!("a batch to write is malformed: {error}");
+        EngineError::new(ErrorKind::Fatal, message).at(&self.to)
+    }
+}
+
+impl Drop for PartitionWriter {
+    /// Nobody tries any more.
+    fn drop(&mut self) {
+        self.shared.troubles.end(&Place::Write(self.to.clone()));
+    }
+}
+
+/// Whether a leader may have forgotten a producer that it acknowledged a batch of last at that time.
+fn is_expired(acknowledged: Option<Instant>) -> bool {
+    acknowledged.is_some_and(|at| at.elapsed() > PRODUCER_EXPIRY)
+}
+
+/// Waits for the oldest outcome; a carrier answers in order. Cancel-safe.
+async fn first_outcome(in_flight: &mut VecDeque<InFlight>) -> Option<ParcelOutcome> {
+    match in_flight.front_mut() {
+        Some(under_way) => (&mut under_way.answer).await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_producer_that_was_silent_for_long_is_established_anew() {
+        let now = Instant::now();
+        tokio::time::advance(PRODUCER_EXPIRY).await;
+        assert!(!is_expired(Some(now)) && !is_expired(None));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(is_expired(Some(now)));
+    }
+}

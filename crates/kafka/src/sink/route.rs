@@ -1,0 +1,97 @@
+//! To whom a partition is written: the carrier to its leader, and the producer to write under. Both
+//! are looked for while commands are taken, as that may last.
+
+use std::{mem::take, pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout};
+use topicmill_mill::engine::EngineError;
+
+use super::{
+    carrier::Carrier,
+    partition::PartitionWriter,
+    producer::{self, Producer},
+};
+
+/// What is not answered for so long may have gone to a broker that does not lead any more.
+pub const OVERDUE_AFTER: Duration = Duration::from_secs(3);
+
+impl PartitionWriter {
+    /// What sending needs, or why it is not to be had now.
+    pub(super) async fn find(&mut self) -> Result<Result<(Carrier, Producer), EngineError>, EngineError> {
+        let carrier = match self.find_carrier().await? {
+            Ok(carrier) => carrier,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(self.find_producer().await?.map(|producer| (carrier, producer)))
+    }
+
+    async fn find_carrier(&mut self) -> Result<Result<Carrier, EngineError>, EngineError> {
+        let is_suspect = self.sealed.front().is_some_and(|batch| batch.is_suspect);
+        let open = self.carrier.as_ref().filter(|carrier| !carrier.is_closed());
+        if let Some(carrier) = open
+            && is_suspect == self.alone.is_some()
+        {
+            return Ok(Ok(carrier.clone()));
+        }
+        (self.carrier, self.alone) = (None, None);
+        let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
+        let found = if is_suspect {
+            let alone = self.attend(Arc::clone(&shared.alone).lock_owned()).await?;
+            self.alone = Some(alone);
+            self.attend(async move { shared.carrier_alone(&to).await }).await?
+        } else {
+            self.attend(async move { shared.carrier(&to).await }).await?
+        };
+        Ok(found.inspect(|carrier| self.carrier = Some(carrier.clone())))
+    }
+
+    /// The producer to write under. A new one begins when all is answered that was sent under the
+    /// one before, which it does not fence.
+    async fn find_producer(&mut self) -> Result<Result<Producer, EngineError>, EngineError> {
+        if let Some(producer) = self.producer {
+            return Ok(Ok(producer));
+        }
+        let (disowned, shared) = (take(&mut self.disowned), Arc::clone(&self.shared));
+        let asking = async move {
+            futures_util::future::join_all(disowned).await;
+            producer::ask(&shared.cluster).await
+        };
+        let producer = self.attend(asking).await?;
+        Ok(producer.inspect(|producer| self.producer = Some(*producer)))
+    }
+
+    /// Waits, and takes what is said meanwhile.
+    pub(super) async fn attend<T>(&mut self, what: impl Future<Output = T>) -> Result<T, EngineError> {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut what => return Ok(done),
+                command = self.commands.recv(), if self.is_open => self.obey(command)?,
+            }
+        }
+    }
+
+    /// A broker that is silent may not lead the partition any more; whoever does would write what
+    /// is under way at once.
+    pub(super) async fn look_for_leader(&mut self) -> Result<(), EngineError> {
+        let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
+        let looking = async move {
+            let cluster = &shared.cluster;
+            if cluster.metadata(&to.topic).await.is_ok_and(|known| known.taken.elapsed() > OVERDUE_AFTER) {
+                cluster.invalidate();
+            }
+            cluster.leader(&to).await
+        };
+        let found = self.attend(timeout(OVERDUE_AFTER, looking)).await?;
+        self.look_at = Instant::now() + OVERDUE_AFTER;
+        let known = self.carrier.as_ref().map(Carrier::broker);
+        if let Ok(Ok(leader)) = found
+            && known.is_some_and(|known| known != leader.broker)
+        {
+            tracing::debug!(partition = %self.to, ?known, now = leader.broker, "producing to another leader");
+            self.recall();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! What a partition's writer does about the answers: it goes on, sends again, or sends without
+//! the records that a broker does not take.
+
+use std::ops::Range;
+
+use kafka_protocol::{ResponseError, messages::produce_response::PartitionProduceResponse};
+use tokio::time::Instant;
+use topicmill_mill::{
+    engine::{EngineError, ErrorKind},
+    transform::{ErrorClass, ValueError},
+};
+use topicmill_records::{EncodedBatch, layout::restamp};
+
+use super::{
+    carrier::SUSPECT_BYTES_MIN,
+    parcel::ParcelOutcome,
+    partition::PartitionWriter,
+    producer::{Producer, is_disowned},
+    request::{ProduceVerdict, verdict},
+    rework::runs,
+    sealed::{InFlight, Sealed, advance, stamp},
+};
+use crate::error::{KafkaError, WireError};
+
+/// The closings after which a batch is taken for what the broker does not even read. Once more is
+/// a broker that ends; in between the batch was sent alone, over a connection that was just made.
+const CLOSINGS_MAX: u32 = 2;
+
+impl PartitionWriter {
+    /// Takes what became of the oldest batch under way.
+    pub(super) async fn settle(&mut self, outcome: Option<ParcelOutcome>) -> Result<(), EngineError> {
+        match outcome {
+            Some(ParcelOutcome::Answered(answer, throttle)) => {
+                let was_alone = self.alone.take().is_some();
+                if was_alone {
+                    self.carrier = None;
+                }
+                self.judge(answer, Instant::now() + throttle).await
+            }
+            Some(ParcelOutcome::Unsent(error)) => self.unsent(error).await,
+            Some(ParcelOutcome::Lost { error, is_suspect }) => {
+                let oldest = &mut self.oldest().batch;
+                oldest.is_suspect |= is_suspect;
+                oldest.closings += u32::from(is_suspect);
+                if is_suspect && oldest.closings >= CLOSINGS_MAX && oldest.bytes.len() >= SUSPECT_BYTES_MIN {
+                    return self.cut_suspect(&error).await;
+                }
+                // Whatever it is: what was sent is sent again as it was.
+                let error = EngineError { kind: ErrorKind::Retriable, ..error.into() };
+                self.again(error).await
+            }
+            None => {
+                let message = "the connection to the broker ended";
+                self.again(EngineError::new(ErrorKind::Retriable, message)).await
+            }
+        }
+    }
+
+    /// The oldest batch was not sent, for certain.
+    async fn unsent(&mut self, error: WireError) -> Result<(), EngineError> {
+        self.recall_lost();
+        self.again(error.into()).await
+    }
+
+    /// [`recall`](PartitionWriter::recall) after an attempt with the oldest batch that left nothing
+    /// in the log.
+    fn recall_lost(&mut self) {
+        if let Some(InFlight { mut batch, claim, .. }) = self.in_flight.pop_front() {
+            batch.attempted = batch.attempted.or(claim.taken_at());
+            self.recall();
+            self.sealed.push_front(batch);
+        }
+    }
+
+    async fn judge(&mut self, answer: PartitionProduceResponse, now: Instant) -> Result<(), EngineError> {
+        let verdict = verdict(&answer, self.oldest().batch.count);
+        let is_lost = verdict.is_certain_loss();
+        match verdict {
+            ProduceVerdict::Delivered => {
+                if let Some(InFlight { batch, .. }) = self.in_flight.pop_front() {
+                    self.outputs.written(batch.first..batch.first + batch.count as u64);
+                }
+                self.established = true;
+                self.acknowledged = Some(now);
+                self.recovered();
+                Ok(())
+            }
+            ProduceVerdict::Again(error) => {
+                if is_lost {
+                    self.recall_lost();
+                }
+                let error = self.shared.cluster.failed(error, "producing", None);
+                self.again(error).await
+            }
+            ProduceVerdict::Cut(error) => self.halve(error).await,
+            ProduceVerdict::Refused(refused) => {
+                let errors = refused
+                    .into_iter()
+                    .map(|(index, message)| (index, ValueError::new(ErrorClass::Refused, message)));
+                self.refuse(errors.collect()).await
+            }
+            ProduceVerdict::Failed(error, message) => {
+                if is_disowned(error)
+                    && let Some(producer) = self.producer.take()
+                {
+                    self.shared.producers.disown(producer);
+                }
+                let error = self.shared.cluster.failed(error, "producing", message.as_deref());
+                Err(error.at(&self.to))
+            }
+        }
+    }
+
+    fn oldest(&mut self) -> &mut InFlight {
+        self.in_flight.front_mut().expect("only what is under way is answered")
+    }
+
+    /// [`recall`](PartitionWriter::recall) after the oldest batch was not appended. Those that
+    /// follow it are about to get other sequence numbers, so a drop of their answers will not do:
+    ///   1. batches 7 (of five records) and 12 are under way, and 7 is refused for one record;
+    ///   2. without that record, the rest of 7 takes the numbers 7 to 10, and 12 becomes 11;
+    ///   3. had 12 been appended after all, the broker would take 11 for out of order at best, and at
+    ///      worst what is sent as 12 after it for a duplicate: acknowledged, and in no log.
+    ///
+    /// What follows a batch that was not appended is out of order, and its answer says so: that is
+    /// waited for (a request has a limit). Without such an answer the batch stays uncertain, and is
+    /// not numbered anew.
+    async fn recall_answered(&mut self) {
+        let mut recalled = Vec::new();
+        for InFlight { mut batch, claim, answer } in std::mem::take(&mut self.in_flight) {
+            let is_lost = claim.withdraw()
+                || match answer.await {
+                    Ok(ParcelOutcome::Answered(answer, _)) => verdict(&answer, batch.count).is_certain_loss(),
+                    Ok(ParcelOutcome::Unsent(_)) => true,
+                    Ok(ParcelOutcome::Lost { .. }) | Err(_) => false,
+                };
+            batch.uncertain |= !is_lost;
+            batch.attempted = batch.attempted.or(claim.taken_at());
+            recalled.push(batch);
+        }
+        self.put_in_front(recalled);
+    }
+
+    /// The oldest batch is not taken for its size or for a record that is not named: it goes in
+    /// halves, with the same sequence numbers in all, down to a single record, which is refused.
+    async fn halve(&mut self, error: KafkaError) -> Result<(), EngineError> {
+        self.check_oldest_is_certain()?;
+        let count = self.oldest().batch.count;
+        if count == 1 {
+            let class = match error.0 {
+                ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => ErrorClass::Oversized,
+                _ => ErrorClass::Refused,
+            };
+            return self.refuse(vec![(0, ValueError::new(class, error.to_string()))]).await;
+        }
+        let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
+        if error.0 == ResponseError::MessageTooLarge {
+            self.waiting.too_large(batch.bytes.len());
+        }
+        self.recall_answered().await;
+        let parts = self.recut(&batch, &[0..count / 2, count / 2..count]).await?;
+        self.put_in_front(parts);
+        Ok(())
+    }
+
+    /// Records of the oldest batch are refused: the rest of it goes without them, and what
+    /// follows is numbered anew, which is safe only if none of it was appended.
+    async fn refuse(&mut self, refused: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
+        self.check_oldest_is_certain()?;
+        let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
+        self.recall_answered().await;
+        if self.sealed.iter().any(|follower| follower.uncertain) {
+            return Err(self.uncertain("a batch after a refused one may be in the log already"));
+        }
+        let kept = runs(batch.count, refused.iter().map(|(index, _)| *index));
+        let parts = self.recut(&batch, &kept).await?;
+        for (index, error) in refused {
+            self.outputs.refused(batch.first + index as u64, error);
+        }
+        let sequence = parts.iter().fold(batch.sequence, |sequence, part| advance(sequence, part.count));
+        let producer = self.known_producer()?;
+        self.number_from(producer, sequence);
+        self.put_in_front(parts);
+        Ok(())
+    }
+
+    /// The broker closes the connection instead of answering the oldest batch, which is large and
+    /// was alone: it goes in halves, down to a single record, which is refused. That its request is
+    /// not even read, and nothing was appended of what follows it, is not known for certain. So
+    /// halves keep their sequence numbers: of what is in the log already they would be out of
+    /// order. And after a record that is refused so, what follows begins a new epoch: a number
+    /// that is used again could be taken for a duplicate.
+    async fn cut_suspect(&mut self, error: &WireError) -> Result<(), EngineError> {
+        let InFlight { mut batch, .. } = self.in_flight.pop_front().expect("it was answered");
+        batch.uncertain = true;
+        self.recall();
+        let size = batch.bytes.len();
+        tracing::debug!(%error, partition = %self.to, size, records = batch.count, "more than the broker reads?");
+        if batch.count > 1 {
+            let half = batch.count / 2;
+            let mut parts = self.recut(&batch, &[0..half, half..batch.count]).await?;
+            for part in &mut parts {
+                part.is_suspect = true;
+                // One more is enough to go on; a record alone has the same chances as a batch.
+                part.closings = if part.count == 1 { 0 } else { CLOSINGS_MAX - 1 };
+                part.uncertain = true;
+            }
+            self.put_in_front(parts);
+            return Ok(());
+        }
+        let message = format!(
+            "the broker closes the connection on a request of {size} bytes: more than its \
+             socket.request.max.bytes? ({error})"
+        );
+        self.outputs.refused(batch.first, ValueError::new(ErrorClass::Oversized, message));
+        let producer = self.known_producer()?;
+        let Some(next) = self.shared.producers.next_epoch(producer) else {
+            return Err(self.uncertain("the producer's epochs are used up"));
+        };
+        self.producer = Some(next);
+        self.established = false;
+        self.number_from(next, 0);
+        Ok(())
+    }
+
+    /// Numbers what is sealed from `sequence` on.
+    fn number_from(&mut self, producer: Producer, mut sequence: i32) {
+        for follower in &mut self.sealed {
+            follower.bytes = restamp(&follower.bytes, stamp(producer, sequence));
+            follower.sequence = sequence;
+            follower.uncertain = false;
+            sequence = advance(sequence, follower.count);
+        }
+        self.next_sequence = sequence;
+    }
+
+    /// Whether every attempt to write the oldest batch was answered.
+    fn check_oldest_is_certain(&mut self) -> Result<(), EngineError> {
+        if self.oldest().batch.uncertain {
+            return Err(self.uncertain("a batch that is refused now may have been written before"));
+        }
+        Ok(())
+    }
+
+    fn uncertain(&self, message: &str) -> EngineError {
+        EngineError::new(ErrorKind::Retriable, message).at(&self.to)
+    }
+
+    fn known_producer(&self) -> Result<Producer, EngineError> {
+        self.producer.ok_or_else(|| self.uncertain("there is no producer id"))
+    }
+
+    /// The `ranges` of a batch as batches of their own, numbered one after the other from its
+    /// sequence number.
+    async fn recut(&mut self, batch: &Sealed, ranges: &[Range<usize>]) -> Result<Vec<Sealed>, EngineError> {
+        let producer = self.known_producer()?;
+        let (mut sequence, codec) = (batch.sequence, batch.codec);
+        let pieces = EncodedBatch::unseal(&batch.bytes).and_then(|records| records.cut(ranges));
+        let mut parts = Vec::with_capacity(ranges.len());
+        for (records, range) in pieces.map_err(|error| self.malformed(error))?.into_iter().zip(ranges) {
+            let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
+            let first = batch.first + range.start as u64;
+            parts.push(Sealed::new(bytes, sequence, codec, first, range.len()));
+            sequence = advance(sequence, range.len());
+        }
+        Ok(parts)
+    }
+
+    fn put_in_front(&mut self, parts: Vec<Sealed>) {
+        for part in parts.into_iter().rev() {
+            self.sealed.push_front(part);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! How a batch becomes final: its output sent, the dead letters of what failed sent, all of it
+//! acknowledged. At least once: only then is the batch's offset free to commit.
+//!
+//! Architecture invariant: a record is never skipped. Every record of an acknowledged batch
+//! stands in the destination or in the dead letter topic, or its partition is stopped.
+
+mod kind;
+mod lanes;
+
+use std::{collections::HashSet, fmt, future::pending, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::try_join, stream::FuturesUnordered};
+pub use kind::DeliveryKind;
+use lanes::Lanes;
+use tokio::time::Instant;
+use topicmill_records::{Compression, EncodedBatch};
+
+use crate::{
+    backoff::Backoff,
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
+    dead_letter::{self, Form, Letter, Stage},
+    engine::{EngineError, Receipt, Refusal, Sink},
+    offsets::Ticket,
+    strategy::{Job, Product},
+    transform::{ErrorClass, Failure},
+};
+
+/// Where output goes.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// The topic of the transformed records.
+    pub destination: Arc<str>,
+    /// The topic of the records that failed.
+    pub dead_letter: Arc<str>,
+    /// The consumer group, which dead letters name.
+    pub group: Arc<str>,
+    /// The greatest size of an output chunk in bytes.
+    pub chunk_limit: usize,
+    /// The bytes of output and dead letters that may wait for their acknowledgement before no more
+    /// is sent: enough to keep the brokers busy.
+    pub window: usize,
+    /// How often a refused dead letter is tried again before its partition stops.
+    pub retries: u32,
+    /// How long to wait in between.
+    pub backoff: Backoff,
+}
+
+/// The batches on their way to the brokers.
+pub struct Delivery<K> {
+    sink: K,
+    routes: Routes,
+    flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
+    /// What of it is under way, by partition of the source.
+    lanes: Lanes,
+}
+
+/// A batch that came to its end.
+#[derive(Debug)]
+pub enum Delivered {
+    /// Every record is written, or its dead letter is.
+    Acknowledged(Acknowledged),
+    /// A dead letter was refused for good: the partition must stop before the batch of this ticket.
+    Stopped(Ticket, Stopped),
+    /// It is not certain that the batch of this ticket was written.
+    Failed(Failed),
+    /// What was left to write of the batch of this ticket is not wanted any more.
+    GivenUp(Ticket),
+}
+
+/// A batch that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The batch.
+    pub ticket: Ticket,
+    /// Why. Without a partition it is an error of the whole sink, which is spent.
+    pub error: EngineError,
+    /// When the batch was sent.
+    pub since: Instant,
+}
+
+impl Delivered {
+    /// The batch.
+    pub fn ticket(&self) -> &Ticket {
+        match self {
+            Delivered::Acknowledged(acknowledged) => &acknowledged.ticket,
+            Delivered::Failed(failed) => &failed.ticket,
+            Delivered::Stopped(ticket, _) | Delivered::GivenUp(ticket) => ticket,
+        }
+    }
+
+    /// How long it was under way, if all of it was acknowledged.
+    fn flew(&self) -> Option<Duration> {
+        match self {
+            Delivered::Acknowledged(acknowledged) => Some(acknowledged.time),
+            Delivered::Failed(_) | Delivered::Stopped(..) | Delivered::GivenUp(_) => None,
+        }
+    }
+}
+
+/// What was acknowledged for a batch.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// Acknowledges the batch.
+    pub ticket: Ticket,
+    /// The records written to the destination.
+    pub written: u64,
+    /// The bytes written to the destination, before compression.
+    pub bytes: u64,
+    /// The class of each dead letter.
+    pub dead_letters: Vec<ErrorClass>,
+    /// The offset of the last record that has one, and the class of its error.
+    pub last_letter: Option<(i64, ErrorClass)>,
+    /// From sending to the acknowledgement.
+    pub time: Duration,
+}
+
+/// A dead letter that its topic does not take.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{partition} at offset {offset}: the dead letter topic {topic} refuses the record: {reason}; the partition stops here"
+)]
+pub struct Stopped {
+    /// The record's partition.
+    pub partition: TopicPartition,
+    /// The record's offset.
+    pub offset: i64,
+    /// The dead letter topic.
+    pub topic: Arc<str>,
+    /// Why it was refused.
+    pub reason: String,
+}
+
+/// A batch under way: the input stays, as what fails must be written as it was read.
+struct Flight {
+    job: Job,
+    /// The dead letters under way or done.
+    letters: Vec<Letter>,
+    /// Those that the dead letter topic did not take yet.
+    unsent: Vec<Letter>,
+    attempt: u32,
+    started: Instant,
+    output_records: u64,
+    output_bytes: u64,
+    /// The bytes of output and dead letters that are under way now.
+    under_way: usize,
+    /// The bytes that its dead letters hold, as the batch's share of the memory counts them.
+    charged: usize,
+}
+
+impl Flight {
+    fn origin(&self) -> &TopicPartition {
+        &self.job.batch.origin
+    }
+}
+
+/// A flight whose requests are answered.
+struct Landing {
+    flight: Flight,
+    answer: Result<Answer, EngineError>,
+}
+
+enum Answer {
+    /// What the destination and the dead letter topic refused.
+    Receipts { output: Receipt, letters: Receipt },
+    /// The backoff is over; the unsent dead letters are to be sent.
+    Resend,
+}
+
+impl<K: Sink> Delivery<K> {
+    /// Delivers through `sink`.
+    pub fn new(sink: K, routes: Routes) -> Delivery<K> {
+        let lanes = Lanes::new(routes.window);
+        Delivery { sink, routes, flights: FuturesUnordered::new(), lanes }
+    }
+
+    /// Sends the output of a batch and its dead letters.
+    pub fn send(&mut self, product: Product) {
+        let Product { job, transformed, .. } = product;
+        let output = written_to(&self.routes.destination, &job.batch, transformed.chunks);
+        let letters: Vec<Letter> = transformed.failures.iter().map(letter).collect();
+        let flight = Flight {
+            unsent: letters.clone(),
+            letters,
+            attempt: 0,
+            started: Instant::now(),
+            output_records: output.record_count() as u64,
+            output_bytes: output.size() as u64,
+            under_way: 0,
+            charged: 0,
+            job,
+        };
+        self.lanes.take_off(flight.origin());
+        self.launch(flight, output);
+    }
+
+    /// Whether more may be sent: what moves leaves room in the window.
+    pub fn has_room(&self) -> bool {
+        self.lanes.has_room()
+    }
+
+    /// Whether a partition of the source has its share of the window, or does not move.
+    pub fn is_full(&self, partition: &TopicPartition) -> bool {
+        self.lanes.is_full(partition)
+    }
+
+    /// Whether nothing of a partition of the source is under way.
+    pub fn is_idle(&self, partition: &TopicPartition) -> bool {
+        self.lanes.is_idle(partition)
+    }
+
+    /// The batches under way.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Those of them whose partition moves.
+    pub fn moving(&self) -> usize {
+        self.lanes.flights()
+    }
+
+    /// Finds out which partitions do not move; they count against the window no more. To be
+    /// called a few times a second.
+    pub fn look(&mut self) -> Vec<TopicPartition> {
+        self.lanes.look()
+    }
+
+    /// What comes from `origin` under `assignment` or an earlier one is not wanted any more.
+    pub fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
+        self.sink.forget(origin, assignment);
+    }
+
+    /// The next batch that came to its end; waits as long as there is none. One that is not
+    /// `is_wanted` when dead letters of it are left to send is given up. Cancel-safe.
+    pub async fn next(&mut self, is_wanted: impl Fn(&Ticket) -> bool) -> Delivered {
+        loop {
+            let Some(Landing { flight, answer }) = self.flights.next().await else {
+                return pending().await;
+            };
+            self.lanes.answer(flight.origin(), flight.under_way);
+            let delivered = match answer {
+                Err(error) => {
+                    let since = flight.started;
+                    Some(Delivered::Failed(Failed { ticket: flight.job.ticket, error, since }))
+                }
+                Ok(Answer::Resend) if !is_wanted(&flight.job.ticket) => {
+                    Some(Delivered::GivenUp(flight.job.ticket))
+                }
+                Ok(Answer::Resend) => {
+                    self.launch(flight, OutputBatch::default());
+                    None
+                }
+                Ok(Answer::Receipts { output, letters }) => self.land(flight, output, letters),
+            };
+            if let Some(delivered) = delivered {
+                self.lanes.land(delivered.ticket().partition(), delivered.flew());
+                return delivered;
+            }
+        }
+    }
+
+    /// Gives up what is under way and disconnects.
+    pub async fn close(self) {
+        drop(self.flights);
+        self.sink.close().await;
+    }
+
+    /// Sends output and the unsent dead letters of a flight.
+    fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
+        let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
+        let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
+        let mut letters = written_to(&self.routes.dead_letter, batch, letters);
+        if flight.unsent.iter().any(|letter| letter.form.compressed) {
+            (letters.compression, letters.must_compress) = (Compression::Zstd, true);
+        }
+        flight.attempt += 1;
+        flight.under_way = output.size() + letters.size();
+        let of_letters = letters.size() + memory_of(&flight.letters) + memory_of(&flight.unsent);
+        flight.job.ticket.charge(std::mem::replace(&mut flight.charged, of_letters), of_letters);
+        self.lanes.send(flight.origin(), flight.under_way);
+        let output = send(&mut self.sink, output);
+        let letters = send(&mut self.sink, letters);
+        self.flights.push(Box::pin(async move {
+            let answer = try_join(output, letters).await;
+            let answer = answer.map(|(output, letters)| Answer::Receipts { output, letters });
+            Landing { flight, answer }
+        }));
+    }
+
+    /// Looks at the answers for a flight: done, stopped, or (`None`) under way again.
+    fn land(&mut self, mut flight: Flight, output: Receipt, letters: Receipt) -> Option<Delivered> {
+        let refused_letter = letters.refused.first().map(|refusal| refusal.error.to_string());
+        // What the topic does not take as it is may be taken in another form.
+        let remedied = |refusal: &Refusal| {
+            let refused = flight.unsent.get(refusal.index)?;
+            Some((refused, refused.remedied(refusal.error.class)))
+        };
+        let remedied: Vec<(&Letter, Letter)> = letters.refused.iter().filter_map(remedied).collect();
+        let is_another = remedied.iter().any(|(before, now)| before.form != now.form);
+        let mut unsent: Vec<Letter> = remedied.into_iter().map(|(_, now)| now).collect();
+        if let Some(reason) = &refused_letter
+            && flight.attempt > self.routes.retries
+            && !is_another
+        {
+            let stopped = self.stopped(&flight, &letters.refused[0], reason.clone());
+            return Some(Delivered::Stopped(flight.job.ticket, stopped));
+        }
+        let refused = refused_outputs(&flight, &output.refused);
+        flight.output_records -= refused.len() as u64;
+        flight.letters.extend(refused.iter().cloned());
+        unsent.extend(refused);
+        flight.unsent = unsent;
+        if flight.unsent.is_empty() {
+            return Some(Delivered::Acknowledged(acknowledged(flight)));
+        }
+        let delay = match refused_letter {
+            Some(_) if !is_another => self.routes.backoff.pause(flight.attempt),
+            Some(_) | None => Duration::ZERO,
+        };
+        flight.under_way = 0;
+        self.flights.push(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            Landing { flight, answer: Ok(Answer::Resend) }
+        }));
+        None
+    }
+
+    fn stopped(&self, flight: &Flight, refusal: &Refusal, reason: String) -> Stopped {
+        let record = flight.unsent.get(refusal.index).map_or(0, |letter| letter.index);
+        Stopped {
+            partition: flight.job.batch.origin.clone(),
+            offset: flight.job.batch.records[record].offset,
+            topic: Arc::clone(&self.routes.dead_letter),
+            reason,
+        }
+    }
+}
+
+/// What is written for `batch` to `topic`: output keeps the partition number of its input.
+fn written_to(topic: &Arc<str>, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
+    let destination = TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition };
+    let (origin, assignment, compression) = (batch.origin.clone(), batch.assignment, batch.compression);
+    OutputBatch { destination, origin, assignment, compression, must_compress: false, chunks }
+}
+
+/// Sends a batch, if it holds anything.
+fn send<K: Sink>(
+    sink: &mut K,
+    batch: OutputBatch,
+) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
+    let sent = (!batch.chunks.is_empty()).then(|| sink.send(batch));
+    async {
+        match sent {
+            Some(sent) => sent.await,
+            None => Ok(Receipt::default()),
+        }
+    }
+}
+
+/// The bytes that letters hold besides what they are written as.
+fn memory_of(letters: &[Letter]) -> usize {
+    letters.iter().map(|letter| size_of::<Letter>() + letter.error.message.len()).sum()
+}
+
+fn letter(failure: &Failure) -> Letter {
+    let (stage, error) = (Stage::Transformation, failure.error.clone());
+    Letter { index: failure.index, stage, error, form: Form::default() }
+}
+
+/// The dead letters for what the destination refused.
+///
+/// A refused record has had three numbers by now: the broker's, in its wire batch; the sink's, in the
+/// order of what is written to the partition; and the receipt's, in this output. The last counts from
+/// 0 over the records that the transform did not refuse, so it is led back to the source by counting
+/// those again. That takes time, for a path that is rare.
+fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
+    if refused.is_empty() {
+        return Vec::new();
+    }
+    let by_transform = |letter: &&Letter| letter.stage == Stage::Transformation;
+    let failed: HashSet<usize> =
+        flight.letters.iter().filter(by_transform).map(|letter| letter.index).collect();
+    let written: Vec<usize> =
+        (0..flight.job.batch.records.len()).filter(|index| !failed.contains(index)).collect();
+    refused
+        .iter()
+        .filter_map(|refusal| {
+            let index = *written.get(refusal.index)?;
+            let error = refusal.error.clone();
+            Some(Letter { index, stage: Stage::Produce, error, form: Form::default() })
+        })
+        .collect()
+}
+
+fn acknowledged(flight: Flight) -> Acknowledged {
+    let offset = |letter: &Letter| (flight.job.batch.records[letter.index].offset, letter.error.class);
+    Acknowledged {
+        last_letter: flight.letters.last().map(offset),
+        ticket: flight.job.ticket,
+        written: flight.output_records,
+        bytes: flight.output_bytes,
+        dead_letters: flight.letters.iter().map(|letter| letter.error.class).collect(),
+        time: flight.started.elapsed(),
+    }
+}
+
+impl<K> fmt::Debug for Delivery<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("routes", &self.routes)
+            .field("in_flight", &self.flights.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! The seam to Kafka: a [`Source`] of partition batches and a [`Sink`] for output batches.
+//!
+//! Whoever implements it is a crate of its own; this one knows no Kafka client.
+
+mod error;
+mod room;
+mod troubles;
+
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+
+pub use error::{Cause, EngineError, ErrorKind, PropertyError};
+pub use room::Room;
+use strum::{Display, EnumMessage, EnumString, VariantArray};
+use tokio::sync::oneshot;
+pub use troubles::{Place, Trouble, Troubles};
+
+use crate::{
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
+    budget::{Budget, Permit},
+};
+
+/// Reads the partitions of a topic that a consumer group assigns to this member.
+///
+/// Heartbeats, fetching and reconnecting go on in the background, whether or not `next` is called.
+/// Memory for batches comes from the [`Budget`]; without any, the source pauses.
+pub trait Source: Send {
+    /// The next event. `room` says which batches may come. While it is closed only changes of the
+    /// assignment come, so that a full pipeline never holds up a rebalance. Partitions that are
+    /// full are left out of fetching; what was fetched of them already may still come. Changes come
+    /// before batches. Cancel-safe.
+    ///
+    /// # Errors
+    /// Errors that concern all partitions and pass only with a new source, if at all. What can be
+    /// retried is retried within, for as long as it takes.
+    fn next(&mut self, room: &Room) -> impl Future<Output = Result<SourceEvent, EngineError>> + Send;
+
+    /// Commits for the group: each offset is that of the next record to read. Returns those that
+    /// the coordinator has agreed to: not those of an assignment that is over, nor those that it
+    /// refuses alone, which may be committed again.
+    fn commit(
+        &self,
+        offsets: Vec<Offset>,
+    ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static;
+
+    /// Ends the assignment of each of these partitions and begins a new one at its committed
+    /// offset, without leaving the group. Nothing of the old assignment comes any more; an
+    /// [`Assigned`](SourceEvent::Assigned) follows for each partition once its position is known,
+    /// unless it is revoked or lost before. Partitions that are not assigned are ignored.
+    fn rewind(&mut self, partitions: Vec<TopicPartition>) -> impl Future<Output = ()> + Send;
+
+    /// Leaves the group; nothing is committed.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// An event of a [`Source`].
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Records of an assigned partition, in offset order per partition and assignment, with the
+    /// share of the memory budget that they and their output hold until acknowledged.
+    Batch(PartitionBatch, Permit),
+    /// Offsets of an assigned partition that cannot be read because they are gone; comes in the
+    /// order of the batches around it. Earlier batches cover the offsets before it.
+    Skipped(Gap),
+    /// Partitions were assigned; their batches follow. Empty when this member has joined the group
+    /// and there is no partition for it.
+    Assigned(Vec<Assignment>),
+    /// Partitions are about to be taken away. The source waits, within its own bound, until
+    /// `release` is sent or dropped; until then commits for them count.
+    Revoked {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// To be sent (or dropped) once everything in flight is committed.
+        release: oneshot::Sender<()>,
+    },
+    /// Partitions are gone already (session lost, fenced); nothing can be committed for them.
+    Lost(Vec<TopicPartition>),
+    /// A partition cannot be read any further under this assignment, whatever is tried (a batch is
+    /// malformed). The others go on.
+    Unreadable {
+        /// The assignment that ends here.
+        assignment: AssignmentId,
+        /// Why; names the partition and the offset.
+        error: EngineError,
+    },
+}
+
+/// A partition assigned to this member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The number of this assignment.
+    pub id: AssignmentId,
+    /// The offset that reading starts at: the committed one, or one that was chosen by policy.
+    pub position: i64,
+    /// Whether the group has committed `position`. One that it has not is committed before anything
+    /// else: chosen by policy a second time, it could be a later one.
+    pub is_committed: bool,
+}
+
+/// An offset to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The assignment under which the records were read.
+    pub assignment: AssignmentId,
+    /// The offset of the next record to read.
+    pub next: i64,
+    /// The leader epoch of the record before it; -1 when unknown (KIP-320).
+    pub leader_epoch: i32,
+}
+
+/// Offsets that are passed over because the log does not have them any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The assignment under which it is read.
+    pub assignment: AssignmentId,
+    /// The first offset that is passed over.
+    pub from: i64,
+    /// The offset at which reading continues; above `from`.
+    pub to: i64,
+    /// Why they are gone.
+    pub reason: GapReason,
+}
+
+/// Why offsets are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GapReason {
+    /// Retention, or DeleteRecords, was faster than the reader.
+    Retention,
+    /// An unclean leader election truncated the log, and other records were written in their place.
+    Truncation,
+}
+
+impl GapReason {
+    /// The label in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::Retention => "retention",
+            GapReason::Truncation => "truncation",
+        }
+    }
+}
+
+/// Writes output batches with `acks=all` and an idempotent producer.
+pub trait Sink: Send {
+    /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
+    /// future resolves when the brokers have acknowledged every record, or refused some for their
+    /// contents. What can be retried is retried within the delivery timeout. The batch is on its
+    /// way once this returns, whether or not the future is polled.
+    ///
+    /// # Errors
+    /// Through the future: when delivery of the batch is uncertain. An error that names a partition
+    /// concerns that partition alone: every batch given for it that is not acknowledged fails with
+    /// it, and so does each later one of the same origin and assignment; those of a later
+    /// assignment are written again. An error without a partition concerns all: the sink cannot be
+    /// used any more, and the caller closes it.
+    fn send(
+        &mut self,
+        batch: OutputBatch,
+    ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static;
+
+    /// What comes from `origin` under `assignment` or an earlier one is no longer wanted: what has
+    /// not been sent is dropped, and its receipts fail.
+    fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId);
+
+    /// Gives up what is not acknowledged and disconnects.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// The brokers' answer for an output batch: every record is acknowledged except the refused ones.
+#[derive(Debug, Default)]
+pub struct Receipt {
+    /// The refused records in ascending order of their index.
+    pub refused: Vec<Refusal>,
+}
+
+/// A record that the destination does not accept as it is.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The record's index in the output batch, counted over all chunks.
+    pub index: usize,
+    /// Why.
+    pub error: crate::transform::ValueError,
+}
+
+/// Which engine to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, EnumMessage, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum EngineKind {
+    /// topicmill's own client, which works on whole record batches.
+    #[default]
+    Native,
+    /// librdkafka, record by record; only in builds with the cargo feature `librdkafka`.
+    Librdkafka,
+}
+
+/// How to reach the cluster, in Kafka's terms.
+#[derive(Clone, Default)]
+pub struct ClientSettings {
+    /// `host:port` of at least one broker.
+    pub brokers: Vec<String>,
+    /// The dotted properties of `[kafka]` and `-X`, without `bootstrap.servers`; secrets from
+    /// files and the environment are filled in.
+    pub properties: BTreeMap<String, String>,
+    /// How long to wait for a first broker.
+    pub connect_timeout: Duration,
+}
+
+impl std::fmt::Debug for ClientSettings {
+    /// Names the properties without their values: some are secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientSettings")
+            .field("brokers", &self.brokers)
+            .field("properties", &self.properties.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Source`] reads.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The consumer group.
+    pub group: String,
+    /// Where to start a topic that the group has never read.
+    pub offset_reset: OffsetReset,
+    /// How long a revoked partition waits for its release.
+    pub revoke_timeout: Duration,
+    /// The memory budget of responses and batches.
+    pub budget: Budget,
+    /// Where the source reports failures.
+    pub troubles: Troubles,
+}
+
+/// `auto.offset.reset`: where to start without a committed offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, EnumMessage, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum OffsetReset {
+    /// At the oldest record.
+    #[default]
+    Earliest,
+    /// At the end.
+    Latest,
+    /// Nowhere: fail.
+    None,
+}

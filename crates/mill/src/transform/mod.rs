@@ -1,0 +1,156 @@
+//! The transforms: pure functions from a batch of values to a batch of values.
+//!
+//! Adding one is a file with the transform and its [`TransformSpec`], which names its settings, and its
+//! place in the list below; one of a library's user is [registered](registry::register).
+
+mod output;
+mod name_event;
+mod hash_field;
+mod json;
+pub mod registry;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, ops::Range};
+
+pub use hash_field::{Digest, HashField};
+pub use name_event::NameEvent;
+pub use output::{Breach, Output, Transformed, apply, expected_output};
+pub(crate) use output::{Room, apply_to};
+pub use registry::{TransformKind, TransformSpec};
+pub use topicmill_kernels::{Kernel, locate, md5};
+
+use crate::batch::{Record, Span};
+
+/// The transforms of this program; the first is the default.
+const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
+
+/// Turns the values of a batch into the values to write.
+///
+/// One instance serves one thread, so it may keep scratch memory between batches.
+pub trait Transform: Send {
+    /// Handles every value of `values` in ascending order of its index, with exactly one
+    /// [`Output::write`] or [`Output::fail`] each. Tombstones are not among the values: they are
+    /// passed on by `out`. A value left out becomes a dead letter; one that comes twice, or after a
+    /// later one, is a [`Breach`], for which nothing of the batch is written.
+    fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>);
+}
+
+/// The values of a batch that a transform sees.
+#[derive(Debug)]
+pub struct Values<'a> {
+    buffer: &'a [u8],
+    records: &'a [Record],
+}
+
+impl<'a> Values<'a> {
+    /// The number of records, tombstones included.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The value at `index`, `None` for a tombstone.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.records[index].value.get(self.buffer)
+    }
+
+    /// The values that are not tombstones, with their indexes.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        self.present(0..self.len()).map(|(index, _, value)| (index, value))
+    }
+
+    /// The values at `indexes` that are not tombstones, each with its index and with its place in
+    /// [`buffer`](Values::buffer).
+    #[inline]
+    pub fn present(&self, indexes: Range<usize>) -> impl Iterator<Item = (usize, Span, &'a [u8])> + use<'a> {
+        let buffer = self.buffer;
+        let records = indexes.clone().zip(&self.records[indexes]);
+        records.filter_map(move |(index, record)| Some((index, record.value, record.value.get(buffer)?)))
+    }
+
+    /// The batch's whole buffer: a kernel may read beyond a value's end while inside it.
+    pub fn buffer(&self) -> &'a [u8] {
+        self.buffer
+    }
+}
+
+/// A record that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The record's index in its batch.
+    pub index: usize,
+    /// What is wrong with it.
+    pub error: ValueError,
+}
+
+/// What is wrong with a value: a class to count and filter by, and a message for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{class}: {message}")]
+pub struct ValueError {
+    /// The class.
+    pub class: ErrorClass,
+    /// The message; never contains payload beyond a character.
+    pub message: String,
+}
+
+impl ValueError {
+    /// An error of `class` with `message`.
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> ValueError {
+        ValueError { class, message: message.into() }
+    }
+}
+
+/// The classes of record-level errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorClass {
+    /// The value has no bytes.
+    Empty,
+    /// The value ends too early.
+    Eof,
+    /// The value is not JSON.
+    Syntax,
+    /// Something follows the value.
+    Trailing,
+    /// A part has the wrong type.
+    Type,
+    /// The value is nested too deeply.
+    Depth,
+    /// The output exceeds what the destination takes.
+    Oversized,
+    /// The destination refused the record.
+    Refused,
+    /// A custom transform panicked on it.
+    Panic,
+    /// A custom transform's own reason.
+    Other,
+}
+
+impl ErrorClass {
+    /// The class's name as it stands in headers, metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorClass::Empty => "empty",
+            ErrorClass::Eof => "eof",
+            ErrorClass::Syntax => "syntax",
+            ErrorClass::Trailing => "trailing",
+            ErrorClass::Type => "type",
+            ErrorClass::Depth => "depth",
+            ErrorClass::Oversized => "oversized",
+            ErrorClass::Refused => "refused",
+            ErrorClass::Panic => "panic",
+            ErrorClass::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
