@@ -1,12 +1,13 @@
-//! The project's habits, checked: where names may stand, how long files may be, what must be
-//! documented.
+//! The project's habits, checked: what depends on what, how long files may be, what must be documented.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use clap::CommandFactory;
+use toml::Table;
 use topicmill::{
     cli::Cli,
     metrics::{Exposition, Metrics},
@@ -19,11 +20,21 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Rust files below the project's folders, with their path from the root.
+/// The crates of the workspace, the program's first.
+fn crates() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("crates")).unwrap();
+    let mut crates: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    crates.sort();
+    crates.insert(0, root().to_owned());
+    crates
+}
+
+/// The Rust files of all crates, with their path from the root.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
+    let folders = ["src", "tests", "benches", "examples"];
     let mut folders: Vec<PathBuf> =
-        ["src", "tests", "benches", "examples"].iter().map(|folder| root().join(folder)).collect();
+        crates().iter().flat_map(|path| folders.map(|folder| path.join(folder))).collect();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
@@ -36,18 +47,63 @@ fn sources() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(files.len() > 50, "the sources are found");
+    assert!(files.len() > 300, "the sources are found");
     files
 }
 
+/// What each crate needs to be built, by its name without `topicmill-`. What its tests need is not here.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let short = |name: &str| name.strip_prefix("topicmill-").unwrap_or(name).to_owned();
+    let read = |path: PathBuf| {
+        let manifest: Table = fs::read_to_string(path.join("Cargo.toml")).unwrap().parse().unwrap();
+        let needs = manifest["dependencies"].as_table().unwrap().keys();
+        (short(manifest["package"]["name"].as_str().unwrap()), needs.map(|name| short(name)).collect())
+    };
+    crates().into_iter().map(read).collect()
+}
+
+/// In ARCHITECTURE.md, a line for each crate: `name → the crates that it needs`.
 #[test]
-fn only_its_engine_names_rdkafka() {
-    for (path, text) in sources() {
-        let may =
-            path.starts_with("src/engine/librdkafka") || path == Path::new("tests/librdkafka_engine.rs");
-        let names = text.contains(concat!("rdkafka", "::")) && !text.contains(concat!("librdkafka", "::"));
-        let names = names || text.contains(concat!("use rd", "kafka"));
-        assert!(may || !names, "{} names the crate rdkafka", path.display());
+fn the_crates_depend_on_each_other_as_they_are_drawn() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, rest) = text.split_once("<!-- crates -->\n```text\n").expect("the graph's beginning");
+    let (drawn, _) = rest.split_once("```\n<!-- /crates -->").expect("the graph's end");
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>();
+    let line = |line: &str| {
+        let (name, needs) = line.split_once('→').expect("an arrow in each line");
+        (name.trim().to_owned(), words(needs))
+    };
+    let drawn: BTreeMap<_, _> = drawn.lines().map(line).collect();
+    let mut built = dependencies();
+    let names: BTreeSet<String> = built.keys().cloned().collect();
+    built.values_mut().for_each(|needs| needs.retain(|name| names.contains(name)));
+    assert_eq!(built, drawn);
+}
+
+#[test]
+fn what_is_for_some_crates_alone_is_with_no_other() {
+    for (dependency, may) in [
+        ("axum", &["topicmill"][..]),
+        ("clap", &["topicmill"]),
+        ("kafka-protocol", &["broker", "decode", "kafka"]),
+        ("rdkafka", &["librdkafka"]),
+        ("rustls", &["kafka"]),
+        ("tokio", &["bench", "broker", "generate", "kafka", "librdkafka", "mill", "topicmill"]),
+    ] {
+        let dependencies = dependencies();
+        let has = dependencies.iter().filter(|(_, needs)| needs.contains(dependency));
+        let has: Vec<_> = has.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(has, may, "the crates that depend on {dependency}");
+    }
+}
+
+#[test]
+fn unsafe_code_is_forbidden_but_in_the_kernels() {
+    for path in crates().iter().filter(|path| !path.ends_with("crates/kernels")) {
+        for file in ["src/lib.rs", "src/main.rs"].map(|file| path.join(file)) {
+            let Ok(text) = fs::read_to_string(&file) else { continue };
+            assert!(text.contains("\n#![forbid(unsafe_code)]\n"), "{} does not forbid it", file.display());
+        }
     }
 }
 
@@ -56,17 +112,6 @@ fn no_file_is_too_long() {
     for (path, text) in sources() {
         let lines = text.lines().count();
         assert!(lines <= MOST_LINES, "{} has {lines} lines; the most is {MOST_LINES}", path.display());
-    }
-}
-
-#[test]
-fn unsafe_stands_only_in_codec_and_kernels() {
-    for (path, text) in sources() {
-        let may = path.starts_with("src/records") || path.starts_with("src/transform");
-        let stands = text
-            .lines()
-            .any(|line| line.contains(concat!("unsafe", " {")) || line.contains(concat!("unsafe", " fn")));
-        assert!(may || !stands, "{} holds unsafe code", path.display());
     }
 }
 
