@@ -12,13 +12,13 @@ use crate::config::keys;
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// The configuration file (TOML).
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The keys that are about this.
     #[command(flatten)]
     pub keys: KeyArgs<{ keys::CONNECTION }>,
-    /// Set a Kafka property, as in `[kafka]` of the file; may be repeated. Secrets are refused here.
-    #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = parse_property)]
+    /// Set a Kafka property, as in `[kafka]` of the file; may be repeated. Not for secrets.
+    #[arg(short = 'X', long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
     pub properties: Vec<Property>,
 }
 
@@ -59,14 +59,14 @@ fn parse_property(text: &str) -> Result<Property, Infallible> {
 pub enum LogLevel {
     /// Nothing.
     Off,
-    /// What ended or endangers the work.
+    /// Failures.
     Error,
-    /// What someone should look at.
+    /// What needs attention.
     Warn,
-    /// What happens now and then: start, assignment, stop.
+    /// Start, assignments, stop.
     #[default]
     Info,
-    /// What helps to find a fault.
+    /// Details for finding a fault.
     Debug,
     /// Every request.
     Trace,

@@ -1,4 +1,4 @@
-//! The flags of each command. What is absent here may stand in the environment or the file.
+//! The flags of each command. What is absent here may be in the environment or the file.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -58,9 +58,9 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// How many events to generate and transform.
-    #[arg(long, value_name = "N", default_value = "1000000", value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, visible_alias = "count", value_name = "N", default_value = "1000000", value_parser = parse_count, allow_negative_numbers = true)]
     pub events: u64,
-    /// How many partitions the source topic gets.
+    /// The number of partitions of the source topic.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
     /// The keys of the configuration.
@@ -74,21 +74,22 @@ pub struct DemoArgs {
 /// The flags of `generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// The topic to write, whatever a configuration says of a source [default: name_stream].
+    /// The topic to write, never taken from a configuration's source [default: name_stream].
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
-    /// How many partitions the topic gets if it is missing [default: 1].
+    /// The number of partitions if the topic is created [default: 1].
     #[arg(long, value_name = "N", value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: Option<i32>,
     /// How many events to write, such as 1000000 or 1M [default: until ctrl+c].
-    #[arg(long, value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, visible_alias = "events", value_name = "N", value_parser = parse_count, allow_negative_numbers = true)]
     pub count: Option<u64>,
-    /// How many events to write a second at most [default: as fast as the broker takes them, one
-    /// request at a time and partition, so that a transformer beside it can follow; more with
-    /// -X max.in.flight=5].
+    /// The most events to write a second [default: as fast as the broker takes them].
+    ///
+    /// Without it one request per partition is in flight, so that a transformer on the same broker
+    /// keeps up; `-X max.in.flight=5` allows more.
     #[arg(long, value_name = "N", value_parser = parse_rate, allow_negative_numbers = true)]
     pub rate: Option<f64>,
-    /// Where the random names start; the same seed gives the same events.
+    /// The seed of the names; the same seed gives the same events.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// The keys of the events.
@@ -122,8 +123,8 @@ pub struct VerifyArgs {
 /// The flags of `dry-run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DryRunArgs {
-    /// The configuration file (TOML); its `[transform]` counts.
-    #[arg(long, value_name = "FILE")]
+    /// The configuration file (TOML); only its `[transform]` is used.
+    #[arg(short, long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
@@ -179,7 +180,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = parse_positive)]
     pub batch_size: Vec<usize>,
     /// How many events a source topic gets at most; fewer in small batches or of large values.
-    #[arg(long, value_name = "N", default_value = "2000000", value_parser = parse_events)]
+    #[arg(long, visible_alias = "count", value_name = "N", default_value = "2000000", value_parser = parse_events)]
     pub events: u64,
     /// How many events a peer transforms at most.
     #[arg(long, value_name = "N", default_value = "500000", value_parser = parse_events)]
@@ -193,7 +194,7 @@ pub struct BenchArgs {
     /// The broker's process on this machine, whose processor time is measured.
     #[arg(long, value_name = "PID")]
     pub broker_pid: Option<u32>,
-    /// How long the broker works before anything counts: one in Java is slow at first.
+    /// How long to warm the broker up before measuring: a Java broker is slow at first.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
     pub warm_up: Duration,
     /// The events per second at which latency is measured.
@@ -219,10 +220,10 @@ pub struct BrokerArgs {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:19092")]
     pub listen: SocketAddr,
-    /// The memory for records; past it the oldest are dropped, with a warning.
+    /// The memory for records; beyond it the oldest are dropped, with a warning.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB", allow_hyphen_values = true)]
     pub memory: usize,
-    /// How many partitions a topic gets that is created by being asked for.
+    /// The number of partitions of a topic that is created on first use.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]
     pub partitions: i32,
 }

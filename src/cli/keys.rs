@@ -81,12 +81,12 @@ impl<const GROUP: Group> FromArgMatches for KeyArgs<GROUP> {
 }
 
 fn argument(key: &Key, group: Group) -> Arg {
-    let argument = Arg::new(key.flag).long(key.flag).help_heading(heading(group));
+    let argument = Arg::new(key.flag).long(key.flag).short(key.short).help_heading(heading(group));
     let valued = |argument: Arg| argument.value_name(key.value).value_parser(parser(key.form));
     match key.form {
         Form::Boolean(_) => argument.action(ArgAction::SetTrue),
         Form::Text | Form::Choice(_) | Form::Setting(_) => valued(argument),
-        // What is below zero is a wrong value, not another flag.
+        // A negative number is a wrong value, not another flag.
         Form::Integer => valued(argument).allow_negative_numbers(true),
         Form::Size | Form::Duration | Form::Limit => valued(argument).allow_hyphen_values(true),
     }

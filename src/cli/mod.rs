@@ -1,9 +1,10 @@
-//! What was typed: the command line. What it means together with the environment and the file is
+//! The command line as it was typed. What it means together with the environment and the file is
 //! decided in [`config`](crate::config).
 
 mod args;
 mod choice;
 mod commands;
+mod examples;
 mod keys;
 
 use std::io;
@@ -19,9 +20,9 @@ pub use keys::KeyArgs;
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
 #[derive(Debug, Parser)]
-#[command(name = "topicmill", version, max_term_width = 100)]
+#[command(name = "topicmill", version, max_term_width = 100, after_long_help = examples::ALL)]
 pub struct Cli {
-    /// How much to log on standard error; also TOPICMILL_LOG [default: info].
+    /// How much to log on standard error [env: TOPICMILL_LOG] [default: info].
     #[arg(long, value_name = "LEVEL", global = true, help_heading = "Log")]
     pub log_level: Option<LogLevel>,
     /// How to write the log; `auto` is text on a terminal and JSON elsewhere.
@@ -36,24 +37,34 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show the whole job on an embedded broker: generate, transform, verify.
+    #[command(after_long_help = examples::DEMO)]
     Demo(DemoArgs),
     /// Transform a topic into another until stopped.
+    #[command(after_long_help = examples::RUN)]
     Run(RunArgs),
     /// Write mock name events as fast as the broker takes them.
+    #[command(after_long_help = examples::GENERATE)]
     Generate(GenerateArgs),
     /// Prove that nothing is lost, doubled, out of order or wrong between two topics.
+    #[command(after_long_help = examples::VERIFY)]
     Verify(VerifyArgs),
     /// Apply the transform to standard input, one value a line; needs no broker.
+    #[command(after_long_help = examples::DRY_RUN)]
     DryRun(DryRunArgs),
     /// Show how far a consumer group is behind, per partition.
+    #[command(after_long_help = examples::LAG)]
     Lag(LagArgs),
-    /// Measure throughput, processor time, memory and latency, beside peers and ceilings.
+    /// Measure throughput, CPU time, memory and latency, beside other clients and the broker's limits.
+    #[command(after_long_help = examples::BENCH)]
     Bench(BenchArgs),
     /// Run the embedded broker alone, for development.
+    #[command(after_long_help = examples::BROKER)]
     Broker(BrokerArgs),
-    /// Say what is wrong with a configuration, or what it comes to; needs no broker.
+    /// Check a configuration, and print it with its defaults; needs no broker.
+    #[command(after_long_help = examples::CHECK)]
     Check(CheckArgs),
     /// Write a completion script for a shell to standard output.
+    #[command(after_long_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
 }
 

@@ -1,5 +1,5 @@
-//! Every section and key of a configuration, as data: one table for the file, the environment, the
-//! flags with their help, and the reference.
+//! Every section and key of the configuration, as data: one table, from which the file, the
+//! environment, the flags, their help and the reference are read.
 
 use clap::builder::PossibleValue;
 
@@ -29,7 +29,7 @@ pub(crate) enum Section {
 
 use Section::{Admin, DeadLetter, Destination, Kafka, Run, Source, Transform};
 
-/// A key of the configuration, with everything that is known about it except its use.
+/// A key of the configuration: everything that is known about it anywhere, except its use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     /// Its section.
@@ -38,26 +38,28 @@ pub(crate) struct Key {
     pub name: &'static str,
     /// How its value is written.
     pub form: Form,
-    /// The default; empty if there is none or it depends on other keys.
+    /// The default; empty when there is none, or it depends on other keys.
     pub default: &'static str,
     /// Its flag without the two hyphens.
     pub flag: &'static str,
+    /// The letter of its flag's short form, if it has one.
+    pub short: Option<char>,
     /// The name of the flag's value in the help.
     pub value: &'static str,
-    /// The commands that have the flag, each with its help.
+    /// The commands that have the flag, with its help there.
     pub help: &'static [(Group, &'static str)],
-    /// The help of a transform's setting; empty for other keys.
+    /// The purpose of a transform's setting; empty for other keys.
     pub setting: &'static str,
 }
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
-    /// A text, validated together with the rest of the configuration.
+    /// A text, validated with the rest of the configuration.
     Text,
     /// A whole number.
     Integer,
-    /// `true` or `false`. The flag takes no value; it means this one.
+    /// `true` or `false`; the flag, which has no value, means this.
     Boolean(bool),
     /// A size in bytes, as `64MiB`.
     Size,
@@ -71,7 +73,7 @@ pub(crate) enum Form {
     Setting(&'static SettingForm),
 }
 
-/// A group of commands that share flags; a number, so that it can be a const parameter.
+/// A group of commands that share flags. A number, as only such can be a parameter of a type.
 pub(crate) type Group = u8;
 
 /// `run` and `check`.
@@ -89,15 +91,17 @@ pub(crate) const CONNECTION: Group = 5;
 /// Every command that transforms.
 pub(crate) const TRANSFORM: Group = 6;
 
-/// The other flags of the commands that transform.
-const NO_KEYS: [&str; 7] = ["base64", "config", "help", "json", "log-format", "log-level", "version"];
+/// The flags of the commands that transform which belong to no key.
+const NO_KEYS: [&str; 8] =
+    ["base64", "config", "help", "json", "log-format", "log-level", "property", "version"];
 
 /// Declares the keys and the table of them all.
 macro_rules! keys {
     ($(pub(crate) static $name:ident = $key:expr;)*) => {
         $(pub(crate) static $name: Key = $key;)*
 
-        /// Every key but those that the [properties] and the [transforms](transform::registry) add.
+        /// Every key except those that the [properties] and the [transforms](transform::registry)
+        /// add.
         static TABLE: &[&Key] = &[$(&$name),*];
     };
 }
@@ -106,8 +110,9 @@ macro_rules! keys {
 keys! {
     pub(crate) static BROKERS = Key::new(Kafka, "bootstrap.servers", Form::Text)
         .default("localhost:19092")
+        .short('b')
         .flag("brokers", "HOST:PORT,…", &[
-            (CONNECTION, "Brokers to start from, HOST:PORT, separated by commas"),
+            (CONNECTION, "Bootstrap brokers, separated by commas"),
         ]);
 
     pub(crate) static SOURCE = Key::new(Source, "topic", Form::Text)
@@ -115,76 +120,80 @@ keys! {
         .flag("source", "TOPIC", &[
             (RUN, "The topic to read"),
             (VERIFY, "The topic that was read"),
-            (LAG, "Tell of this topic alone [default: every topic that the group has offsets for or reads]"),
+            (LAG, "Only this topic [default: every topic that the group has offsets for or reads]"),
         ]);
     pub(crate) static DESTINATION = Key::new(Destination, "topic", Form::Text)
         .flag("destination", "TOPIC", &[
-            (RUN, "The topic to write; with a source of one's own it must be said"),
-            (VERIFY, "The topic that was written; with a source of one's own it must be said"),
+            (RUN, "The topic to write; required with --source"),
+            (VERIFY, "The topic that was written; required with --source"),
         ]);
     pub(crate) static DEAD_LETTER = Key::new(DeadLetter, "topic", Form::Text)
         .flag("dead-letter", "TOPIC", &[
-            (RUN, "The topic for records that cannot be transformed [default: DESTINATION_dead_letter]"),
-            (VERIFY, "The topic of records that could not be transformed [default: DESTINATION_dead_letter]"),
+            (RUN, "The topic for records that cannot be transformed or written \
+                [default: DESTINATION_dead_letter]"),
+            (VERIFY, "The topic of records that could not be transformed or written \
+                [default: DESTINATION_dead_letter]"),
         ]);
     pub(crate) static GROUP = Key::new(Source, "group", Form::Text)
+        .short('g')
         .flag("group", "GROUP", &[
             (RUN, "The consumer group [default: topicmill-SOURCE-DESTINATION]"),
-            (VERIFY, "The consumer group: what it has not committed yet is behind rather than missing, \
-                and only its dead letters count"),
-            (LAG, "The consumer group [default: as for `run`]"),
+            (VERIFY, "The consumer group: what it has not committed counts as behind, not missing, and \
+                only its dead letters count"),
+            (LAG, "The consumer group; required with --source [default: as for `run`]"),
         ]);
     pub(crate) static AUTO_OFFSET_RESET =
         Key::new(Source, "auto_offset_reset", Form::Choice(possible_values::<OffsetReset>))
             .default("earliest")
             .flag("auto-offset-reset", "WHERE", &[
-                (RUN, "Where a partition without a committed offset starts"),
+                (RUN, "Where to start a topic that the group has never read; partitions added later are \
+                    read from their beginning"),
             ]);
     pub(crate) static ON_GAP = Key::new(Source, "on_gap", Form::Choice(possible_values::<OnGap>))
         .default("continue")
         .flag("on-gap", "WHAT", &[
-            (RUN, "What to do when records were deleted before they were read (retention overtook, or a \
-                topic was cut): go on, or stop that partition alone"),
+            (RUN, "What to do when records were deleted before they were read, by retention or by \
+                DeleteRecords"),
         ]);
 
     pub(crate) static STRATEGY = Key::new(Run, "strategy", Form::Choice(possible_values::<StrategyKind>))
         .default("pipeline")
         .flag("strategy", "STRATEGY", &[
-            (RUN, "How the work is spread"),
-            (DEMO, "How the work is spread"),
+            (RUN, "How batches are transformed"),
+            (DEMO, "How batches are transformed"),
         ]);
     pub(crate) static WORKERS = Key::new(Run, "workers", Form::Integer)
         .default("4")
         .flag("workers", "N", &[
-            (RUN, "How many threads transform, for the strategy `worker`"),
+            (RUN, "The number of threads that transform, with --strategy worker"),
         ]);
     pub(crate) static ORDER = Key::new(Run, "order", Form::Choice(possible_values::<Order>))
         .default("partition")
         .flag("order", "ORDER", &[
-            (RUN, "Which records keep their order; `key` and `none` are for the strategy `worker`"),
+            (RUN, "Which records keep their order; `key` and `none` need --strategy worker"),
             (VERIFY, "The order that the records must have kept"),
         ]);
     pub(crate) static DELIVERY = Key::new(Run, "delivery", Form::Choice(possible_values::<DeliveryKind>))
         .default("at-least-once")
         .flag("delivery", "DELIVERY", &[
-            (RUN, "What is promised about each record"),
-            (DEMO, "What is promised about each record"),
+            (RUN, "The delivery guarantee"),
+            (DEMO, "The delivery guarantee"),
         ]);
     pub(crate) static ON_PANIC = Key::new(Run, "on_panic", Form::Choice(possible_values::<OnPanic>))
         .default("stop")
         .flag("on-panic", "WHAT", &[(RUN, "What to do when the transform panics on a record")]);
     pub(crate) static ENGINE = Key::new(Run, "engine", Form::Choice(possible_values::<EngineKind>))
         .default("native")
-        .flag("engine", "ENGINE", &[(RUN, "The engine that speaks to Kafka")]);
+        .flag("engine", "ENGINE", &[(RUN, "The Kafka client")]);
     pub(crate) static MEMORY = Key::new(Run, "memory", Form::Size)
         .default("256MiB")
         .flag("memory", "SIZE", &[
-            (RUN, "The memory that records may hold on their way, such as 512MiB"),
+            (RUN, "The memory for records and their output, such as 512MiB"),
         ]);
     pub(crate) static RETRIES = Key::new(Run, "retries", Form::Integer)
         .default("3")
         .flag("retries", "N", &[
-            (RUN, "How often to try again what may succeed later but not for ever"),
+            (RUN, "How often a dead letter that its topic refuses is retried before its partition stops"),
         ]);
     pub(crate) static COMMIT_INTERVAL = Key::new(Run, "commit_interval", Form::Duration)
         .default("1s")
@@ -192,44 +201,53 @@ keys! {
     pub(crate) static DRAIN_TIMEOUT = Key::new(Run, "drain_timeout", Form::Duration)
         .default("30s")
         .flag("drain-timeout", "DURATION", &[
-            (RUN, "How long a stop may wait for what is on its way"),
+            (RUN, "How long a stop, or a rebalance, waits for batches in flight; the rest is read again"),
         ]);
     pub(crate) static CONNECT_TIMEOUT = Key::new(Run, "connect_timeout", Form::Duration)
         .default("10s")
-        .flag("connect-timeout", "DURATION", &[(CONNECTION, "How long to try for a first broker")]);
+        .flag("connect-timeout", "DURATION", &[
+            (CONNECTION, "How long to wait for a first broker; then exit code 75"),
+        ]);
     pub(crate) static GIVE_UP_AFTER = Key::new(Run, "give_up_after", Form::Limit)
         .flag("give-up-after", "DURATION|never", &[
-            (RUN, "How long the cluster may be away before the run fails, once it had started, or \
-                `never` [default: never; 10m with --until-caught-up]"),
+            (RUN, "How long a run that has started waits without progress before it fails, or `never` \
+                [default: never; 10m with --until-caught-up]"),
         ]);
     pub(crate) static UNTIL_CAUGHT_UP = Key::new(Run, "until_caught_up", Form::Boolean(true))
         .default("false")
         .flag("until-caught-up", "", &[
-            (RUN, "Stop once everything up to the end offsets at the start is transformed and committed"),
+            (RUN, "Stop when everything up to the end offsets seen at the start is transformed and \
+                committed"),
         ]);
     pub(crate) static CREATE = Key::new(Destination, "create", Form::Boolean(false))
         .default("true")
         .flag("no-create-topics", "", &[
-            (RUN, "Fail rather than create a missing destination or dead letter topic"),
+            (RUN, "Do not create or extend the destination and the dead letter topic: fail if one is \
+                missing or has too few partitions"),
             (GENERATE, "Fail rather than create a missing topic"),
         ]);
     pub(crate) static ADMIN = Key::new(Admin, "listen", Form::Text)
         .default("127.0.0.1:9464")
-        .flag("admin", "ADDR|off", &[(RUN, "Where to serve metrics and health, or `off`")]);
+        .flag("admin", "ADDR|off", &[(RUN, "Where to serve /metrics, /livez and /readyz, or `off`")]);
 
     pub(crate) static KIND = Key::new(Transform, "kind", Form::Choice(transforms))
         .flag("transform", "NAME", &[
-            (TRANSFORM, "The transform; with a source of one's own it must be said"),
+            (TRANSFORM, "The transform; required with --source"),
         ]);
 }
 
 impl Key {
     const fn new(section: Section, name: &'static str, form: Form) -> Key {
-        Key { section, name, form, default: "", flag: "", value: "", help: &[], setting: "" }
+        Key { section, name, form, default: "", flag: "", short: None, value: "", help: &[], setting: "" }
     }
 
     const fn default(mut self, default: &'static str) -> Key {
         self.default = default;
+        self
+    }
+
+    const fn short(mut self, short: char) -> Key {
+        self.short = Some(short);
         self
     }
 
@@ -243,7 +261,7 @@ impl Key {
         self
     }
 
-    /// The key of a transform's setting; it has no flag if the program has one of that name.
+    /// The key of a transform's setting; without a flag when the program has one of that name.
     pub(super) fn of_setting(setting: &'static SettingSpec) -> Key {
         let is_taken = NO_KEYS.contains(&setting.flag) || TABLE.iter().any(|key| key.flag == setting.flag);
         Key {
@@ -255,7 +273,7 @@ impl Key {
         }
     }
 
-    /// The help of the flag in these commands, with the default; `None` if they do not have it.
+    /// The help of the flag in these commands, if they have it, with the default.
     pub(crate) fn help(&self, group: Group) -> Option<String> {
         let help = match self.setting {
             _ if self.flag.is_empty() => return None,
@@ -273,7 +291,7 @@ impl Key {
     }
 }
 
-/// Every key, those of the transforms' settings included, but for the [properties].
+/// Every key, including those of the transforms' settings, but not the [properties].
 pub(crate) fn all() -> Vec<Key> {
     let mut keys: Vec<Key> = TABLE.iter().map(|key| **key).collect();
     for setting in transform::registry::all().into_iter().flat_map(|spec| spec.settings) {
@@ -344,7 +362,7 @@ pub(super) fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item 
     }
 }
 
-/// The Levenshtein distance: how many characters must change, come or go.
+/// The Levenshtein distance: the number of characters to change, insert or delete.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -1,8 +1,11 @@
 //! Help, completions, the examples.
 
-use std::process::{Command, Stdio};
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use topicmill::cli::Cli;
 
 use super::program::Program;
@@ -80,21 +83,55 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     }
 }
 
-/// Every command of the README's blocks, up to a comment or an ellipsis.
-#[test]
-fn the_readme_types_what_the_program_takes() {
-    let readme = include_str!("../../README.md").replace("\\\n", " ");
-    let commands = readme.lines().map(|line| line.trim_start_matches("$ "));
+/// Parses every line that begins with `topicmill`, up to a comment, a redirection or an ellipsis; returns
+/// how many there are.
+fn parse_all(text: &str) -> usize {
+    let text = text.replace("\\\n", " ");
+    let commands = text.lines().map(|line| line.trim_start_matches(['$', ' ']));
+    let commands = commands.filter(|line| line.starts_with("topicmill "));
+    let commands = commands.filter(|line| !line.starts_with("topicmill reads"));
     let mut parsed = 0;
-    for line in commands.filter(|line| line.starts_with("topicmill ") && !line.starts_with("topicmill reads"))
-    {
-        let words = line.split_whitespace().take_while(|word| !["#", "…"].contains(word));
+    for line in commands {
+        let words = line.split_whitespace().take_while(|word| !["#", "…", "<", ">", "|"].contains(word));
         if let Err(error) = Cli::try_parse_from(words) {
             panic!("{line}: {error}");
         }
         parsed += 1;
     }
+    parsed
+}
+
+#[test]
+fn the_readme_types_what_the_program_takes() {
+    let parsed = parse_all(include_str!("../../README.md"));
     assert!(parsed >= 6, "{parsed}");
+}
+
+#[test]
+fn the_help_of_every_command_has_examples_that_parse_and_its_exit_codes() {
+    for command in Cli::command().get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        let name = command.get_name().to_owned();
+        let end = command.get_after_long_help().unwrap_or_else(|| panic!("{name}")).to_string();
+        assert!(parse_all(&end) >= 2, "{name}: {end}");
+        assert!(end.contains("Exit codes: 0") || name == "completions", "{name}: {end}");
+    }
+}
+
+#[test]
+fn a_flag_has_the_same_short_form_and_value_in_every_command() {
+    let mut seen = BTreeMap::new();
+    for command in Cli::command().get_subcommands() {
+        for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let values = argument.get_value_names().map(|names| names.concat());
+            // A list of the benchmark is one of the same things.
+            let values = values.map(|values| values.trim_end_matches(",…").to_owned());
+            let form = (argument.get_short(), values);
+            let (other, before) = seen
+                .entry(argument.get_long().unwrap().to_owned())
+                .or_insert_with(|| (command.get_name().to_owned(), form.clone()));
+            assert_eq!(*before, form, "--{} of {} and {other}", argument.get_id(), command.get_name());
+        }
+    }
 }
 
 #[test]
