@@ -19,8 +19,8 @@ use crate::engine::{
 
 const KAFKA: Section = Section::Kafka;
 
-/// How a command reaches the cluster that has no engine of its own but the native one. Where the
-/// configuration is one for librdkafka, what only that knows is left out.
+/// How a command without an engine choice reaches the cluster: by the native engine. Where the
+/// configuration is for librdkafka, properties that only librdkafka knows are left out.
 pub(super) fn native_client(settings: &mut Settings) -> ClientSettings {
     let engine = settings.choice(&keys::ENGINE);
     native(engine, client(settings, engine))
@@ -36,7 +36,7 @@ pub(super) fn native(engine: EngineKind, client: ClientSettings) -> ClientSettin
     }
 }
 
-/// How to reach the cluster by `engine`, which must take every property.
+/// How to reach the cluster by `engine`, which must accept every property.
 pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSettings {
     let brokers = settings.parsed(&keys::BROKERS, rules::parse_brokers);
     let mut properties = BTreeMap::new();
@@ -61,7 +61,7 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
             }
         }
     }
-    // Of a login it is not known whether it is complete while a part of it is refused.
+    // While part of a login is refused, it is unknown whether it is complete.
     if !refused.iter().any(|name| protects(name)) {
         check_sasl(&properties, settings);
         warn_of_exposure(&properties);
@@ -74,13 +74,14 @@ pub(super) fn client(settings: &mut Settings, engine: EngineKind) -> ClientSetti
     }
 }
 
-/// What would show only when the broker refuses: a password that is missing, and one that is never sent.
+/// Problems that would show only when the broker refuses: a missing password, and one that is never
+/// sent.
 fn check_sasl(properties: &BTreeMap<String, String>, settings: &mut Settings) {
     const PASSWORD: &str = "sasl.password";
     let sasl = properties.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl_"));
     if !sasl {
         for key in ["sasl.mechanism", PASSWORD] {
-            // A weightier layer may turn off what the file says, for a try.
+            // A layer of higher precedence may turn off what the file says, to try something.
             if settings.outweighs((KAFKA, key), (KAFKA, "security.protocol")) {
                 let message =
                     "needs security.protocol `sasl_ssl` or `sasl_plaintext`; without, nobody logs in";
@@ -120,7 +121,7 @@ fn warn_of_exposure(properties: &BTreeMap<String, String>) {
 }
 
 /// Asks the engine, and beside librdkafka the native one, which prepares topics and reads offsets
-/// for it: all that it refuses of how connections are protected is refused.
+/// for it: whatever it refuses about protecting connections is refused.
 fn check_by_engines(
     properties: &BTreeMap<String, String>,
     refused: &BTreeSet<String>,
@@ -158,7 +159,7 @@ fn check_by_engines(
 fn check(name: &str, setting: &Setting, engine: EngineKind) -> Result<String, String> {
     let takes = match (properties::find(name), engine) {
         (Some(property), _) => property.takes,
-        // librdkafka has more properties than anyone wants to repeat; it refuses what it lacks.
+        // librdkafka has more properties than are worth repeating; it refuses what it lacks.
         (None, EngineKind::Librdkafka) => Takes::Text,
         (None, EngineKind::Native) => return Err(keys::unknown("property", name, properties::names())),
     };

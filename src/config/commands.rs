@@ -1,4 +1,4 @@
-//! What the smaller commands are to do.
+//! The configurations of the smaller commands.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     transform::TransformKind,
 };
 
-/// The topic that `generate` writes unless it is told another.
+/// The topic that `generate` writes by default.
 const DEFAULT_TOPIC: &str = "name_stream";
 
 /// The transform of what `generate` writes.
@@ -28,7 +28,7 @@ pub struct GenerateConfig {
     pub client: ClientSettings,
     /// What to generate.
     pub settings: GenerateSettings,
-    /// Whether the number of partitions was asked for: then a topic that has another one is told.
+    /// Whether the number of partitions was given: then a topic with another number is reported.
     pub partitions_given: bool,
     /// Whether to create the topic if it is missing.
     pub create_topics: bool,
@@ -76,10 +76,10 @@ pub struct VerifyConfig {
     pub dead_letter: Arc<str>,
     /// Whether the dead letter topic was asked for: then it must exist.
     pub dead_letter_given: bool,
-    /// The consumer group, if it was said: what it has not committed may be missing, and only its
+    /// The consumer group, if it was given: what it has not committed may be missing, and only its
     /// dead letters count.
     pub group: Option<String>,
-    /// The group that `run` has for these topics unless it is told another.
+    /// The default group of `run` for these topics.
     pub usual_group: String,
     /// The transform that the destination was written with.
     pub transform: TransformKind,
@@ -124,7 +124,7 @@ impl VerifyConfig {
 pub struct LagConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
-    /// The topic to tell of; every one that the group reads without.
+    /// The topic to show; without one, every topic that the group reads.
     pub source: Option<Arc<str>>,
     /// The consumer group.
     pub group: String,
@@ -177,7 +177,7 @@ impl DemoConfig {
         if embedded {
             settings.forget(Section::Kafka);
         }
-        // Its topics and its events are its own: what a source of one's own needs, it does not.
+        // Its topics and its events are its own, so it needs none of what a source requires.
         if settings.is_given(&keys::SOURCE) {
             let destination = format!("{}_transformed", rules::source(&mut settings));
             settings.set_default(&keys::DESTINATION, destination);

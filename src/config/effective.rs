@@ -1,4 +1,4 @@
-//! A configuration as it is after the merge, written as a file would be.
+//! The merged configuration, written as a file.
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! What is meant: flags, environment, file and defaults in one, validated before any connection.
+//! Layered configuration, validated before any connection.
 //!
-//! A flag outweighs the environment, that the file, and that the default. `keys` is the table of all
-//! keys, `layers` puts into `settings` what was set, with its origin; each command reads from there
-//! what it needs, by the `rules`, and whatever cannot hold becomes a [`Problem`] that names the key
-//! and where its value came from.
+//! Flags take precedence over the environment, the environment over the file, and the file over the
+//! defaults. `keys` is the table of all keys; `layers` puts what was set into `settings`, with its
+//! origin. Each command reads what it needs from there, by the `rules`, and every invalid setting
+//! becomes a [`Problem`] that names the key and the origin of its value.
 //!
-//! Adding a key is a row in `keys`, a field here with its two lines, and its entry in
+//! Adding a key takes a row in `keys`, a field here with its two lines, and its entry in
 //! `examples/reference.toml`.
 
 mod client;
@@ -37,7 +37,7 @@ use crate::{
     transform::TransformKind,
 };
 
-/// What `run` is to do; every value can hold.
+/// The configuration of `run`; every value is valid.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How to reach the cluster.
@@ -50,42 +50,41 @@ pub struct Config {
     pub dead_letter: Arc<str>,
     /// The consumer group.
     pub group: String,
-    /// Where a partition without a committed offset starts.
+    /// Where to start a topic that the group has never read.
     pub offset_reset: OffsetReset,
     /// What to do when records were deleted before they were read.
     pub on_gap: OnGap,
     /// The transform.
     pub transform: TransformKind,
-    /// How the work is spread.
+    /// How batches are transformed.
     pub strategy: StrategyKind,
     /// The number of threads that transform, at least 1; 1 unless the strategy is `worker`.
     pub workers: usize,
     /// Which records keep their order.
     pub order: Order,
-    /// What is promised about each record.
+    /// The delivery guarantee.
     pub delivery: DeliveryKind,
     /// What to do when the transform panics on a record.
     pub on_panic: OnPanic,
-    /// The engine that speaks to Kafka.
+    /// The engine.
     pub engine: EngineKind,
-    /// The memory in bytes that records may hold on their way.
+    /// The memory in bytes for records and their output.
     pub memory: usize,
-    /// How often to try again what may succeed later but not for ever.
+    /// How often a refused dead letter is retried before its partition stops.
     pub retries: u32,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// How long a stop may wait for what is on its way.
+    /// How long a stop, or a rebalance, waits for batches in flight.
     pub drain_timeout: Duration,
-    /// How long the cluster may be away before the run fails, once it had started; `None` is for
-    /// ever.
+    /// How long a started run waits without progress before it fails; `None` is forever.
     pub give_up_after: Option<Duration>,
-    /// Whether to stop at the end offsets of the start.
+    /// Whether to stop at the end offsets seen at the start.
     pub until_caught_up: bool,
-    /// Whether to create a missing destination or dead letter topic.
+    /// Whether to create, and extend, the destination and the dead letter topic.
     pub create_topics: bool,
     /// Where to serve metrics and health, if anywhere.
     pub admin: Option<SocketAddr>,
-    /// Whether that address was asked for: then it must be free.
+    /// Whether that address was asked for: then it has to be free.
     pub admin_given: bool,
 }
 
@@ -101,7 +100,7 @@ impl Config {
         settings.finish(config)
     }
 
-    /// As [`for_run`](Config::for_run), with a transform of one's own.
+    /// As [`for_run`](Config::for_run), with a custom transform.
     ///
     /// # Errors
     /// All problems at once; a transform that is set elsewhere is one.

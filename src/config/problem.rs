@@ -31,7 +31,7 @@ impl Failure for ConfigError {
     }
 }
 
-/// One thing that cannot hold. Neither it nor its text contains the value of a secret.
+/// An invalid setting. Neither it nor its text contains the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("config: {subject}: {message}{}", origin.suffix())]
 pub struct Problem {
@@ -43,10 +43,10 @@ pub struct Problem {
     pub origin: Origin,
 }
 
-/// Where a value came from; a later one outweighs an earlier one.
+/// Where a value came from; a later one takes precedence over an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything else.
+    /// It was not set.
     Default,
     /// The configuration file.
     File {
@@ -62,7 +62,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The layer's weight: a value of a higher one outweighs that of a lower one.
+    /// The layer's precedence: a higher one overrides a lower one.
     pub fn layer(&self) -> u8 {
         match self {
             Origin::Default => 0,

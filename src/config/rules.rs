@@ -1,4 +1,4 @@
-//! What the values of each key may be, and what they are when nobody said anything.
+//! The valid values of each key, and the defaults.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
     },
 };
 
-/// Less than this does not hold a few batches and their outputs.
+/// Less than this cannot hold a few batches and their outputs.
 const LEAST_MEMORY: usize = 16 << 20;
 
 /// The most threads that are of any use.
 const MOST_WORKERS: i64 = 1024;
 
-/// The longest time that anything may be told to wait.
+/// The longest time that can be set.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a run to the end waits for a cluster that is away.
+/// How long a bounded run waits for a cluster that is away.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// What is said of a key that has a default for the experiment's source alone.
+/// The message for a key whose default is only for the experiment's source.
 const NO_DEFAULT: &str = "is missing: there is no default for a source of one's own; set";
 
 /// The three topics.
@@ -63,12 +63,13 @@ pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics 
     Topics { source, destination: destination.unwrap_or_default(), dead_letter }
 }
 
-/// The source; without one, that of the experiment, for which alone everything has a default.
+/// The source; without one, that of the experiment, the only source for which everything has a
+/// default.
 pub(super) fn source(settings: &mut Settings) -> Arc<str> {
     topic(settings, &keys::SOURCE, || keys::SOURCE.default.into())
 }
 
-/// The topic of a key. A default that is made of a long name may itself be too long.
+/// The topic of a key. A default derived from a long name may itself be too long.
 fn topic(settings: &mut Settings, key: &Key, default: impl FnOnce() -> String) -> Arc<str> {
     if let Some(topic) = settings.parsed(key, parse_topic) {
         return topic;
@@ -80,8 +81,8 @@ fn topic(settings: &mut Settings, key: &Key, default: impl FnOnce() -> String) -
     default.into()
 }
 
-/// The consumer group. That of the experiment depends on the strategy, as its programs' groups do;
-/// any other is named by what it reads and writes, so that no two pipelines share one.
+/// The consumer group. That of the experiment depends on the strategy, like the groups of its
+/// programs; any other is named after what it reads and writes, so that no two pipelines share one.
 pub(super) fn group(
     settings: &mut Settings,
     strategy: StrategyKind,
@@ -106,8 +107,8 @@ pub(super) fn group(
     })
 }
 
-/// The transform for records of a source that may be anyone's: none is guessed, as the wrong one
-/// destroys what it writes.
+/// The transform for records of a given source: there is no default, as the wrong one would destroy
+/// what it writes.
 pub(super) fn transform_of_source(settings: &mut Settings) -> TransformKind {
     if settings.is_given(&keys::SOURCE) && !settings.is_given(&keys::KIND) {
         let message = format!("{NO_DEFAULT} it or --transform to {}", names_of(&keys::KIND));
@@ -139,7 +140,8 @@ pub(super) fn transform(settings: &mut Settings) -> TransformKind {
     TransformKind::of(spec, Chosen(chosen))
 }
 
-/// What a weightier layer's choice of transform leaves behind is no contradiction.
+/// Settings that remain when a layer of higher precedence chooses another transform are no
+/// contradiction.
 fn refuse_settings_of_others(settings: &mut Settings, spec: &TransformSpec) {
     let kind = (keys::KIND.section, keys::KIND.name);
     let others = transform_keys().into_iter().filter(|key| {
@@ -159,7 +161,7 @@ fn transform_keys() -> Vec<Key> {
     keys::all().into_iter().filter(|key| key.section == Section::Transform).collect()
 }
 
-/// The strategy with what only the strategy `worker` has: its threads and a looser order.
+/// The strategy with what only `worker` has: its threads and a looser order.
 pub(super) fn strategy(settings: &mut Settings) -> (StrategyKind, usize, Order) {
     let strategy = settings.choice(&keys::STRATEGY);
     let order = settings.choice(&keys::ORDER);
@@ -228,7 +230,7 @@ pub(super) fn retries(settings: &mut Settings) -> u32 {
     })
 }
 
-/// The time of a key: more than nothing and bounded.
+/// The time of a key: more than zero and bounded.
 pub(super) fn bounded(settings: &mut Settings, key: &Key) -> Duration {
     let time = settings.duration(key);
     bound(settings, key, time);
@@ -241,8 +243,7 @@ fn bound(settings: &mut Settings, key: &Key, time: Duration) {
     }
 }
 
-/// `None` waits for ever: what someone else waits for, a run to the end, is not left to do so
-/// unless it is asked for.
+/// `None` waits forever. A bounded run does not by default, as someone waits for it to end.
 pub(super) fn give_up_after(settings: &mut Settings, until_caught_up: bool) -> Option<Duration> {
     let default = until_caught_up.then_some(GIVE_UP_AFTER);
     let limit = settings.parsed(&keys::GIVE_UP_AFTER, parse_limit).unwrap_or(default);

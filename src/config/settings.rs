@@ -1,4 +1,4 @@
-//! The merged layers: for every key the value of the weightiest layer, with its origin.
+//! The merged layers: for every key the value with the highest precedence, and its origin.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -44,7 +44,7 @@ pub(super) struct Setting {
     pub(super) origin: Origin,
 }
 
-/// All that was said, and what is wrong with it.
+/// Everything that was set, and what is wrong with it.
 #[derive(Default)]
 pub(super) struct Settings {
     values: BTreeMap<(Section, String), Setting>,
@@ -52,8 +52,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Sets a value; layers are put in ascending order of their weight. Of flags the last one
-    /// counts, as everywhere; the file and the environment must not say two things at once.
+    /// Sets a value; layers are put in ascending order of precedence. Of repeated flags the last
+    /// one counts, as everywhere; the file and the environment must not contradict themselves.
     pub(super) fn put(&mut self, section: Section, key: &str, value: Value, origin: Origin) {
         let setting = Setting { value, origin };
         let layer = setting.origin.layer();
@@ -65,13 +65,13 @@ impl Settings {
         }
     }
 
-    /// Sets what nobody has set.
+    /// Sets a value that no layer has set.
     pub(super) fn set_default(&mut self, key: &Key, value: String) {
         let setting = Setting { value: Value::Raw(value), origin: Origin::Default };
         self.values.entry((key.section, key.name.to_owned())).or_insert(setting);
     }
 
-    /// Forgets what was said of a section, but for the flags.
+    /// Forgets what was set in a section, except by flags.
     pub(super) fn forget(&mut self, section: Section) {
         self.values.retain(|(of, _), setting| *of != section || matches!(setting.origin, Origin::Flag(_)));
     }
@@ -97,7 +97,7 @@ impl Settings {
         self.get(key.section, key.name).is_some()
     }
 
-    /// Whether the first key was set, by a layer at least as weighty as that of the second.
+    /// Whether the first key was set, by a layer of at least the precedence of the second's.
     pub(super) fn outweighs(&self, (section, name): (Section, &str), other: (Section, &str)) -> bool {
         let other = self.origin(other.0, other.1).layer();
         self.get(section, name).is_some_and(|setting| setting.origin.layer() >= other)

@@ -41,12 +41,12 @@ const OUTPUT_SHARE: usize = 16;
 /// The part of the memory that partitions may hold together while their output is not taken.
 const STALLED_SHARE: usize = 2;
 
-/// How long to wait until a partition that failed is read again. It is to go on within five
-/// seconds of what it waits for, however long that was away.
+/// The backoff before a partition that failed is read again. It must resume within five seconds of
+/// the return of what it waits for, however long that was away.
 const REWIND: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(3) };
 
-/// How long to wait between two starts after an error. Within ten seconds of the cluster's return
-/// the work is to go on, which takes a few of them.
+/// The backoff between two starts after an error. Work must resume within ten seconds of the
+/// cluster's return, and a start takes a few of them.
 const RESTART: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// Runs the transformer as a command: with signals, the admin server and progress.

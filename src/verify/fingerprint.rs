@@ -7,7 +7,8 @@ use crate::{
     records::{Headers, HeadersWriter},
 };
 
-/// The seed that sets null apart from all bytes; no timestamp and no other seed is as large.
+/// The seed for null, which sets it apart from all bytes; no timestamp and no other seed is as
+/// large.
 const NULL: u64 = i64::MAX as u64;
 
 /// A record's identity in two halves, so that a record with wrong bytes can still be recognised by

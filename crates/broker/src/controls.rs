@@ -117,7 +117,7 @@ impl Broker {
         })
     }
 
-    /// Drops what is below `offset`, as DeleteRecords (KIP-107) and a retention do.
+    /// Drops what is below `offset`, as DeleteRecords (KIP-107) and retention do.
     ///
     /// # Errors
     /// `UnknownTopicOrPartition`; `OffsetOutOfRange` past the end.

@@ -21,7 +21,7 @@ pub const DEFAULT_AFTER_MAX_MS: i64 = 60 * 60 * 1000;
 /// The largest that a batch may be when it is decompressed to look at its records.
 const MAX_DECOMPRESSED: usize = 256 << 20;
 
-/// A topic's settings that tell which records it takes.
+/// A topic's settings about the records it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// `max.message.bytes`: the largest record batch in bytes.

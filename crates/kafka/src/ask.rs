@@ -21,7 +21,7 @@ use super::{
     retry::retry,
 };
 
-/// How long one broker may take for a question that any could answer, when there is another.
+/// How long one broker may take to answer a question that another could answer.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whom a question goes to.
@@ -147,7 +147,8 @@ impl Cluster {
                 .keys()
                 .any(|other| Some(*other) != broker && !tried.contains(other));
             let patience = if others { FIRST_ANSWER_TIMEOUT.min(limit) } else { limit };
-            // The connection keeps the question for its limit: what else waits there may be answered.
+            // The connection keeps the question for its limit: other requests on it may still be
+            // answered.
             let asking = connection.call_within(request, limit);
             let asking = if others {
                 Either::Left(timeout(patience, asking))

@@ -1,4 +1,5 @@
-//! What this member holds right now: shared by the group, the fetcher and every commit.
+//! The partitions that this member holds right now: shared by the group, the fetcher and every
+//! commit.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,10 +12,10 @@ use topicmill_mill::{
     engine::Offset,
 };
 
-/// Who this member is to the coordinator.
+/// This member's identity towards the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// The member id that the coordinator gave; empty before.
+    /// The member id from the coordinator; empty before.
     pub member: String,
     /// The group's generation of the last rebalance that completed; -1 before.
     pub generation: i32,
@@ -44,22 +45,22 @@ struct AssignmentsState {
 #[derive(Debug)]
 struct HeldPartition {
     assignment: AssignmentId,
-    /// Whether batches still go to the consumer of events; no more once a revoke has begun.
+    /// Whether batches still go to the consumer of events; not once a revoke has begun.
     is_reading: bool,
-    /// Whether it is still to be found out where to read from.
+    /// Whether its position has yet to be found.
     is_sought: bool,
-    /// The greatest offset that the coordinator agreed to, -1 before any.
+    /// The greatest offset that the coordinator has agreed to, -1 before any.
     committed: i64,
-    /// What is committed beside each offset.
+    /// The metadata of each committed offset.
     note: Arc<str>,
 }
 
-/// A partition whose position is known now.
+/// A partition whose position is now known.
 pub(super) type Settled = (TopicPartition, AssignmentId);
 
 impl Assignments {
     /// Holds partitions, each under a new number that is greater than all before; their positions
-    /// are to be found.
+    /// have to be found.
     pub fn add<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         let mut inner = self.lock();
         for partition in partitions {
@@ -68,9 +69,9 @@ impl Assignments {
         self.sought.notify_one();
     }
 
-    /// Gives a partition whose new position is known a new number, unless `assignment` is not being
-    /// read any more. `tell` is called before anybody can stop or remove the partition, so what it
-    /// says comes before theirs.
+    /// Gives a partition whose new position is known a new number, unless `assignment` is no longer
+    /// being read. `tell` is called under the lock, before anyone can stop or remove the partition,
+    /// so that its events precede theirs.
     pub fn renew(
         &self,
         partition: &TopicPartition,
@@ -90,8 +91,8 @@ impl Assignments {
     }
 
     /// Ends the assignments of `partitions` that are being read and gives each a new number, whose
-    /// position is to be found. With `only`, just those that still have this number. `tell` is
-    /// called with them, if there are any, before anybody can stop or remove them.
+    /// position has to be found. With `only`, just those that still have this number. `tell` is
+    /// called with them, if there are any, before anyone can stop or remove them.
     pub fn seek(
         &self,
         partitions: impl IntoIterator<Item = (TopicPartition, Option<AssignmentId>)>,
@@ -127,8 +128,8 @@ impl Assignments {
         self.sought.notified().await;
     }
 
-    /// Notes for which assignments the position is known now. `tell` gets those of `found` that are
-    /// still being read, if there are any, before anybody can stop or remove the partitions.
+    /// Notes for which assignments the position is now known. `tell` gets those of `found` that are
+    /// still being read, if there are any, before anyone can stop or remove the partitions.
     pub fn settle<T>(
         &self,
         mut found: Vec<(Settled, T)>,
@@ -177,18 +178,18 @@ impl Assignments {
         self.lock().held.get(partition).is_none_or(|held| held.assignment == assignment)
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lock().held.is_empty()
     }
 
-    /// Sets who this member is from now on.
+    /// Sets this member's identity from now on.
     pub fn set_identity(&self, identity: Identity) {
         self.lock().identity = identity;
     }
 
-    /// Who this member is, and those of `offsets` that it may commit, with what is to stand beside
-    /// them: of an assignment that it still has, and not behind what is committed already.
+    /// This member's identity, and those of `offsets` that it may commit, with their metadata: of
+    /// an assignment that it still has, and beyond what is committed already.
     pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<(Offset, Arc<str>)>) {
         let inner = self.lock();
         let commit = |offset: &Offset| {
@@ -199,7 +200,7 @@ impl Assignments {
         (inner.identity.clone(), offsets.iter().filter_map(commit).collect())
     }
 
-    /// Remembers what the coordinator agreed to.
+    /// Remembers what the coordinator has agreed to.
     pub(super) fn committed(&self, offsets: &[(Offset, Arc<str>)]) {
         let mut inner = self.lock();
         for (offset, _) in offsets {
@@ -323,7 +324,8 @@ mod tests {
         let partition = TopicPartition::new("t", 0);
         assignments.add([&partition]);
         let first = assignments.sought();
-        // A rewind while the position is looked for: what is found is not of the new assignment.
+        // A rewind while the position is being looked for: what is found does not belong to the new
+        // assignment.
         assignments.seek([(partition.clone(), None)], |renewed| {
             assert_eq!(renewed, std::slice::from_ref(&partition))
         });
@@ -335,7 +337,7 @@ mod tests {
         assignments.settle(of(&second), &no_note(), |found| told = found);
         assert_eq!(told, of(&second));
         assert_eq!(assignments.sought(), []);
-        // A revoke while the position is looked for wins.
+        // A revoke while the position is being looked for wins.
         assignments.seek([(partition.clone(), Some(second[0].1))], |_| {});
         let third = assignments.sought();
         assignments.stop_reading(&BTreeSet::from([partition]));

@@ -31,7 +31,7 @@ use super::{
     transport::Address,
 };
 
-/// A coordinator that is not available for as long is looked up again.
+/// A coordinator that has been unavailable for this long is looked up again.
 const DOUBT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A cluster as this program knows it.
@@ -56,7 +56,7 @@ pub(super) struct ClusterState {
     pub stale: bool,
     pub refresh: Refresh,
     coordinators: HashMap<String, KnownCoordinator>,
-    /// What is known of each group and topic that it reads beyond the life of one source.
+    /// What is known of each group and topic beyond the life of one source.
     groups: HashMap<(String, Arc<str>), Memory>,
     /// Ids and epochs of producers that are closed.
     retired: Vec<(i64, i16)>,

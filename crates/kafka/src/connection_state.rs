@@ -1,4 +1,5 @@
-//! What the handles of a connection share with the task behind it, and what that tells of it.
+//! What the handles of a connection share with the task behind it, and who is notified of its
+//! state.
 
 use std::{
     fmt,
@@ -14,23 +15,23 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{error::WireError, text::text, throttle::Throttle, versions::Versions};
 
-/// What a connection is told at its start.
+/// What a connection is started with.
 #[derive(Debug)]
 pub(super) struct Opening {
     /// The broker's `host:port`, for errors.
     pub broker: String,
     pub client_id: String,
     pub throttle: Throttle,
-    /// Whom to tell of what is amiss.
+    /// Who is notified of misbehaviour.
     pub watcher: Option<Watcher>,
     pub is_tls: bool,
     pub is_sasl: bool,
 }
 
-/// Whom a connection tells of what is amiss.
+/// Who is notified when a connection misbehaves.
 #[derive(Clone)]
 pub(super) struct Watcher {
-    /// How long an answer may take before that is told.
+    /// How long an answer may take before it counts as late.
     pub quiet: Duration,
     pub tell: Arc<dyn Fn(Omen) + Send + Sync>,
 }
@@ -41,12 +42,12 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// What is amiss with a connection.
+/// How a connection can misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Omen {
-    /// An answer takes long; told again each time as long has passed.
+    /// An answer is late; reported again each time as long has passed.
     Silent,
-    /// The connection ended, and not because this side wanted it.
+    /// The connection ended, and not because this side closed it.
     Ended,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct ConnectionShared {
     pub(super) closed: OnceLock<String>,
     /// When to replace the connection.
     pub(super) expires: OnceLock<Instant>,
-    /// Whether it may be used for more than to agree and authenticate.
+    /// Whether it may be used for more than negotiation and authentication.
     pub(super) ready: AtomicBool,
     /// Whether anything was answered since.
     trusted: AtomicBool,
@@ -72,7 +73,7 @@ pub(super) struct ConnectionShared {
 }
 
 impl ConnectionShared {
-    /// Of a connection whose two sides do not know each other yet.
+    /// The state of a connection before negotiation.
     pub(super) fn new(opening: Opening) -> ConnectionShared {
         ConnectionShared {
             client_id: text(&opening.client_id),
@@ -94,22 +95,22 @@ impl ConnectionShared {
         &self.opening.broker
     }
 
-    /// What the broker's quotas hold up.
+    /// The throttling by the broker's quotas.
     pub(super) fn throttle(&self) -> &Throttle {
         &self.opening.throttle
     }
 
-    /// Whether both sides know each other; until then, answers are small.
+    /// Whether negotiation and authentication are done; until then, answers are small.
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// How long an answer may take before that is told.
+    /// How long an answer may take before it counts as late.
     pub(super) fn quiet(&self) -> Option<Duration> {
         self.opening.watcher.as_ref().map(|watcher| watcher.quiet)
     }
 
-    /// Says what is amiss to whom it concerns.
+    /// Notifies the watcher.
     pub(super) fn tell(&self, omen: Omen) {
         if let Some(watcher) = &self.opening.watcher {
             (watcher.tell)(omen);
@@ -124,7 +125,7 @@ impl ConnectionShared {
         }
     }
 
-    /// Notes that this side ended the connection as nobody needs it any more.
+    /// Notes that this side ended the connection because nobody needs it any more.
     pub(super) fn ended_here(&self) {
         self.closed.get_or_init(|| "by this side".to_owned());
     }
@@ -147,8 +148,8 @@ impl ConnectionShared {
         self.ended(reason);
     }
 
-    /// [`ended`](ConnectionShared::ended) by the broker. One that has never answered a question may expect
-    /// another protocol: it closes the connection without a word then.
+    /// [`ended`](ConnectionShared::ended) by the broker. One that has never answered a question may
+    /// expect another protocol: then it closes the connection without a word.
     pub(super) fn ended_by_broker(&self, reason: &str) {
         let hint = match (self.trusted.load(Ordering::Relaxed), self.opening.is_tls, self.opening.is_sasl) {
             (true, ..) | (false, true, true) => "",

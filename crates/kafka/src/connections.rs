@@ -24,7 +24,7 @@ use super::{
     transport::Address,
 };
 
-/// How long an answer may take before something may be amiss with the broker.
+/// How long an answer may take before the broker is suspected.
 const QUIET_AFTER: Duration = Duration::from_secs(2);
 
 /// The same for requests that wait for other members of a group.
@@ -171,7 +171,7 @@ impl Connections {
         self.dial.open_any(addresses).await
     }
 
-    /// Dials in a task of its own: who waits may go away, and the outcome counts all the same.
+    /// Dials in a task of its own: the caller may be dropped, and the outcome counts all the same.
     fn attempt(
         self: &Arc<Self>,
         broker: i32,

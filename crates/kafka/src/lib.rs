@@ -1,13 +1,14 @@
 //! The native engine: Kafka's protocol over whole record batches.
 //!
-//! From the socket up: `transport` and `security`, `connection` (with `serve`, the task behind
-//! it, what they share in `connection_state`, and `reply`), `handshake` with `versions` and `logins`, `connections` (one for each purpose and
-//! broker), `cluster` (leaders and coordinators, which `refresh` keeps up to date), `ask`, the one
-//! way for questions, `client` for everyone, and on top of them the reader, the source and the sink.
+//! From the socket up: `transport` and `security`; `connection` (with `serve`, the task behind it,
+//! `connection_state`, which they share, and `reply`); `handshake` with `versions` and `logins`;
+//! `connections` (one for each purpose and broker); `cluster` (leaders and coordinators, which
+//! `refresh` keeps up to date); `ask`, the one way for questions; `client`, which everyone uses;
+//! and on top of them the reader, the source and the sink.
 //!
-//! The source is a `group` (which partitions) that tells `fetch` (their records) what to read, never
-//! the other way round. What both ask about the present is in `assignments`, what outlives a source
-//! in `memory`; `topic_lookup` notices that the topic is another one.
+//! The source is a `group` (which partitions) that directs `fetch` (their records), never the other
+//! way round. `assignments` is the current state that both consult, `memory` what outlives a
+//! source; `topic_lookup` notices that the topic has been replaced.
 
 #![forbid(unsafe_code)]
 

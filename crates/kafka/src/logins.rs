@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::transport::Address;
 
-/// How long a refusal is taken for one that passes, once a login has worked: credentials that
-/// are being replaced, a certificate that is renewed, a token that expired just now.
+/// How long a refusal counts as passing, once a login has worked: credentials may be in the middle
+/// of being replaced, a certificate renewed, a token just expired.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A refusal that lasts is told again after this.
+/// A lasting refusal is reported again after this time.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The outcomes of logins at all brokers.

@@ -1,4 +1,4 @@
-//! What a process knows of a group and its topic beyond the life of one source.
+//! What a process remembers of a group and its topic beyond the life of one source.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +18,7 @@ pub(super) struct Memory {
 
 #[derive(Debug, Default)]
 struct MemoryState {
-    /// The member that could not say goodbye.
+    /// The member that could not leave.
     member: Option<String>,
     /// The topic that was seen last.
     topic: Option<Uuid>,
@@ -37,14 +37,14 @@ pub(super) struct First {
     pub ends: BTreeMap<i32, i64>,
 }
 
-/// How a topic's id stands to those seen before.
+/// How a topic's id relates to those seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sighting {
     /// It is the topic seen last, or the first one.
     Same,
-    /// It has taken the place of this one.
+    /// It has replaced this one.
     Anew(Uuid),
-    /// It is gone: who says otherwise is behind.
+    /// It is gone: a broker that reports it is behind.
     Gone,
 }
 
@@ -54,12 +54,12 @@ impl Memory {
         self.lock().member = Some(member.to_owned());
     }
 
-    /// The id of the member that could not say goodbye, once.
+    /// The id of the member that could not leave; returned once.
     pub fn take_member(&self) -> Option<String> {
         self.lock().member.take()
     }
 
-    /// Notes which topic a broker says bears the name now.
+    /// Notes the id that a broker reports for the topic's name.
     pub fn see(&self, topic: Option<Uuid>) -> Sighting {
         let Some(topic) = topic else { return Sighting::Same };
         let mut inner = self.lock();
@@ -79,7 +79,7 @@ impl Memory {
         }
     }
 
-    /// Whether the topic has taken the place of another one that was seen.
+    /// Whether the topic has replaced another one that was seen.
     pub fn is_anew(&self) -> bool {
         !self.lock().gone.is_empty()
     }
@@ -94,7 +94,7 @@ impl Memory {
         self.lock().first.get_or_insert_with(|| First { partitions, ends: BTreeMap::new() });
     }
 
-    /// Notes where a partition ended at first; what was noted before stays.
+    /// Notes where a partition ended at first; an earlier note is kept.
     pub(super) fn note_end(&self, partition: i32, end: i64) -> i64 {
         let mut inner = self.lock();
         match &mut inner.first {

@@ -50,8 +50,8 @@ pub struct Leader {
     pub epoch: i32,
 }
 
-/// Without topic ids, an older leader epoch is taken once as many answers in a row have it: the
-/// topic was made anew.
+/// Without topic ids, an older leader epoch is believed once this many answers in a row have it:
+/// the topic was deleted and created again.
 const OLDER_ANSWERS_MAX: u32 = 5;
 
 impl Metadata {

@@ -18,7 +18,7 @@ use topicmill_mill::{
 
 use super::{Client, OffsetAt, ask::Whom, metadata::Leader, text::topic_name};
 
-/// How long a leader is given to answer at least.
+/// The least time a leader is given to answer.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// Why there are no records where there should be some.
@@ -242,7 +242,7 @@ mod tests {
         let error = answers[&1].as_ref().unwrap_err();
         let partition = Some(TopicPartition::new("t", 1));
         assert_eq!((error.kind, &error.partition), (ErrorKind::Retriable, &partition), "{error}");
-        // With patience, what the cluster says by then.
+        // With patience, what the cluster answers by then.
         let answers = client.offsets_by_partition("t", OffsetAt::Latest, ANSWER_TIMEOUT_MIN).await.unwrap();
         assert!(answers.values().all(|answer| matches!(answer, Ok(0))), "{answers:?}");
     }

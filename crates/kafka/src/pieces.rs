@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 /// Bytes in several pieces, in order.
 #[derive(Debug, Default)]
 pub struct FramePieces {
-    /// None is empty.
+    /// No piece is empty.
     pieces: VecDeque<Bytes>,
     left: usize,
 }

@@ -24,8 +24,8 @@ use super::{
     offsets::REMOTE,
 };
 
-/// How long to wait for a share of the budget before going on without: readers that are merged
-/// must not wait for each other for ever.
+/// How long to wait for a share of the budget before continuing without: readers that are merged
+/// must not wait for one another forever.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads a partition from one offset up to, not including, another.
@@ -37,7 +37,7 @@ pub struct Reader {
     position: i64,
     until: i64,
     current: Option<ResponsePieces>,
-    /// The request that was sent ahead, if one was.
+    /// The request sent ahead, if there is one.
     ahead: JoinSet<Result<Option<Chunk>, EngineError>>,
 }
 
@@ -169,7 +169,7 @@ impl RangeFetcher {
                     let text = error.map_or_else(String::new, |error| error.to_string());
                     EngineError::new(kind, text).at_offset(&self.partition, from)
                 }
-                // Twice: the end that the broker tells and what it sends are not one snapshot.
+                // Twice: the end that the broker reports and what it sends are not one snapshot.
                 Ok(ReadAttempt::Nothing { is_end: true }) if empty > 0 => {
                     match self.client.is_local(&self.partition, from).await {
                         Ok(true) => return Ok(None),

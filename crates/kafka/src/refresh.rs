@@ -76,7 +76,7 @@ impl Cluster {
         }
     }
 
-    /// Asks in a task of its own: who waits may go away, and the outcome counts all the same.
+    /// Asks in a task of its own: the caller may be dropped, and the outcome counts all the same.
     fn attempt(&self) -> RefreshAttempt {
         let ended = || Err(EngineError::new(ErrorKind::Retriable, "this program ends"));
         let Some(cluster) = self.this.upgrade() else { return std::future::ready(ended()).boxed().shared() };

@@ -22,17 +22,17 @@ use super::{
     transport::{ReadHalf, WriteHalf, is_refusal},
 };
 
-/// The greatest response in bytes that is taken; more is a broken or foreign peer. Some more than
-/// `fetch.max.bytes` may be.
+/// The largest response in bytes that is accepted; a larger one is from a broken or foreign peer.
+/// Somewhat more than `fetch.max.bytes` can be.
 const RESPONSE_BYTES_MAX: usize = 640 << 20;
 
-/// The greatest response in bytes before both sides know each other.
+/// The largest response in bytes before negotiation and authentication are done.
 const STRANGER_RESPONSE_BYTES_MAX: usize = 256 << 10;
 
-/// What is read of a response before memory is taken for more of it than came so far.
+/// How much memory is taken for a response beyond what has arrived of it.
 const READ_AHEAD_BYTES: usize = 16 << 20;
 
-/// The greatest number of requests that wait to be written, and of those that wait for an answer.
+/// The most requests that wait to be written, and the most that wait for an answer.
 pub const QUEUE_REQUESTS_MAX: usize = 64;
 
 /// A request as it goes out.
@@ -154,7 +154,7 @@ async fn read_responses(shared: &ConnectionShared, read: ReadHalf, waiting: &mut
     }
 }
 
-/// Notes what broke the connection while it could not `what`.
+/// Notes what broke the connection while it tried to `what`.
 fn broken(shared: &ConnectionShared, error: &Error, what: &str) {
     match error.kind() {
         _ if is_refusal(error) => shared.ended_by_alert(format!("cannot {what}: {error}")),

@@ -19,7 +19,7 @@ use super::{
     group::{Committer, MemberSettings, Membership},
 };
 
-/// The batches that wait for the consumer of events at most; their bytes are bounded besides.
+/// The most batches that wait for the consumer of events; their bytes are bounded separately.
 const QUEUE_BATCHES_MAX: usize = 256;
 
 /// How long leaving the group may take.

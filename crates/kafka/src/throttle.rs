@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-/// Longer than any quota's window; what asks for more is broken.
+/// Longer than any quota's window; a broker that asks for more is broken.
 const THROTTLE_MAX: Duration = Duration::from_secs(3600);
 
 /// Until when a broker wants quiet on one kind of connection. Clones share it, and it outlives the

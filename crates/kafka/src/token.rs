@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::settings::{Secret, TokenSource};
 
-/// The greatest size in bytes of a token; brokers take less.
+/// The largest token in bytes; brokers accept less.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 impl TokenSource {

@@ -1,4 +1,5 @@
-//! Looks a topic up, and notices when it is gone or another one bears its name (KIP-516).
+//! Looks a topic up, and notices when it is gone or has been replaced by another of its name
+//! (KIP-516).
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use super::{
     metadata::{Metadata, Topic},
 };
 
-/// The newest snapshot of the cluster, in which the topic is.
+/// The newest snapshot of the cluster that has the topic.
 #[derive(Debug)]
 pub(super) struct FoundTopic {
     metadata: Arc<Metadata>,
@@ -29,7 +30,7 @@ impl FoundTopic {
     }
 }
 
-/// Resolves once the topic is not there any more, which is asked every second.
+/// Resolves once the topic no longer exists, which is checked every second.
 pub(super) async fn gone(cluster: &Cluster, name: &Arc<str>, troubles: &Troubles) {
     loop {
         // An ordinary rebalance is over before.
@@ -50,7 +51,7 @@ fn missing(name: &str) -> String {
     format!("topic {name} does not exist")
 }
 
-/// Looks the topic up. That it is missing counts as a trouble until it is there.
+/// Looks the topic up. While it is missing, that is reported as a failure.
 ///
 /// # Errors
 /// `Retriable` while the topic is missing, or the broker asked is behind.

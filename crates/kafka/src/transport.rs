@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{error::WireError, race, security::Tls, settings::Family};
 
-/// An idle connection is probed after this: well before the gateways that forget the connections
-/// through them, which the shortest do after some minutes.
+/// An idle connection is probed after this time: well before gateways forget it, some of which do
+/// so after a few minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// The time between two unanswered probes.

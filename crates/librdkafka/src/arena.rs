@@ -112,8 +112,8 @@ impl Arena {
     }
 }
 
-/// Headers in wire encoding. Trap: rdkafka panics on a header name that is not UTF-8, and a
-/// panic would end the poll thread without a word.
+/// Headers in wire encoding. Trap: rdkafka panics on a header name that is not UTF-8, and a panic
+/// would end the poll thread silently.
 fn encode(headers: &impl Headers) -> Result<Vec<u8>, EngineError> {
     let encode = || {
         let mut writer = HeadersWriter::default();

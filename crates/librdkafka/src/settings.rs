@@ -6,13 +6,14 @@ use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use topicmill_kafka::properties;
 use topicmill_mill::engine::{ClientSettings, OffsetReset, PropertyError, SourceSettings};
 
-/// All that is wrong with `properties`, found without any connection: each that is unknown, can't have
-/// its value, or would break a promise of delivery; without any, what librdkafka says of them together.
+/// All problems of `properties`, found without a connection: each property that is unknown, cannot
+/// have its value, or would break a delivery guarantee; if there are none, what librdkafka says of
+/// them together.
 pub fn problems(properties: &BTreeMap<String, String>) -> Vec<PropertyError> {
     let mut config = ClientConfig::new();
     let mut problems = Vec::new();
     for (name, value) in properties {
-        // One at a time, so that each error is about the name that was typed.
+        // One at a time, so that each error names the property as it was written.
         match translate(name, value).and_then(|taken| alone(name, taken)) {
             Ok(Some((key, value))) => _ = config.set(key, value),
             Ok(None) => {}
@@ -138,8 +139,8 @@ fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
     }
 }
 
-/// Librdkafka's name and value for a property of Kafka's clients, `None` for what this engine
-/// sets by other means. It has more properties than the table, and refuses itself what it lacks.
+/// librdkafka's name and value for a property of Kafka's clients, `None` for what this engine sets
+/// by other means. librdkafka has more properties than the table, and refuses what it lacks itself.
 fn translate<'a>(name: &'a str, value: &str) -> Result<Option<(&'a str, String)>, PropertyError> {
     match properties::find(name) {
         Some(property) => property.for_librdkafka(value).map_err(|message| PropertyError::new(name, message)),

@@ -1,7 +1,8 @@
-//! What travels the road: a run of records of one partition, and what is written for it.
+//! What travels through the pipeline: a run of records of one partition, and what is written for
+//! it.
 //!
-//! Both sides keep records in the encoding of record batch v2 (KIP-98), so that an engine which
-//! reads and writes that format moves whole buffers and never an object per record.
+//! Both sides keep records in the encoding of record batch v2 (KIP-98), so that an engine that
+//! reads and writes that format moves whole buffers rather than records.
 
 use std::{fmt, sync::Arc};
 
@@ -9,24 +10,24 @@ use bytes::Bytes;
 use topicmill_records::{Compression, EncodedBatch};
 pub use topicmill_records::{Record, Span};
 
-/// A run of consecutive records of one partition, as a [`Source`](crate::engine::Source) read it.
+/// A run of consecutive records of one partition, as read by a [`Source`](crate::engine::Source).
 ///
-/// A batch may hold fewer records than the offsets it covers (compaction, control records), or
-/// none at all; `next_offset` still moves on.
+/// A batch may hold fewer records than the offsets it covers (compaction, control records), or none
+/// at all; `next_offset` moves on all the same.
 #[derive(Clone, Debug, Default)]
 pub struct PartitionBatch {
     /// Where the records were read.
     pub origin: TopicPartition,
     /// The assignment under which they were read; an acknowledgement counts only for this one.
     pub assignment: AssignmentId,
-    /// The offset after the last one that this batch covers: what a commit of it says.
+    /// The offset after the last one that this batch covers; committing the batch commits this.
     pub next_offset: i64,
     /// The bytes that the spans of `records` point into.
     pub buffer: Bytes,
     /// The records in offset order.
     pub records: Vec<Record>,
-    /// The leader epoch of the last record, which is committed beside the offset so that a
-    /// truncation is noticed by whoever reads on from there; -1 when unknown (KIP-320).
+    /// The leader epoch of the last record, committed with the offset so that whoever continues
+    /// from there notices a truncation; -1 when unknown (KIP-320).
     pub leader_epoch: i32,
     /// How the records were compressed where they were read.
     pub compression: Compression,
@@ -39,7 +40,7 @@ impl PartitionBatch {
     }
 }
 
-/// What is to be written for one batch: encoded records for one partition, split on size.
+/// What is to be written for one batch: encoded records for one partition, split by size.
 #[derive(Debug, Default)]
 pub struct OutputBatch {
     /// Where the records go.
@@ -50,7 +51,7 @@ pub struct OutputBatch {
     pub assignment: AssignmentId,
     /// How the records were compressed where they were read.
     pub compression: Compression,
-    /// Whether they are compressed so whatever the settings say.
+    /// Whether they are compressed in this way whatever the settings say.
     pub must_compress: bool,
     /// The encoded record batches in order; each is one wire batch.
     pub chunks: Vec<EncodedBatch>,

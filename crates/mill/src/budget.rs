@@ -1,11 +1,11 @@
-//! The memory budget: every response that is fetched and every batch on the road holds a share of
-//! it, and reading waits for one.
+//! The memory budget: every fetched response and every batch in the pipeline holds a share of it,
+//! and reading waits for one.
 //!
-//! Architecture invariant: who holds a share of a batch never waits for another one, so every
-//! batch on the road comes to its end and gives back what it has. Only those wait that have not
-//! handed out anything yet: a request, for a share of the response to come; and whoever takes a
-//! response apart, for the share of the next batch. The latter does not wait for ever either: when
-//! no batch is on the road, so that nothing will be given back, the next one passes.
+//! Architecture invariant: whoever holds a batch's share never waits for another one, so every
+//! batch comes to its end and gives its share back. Only those wait that have handed nothing out
+//! yet: a request, for the share of its response; and the decoder of a response, for the share of
+//! the next batch. The latter does not wait forever either: when no batch is in the pipeline, so
+//! that nothing will be given back, the next one passes.
 
 use std::{
     mem::{size_of, take},
@@ -21,40 +21,40 @@ use topicmill_records::buffers;
 
 use crate::{batch::Record, transform::expected_output};
 
-/// What a batch costs in bytes, from when it is taken out of a response until what becomes of it
-/// is acknowledged: `memory` for bytes of its own (not those of the response), the spans of its
-/// records, and the output to expect. What the output has beyond that is charged when it is there.
+/// What a batch costs in bytes, from being decoded until its output is acknowledged: `memory` for
+/// bytes of its own (not those of the response), the spans of its records, and the expected output.
+/// What the output takes beyond that is charged when it is there.
 pub fn cost(memory: usize, bytes: usize, records: usize) -> usize {
     memory + records * size_of::<Record>() + buffers::memory_of(expected_output(bytes, records))
 }
 
-/// What a byte of a response is taken to cost before its records are known, in percent: the byte
-/// itself, the record's spans, and an output half as large again. What it does [`cost`] is learned
-/// from each response, as an [`expansion`].
+/// What a byte of a response is expected to cost before its records are known, in percent: the byte
+/// itself, the record's spans, and an output half as large again. What it really [costs](cost) is
+/// learned from each response, as an [`expansion`].
 const PER_BYTE_PERCENT: usize = 380;
 
-/// The expansion of records that cost what they are taken to, and the greatest that is believed.
+/// The expansion of records that cost what was expected, and the greatest that is believed.
 const EXPANSIONS_PERCENT: RangeInclusive<usize> = 100..=10_000;
 
-/// What a response of `size` bytes will cost with all that comes of it, where its records have cost
-/// `expansion_percent` of what they were taken to.
+/// What a response of `size` bytes is expected to cost with everything made of it, where its
+/// records have cost `expansion_percent` of the expectation.
 pub fn expected_cost(size: usize, expansion_percent: usize) -> usize {
     buffers::memory_of(size) + size * (PER_BYTE_PERCENT - 100) / 100 * expansion_percent / 100
 }
 
-/// The size of a response that costs about `bytes` with all that comes of it.
+/// The size of a response that costs about `bytes` with everything made of it.
 pub fn affordable(bytes: usize) -> usize {
     bytes * 100 / PER_BYTE_PERCENT
 }
 
-/// What `size` bytes of a response have cost, `cost` with all that came of them, in percent of what
-/// they were taken to.
+/// What `size` bytes of a response have cost, relative to the expectation in percent; `cost` is
+/// what they have cost with everything made of them.
 pub fn expansion(size: usize, cost: usize) -> usize {
     let percent = cost.saturating_mul(100 * 100) / (size.max(1) * PER_BYTE_PERCENT);
     percent.clamp(*EXPANSIONS_PERCENT.start(), *EXPANSIONS_PERCENT.end())
 }
 
-/// The memory that all batches on the road may hold together; clones share it.
+/// The memory that all batches in the pipeline may hold together; clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     shared: Arc<Shared>,
@@ -64,9 +64,9 @@ pub struct Budget {
 struct Shared {
     capacity: usize,
     state: Mutex<State>,
-    /// Told when something is given back.
+    /// Notified when something is given back.
     freed: Notify,
-    /// Whose turn it is to wait for a share; so nobody is overtaken.
+    /// Whose turn it is to wait for a share, so that nobody is overtaken.
     requests: Turn<()>,
     /// Whose turn it is to wait for a batch's share.
     batches: Turn<()>,
@@ -76,7 +76,7 @@ struct Shared {
 struct State {
     /// The bytes in use.
     used: usize,
-    /// The batches on the road.
+    /// The batches in the pipeline.
     batches: usize,
 }
 
@@ -93,8 +93,8 @@ impl Budget {
         Budget { shared: Arc::new(shared) }
     }
 
-    /// Waits for `bytes` of memory. What exceeds the whole budget waits until nothing is in use, so
-    /// that a single large share passes alone rather than never. Cancel-safe.
+    /// Waits for `bytes` of memory. A share that exceeds the whole budget waits until nothing is in
+    /// use, so that it passes alone rather than never. Cancel-safe.
     pub async fn acquire(&self, bytes: usize) -> Permit {
         let _turn = self.shared.requests.lock().await;
         self.when(|| self.try_acquire(bytes)).await
@@ -106,8 +106,8 @@ impl Budget {
         (state.used == 0 || self.fits(&state, bytes)).then(|| self.hand_out(&mut state, bytes, false))
     }
 
-    /// Waits for the share of a batch: `bytes`, of which as many as it has come out of `reserve`.
-    /// When no other batch is on the road the missing ones are handed out whether or not they are
+    /// Waits for the share of a batch: `bytes`, as many of them as possible out of `reserve`. When
+    /// no other batch is in the pipeline, the missing ones are handed out whether or not they are
     /// free: nothing would be given back to wait for. Cancel-safe.
     pub async fn acquire_batch(&self, reserve: &mut Permit, bytes: usize) -> Permit {
         let reserved = reserve.bytes().min(bytes);
@@ -127,13 +127,14 @@ impl Budget {
         share
     }
 
-    /// Hands out `bytes` that are in use already, or that nobody can wait for, free or not.
+    /// Hands out `bytes` that are in use already, or that nobody can wait for, whether or not they
+    /// are free.
     pub fn overdraw(&self, bytes: usize) -> Permit {
         self.hand_out(&mut self.shared.state(), bytes, false)
     }
 
-    /// The bytes in use now. They may be more than [`capacity`](Budget::capacity): a batch that
-    /// is larger passes alone, and output may become larger than expected.
+    /// The bytes in use now. They may exceed [`capacity`](Budget::capacity): a larger batch passes
+    /// alone, and output may become larger than expected.
     pub fn used(&self) -> usize {
         self.shared.state().used
     }
@@ -158,12 +159,13 @@ impl Budget {
         Permit { budget: Some(self.clone()), bytes: AtomicUsize::new(bytes), is_batch }
     }
 
-    /// Waits until `take` gives something, which may be after every time that a share comes back.
+    /// Waits until `take` returns something, which it may do after each time that a share comes
+    /// back.
     async fn when(&self, take: impl Fn() -> Option<Permit>) -> Permit {
         loop {
             let freed = self.shared.freed.notified();
             let mut freed = std::pin::pin!(freed);
-            // Before the look: what is given back right after it must not be missed.
+            // Before the check: what is given back right after it must not be missed.
             freed.as_mut().enable();
             if let Some(permit) = take() {
                 return permit;
@@ -213,14 +215,14 @@ impl Permit {
         Permit { budget: self.budget.clone(), bytes: AtomicUsize::new(bytes), is_batch: false }
     }
 
-    /// Takes in a permit of the same budget.
+    /// Adds a permit of the same budget.
     pub fn merge(&mut self, mut other: Permit) {
         let bytes = take(other.bytes.get_mut());
         *self.bytes.get_mut() += bytes;
     }
 
-    /// Takes what the share is for to be `now` bytes where it was taken for `before`: what is less
-    /// is given back, and what is more is taken at once, whether or not it is free.
+    /// Corrects the share for something that takes `now` bytes instead of `before`: the excess is
+    /// given back; what is missing is taken at once, whether or not it is free.
     pub fn charge(&self, before: usize, now: usize) {
         let Some(budget) = &self.budget else { return };
         if now > before {

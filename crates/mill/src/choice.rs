@@ -1,7 +1,7 @@
-//! Closed sets that people choose from by name, in a flag, the environment or a file.
+//! Closed sets from which people choose by name, in a flag, the environment or a file.
 //!
-//! A set is an enum that derives strum's `Display`, `EnumString`, `EnumMessage` and `VariantArray` with
-//! names in kebab case: its names and what they mean stand there, and nowhere else.
+//! A set is an enum that derives strum's `Display`, `EnumString`, `EnumMessage` and `VariantArray`
+//! with names in kebab case: its names and their meanings are there and nowhere else.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -16,7 +16,7 @@ pub trait Choice:
         self.get_serializations()[0]
     }
 
-    /// What it means: its documentation as one line, without the full stop.
+    /// Its meaning: its documentation as one line, without the full stop.
     fn meaning(self) -> String {
         let lines = self.get_documentation().unwrap_or_default().split_whitespace();
         let text = lines.collect::<Vec<_>>().join(" ");

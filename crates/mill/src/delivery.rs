@@ -1,8 +1,8 @@
-//! How a batch becomes final: its output sent, the dead letters of what failed sent, all of it
-//! acknowledged. At least once: only then is the batch's offset free to commit.
+//! How a batch becomes final: its output is sent, so are the dead letters of what failed, and all
+//! of it is acknowledged. At least once: only then may the batch's offset be committed.
 //!
-//! Architecture invariant: a record is never skipped. Every record of an acknowledged batch
-//! stands in the destination or in the dead letter topic, or its partition is stopped.
+//! Architecture invariant: a record is never skipped. Every record of an acknowledged batch is in
+//! the destination or in the dead letter topic, or its partition is stopped.
 
 mod kind;
 mod lanes;
@@ -34,10 +34,10 @@ pub struct Routes {
     pub dead_letter: Arc<str>,
     /// The consumer group, which dead letters name.
     pub group: Arc<str>,
-    /// The greatest size of an output chunk in bytes.
+    /// The largest output chunk in bytes.
     pub chunk_limit: usize,
-    /// The bytes of output and dead letters that may wait for their acknowledgement before no more
-    /// is sent: enough to keep the brokers busy.
+    /// The bytes of output and dead letters that may wait for acknowledgement before no more is
+    /// sent: enough to keep the brokers busy.
     pub window: usize,
     /// How often a refused dead letter is tried again before its partition stops.
     pub retries: u32,
@@ -50,20 +50,20 @@ pub struct Delivery<K> {
     sink: K,
     routes: Routes,
     flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
-    /// What of it is under way, by partition of the source.
+    /// What is in flight, by partition of the source.
     lanes: Lanes,
 }
 
-/// A batch that came to its end.
+/// The outcome of a batch.
 #[derive(Debug)]
 pub enum Delivered {
     /// Every record is written, or its dead letter is.
     Acknowledged(Acknowledged),
     /// A dead letter was refused for good: the partition must stop before the batch of this ticket.
     Stopped(Ticket, Stopped),
-    /// It is not certain that the batch of this ticket was written.
+    /// It is uncertain whether the batch of this ticket was written.
     Failed(Failed),
-    /// What was left to write of the batch of this ticket is not wanted any more.
+    /// What was left to write of the batch of this ticket is no longer wanted.
     GivenUp(Ticket),
 }
 
@@ -72,7 +72,7 @@ pub enum Delivered {
 pub struct Failed {
     /// The batch.
     pub ticket: Ticket,
-    /// Why. Without a partition it is an error of the whole sink, which is spent.
+    /// Why. An error without a partition concerns the whole sink, which cannot be used any more.
     pub error: EngineError,
     /// When the batch was sent.
     pub since: Instant,
@@ -88,7 +88,7 @@ impl Delivered {
         }
     }
 
-    /// How long it was under way, if all of it was acknowledged.
+    /// How long it was in flight, if all of it was acknowledged.
     fn flew(&self) -> Option<Duration> {
         match self {
             Delivered::Acknowledged(acknowledged) => Some(acknowledged.time),
@@ -108,13 +108,13 @@ pub struct Acknowledged {
     pub bytes: u64,
     /// The class of each dead letter.
     pub dead_letters: Vec<ErrorClass>,
-    /// The offset of the last record that has one, and the class of its error.
+    /// The offset of the last record that became a dead letter, and the class of its error.
     pub last_letter: Option<(i64, ErrorClass)>,
     /// From sending to the acknowledgement.
     pub time: Duration,
 }
 
-/// A dead letter that its topic does not take.
+/// A dead letter that its topic does not accept.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{partition} at offset {offset}: the dead letter topic {topic} refuses the record: {reason}; the partition stops here"
@@ -130,18 +130,18 @@ pub struct Stopped {
     pub reason: String,
 }
 
-/// A batch under way: the input stays, as what fails must be written as it was read.
+/// A batch in flight. The input is kept: what fails must be written as it was read.
 struct Flight {
     job: Job,
-    /// The dead letters under way or done.
+    /// The dead letters in flight or done.
     letters: Vec<Letter>,
-    /// Those that the dead letter topic did not take yet.
+    /// Those that the dead letter topic has not accepted yet.
     unsent: Vec<Letter>,
     attempt: u32,
     started: Instant,
     output_records: u64,
     output_bytes: u64,
-    /// The bytes of output and dead letters that are under way now.
+    /// The bytes of output and dead letters that are in flight now.
     under_way: usize,
     /// The bytes that its dead letters hold, as the batch's share of the memory counts them.
     charged: usize,
@@ -153,7 +153,7 @@ impl Flight {
     }
 }
 
-/// A flight whose requests are answered.
+/// A batch whose requests are answered.
 struct Landing {
     flight: Flight,
     answer: Result<Answer, EngineError>,
@@ -162,7 +162,7 @@ struct Landing {
 enum Answer {
     /// What the destination and the dead letter topic refused.
     Receipts { output: Receipt, letters: Receipt },
-    /// The backoff is over; the unsent dead letters are to be sent.
+    /// The backoff is over; the unsent dead letters have to be sent.
     Resend,
 }
 
@@ -193,44 +193,44 @@ impl<K: Sink> Delivery<K> {
         self.launch(flight, output);
     }
 
-    /// Whether more may be sent: what moves leaves room in the window.
+    /// Whether more may be sent: partitions that make progress leave room in the window.
     pub fn has_room(&self) -> bool {
         self.lanes.has_room()
     }
 
-    /// Whether a partition of the source has its share of the window, or does not move.
+    /// Whether a partition of the source has used its share of the window, or makes no progress.
     pub fn is_full(&self, partition: &TopicPartition) -> bool {
         self.lanes.is_full(partition)
     }
 
-    /// Whether nothing of a partition of the source is under way.
+    /// Whether nothing of a partition of the source is in flight.
     pub fn is_idle(&self, partition: &TopicPartition) -> bool {
         self.lanes.is_idle(partition)
     }
 
-    /// The batches under way.
+    /// The batches in flight.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    /// Those of them whose partition moves.
+    /// Those of them whose partition makes progress.
     pub fn moving(&self) -> usize {
         self.lanes.flights()
     }
 
-    /// Finds out which partitions do not move; they count against the window no more. To be
+    /// Finds the partitions that make no progress; they no longer count against the window. To be
     /// called a few times a second.
     pub fn look(&mut self) -> Vec<TopicPartition> {
         self.lanes.look()
     }
 
-    /// What comes from `origin` under `assignment` or an earlier one is not wanted any more.
+    /// What comes from `origin` under `assignment` or an earlier one is no longer wanted.
     pub fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
         self.sink.forget(origin, assignment);
     }
 
-    /// The next batch that came to its end; waits as long as there is none. One that is not
-    /// `is_wanted` when dead letters of it are left to send is given up. Cancel-safe.
+    /// The outcome of the next batch; waits while there is none. A batch that is not `is_wanted`
+    /// when dead letters of it have yet to be sent is given up. Cancel-safe.
     pub async fn next(&mut self, is_wanted: impl Fn(&Ticket) -> bool) -> Delivered {
         loop {
             let Some(Landing { flight, answer }) = self.flights.next().await else {
@@ -258,13 +258,13 @@ impl<K: Sink> Delivery<K> {
         }
     }
 
-    /// Gives up what is under way and disconnects.
+    /// Gives up what is in flight and disconnects.
     pub async fn close(self) {
         drop(self.flights);
         self.sink.close().await;
     }
 
-    /// Sends output and the unsent dead letters of a flight.
+    /// Sends the output and the unsent dead letters of a batch.
     fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
         let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
         let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
@@ -286,10 +286,10 @@ impl<K: Sink> Delivery<K> {
         }));
     }
 
-    /// Looks at the answers for a flight: done, stopped, or (`None`) under way again.
+    /// Takes the answers for a batch: it is done, stopped, or (`None`) in flight again.
     fn land(&mut self, mut flight: Flight, output: Receipt, letters: Receipt) -> Option<Delivered> {
         let refused_letter = letters.refused.first().map(|refusal| refusal.error.to_string());
-        // What the topic does not take as it is may be taken in another form.
+        // What the topic does not accept as it is may be accepted in another form.
         let remedied = |refusal: &Refusal| {
             let refused = flight.unsent.get(refusal.index)?;
             Some((refused, refused.remedied(refusal.error.class)))
@@ -342,7 +342,7 @@ fn written_to(topic: &Arc<str>, batch: &PartitionBatch, chunks: Vec<EncodedBatch
     OutputBatch { destination, origin, assignment, compression, must_compress: false, chunks }
 }
 
-/// Sends a batch, if it holds anything.
+/// Sends a batch, if it is not empty.
 fn send<K: Sink>(
     sink: &mut K,
     batch: OutputBatch,

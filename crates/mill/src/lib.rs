@@ -1,12 +1,12 @@
-//! The core: batches in, batches out, offsets behind them. It knows neither a Kafka client nor HTTP nor a
-//! command line.
+//! The core: batches in, batches out, offsets behind them. It knows neither a Kafka client nor HTTP
+//! nor a command line.
 //!
-//! The unit is the [`PartitionBatch`](batch::PartitionBatch). A source and a sink, which are
-//! someone else's, come by the seam in [`engine`]; [`mill`] is the loop between them.
+//! The unit is the [`PartitionBatch`](batch::PartitionBatch). Sources and sinks are implemented
+//! elsewhere, against the seam in [`engine`]; [`mill`] is the loop between them.
 
 #![forbid(unsafe_code)]
 
-// The road of a batch, in its order.
+// The path of a batch, in order.
 pub mod batch;
 pub mod budget;
 pub mod transform;
@@ -19,7 +19,7 @@ pub mod mill;
 // The edge.
 pub mod engine;
 
-// Who watches.
+// For observers.
 pub mod health;
 pub mod metrics;
 pub mod sentences;

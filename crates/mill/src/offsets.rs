@@ -1,7 +1,7 @@
 //! From acknowledged to committable: what of each partition is final, per assignment. Pure.
 //!
 //! Architecture invariant: an offset becomes committable only when every batch below it was
-//! acknowledged under the assignment that is current now.
+//! acknowledged under the current assignment.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,15 +20,15 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Offsets {
     partitions: BTreeMap<TopicPartition, Progress>,
-    /// Those of which something can be committed.
+    /// Those that have something to commit.
     uncommitted: BTreeSet<TopicPartition>,
     /// The number of those whose position the group has not committed.
     unplaced: usize,
 }
 
-/// What a batch on the road is known by. Each part that the batch is split into holds a clone;
-/// the batch is acknowledged when every part is. The batch's share of the memory budget is
-/// given back with the last clone.
+/// Identifies a batch in the pipeline. Each part that the batch is split into holds a clone; the
+/// batch is acknowledged when every part is. The batch's share of the memory budget is given back
+/// with the last clone.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     partition: TopicPartition,
@@ -38,7 +38,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Counts for the batch's share of the memory what takes `now` bytes where `before` were counted.
+    /// Charges the batch's share of the memory for something that takes `now` bytes instead of
+    /// `before`.
     pub fn charge(&self, before: usize, now: usize) {
         self.memory.charge(before, now);
     }
@@ -54,7 +55,7 @@ impl Ticket {
     }
 }
 
-/// Why nothing more of a partition is taken.
+/// Why a partition takes nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// It is stopped for good.
@@ -70,8 +71,8 @@ struct Progress {
     acknowledged: i64,
     /// The leader epoch of the last record that is acknowledged; -1 when unknown.
     epoch: i32,
-    /// What the coordinator agreed to; `None` when the position that reading started at is not
-    /// committed yet.
+    /// What the coordinator has agreed to; `None` while the position that reading started at is not
+    /// committed.
     committed: Option<i64>,
     /// The batches that are not acknowledged, or stand behind one that is not.
     pending: VecDeque<Pending>,
@@ -91,8 +92,8 @@ struct Pending {
 }
 
 impl Offsets {
-    /// Starts a partition anew under `assignment`; acknowledgements of earlier ones are void.
-    /// Whether it was not assigned before.
+    /// Starts a partition under `assignment`; acknowledgements of earlier ones are void. Returns
+    /// whether it was not assigned before.
     pub fn assign(&mut self, assignment: &Assignment) -> bool {
         let was_assigned = self.remove(&assignment.partition).is_some();
         let progress = Progress {
@@ -112,8 +113,8 @@ impl Offsets {
         !was_assigned
     }
 
-    /// Forgets a partition; acknowledgements for it are void from now on. The assignment that it
-    /// had, if it was assigned.
+    /// Forgets a partition; acknowledgements for it are void from now on. Returns its assignment,
+    /// if it was assigned.
     pub fn remove(&mut self, partition: &TopicPartition) -> Option<AssignmentId> {
         let progress = self.partitions.remove(partition)?;
         self.uncommitted.remove(partition);
@@ -121,8 +122,8 @@ impl Offsets {
         Some(progress.assignment)
     }
 
-    /// Takes a batch on the road. `None` when it is stale or its partition halted: then it must
-    /// be dropped. Call in the order in which the batches were read.
+    /// Begins a batch. `None` when it is stale or its partition is halted: then it must be dropped.
+    /// Call in the order in which the batches were read.
     pub fn begin(&mut self, batch: &PartitionBatch, memory: Permit) -> Option<Ticket> {
         let progress = self.partitions.get_mut(&batch.origin)?;
         if progress.assignment != batch.assignment || progress.halt.is_some() {
@@ -146,7 +147,7 @@ impl Offsets {
         })
     }
 
-    /// Says that the batch of `ticket` is split into `parts`, each to be acknowledged.
+    /// Notes that the batch of `ticket` is split into `parts`, each to be acknowledged.
     pub fn split(&mut self, ticket: &Ticket, parts: usize) {
         if let Some(pending) = self.pending_mut(ticket) {
             pending.parts_left = parts;
@@ -169,7 +170,7 @@ impl Offsets {
         }
     }
 
-    /// Whether the output of a batch is still to be sent: its assignment is the current one, it
+    /// Whether the output of a batch still has to be sent: its assignment is the current one, it
     /// will not be read again under another one, and its partition is not stopped before it.
     pub fn is_wanted(&self, ticket: &Ticket) -> bool {
         self.current(ticket).is_some_and(|progress| match progress.halt {
@@ -184,9 +185,9 @@ impl Offsets {
         self.current(ticket).is_some()
     }
 
-    /// Takes nothing more of a partition and waits for nothing from this batch on: what was
-    /// acknowledged before stays committable. Whether this halts it: not when it was halted
-    /// before, nor for an earlier assignment. A stopped one whose stop lies behind this batch
+    /// Takes nothing more of a partition and waits for nothing from this batch on; what was
+    /// acknowledged before stays committable. Returns whether this halts it: not when it was halted
+    /// before, nor for an earlier assignment. A stopped partition whose stop lies behind this batch
     /// may still be read again.
     pub fn halt_before(&mut self, ticket: &Ticket, why: Halt) -> bool {
         let Some(progress) = self.partitions.get_mut(&ticket.partition) else { return false };
@@ -210,7 +211,7 @@ impl Offsets {
         }
     }
 
-    /// As [`halt_before`](Offsets::halt_before), behind everything that was begun.
+    /// As [`halt_before`](Offsets::halt_before), behind everything that has begun.
     pub fn halt(&mut self, partition: &TopicPartition, assignment: AssignmentId, why: Halt) -> bool {
         let Some(progress) = self.partitions.get_mut(partition) else { return false };
         let halts = progress.assignment == assignment && progress.halt.is_none();
@@ -220,12 +221,12 @@ impl Offsets {
         halts
     }
 
-    /// Why a partition stands still, if it does.
+    /// Why a partition is halted, if it is.
     pub fn halted(&self, partition: &TopicPartition) -> Option<Halt> {
         self.partitions.get(partition)?.halt.map(|(why, _)| why)
     }
 
-    /// What can be committed and is not yet.
+    /// What can be committed and has not been.
     pub fn committable(&self) -> Vec<Offset> {
         let all = self.uncommitted.iter().filter_map(|partition| self.partitions.get_key_value(partition));
         all.map(|(partition, progress)| Offset {
@@ -242,12 +243,12 @@ impl Offsets {
         !self.uncommitted.is_empty()
     }
 
-    /// Whether a position was chosen that the group does not know yet.
+    /// Whether a position was chosen that the group has not committed.
     pub fn has_unplaced(&self) -> bool {
         self.unplaced > 0
     }
 
-    /// Notes what the coordinator agreed to; returns those that are still assigned as they were.
+    /// Notes what the coordinator has agreed to; returns those whose assignment is still the same.
     pub fn committed<'a>(&mut self, offsets: &'a [Offset]) -> Vec<&'a Offset> {
         let mut noted = Vec::new();
         for offset in offsets {
@@ -265,13 +266,13 @@ impl Offsets {
         noted
     }
 
-    /// Whether nothing of `partition` is waited for: no batch on the road, nothing to commit.
+    /// Whether nothing of `partition` is waited for: no batch in the pipeline, nothing to commit.
     /// Batches behind a halt are not waited for.
     pub fn is_settled(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_none_or(Progress::is_settled)
     }
 
-    /// Whether nothing of `partition` is on the road any more; something may be left to commit.
+    /// Whether nothing of `partition` is in the pipeline any more; something may be left to commit.
     pub fn is_landed(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_none_or(Progress::is_landed)
     }
@@ -306,7 +307,7 @@ impl Offsets {
         pending.into_iter().flatten().map(|pending| pending.memory).sum()
     }
 
-    /// When the oldest batch that is on the road and waited for was begun.
+    /// When the oldest batch that is waited for was begun.
     pub fn oldest(&self) -> Option<Instant> {
         let waited_for = self.partitions.values().filter(|progress| !progress.is_landed());
         waited_for.filter_map(|progress| progress.pending.front()).map(|pending| pending.begun).min()
@@ -326,7 +327,7 @@ impl Offsets {
     }
 }
 
-/// How far a partition is.
+/// The progress of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Under which assignment.

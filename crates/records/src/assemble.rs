@@ -54,7 +54,7 @@ impl Default for AssembleSettings {
     }
 }
 
-/// With one more record of at most 2 GiB, spans of 32 bits still reach everywhere.
+/// With one more record of at most 2 GiB, 32-bit spans still reach everywhere.
 const PIECE_BYTES_MAX: usize = 1 << 30;
 
 /// Iterates over the pieces of a fetch response.

@@ -9,11 +9,11 @@ use std::{
 
 use bytes::Bytes;
 
-/// Smaller buffers are the allocator's.
+/// Smaller buffers are left to the allocator.
 const POOLED_BYTES_MIN: usize = 64 << 10;
-/// Capacities are rounded up to this, so that buffers fit again.
+/// Capacities are rounded up to a multiple of this, so that buffers can be reused.
 const GRAIN_BYTES: usize = 256 << 10;
-/// The memory that idle buffers hold at most.
+/// The most memory that idle buffers hold.
 const IDLE_BYTES_MAX: usize = 24 << 20;
 
 static IDLE: Mutex<Idle> = Mutex::new(Idle { buffers: Vec::new(), bytes: 0 });
@@ -116,7 +116,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // Only what `with_room` made: other sizes would fit no one.
+        // Only buffers that `with_room` made: other sizes would fit nowhere.
         if !self.memory.is_empty() && self.memory.len().is_multiple_of(GRAIN_BYTES) {
             let too_much = idle().keep(std::mem::take(&mut self.memory));
             // Freeing may be a system call, so not under the lock.

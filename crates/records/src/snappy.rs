@@ -12,7 +12,7 @@ const MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const STREAM_HEADER: &[u8; 16] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 /// The Java client's block size.
 const BLOCK_BYTES: usize = 32 * 1024;
-/// The most that one compressed byte can stand for: a copy of 64 bytes takes at least 3.
+/// The most bytes that one compressed byte can stand for: a copy of 64 bytes takes at least 3.
 const RATIO_MAX: usize = 22;
 
 /// Appends `input` compressed and framed to `out`.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::buffers::Buffer;
 
-/// The bytes to decompress before the records among them are read, so that they are still cached.
+/// How much to decompress before reading the records in it, so that they are still cached.
 const STEP_BYTES: usize = 128 << 10;
 
 /// A compressed batch while it is read.

@@ -12,12 +12,12 @@ use crate::{
     engine::native::properties,
 };
 
-/// What is read elsewhere: the log level, before there is a configuration.
+/// Read elsewhere: the log level, before there is a configuration.
 const LOG: &str = "TOPICMILL_LOG";
 
-/// Puts the values of all variables that begin with `TOPICMILL_`. An unknown one is a problem, as
-/// a typo would be lost otherwise. An empty one counts as unset: `${GROUP:-}` of a compose file
-/// makes such.
+/// Puts the values of all variables that begin with `TOPICMILL_`. An unknown one is a problem, as a
+/// typo would be lost otherwise. An empty one counts as unset, as `${GROUP:-}` in a compose file
+/// makes one.
 pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settings: &mut Settings) {
     let known = known();
     let ours = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
@@ -54,7 +54,7 @@ pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settin
 /// begins with topicmill: `TOPICMILL_METRICS_SERVICE_HOST`, `TOPICMILL_PORT_9464_TCP_ADDR` and the like.
 fn is_link(name: &str) -> bool {
     let words: Vec<&str> = name[PREFIX.len()..].split('_').collect();
-    // What stands before is the rest of the service's name, if it has more.
+    // What precedes it is the rest of the service's name, if it has more.
     (0..words.len()).any(|from| match &words[from..] {
         ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"] => true,
         ["PORT", number, "TCP" | "UDP" | "SCTP", rest @ ..] => {

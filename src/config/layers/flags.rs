@@ -68,7 +68,7 @@ impl Flags for DryRunArgs {
 }
 
 impl Flags for ConnectionArgs {
-    /// `--brokers` is more exact than `-X bootstrap.servers`, so it comes last.
+    /// `--brokers` is more specific than `-X bootstrap.servers`, so it comes last.
     fn put(&self, settings: &mut Settings) {
         for property in &self.properties {
             let origin = Origin::Flag(format!("-X {}", property.key));

@@ -13,7 +13,7 @@ use crate::{
 
 const KAFKA: Section = Section::Kafka;
 
-/// Puts a property, under the name and in the section that it has here.
+/// Puts a property, under the name and in the section that it has in the configuration.
 pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Settings) {
     let name = name.to_ascii_lowercase();
     let property = properties::find(&name);
@@ -22,7 +22,7 @@ pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Setti
     {
         return settings.put(section, key, value, origin);
     }
-    // A file that is a property of its own is read by the engine, each time that it needs it.
+    // A file that is a property of its own is read by the engine, whenever it needs it.
     let secret = name.strip_suffix("_file").filter(|secret| properties::is_secret(secret));
     if let Some(secret) = secret.filter(|_| property.is_none()) {
         return match value {

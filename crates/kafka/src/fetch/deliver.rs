@@ -1,4 +1,4 @@
-//! Takes fetch responses apart into partition batches, in the order that they came.
+//! Decodes fetch responses into partition batches, in the order in which they came.
 
 use std::{
     collections::HashMap,
@@ -20,19 +20,19 @@ use super::{
     pieces::{PIECE_BYTES_MAX, ResponsePieces},
 };
 
-/// What stands in the queue to the consumer of events, in its order per partition.
+/// An entry of the queue to the consumer of events, in order per partition.
 #[derive(Debug)]
 pub(crate) enum Delivered {
     /// A batch with its share of the memory, and the room that it takes in the queue.
     Batch(PartitionBatch, Permit, Permit),
-    /// Offsets that are not there.
+    /// Offsets that are gone.
     Gap(Gap),
     /// Nothing more comes of a partition.
     Unreadable(TopicPartition, AssignmentId, EngineError),
 }
 
 impl Delivered {
-    /// The assignment that it is of.
+    /// The assignment that it belongs to.
     pub fn assignment(&self) -> (&TopicPartition, AssignmentId) {
         match self {
             Delivered::Batch(batch, ..) => (&batch.origin, batch.assignment),
@@ -41,7 +41,7 @@ impl Delivered {
         }
     }
 
-    /// As the consumer is told of it.
+    /// The event for the consumer.
     pub fn into_event(self) -> SourceEvent {
         match self {
             Delivered::Batch(batch, memory, _room) => SourceEvent::Batch(batch, memory),
@@ -51,7 +51,7 @@ impl Delivered {
     }
 }
 
-/// Runs until nobody hands in responses or takes batches any more.
+/// Runs until there are no more responses, or nobody takes batches any more.
 pub(super) async fn run(
     shared: Arc<FetchShared>,
     mut fetched: mpsc::Receiver<Fetched>,
@@ -112,7 +112,7 @@ pub(super) async fn run(
 enum Undelivered {
     /// Nobody takes batches any more.
     Closed,
-    /// What stands at some offset cannot be read.
+    /// The record at some offset cannot be read.
     Unreadable(EngineError),
 }
 
@@ -133,7 +133,7 @@ async fn deliver(
             wanted.expansion.store(expansion(size, costs), Ordering::Relaxed);
             break;
         };
-        // The checksum was right: what cannot be read now will not be later.
+        // The checksum was right: what cannot be read now never will be.
         let (piece, share) = piece.map_err(|error| {
             let at = pieces.next_offset();
             let text = error.to_string();
@@ -222,7 +222,7 @@ mod tests {
         let running = tokio::spawn(run(Arc::new(shared), fetched, batches, commands.downgrade()));
         let both = vec![malformed(&sound, 0, bad), records(sound.clone(), 1, good, 0)];
         parts.send(Fetched { permit: Permit::none(), parts: both }).await.unwrap();
-        // What was fetched behind it under the same assignment is not handed out either.
+        // What was fetched after it under the same assignment is not handed out either.
         let late = vec![records(sound, 0, bad, 0)];
         parts.send(Fetched { permit: Permit::none(), parts: late }).await.unwrap();
         drop(parts);

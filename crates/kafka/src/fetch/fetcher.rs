@@ -1,4 +1,4 @@
-//! The task that holds each partition's position and leader, and decides what is asked of whom.
+//! The task that holds each partition's position and leader, and decides what to ask whom.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{error::KafkaError, metadata::Leader, offsets::REMOTE, topic_lookup::look_up};
 
-/// Fetches what it is told to.
+/// Fetches the partitions that it is told to.
 pub(super) struct Fetcher {
     pub shared: Arc<FetchShared>,
     pub parts: mpsc::Sender<Fetched>,
@@ -32,28 +32,28 @@ pub(super) struct Fetcher {
     pub tasks: JoinSet<TaskDone>,
 }
 
-/// What a task of the fetcher came back with.
+/// The result of one of the fetcher's tasks.
 pub(super) enum TaskDone {
-    /// Who leads what.
+    /// The leaders of partitions.
     Leaders(Vec<(TopicPartition, AssignmentId, Result<LedPartition, EngineError>)>),
-    /// A request is over.
+    /// A request is done.
     Answered { broker: i32, outcome: FetchOutcome, answers: Vec<(Wanted, PartitionAnswer)> },
-    /// A position was looked into.
+    /// A position was checked.
     Repositioned(TopicPartition, AssignmentId, Result<reposition::PositionVerdict, EngineError>),
-    /// An assignment was ended and begun anew under this number, from there.
+    /// An assignment was ended and begun again under this number, from there.
     Renewed(Start),
-    /// Something was told, and nothing follows.
+    /// An event was sent, and nothing follows.
     Told,
 }
 
-/// Who leads a partition of which topic.
+/// The leader of a partition, and the id of its topic.
 pub(super) struct LedPartition {
     leader: Leader,
     topic: Option<Uuid>,
 }
 
 impl Fetcher {
-    /// Fetches until nobody tells what to read any more, or until an error of all partitions.
+    /// Fetches until the member has ended, or an error concerns all partitions.
     pub async fn run(
         mut self,
         mut commands: mpsc::Receiver<FetchCommand>,
@@ -135,7 +135,7 @@ impl Fetcher {
         });
     }
 
-    /// Sends a request to every leader that has ready partitions and none in flight.
+    /// Sends a request to each leader that has ready partitions and no request in flight.
     fn send_requests(&mut self) {
         let ready = self.table.ready(Instant::now());
         if ready.is_empty() {
@@ -169,7 +169,7 @@ impl Fetcher {
             TaskDone::Repositioned(partition, assignment, verdict) => {
                 self.reposition(partition, assignment, verdict)?;
             }
-            // A revoke that came between has stopped the partition already.
+            // If a revoke came in between, it has stopped the partition already.
             TaskDone::Renewed(start) => {
                 if self.shared.assignments.is_reading(&start.partition, start.assignment) {
                     self.table.add(start);
@@ -210,7 +210,8 @@ impl Fetcher {
         if !anew.is_empty() {
             let shared = Arc::clone(&self.shared);
             self.tasks.spawn(async move {
-                // With room first, no event of the member comes between (`reposition::begin_again`).
+                // With room reserved first, no event of the member can come between
+                // (`reposition::begin_again`).
                 if let Ok(event) = shared.events.reserve().await {
                     shared.assignments.seek(anew, |lost| event.send(Ok(SourceEvent::Lost(lost))));
                 }
@@ -252,8 +253,8 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Goes on behind offsets of which the leader has no batch, unless it only does not have them
-    /// here: it answers without records as well while it waits for remote storage (KIP-405), or has
+    /// Moves past offsets of which the leader has no batch, unless it merely does not have them
+    /// here: it also answers without records while it waits for remote storage (KIP-405), or has
     /// read as much of it as it may (KIP-956).
     fn pass_nothing(&mut self, partition: TopicPartition, assignment: AssignmentId, position: i64, to: i64) {
         let (shared, parts) = (Arc::clone(&self.shared), self.parts.clone());
@@ -284,7 +285,7 @@ impl Fetcher {
     }
 
     /// Asks the leader whether it has what was read from an earlier one (KIP-320), or why it does
-    /// not have what was asked for.
+    /// not have what was requested.
     fn look_into(&mut self, partition: TopicPartition, assignment: AssignmentId, is_out_of_range: bool) {
         let Some(slot) = self.table.slot(&partition, assignment) else { return };
         let Some(leader) = slot.leader() else { return };
@@ -339,7 +340,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Lets a partition wait and then look for its leader again, or passes a fatal error on.
+    /// Makes a partition wait and then look for its leader again, or passes on a fatal error.
     fn retry(
         &mut self,
         partition: &TopicPartition,

@@ -1,5 +1,4 @@
-//! What holds a response in memory: every slice of it does, and so each holds its share of the
-//! budget.
+//! What keeps a response in memory: every slice of it does, so each holds its share of the budget.
 
 use std::sync::Arc;
 
@@ -10,8 +9,8 @@ use topicmill_records::buffers;
 /// The bytes that are copied sooner than thought about.
 const TINY_BYTES: usize = 4 << 10;
 
-/// The most bytes that are copied to free a response when memory is short: what stays in a core's
-/// cache. More of them are worth the share of the response that they hold.
+/// The most bytes that are copied to free a response when memory is short: what fits into a core's
+/// cache. More bytes are worth the share of the response that they hold.
 const SMALL_BYTES: usize = 64 << 10;
 
 /// Bytes and the share of the memory that is held as long as any slice of them lives.
@@ -26,8 +25,8 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
-/// The share of a response of `size` bytes, out of `permit` as far as that goes: it may be larger
-/// than what was asked for (KIP-74).
+/// The share of a response of `size` bytes, taken out of `permit` as far as that goes: the response
+/// may be larger than requested (KIP-74).
 pub(crate) fn share_of(budget: &Budget, permit: &mut Permit, size: usize) -> Arc<Permit> {
     let size = buffers::memory_of(size);
     let mut share = permit.split(size);
@@ -35,14 +34,14 @@ pub(crate) fn share_of(budget: &Budget, permit: &mut Permit, size: usize) -> Arc
     Arc::new(share)
 }
 
-/// `bytes` of a response, which hold its share of the memory.
+/// `bytes` of a response, holding its share of the memory.
 pub(crate) fn tied(bytes: Bytes, response: &Arc<Permit>) -> Bytes {
     Bytes::from_owner(HeldBytes { bytes, _share: Arc::clone(response) })
 }
 
-/// `bytes` of a response of `size` bytes, which hold its share of the memory; or a copy, where
-/// they are so few that a batch which is held up would hold the whole response for next to
-/// nothing. To copy all of them always would cost more than to fetch them.
+/// `bytes` of a response of `size` bytes, holding its share of the memory; or a copy, where they
+/// are so few that a batch that is held up would keep the whole response for next to nothing.
+/// Copying always would cost more than fetching.
 pub(super) fn tied_or_copied(budget: &Budget, bytes: Bytes, size: usize, response: &Arc<Permit>) -> Bytes {
     let is_tiny = bytes.len() <= TINY_BYTES && bytes.len() * 16 < size;
     let is_small = bytes.len() <= SMALL_BYTES && bytes.len() * 2 < size && budget.is_strained();

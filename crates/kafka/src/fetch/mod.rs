@@ -1,9 +1,9 @@
 //! Fetches assigned partitions in the background and hands out batches of them.
 //!
-//! One task (`fetcher`) holds each partition's position and leader (`table`, `slot`); a request per
-//! leader is in flight at most (`request`), for all of its partitions that are ready; what comes
-//! back is looked through (`scan`) so that the next request goes out while the records are taken
-//! apart (`deliver`). A position that no longer exists is put right in `reposition`.
+//! One task (`fetcher`) holds each partition's position and leader (`table`, `slot`). At most one
+//! request per leader is in flight (`request`), for all of its partitions that are ready. Responses
+//! are checked (`scan`) so that the next request can go out while the records are decoded
+//! (`deliver`). `reposition` deals with a position that no longer exists.
 
 mod deliver;
 mod fetcher;
@@ -43,7 +43,7 @@ use topicmill_mill::{
 
 use super::{Client, assignments::Assignments, memory::Memory};
 
-/// The responses that wait to be taken apart; with the budget, this is what fetching ahead means.
+/// The responses that wait to be decoded; with the budget, this bounds fetching ahead.
 const RESPONSES_AHEAD_MAX: usize = 1;
 
 /// Where to start reading an assigned partition.
@@ -54,11 +54,11 @@ pub(super) struct Start {
     pub position: i64,
     /// The leader epoch of the record before the position; -1 when unknown (KIP-320).
     pub epoch: i32,
-    /// The id of the topic that the position is of, if brokers tell (KIP-516).
+    /// The id of the topic that the position belongs to, if brokers report it (KIP-516).
     pub topic: Option<Uuid>,
 }
 
-/// What all parts of the fetcher share.
+/// What the parts of the fetcher share.
 #[derive(Debug)]
 pub(super) struct FetchShared {
     pub client: Client,
@@ -71,33 +71,32 @@ pub(super) struct FetchShared {
     pub events: mpsc::Sender<Result<SourceEvent, EngineError>>,
 }
 
-/// Tells the fetcher what to read.
+/// Controls the fetcher.
 #[derive(Debug)]
 pub(super) struct FetchHandle {
     commands: mpsc::Sender<FetchCommand>,
 }
 
-/// The fetcher's tasks; dropped, they end.
+/// The fetcher's tasks; they end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Fetching {
     fetcher: AbortOnDropHandle<EngineError>,
     deliverer: AbortOnDropHandle<()>,
 }
 
-/// What the fetcher is told.
+/// A command for the fetcher.
 #[derive(Debug)]
 pub(super) enum FetchCommand {
-    /// Read these.
+    /// Start reading these.
     Start(Vec<Start>),
-    /// Read these no more, unless it is under a later assignment.
+    /// Stop reading these, unless they are read under a later assignment.
     Stop(Vec<(TopicPartition, AssignmentId)>),
     /// This assignment cannot be read any further.
     Halt(TopicPartition, AssignmentId),
 }
 
 impl FetchHandle {
-    /// Starts the fetcher; the batches come through `batches`, and of the partitions that are
-    /// `full` none is fetched.
+    /// Starts the fetcher. The batches go to `batches`; partitions that are `full` are not fetched.
     pub fn new(
         shared: FetchShared,
         batches: mpsc::Sender<Delivered>,
@@ -115,12 +114,12 @@ impl FetchHandle {
         (FetchHandle { commands }, fetching)
     }
 
-    /// For whoever else tells the fetcher what to read.
+    /// For others that control the fetcher.
     pub fn commands(&self) -> mpsc::Sender<FetchCommand> {
         self.commands.clone()
     }
 
-    /// Reads these partitions no more.
+    /// Stops reading these partitions.
     pub async fn stop(&self, partitions: &BTreeSet<TopicPartition>) {
         let all = partitions.iter().map(|partition| (partition.clone(), AssignmentId(u64::MAX)));
         let _ = self.commands.send(FetchCommand::Stop(all.collect())).await;
@@ -128,7 +127,7 @@ impl FetchHandle {
 }
 
 impl Fetching {
-    /// Waits until fetching has ended by itself, which it only does when something is wrong.
+    /// Waits until fetching has ended by itself, which happens only when something is wrong.
     pub async fn ended(&mut self) -> EngineError {
         let failed =
             |what: &str, error: JoinError| EngineError::new(ErrorKind::Retriable, format!("{what}: {error}"));

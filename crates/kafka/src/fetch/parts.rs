@@ -1,4 +1,4 @@
-//! What is asked for of a leader, and what comes back, partition by partition.
+//! What a leader is asked for, and what comes back, by partition.
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -17,11 +17,11 @@ pub(crate) struct Wanted {
     pub partition: TopicPartition,
     pub assignment: AssignmentId,
     pub position: i64,
-    /// The id of the topic that the position is of, if brokers tell (KIP-516).
+    /// The id of the topic that the position belongs to, if brokers report it (KIP-516).
     pub topic: Option<Uuid>,
     /// The epoch of the leader that is asked (KIP-320).
     pub leader_epoch: i32,
-    /// What its records cost in memory beside what they are taken to, in percent, as last seen.
+    /// What its records cost in memory relative to the expectation, in percent, as last seen.
     pub expansion: Arc<AtomicUsize>,
 }
 
@@ -34,16 +34,16 @@ impl Wanted {
     }
 }
 
-/// What came back for a partition.
+/// The result for a partition.
 #[derive(Debug)]
 pub(super) enum PartitionAnswer {
-    /// Records, or none; read on at `next`.
+    /// Records, or none; continue at `next`.
     Data { next: i64, epoch: i32 },
-    /// No partition of the response has records, and all that can be read lies before this offset.
+    /// No partition of the response has records, although there are some below this offset.
     Nothing { end: i64 },
     /// There is no such offset.
     OutOfRange,
-    /// A broken batch at `good`; what stands before it was taken.
+    /// A broken batch at `good`; what precedes it was taken.
     Corrupt { good: i64, epoch: i32, error: RecordsError },
     /// Anything else.
     Failed(EngineError),
@@ -60,19 +60,19 @@ pub(super) enum FetchOutcome {
     Failed,
 }
 
-/// A response on its way to be taken apart.
+/// A response to be decoded.
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub permit: Permit,
     pub parts: Vec<FetchedPart>,
 }
 
-/// What has come of one partition.
+/// What was received for one partition.
 #[derive(Debug)]
 pub(super) enum FetchedPart {
     /// Records.
     Records(Records),
-    /// Offsets that are not there.
+    /// Offsets that are gone.
     Gap(Gap),
     /// No batch up to this offset.
     Nothing(TopicPartition, AssignmentId, i64),

@@ -1,4 +1,5 @@
-//! Takes the records of one partition in a response apart, each piece with its share of the memory.
+//! Decodes the records of one partition in a response piece by piece, each with its share of the
+//! memory.
 
 use std::time::Duration;
 
@@ -15,16 +16,16 @@ pub(super) const PIECE_BYTES_MAX: usize = 1 << 20;
 /// The number of records at which a piece ends: very small ones cost far more than their bytes.
 const PIECE_RECORDS_MAX: usize = 32 << 10;
 
-/// The pieces of a response that are left, one after the other.
+/// The remaining pieces of a response.
 #[derive(Debug)]
 pub(crate) struct ResponsePieces {
     assembler: Assembler,
     budget: Budget,
     /// What the response's share of the memory has left for its pieces.
     reserve: Permit,
-    /// How long to wait for memory before going on without, if not as long as it takes.
+    /// How long to wait for memory before continuing without; unlimited if unset.
     patience: Option<Duration>,
-    /// The share of a record that is too large to be unpacked without.
+    /// The share of a record that is too large to be unpacked without one.
     ahead: Option<Permit>,
     /// A piece that waits for its share.
     ready: Option<Assembled>,
@@ -52,8 +53,8 @@ impl ResponsePieces {
         ResponsePieces { assembler, budget, reserve, patience, ahead: None, ready: None, position }
     }
 
-    /// Does not wait longer than `patience` for memory, where those that have it may wait for what
-    /// comes from here. What is taken then is counted all the same.
+    /// Does not wait longer than `patience` for memory, for readers that may wait for one another.
+    /// What is taken then is counted all the same.
     pub fn with_patience(self, patience: Duration) -> ResponsePieces {
         ResponsePieces { patience: Some(patience), ..self }
     }
@@ -81,7 +82,7 @@ impl ResponsePieces {
             }
             match self.assembler.next()? {
                 Err(error) => return Some(Err(error)),
-                // Part of a batch was passed over; that takes time, which others need too.
+                // Skipping part of a batch takes time, which others need too.
                 Ok(piece) if piece.records.is_empty() && piece.next_offset <= self.position => {
                     yield_now().await;
                 }
@@ -113,7 +114,7 @@ impl ResponsePieces {
     }
 }
 
-/// What a piece costs besides the response that it is of.
+/// What a piece costs besides the response that it belongs to.
 pub(super) fn piece_cost(piece: &Assembled) -> usize {
     cost(piece.memory, piece.buffer.len(), piece.records.capacity())
 }

@@ -1,4 +1,4 @@
-//! Puts a position right that the log does not have, or no longer has (KIP-320).
+//! Corrects a position that the log does not have, or no longer has (KIP-320).
 
 use kafka_protocol::{
     messages::{
@@ -32,22 +32,22 @@ pub(super) struct Doubt {
     pub leader: Leader,
 }
 
-/// Where to read on.
+/// Where to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PositionVerdict {
     /// The position is good.
     Stay,
     /// The position is good, but the leader does not know it yet: later.
     Later,
-    /// Further on: what lies between is gone.
+    /// Further on: what lies in between is gone.
     Forward(i64),
-    /// Further back: what was read from there on is not in the log any more.
+    /// Further back: what was read from there on is no longer in the log.
     Back(i64),
 }
 
-/// Where to read on when a leader has no record at the position: at the log's start when retention
+/// Where to continue when a leader has no record at the position: at the log's start when retention
 /// was faster, where the epoch last read ends in the leader's log when that was truncated. The
-/// policy has no say: it is for a group that has never read the topic.
+/// reset policy does not apply: it is for a group that has never read the topic.
 pub(super) async fn out_of_range(
     shared: &FetchShared,
     doubt: &Doubt,
@@ -55,7 +55,7 @@ pub(super) async fn out_of_range(
     let Doubt { partition, position, epoch, leader } = doubt;
     let start = offset(shared, partition, OffsetAt::Earliest).await?;
     if *position < start {
-        // What is done about it is the mill's to decide, which says so.
+        // The mill decides what to do about it, and reports it.
         tracing::debug!(%partition, position, start, "the log begins after the offset to read");
         return Ok(PositionVerdict::Forward(start));
     }
@@ -65,7 +65,7 @@ pub(super) async fn out_of_range(
     };
     let back = match end {
         EpochEnd::At(end) => end.max(start),
-        // Nothing tells what of this log was read.
+        // It is unknown what was read of this log.
         EpochEnd::Unknown => start,
         EpochEnd::Unasked if offset(shared, partition, OffsetAt::HighWatermark).await? < *position => start,
         EpochEnd::Unasked => *position,
@@ -77,8 +77,8 @@ pub(super) async fn out_of_range(
     Ok(PositionVerdict::Back(back))
 }
 
-/// Whether a new leader's log ends, for the epoch last read, before the position: an unclean
-/// election has then lost records that were read already.
+/// Whether a new leader's log ends, for the epoch last read, before the position: then an unclean
+/// election has lost records that were already read.
 pub(super) async fn truncated(shared: &FetchShared, doubt: &Doubt) -> Result<PositionVerdict, EngineError> {
     let Doubt { partition, position, epoch, leader } = doubt;
     match end_of_epoch(shared.client.cluster(), partition, *epoch, *leader).await? {
@@ -103,7 +103,7 @@ async fn offset(shared: &FetchShared, partition: &TopicPartition, at: OffsetAt) 
 enum EpochEnd {
     /// At this offset.
     At(i64),
-    /// The log has nothing of it.
+    /// The log has nothing of this epoch.
     Unknown,
     /// The broker does not let clients ask.
     Unasked,
@@ -144,8 +144,8 @@ fn lets_clients_ask(offered: Option<VersionRange>) -> bool {
     offered.is_some_and(|versions| versions.max >= 3)
 }
 
-/// Ends an assignment whose records are gone and begins a new one, so that what follows has
-/// ascending offsets again; `None` when the partition is being taken away anyway.
+/// Ends an assignment whose records are gone and begins a new one, so that offsets ascend again;
+/// `None` when the partition is being taken away anyway.
 pub(super) async fn begin_again(
     shared: &FetchShared,
     partition: &TopicPartition,
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::{Client, Isolation, NativeSettings, fetch::FetchShape, memory::Memory, testing::embedded};
 
-    /// A partition `t-0` that is being read, and what the consumer of events is told.
+    /// A partition `t-0` that is being read, and the events for the consumer.
     struct Reading {
         _broker: Broker,
         shared: FetchShared,
@@ -266,7 +266,7 @@ mod tests {
         let partition = reading.partition.clone();
         let leader = reading.shared.client.cluster().leader(&partition).await.unwrap();
         let doubt = |position, epoch| Doubt { partition: partition.clone(), position, epoch, leader };
-        // The log is empty, and so is everything that was read of it.
+        // The log is empty, and so everything that was read of it is gone.
         for epoch in [-1, leader.epoch] {
             let verdict = out_of_range(&reading.shared, &doubt(0, epoch)).await;
             assert_eq!(verdict.unwrap(), PositionVerdict::Later);

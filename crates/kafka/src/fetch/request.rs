@@ -29,7 +29,8 @@ use crate::{
 /// The first version of the request that names topics by id (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
 
-/// The bytes that a response may have however small the budget, unless `fetch.max.bytes` is less.
+/// The bytes that a response may always have, however small the budget, unless `fetch.max.bytes` is
+/// less.
 const RESPONSE_BYTES_MIN: usize = 16 << 10;
 
 /// How requests ask; each field names its property.
@@ -60,7 +61,7 @@ impl FetchShape {
     }
 
     /// The bytes that a response of one of `leaders` may have, so that two of each fit into half of
-    /// the budget: the other half is for what was taken out of earlier ones.
+    /// the budget: the other half is for what was decoded from earlier ones.
     pub fn share_of(&self, budget: &Budget, leaders: usize) -> usize {
         let share = affordable(budget.capacity() / 4 / leaders.max(2));
         share.clamp(self.least(), self.max_bytes as usize)
@@ -72,7 +73,7 @@ impl FetchShape {
     }
 }
 
-/// Fetches up to `max` bytes; hands the records to `parts` and says how it went.
+/// Fetches up to `max` bytes; sends the records to `parts` and returns the outcome.
 pub(super) async fn fetch(
     shared: &FetchShared,
     broker: i32,
@@ -106,7 +107,7 @@ pub(super) async fn fetch(
         answers.push((wanted, answer));
     }
     if !found.is_empty() {
-        // A long wait for little need not hold what much would have cost.
+        // A long wait for few bytes need not hold what many would have cost.
         let size: usize = found.iter().map(FetchedPart::size).sum();
         permit.charge(permit.bytes(), permit.bytes().min(expected_cost(size, expansion)));
         // The deliverer only ends with the fetcher.
@@ -115,7 +116,7 @@ pub(super) async fn fetch(
     (FetchOutcome::Answered, answers)
 }
 
-/// Asks for no more than the permit covers: fewer bytes where records decompress to many.
+/// Asks for no more than the permit covers: fewer bytes where records unpack to many.
 fn plan(shape: FetchShape, wanted: &[Wanted], max: usize) -> FetchShape {
     let largest = wanted.iter().map(|wanted| wanted.expansion.load(Ordering::Relaxed)).max().unwrap_or(100);
     let max = max * 100 / largest.max(100);
@@ -186,7 +187,7 @@ async fn try_ask(
     Ok(FetchReply { response, is_by_id })
 }
 
-/// What to ask for, in this order as far as a topic's partitions stand together.
+/// The partitions to ask for, in this order as far as those of a topic stand together.
 fn topics(wanted: &[Wanted], shape: FetchShape, is_by_id: bool) -> Vec<FetchTopic> {
     let mut topics: Vec<FetchTopic> = Vec::new();
     let mut places: HashMap<(&str, Option<Uuid>), usize> = HashMap::new();

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{Isolation, error::check};
 
-/// What a response says of `wanted`; records are added to `found`.
+/// The answer for `wanted`; records are added to `found`.
 pub(super) fn read(
     shared: &FetchShared,
     wanted: &Wanted,
@@ -101,7 +101,7 @@ impl FetchReply {
         .collect()
     }
 
-    /// By what it names a partition.
+    /// The key of a partition in the response.
     pub(super) fn key<'a>(&self, wanted: &'a Wanted) -> Key<'a> {
         let number = wanted.partition.partition;
         match wanted.topic.filter(|_| self.is_by_id) {
@@ -116,7 +116,7 @@ impl FetchReply {
         all.all(|data| data.records.as_ref().is_none_or(Bytes::is_empty))
     }
 
-    /// Whether the broker sent less than there is because of a quota (KIP-219).
+    /// Whether the broker sent less than it has because of a quota (KIP-219).
     pub fn is_throttled(&self) -> bool {
         self.response.throttle_time_ms > 0
     }

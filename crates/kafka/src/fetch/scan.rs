@@ -1,4 +1,4 @@
-//! A first look at fetched bytes: whole batches with sound checksums, and where to read on. Pure.
+//! A first look at fetched bytes: whole batches with valid checksums, and where to continue. Pure.
 
 use bytes::Bytes;
 use topicmill_records::{RecordsError, WireBatch};
@@ -6,20 +6,20 @@ use topicmill_records::{RecordsError, WireBatch};
 /// How often a batch may be read corrupt before that counts as its state.
 pub(crate) const CORRUPT_READS_MAX: u32 = 4;
 
-/// What a partition's records in a fetch response hold.
+/// What a partition's records in a fetch response contain.
 #[derive(Debug)]
 pub(crate) struct Scanned {
-    /// The whole, sound batches at the front.
+    /// The complete, valid batches at the front.
     pub bytes: Bytes,
     /// The offset to fetch next.
     pub next: i64,
     /// The epoch of the leader that appended the last batch; -1 without one (KIP-320).
     pub epoch: i32,
-    /// What is wrong with the batch that follows, if it is not merely cut off by the fetch limit.
+    /// What is wrong with the batch that follows, if it is not merely truncated by the fetch limit.
     pub error: Option<RecordsError>,
 }
 
-/// Looks through `bytes`, fetched from offset `from`.
+/// Checks `bytes`, fetched from offset `from`.
 pub(crate) fn scan(bytes: &Bytes, from: i64) -> Scanned {
     let mut scanned = Scanned { bytes: Bytes::new(), next: from, epoch: -1, error: None };
     let mut at = 0;
@@ -35,7 +35,7 @@ pub(crate) fn scan(bytes: &Bytes, from: i64) -> Scanned {
                 scanned.next = scanned.next.max(batch.next_offset());
                 scanned.epoch = batch.leader_epoch();
             }
-            // The last batch ends where the fetch limit cuts it off (not the first, KIP-74).
+            // The fetch limit may truncate the last batch (but not the first, KIP-74).
             Err(RecordsError::Truncated { .. }) if at > 0 => break,
             Err(error) => {
                 scanned.error = Some(error);

@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::Start;
 use crate::metadata::Leader;
 
-/// How often at least a leader has to say that there is nothing below an offset before that is
+/// How often at least a leader has to report that there is nothing below an offset before it is
 /// believed.
 const NOTHING_ANSWERS_MIN: u32 = 3;
 
-/// For how long at least it has to say so.
+/// For how long at least it has to report it.
 const NOTHING_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// One partition being read.
@@ -31,25 +31,25 @@ pub(super) struct PartitionSlot {
     pub checked_epoch: i32,
     pub failures: u32,
     pub corruptions: u32,
-    /// The topic that is read (KIP-516).
+    /// The topic being read (KIP-516).
     pub topic: Option<Uuid>,
-    /// Whether it is told that the partition cannot be read.
+    /// Whether the partition is reported as failing.
     pub is_troubled: bool,
-    /// Since when, and how often, the leader has said that there is nothing below an offset.
+    /// Since when, and how often, the leader has reported that there is nothing below an offset.
     nothing: Option<(i64, Instant, u32)>,
     pub is_full: bool,
     pub state: SlotState,
     pub not_before: Option<Instant>,
     pub last_served: u64,
-    /// What records cost in memory beside what they are taken to, in percent.
+    /// What records cost in memory relative to the expectation, in percent.
     pub expansion: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SlotState {
-    /// Nobody to ask yet.
+    /// The leader is not known.
     Leaderless,
-    /// A question is under way: for the leader, for records, or for the right position.
+    /// A question is in flight: for the leader, for records, or for the right position.
     Busy(Option<Leader>),
     Ready(Leader),
     /// Nothing more is read.
@@ -115,15 +115,15 @@ impl PartitionSlot {
         self.checked();
     }
 
-    /// Goes on elsewhere; what was read last is not the record before it.
+    /// Continues elsewhere; what was read last is not the record before the new position.
     pub fn jump(&mut self, position: i64) {
         (self.position, self.epoch) = (position, -1);
         (self.failures, self.nothing) = (0, None);
         self.checked();
     }
 
-    /// The leader says that it has nothing below `end`; whether that is to be believed. An answer
-    /// may be empty for other reasons, so it takes several, over some time.
+    /// The leader reports that it has nothing below `end`; returns `end` once that is to be
+    /// believed. An answer may be empty for other reasons, so it takes several, over some time.
     pub fn is_nothing_until(&mut self, end: i64, now: Instant) -> Option<i64> {
         let (until, since, times) = self.nothing.unwrap_or((end, now, 0));
         self.nothing = Some((until, since, times + 1));
@@ -153,8 +153,8 @@ impl PartitionSlot {
         pause
     }
 
-    /// Whether the position has to be checked before reading from `leader` (KIP-320). An epoch that
-    /// falls is that of another log under the same name, or of a broker that is behind.
+    /// Whether the position has to be checked before reading from `leader` (KIP-320). A lower epoch
+    /// belongs to another log under the same name, or to a broker that is behind.
     pub fn needs_check(&self, leader: Leader) -> bool {
         self.epoch >= 0 && leader.epoch != self.checked_epoch
     }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(slot.is_nothing_until(9, now), None);
         assert_eq!(slot.is_nothing_until(9, after(10)), None);
         assert_eq!(slot.is_nothing_until(9, after(20)), None, "a moment proves nothing");
-        // What has come to the log meanwhile is another matter.
+        // What has been added to the log meanwhile is another matter.
         assert_eq!(slot.is_nothing_until(12, after(2500)), Some(9));
         slot.advance(12, 3);
         assert_eq!(slot.is_nothing_until(20, after(9000)), None);

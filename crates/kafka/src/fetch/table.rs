@@ -1,4 +1,4 @@
-//! All partitions being read: which is next, and of whom it is asked. Pure.
+//! All partitions being read: which are next, and which leader to ask. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -14,10 +14,10 @@ use super::{
     slot::{PartitionSlot, SlotState},
 };
 
-/// How often the bytes asked of a leader are halved at most.
+/// How often the bytes requested from a leader may be halved.
 const HALVINGS_MAX: u32 = 8;
 
-/// After how many answers in time a leader is asked for twice as much again.
+/// After this many answers in time a leader is asked for twice as much again.
 const PROVEN_ANSWERS: u32 = 32;
 
 /// All partitions being read.
@@ -30,7 +30,7 @@ pub(super) struct Table {
     slow: HashMap<i32, Slow>,
     /// The partitions that are not to be fetched now.
     full: Arc<BTreeSet<TopicPartition>>,
-    /// Counts what was served, so that no partition waits behind the others for ever.
+    /// Counts what was served, so that no partition waits behind the others forever.
     served: u64,
 }
 
@@ -48,7 +48,7 @@ impl Table {
         self.slots.insert(start.partition, slot);
     }
 
-    /// Forgets partitions, unless they are read under a later assignment. Whether it did.
+    /// Forgets a partition, unless it is read under a later assignment; returns whether it did.
     pub fn remove(&mut self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
         let is_over = self.slots.get(partition).is_some_and(|slot| slot.assignment <= assignment);
         is_over && self.slots.remove(partition).is_some()
@@ -87,7 +87,7 @@ impl Table {
         leaders.collect::<HashSet<_>>().len().max(1)
     }
 
-    /// The partitions whose leader has to be looked up now; they count as busy from here on.
+    /// The partitions whose leader has to be looked up now; they are busy from here on.
     pub fn without_leader(&mut self, now: Instant) -> impl Iterator<Item = (TopicPartition, AssignmentId)> {
         self.slots.iter_mut().filter_map(move |(partition, slot)| {
             let is_due = slot.state == SlotState::Leaderless && slot.is_due(now);
@@ -98,7 +98,7 @@ impl Table {
         })
     }
 
-    /// What to fetch now, by leader, longest unserved first; it counts as busy from here on.
+    /// What to fetch now, by leader, longest unserved first; it is busy from here on.
     pub fn ready(&mut self, now: Instant) -> HashMap<i32, Vec<Wanted>> {
         let mut requests: HashMap<i32, Vec<(u64, Wanted)>> = HashMap::new();
         for (partition, slot) in &mut self.slots {
@@ -124,7 +124,7 @@ impl Table {
         requests.into_iter().map(|(broker, wanted)| (broker, in_turn(wanted))).collect()
     }
 
-    /// How often the bytes to ask a leader for are halved.
+    /// How often the bytes to request from a leader are halved.
     pub fn halvings(&self, broker: i32) -> u32 {
         self.slow.get(&broker).map_or(0, |slow| slow.halvings)
     }
@@ -135,7 +135,7 @@ impl Table {
         *slow = Slow { halvings: (slow.halvings + 1).min(HALVINGS_MAX), answers: 0 };
     }
 
-    /// Asks a leader that was slow for more, once it has proved that it can.
+    /// Asks a slow leader for more, once it has shown that it can.
     pub fn in_time(&mut self, broker: i32) {
         let Some(slow) = self.slow.get_mut(&broker) else { return };
         slow.answers += 1;
@@ -157,7 +157,7 @@ impl Table {
         }
     }
 
-    /// When a partition that waits is due.
+    /// When a waiting partition is due.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
         let waiting = self.slots.values().filter(|slot| slot.state.waits());
         waiting.filter_map(|slot| slot.not_before).filter(|due| *due > now).min()

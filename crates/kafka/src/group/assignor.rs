@@ -9,8 +9,8 @@ use super::{
 use crate::settings::Assignor;
 
 impl Assignor {
-    /// Shares the partitions of all topics out among the members; `topics` has the number of
-    /// partitions of each. Every member has an entry in the plan.
+    /// Assigns the partitions of all topics to the members; `topics` has the number of partitions
+    /// of each. Every member has an entry in the plan.
     pub(super) fn assign(self, members: &[Member], topics: &BTreeMap<String, i32>) -> Plan {
         let mut members: Vec<&Member> = members.iter().collect();
         // Static members first and by their lasting id, so that a restart moves nothing.

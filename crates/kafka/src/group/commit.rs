@@ -1,4 +1,4 @@
-//! Commits: with the member id and generation of now, until the coordinator agrees.
+//! Commits, with the current member id and generation, until the coordinator agrees.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,11 +8,11 @@ use topicmill_mill::engine::{EngineError, ErrorKind, Offset, Place};
 use super::coordinator::{Coordinator, GroupRefusal};
 use crate::assignments::Assignments;
 
-/// How long a commit that is refused is tried again here: what is acknowledged meanwhile waits for
-/// it, and whoever wants it committed asks again.
+/// How long a refused commit is retried here: what is acknowledged meanwhile waits for it, and the
+/// caller asks again.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Commits for one group, one after the other, so that an older one never overtakes a newer one.
+/// Commits for one group, one after another, so that an older one never overtakes a newer one.
 #[derive(Debug)]
 pub(crate) struct Committer {
     pub(super) coordinator: Coordinator,
@@ -21,12 +21,13 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Commits what this member still may; returns what the coordinator has agreed to by now. A
-    /// rebalance is waited for: while it lasts, the coordinator may refuse the generation that this
-    /// member knows. What is refused of single partitions is not, so that the others go on.
+    /// Commits what this member still may; returns what the coordinator has agreed to by now. Waits
+    /// for a rebalance to end: while it lasts, the coordinator may refuse the generation that this
+    /// member knows. Does not wait for single partitions that are refused, so that the others go
+    /// on.
     ///
     /// # Errors
-    /// `Fatal` when the coordinator refuses for good, `Retriable` when it did not agree to anything
+    /// `Fatal` when the coordinator refuses for good, `Retriable` when it has agreed to nothing
     /// within some seconds, or the group rebalances for longer than `default.api.timeout.ms`.
     pub async fn commit(&self, offsets: Vec<Offset>) -> Result<Vec<Offset>, EngineError> {
         let settings = &self.coordinator.cluster.settings;
@@ -78,7 +79,7 @@ impl Committer {
         Ok(self.assignments.agreed(offsets))
     }
 
-    /// Notes that commits are refused; a rebalance is no trouble.
+    /// Reports that commits are refused; a rebalance is no failure.
     fn troubled(&self, refusal: GroupRefusal) -> EngineError {
         match refusal {
             GroupRefusal::Fatal(error) | GroupRefusal::Again(error) | GroupRefusal::Over(error) => {

@@ -1,5 +1,5 @@
-//! The heartbeats of the consumer protocol (KIP-848): they join, say what this member has, and
-//! bring what it shall have.
+//! The heartbeats of the consumer protocol (KIP-848): they join the group, report the owned
+//! partitions and return the target assignment.
 
 use std::{
     collections::BTreeSet,
@@ -32,8 +32,8 @@ const LEAVING: i32 = -1;
 /// The epoch of a static member that leaves for a while (KIP-345).
 const PAUSING: i32 = -2;
 
-/// Partitions of the one topic that the member reads, by its id, which tells a topic from one of
-/// the same name that was deleted.
+/// Partitions of the one topic that the member reads, by its id, which distinguishes it from a
+/// deleted one of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
     pub topic: Uuid,
@@ -54,13 +54,13 @@ pub(super) struct Beats {
     pub session_timeout: Duration,
 }
 
-/// A membership from joining until it is lost; dropped, its heartbeats end.
+/// A membership from joining until it is lost; its heartbeats end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Joined {
     pub heart: Heart,
-    /// What the member shall have; `None` until the coordinator has said so.
+    /// The target assignment; `None` until the coordinator has sent it.
     pub target: watch::Receiver<Option<Share>>,
-    /// What it has.
+    /// The partitions it owns.
     pub owned: watch::Sender<Share>,
 }
 
@@ -77,12 +77,12 @@ impl Beats {
         Joined { heart: Heart::new(pulses, task), target, owned }
     }
 
-    /// Beats until the membership is over.
+    /// Sends heartbeats until the membership is over.
     async fn beat(self, mut owned: watch::Receiver<Share>, target: watch::Sender<Option<Share>>) -> Pulse {
         let mut epoch = JOINING;
         let mut alive = Clock::now();
         let mut failures = 0;
-        // Everything is said at first and after a failure; between, only what has changed.
+        // Everything is reported at first and after a failure; in between, only changes.
         let mut said = None;
         loop {
             let mine = owned.borrow_and_update().clone();
@@ -125,7 +125,7 @@ impl Beats {
                     };
                     self.coordinator.fails(&error, failures, what);
                     (failures, said) = (failures + 1, None);
-                    // Who has never joined has no session to lose.
+                    // A member that has never joined has no session to lose.
                     alive = if epoch == JOINING { Clock::now() } else { alive };
                     self.coordinator.cluster.settings.retry.pause(failures)
                 }
@@ -136,7 +136,7 @@ impl Beats {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // What was given up is told at once, as others wait for it.
+                // Released partitions are reported at once, as others wait for them.
                 changed = owned.changed(), if failures == 0 => {
                     if changed.is_err() {
                         return Pulse::Lost("the member is gone".to_owned());
@@ -169,7 +169,7 @@ impl Beats {
     }
 }
 
-/// What the coordinator assigns. Only one topic is read; should it have been created anew, its
+/// What the coordinator assigns. Only one topic is read; should it have been created again, its
 /// last id counts.
 fn share(assignment: &kafka_protocol::messages::consumer_group_heartbeat_response::Assignment) -> Share {
     let last = assignment.topic_partitions.last();
@@ -180,7 +180,7 @@ fn share(assignment: &kafka_protocol::messages::consumer_group_heartbeat_respons
 }
 
 impl Coordinator {
-    /// Leaves the group; a static member only for a while, so that its successor is let in.
+    /// Leaves the group; a static member only for a while, so that its successor is admitted.
     pub async fn leave_consumer(&self, member: &str, limit: Duration) -> Result<(), GroupRefusal> {
         let epoch = if self.instance.is_some() { PAUSING } else { LEAVING };
         self.consumer_heartbeat(self.heartbeat_of(member, epoch), limit).await.map(drop)

@@ -1,4 +1,4 @@
-//! The requests of a group's member to the group's coordinator, and what its refusals mean.
+//! A member's requests to the group's coordinator, and what its refusals mean.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -30,17 +30,17 @@ use crate::{
     text::{group_id, text, topic_name},
 };
 
-/// What a group protocol is called for consumers.
+/// The name of the consumers' group protocol.
 const PROTOCOL_TYPE: &str = "consumer";
 
-/// The coordinator of one group, wherever it is.
+/// The coordinator of one group, whichever broker it is.
 #[derive(Clone, Debug)]
 pub(super) struct Coordinator {
     pub cluster: Arc<Cluster>,
     pub group: String,
     /// The `group.instance.id` of a static member (KIP-345).
     pub instance: Option<String>,
-    /// Where it is said that the coordinator does not answer.
+    /// Where it is reported that the coordinator does not answer.
     pub troubles: Troubles,
 }
 
@@ -53,7 +53,7 @@ pub(super) enum GroupRefusal {
     Rebalance,
     /// The membership, or its generation, is over.
     Over(EngineError),
-    /// Asking again may help.
+    /// Trying again may help.
     Again(EngineError),
     /// Nothing helps.
     Fatal(EngineError),
@@ -80,8 +80,8 @@ impl From<GroupRefusal> for EngineError {
 }
 
 impl Coordinator {
-    /// The coordinator did not answer, or not as it should; `failures` is how often before. Whoever
-    /// shows the troubles says so, and how often: once more for each attempt would be too much.
+    /// The coordinator did not answer, or not as it should; `failures` is how often before. The
+    /// failure is reported with its count: logging each attempt would be too much.
     pub fn fails(&self, error: &EngineError, failures: u32, what: &str) {
         self.troubles.begin(Place::Group, &error.message);
         tracing::debug!(%error, group = &*self.group, failures, "{what}");
@@ -121,7 +121,7 @@ impl Coordinator {
         Ok(response)
     }
 
-    /// Hands in the assignment, for the leader, and asks for this member's.
+    /// Sends the assignment, for the leader, and asks for this member's.
     pub async fn sync(
         &self,
         identity: &Identity,
@@ -147,7 +147,7 @@ impl Coordinator {
         Ok(response.assignment)
     }
 
-    /// Says that this member is alive.
+    /// Sends a heartbeat.
     pub async fn heartbeat(&self, identity: &Identity, limit: Duration) -> Result<(), GroupRefusal> {
         let request = HeartbeatRequest::default()
             .with_group_id(self.group_id())
@@ -158,7 +158,8 @@ impl Coordinator {
         self.agreed(response.error_code, "heartbeat")
     }
 
-    /// Commits offsets; returns the partitions of which the coordinator refuses it, each for itself.
+    /// Commits offsets; returns the partitions for which the coordinator refuses it, with the
+    /// reason of each.
     pub async fn commit(
         &self,
         identity: &Identity,
@@ -218,7 +219,7 @@ impl Coordinator {
         self.agreed(response.error_code, "leaving")
     }
 
-    /// Sends a request to the coordinator; one that cannot be reached is looked up anew.
+    /// Sends a request to the coordinator; one that cannot be reached is looked up again.
     pub async fn call<R: Request<Response: Answer>>(
         &self,
         lane: Lane,
@@ -228,8 +229,8 @@ impl Coordinator {
         self.cluster.ask(Whom::Coordinator(&self.group, lane), &request, limit).await
     }
 
-    /// Gives up on a broker that does not coordinate any more: what waits there for other members
-    /// would hold up the next request.
+    /// Gives up on a broker that no longer coordinates: a request that waits there for other
+    /// members would hold up the next one.
     pub fn hang_up(&self, broker: i32) {
         self.cluster.forget_coordinator(&self.group);
         self.cluster.connections.close(broker, Lane::Group, "the group's coordinator is lost");
@@ -240,7 +241,7 @@ impl Coordinator {
         let Err(error) = check(code) else { return Ok(()) };
         let what = format!("group {}: {what}", self.group);
         match error.0 {
-            // The epoch moves on with every answer to a heartbeat (KIP-848).
+            // The epoch advances with every answer to a heartbeat (KIP-848).
             ResponseError::RebalanceInProgress | ResponseError::StaleMemberEpoch => Err(GroupRefusal::Rebalance),
             ResponseError::UnknownMemberId
             | ResponseError::IllegalGeneration

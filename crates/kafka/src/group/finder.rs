@@ -1,6 +1,6 @@
-//! Finds out where to read the partitions that were assigned, and has each read from there as soon
-//! as that is known: one that has no leader, or whose leader is slow, holds up no other. What
-//! cannot be found out is asked for again, for as long as the partition is assigned.
+//! Finds out where to start reading the assigned partitions, and has each read from there as soon
+//! as that is known: one without a leader, or with a slow one, holds up no other. What cannot be
+//! found out is asked for again, for as long as the partition is assigned.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -35,7 +35,7 @@ use crate::{
 /// How often a topic that is missing is looked for.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How often a member without partitions looks whether the topic is still there.
+/// How often a member without partitions checks that the topic still exists.
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Finds positions in the background.
@@ -52,17 +52,17 @@ pub(super) struct Finder {
     pub search: Search,
 }
 
-/// How far the search is.
+/// The state of the search.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     /// What is being asked for.
     busy: HashSet<AssignmentId>,
     /// What was asked for in vain.
     waiting: HashMap<TopicPartition, WaitingPosition>,
-    /// What was told to the fetcher not to read any further.
+    /// What the fetcher was told to stop reading.
     stopped: HashSet<AssignmentId>,
     tasks: JoinSet<Answered>,
-    /// When to look whether the topic exists.
+    /// When to check whether the topic exists.
     look: Option<Instant>,
 }
 
@@ -73,7 +73,7 @@ struct WaitingPosition {
     due: Instant,
 }
 
-/// What a question came back with.
+/// The answer to a question.
 enum Answered {
     Survey(Vec<Settled>, Result<Survey, EngineError>),
     Offsets {
@@ -90,7 +90,7 @@ enum Answered {
 type Placed = (Position, Option<Uuid>);
 
 impl Finder {
-    /// Searches until an error of all partitions.
+    /// Searches until an error concerns all partitions.
     pub async fn run(mut self) -> EngineError {
         loop {
             self.ask().await;
@@ -124,7 +124,7 @@ impl Finder {
             is_sought
         });
         stopped.retain(|assignment| all.contains(assignment));
-        // What was read under an earlier assignment is not wanted any more.
+        // What was read under an earlier assignment is no longer wanted.
         let rewound: Vec<_> =
             sought.iter().filter(|(_, assignment)| stopped.insert(*assignment)).cloned().collect();
         let due: Vec<Settled> = sought
@@ -148,7 +148,7 @@ impl Finder {
         });
     }
 
-    /// When to look again at the latest.
+    /// When to check again at the latest.
     fn wake(&mut self) -> Instant {
         let look = *self.search.look.get_or_insert_with(|| Instant::now() + MISSING_INTERVAL);
         let waiting = self.search.waiting.values();
@@ -156,7 +156,7 @@ impl Finder {
         idle.map(|waiting| waiting.due).min().map_or(look, |due| due.min(look))
     }
 
-    /// Looks whether the topic exists while nothing of it is read.
+    /// Checks whether the topic exists while nothing of it is read.
     fn look(&mut self) -> Result<(), EngineError> {
         if self.search.look.is_none_or(|look| look > Instant::now()) {
             return Ok(());
@@ -230,7 +230,7 @@ impl Finder {
         }
     }
 
-    /// Starts what has a position, and asks the leaders of the rest.
+    /// Starts partitions that have a position, and asks the leaders of the rest.
     async fn choose(&mut self, asked: Vec<Settled>, survey: &Survey) -> Result<(), EngineError> {
         let id = survey.topic.id;
         let mut known: Vec<(Settled, Placed)> = Vec::new();
@@ -253,7 +253,8 @@ impl Finder {
         if questions.keys().any(|(is_first, _)| *is_first) {
             let all = survey.topic.partitions.keys().max().map_or(0, |last| last + 1);
             self.memory.begin_first(survey.first().unwrap_or(all));
-            // Where the others end is noted as well: whoever reads them may go before it commits that.
+            // The ends of the others are noted as well: the member that reads them may be gone
+            // before it commits them.
             for leader in survey.topic.partitions.values().map(|leader| leader.broker).filter(|id| *id >= 0) {
                 questions.entry((true, leader)).or_default();
             }
@@ -289,7 +290,7 @@ impl Finder {
         });
     }
 
-    /// Has partitions read from where is known now, and says so.
+    /// Has partitions read from their known positions, and sends the event.
     async fn settle(&mut self, known: Vec<(Settled, Placed)>, note: &Arc<str>) {
         if known.is_empty() {
             return;
@@ -322,7 +323,7 @@ impl Finder {
         asked.into_iter().try_for_each(|place| self.fail(place, error))
     }
 
-    /// Lets a partition wait, longer each time, or passes a fatal error on.
+    /// Makes a partition wait, longer each time, or passes on a fatal error.
     fn fail(&mut self, place: Settled, error: &EngineError) -> Result<(), EngineError> {
         let (partition, assignment) = place;
         if error.kind == ErrorKind::Fatal {

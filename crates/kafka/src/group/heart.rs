@@ -12,10 +12,10 @@ use topicmill_mill::engine::EngineError;
 use super::coordinator::{Coordinator, GroupRefusal};
 use crate::assignments::Identity;
 
-/// How the membership stands.
+/// The state of the membership.
 #[derive(Clone, Debug)]
 pub(super) enum Pulse {
-    /// As it was.
+    /// Unchanged.
     Steady,
     /// The group rebalances: join again. The membership holds.
     Rebalance,
@@ -45,7 +45,7 @@ impl Heart {
         Heart::new(pulse, task)
     }
 
-    /// Heartbeats that `task` sends and `pulse` tells of.
+    /// Heartbeats sent by `task`, whose results come through `pulse`.
     pub fn new(pulse: watch::Receiver<Pulse>, task: tokio::task::JoinHandle<()>) -> Heart {
         Heart { pulse, _task: AbortOnDropHandle::new(task) }
     }

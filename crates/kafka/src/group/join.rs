@@ -1,5 +1,5 @@
-//! How a member of the classic protocol gets its share: it joins, leads if it is told to, and
-//! synchronises. No answer from the coordinator is waited for longer than it is there to give one.
+//! How a member of the classic protocol gets its assignment: it joins, leads if it is told to, and
+//! synchronises. No answer is waited for longer than the coordinator is there to give one.
 
 use std::{collections::BTreeSet, future::Future, time::Duration};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{assignments::Identity, settings::Assignor};
 
-/// After how long a join that others hold up is said to wait for them.
+/// After this time a join is reported as waiting for other members.
 const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
 impl Membership {
@@ -40,8 +40,8 @@ impl Membership {
                 GroupRefusal::JoinAs(member) => self.identity.member = member,
                 GroupRefusal::Over(error) => {
                     self.lose(&error.message).await;
-                    // Nobody of this name: the coordinator gives a new one. Once that is at once;
-                    // one that takes nobody in is not asked without a pause.
+                    // The coordinator does not know this id, and gives a new one. The first time at
+                    // once; one that admits nobody is not asked without a pause.
                     self.identity.member.clear();
                     if self.failures > 0 {
                         self.stumble(&error, "the coordinator does not know who joins").await;
@@ -96,21 +96,21 @@ impl Membership {
         }
     }
 
-    /// Says that joining has failed, and waits, longer each time.
+    /// Reports that joining failed, and waits, longer each time.
     async fn stumble(&mut self, error: &EngineError, what: &str) {
         self.coordinator.fails(error, self.failures, what);
         self.failures += 1;
         sleep(self.backoff(self.failures)).await;
     }
 
-    /// Resolves when the broker `asked` does not coordinate the group any more, or has not answered
-    /// for the length of a session. `alive` is when it last did.
+    /// Resolves when the broker `asked` no longer coordinates the group, or has not answered for
+    /// the length of a session. `alive` is when it last did.
     async fn vanished(&self, asked: i32, alive: &mut Instant) -> EngineError {
         let session = self.settings.session_timeout;
         loop {
             sleep(self.settings.heartbeat_interval).await;
             match self.coordinator.heartbeat(&self.identity, session / 3).await {
-                // Whatever it says, it is there.
+                // Whatever it answers, it is there.
                 Ok(())
                 | Err(
                     GroupRefusal::JoinAs(_)
@@ -132,7 +132,7 @@ impl Membership {
         }
     }
 
-    /// Shares the partitions out if this member leads; `None` to join again.
+    /// Assigns the partitions if this member leads; `None` to join again.
     pub(super) async fn lead(
         &mut self,
         joined: &JoinGroupResponse,
@@ -145,7 +145,7 @@ impl Membership {
             Ok(Ok(led)) => return Ok(Some(led)),
             Ok(Err(error)) if error.kind == ErrorKind::Fatal => return Err(error),
             Ok(Err(error)) => error,
-            // Nothing assigned would be everybody's assignment until something else changes.
+            // An empty plan would be everybody's assignment until something else changes.
             Err(_) => EngineError::new(ErrorKind::Retriable, "assigning took longer than a rebalance may"),
         };
         self.stumble(&error, "cannot share the partitions out yet").await;

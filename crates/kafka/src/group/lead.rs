@@ -1,4 +1,4 @@
-//! What the leader of a group does besides: it shares the partitions out and watches their number.
+//! The leader's additional work: it assigns the partitions and watches their number.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,10 +12,10 @@ use topicmill_mill::engine::{EngineError, ErrorKind};
 use super::protocol::{decode_subscription, encode_assignment};
 use crate::{Client, settings::Assignor};
 
-/// How often a leader looks whether a topic that was missing exists now.
+/// How often a leader checks whether a missing topic exists now.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How often a leader looks for new partitions, unless `metadata.max.age.ms` is less.
+/// How often a leader checks for new partitions, unless `metadata.max.age.ms` is less.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The leader's work for one generation; empty for the other members.
@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct LedGroup {
     /// Each member's assignment, encoded.
     pub assignments: Vec<(String, Bytes)>,
-    /// What the assignments rest on.
+    /// What the assignments are based on.
     pub watch: Watch,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct LedGroup {
 #[derive(Debug, Default)]
 pub(super) struct Watch(BTreeMap<String, i32>);
 
-/// Shares the partitions of everything that the members read out among them.
+/// Assigns the partitions of every topic that the members read to them.
 pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Result<LedGroup, EngineError> {
     let fatal = |text: String| EngineError::new(ErrorKind::Fatal, text);
     let name = joined.protocol_name.as_deref().unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Resul
     let topics: BTreeSet<String> = members.iter().flat_map(|member| member.topics.clone()).collect();
     let what = "counting the partitions of the group";
     let counts = client.retry(what, || counts(client, topics.clone())).await?;
-    // A static leader that came back leaves the assignment as it is, but watches (KIP-814).
+    // A static leader that came back keeps the assignment, but watches (KIP-814).
     if joined.skip_assignment {
         return Ok(LedGroup { assignments: Vec::new(), watch: Watch(counts) });
     }
@@ -58,7 +58,8 @@ pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Resul
 }
 
 impl Watch {
-    /// Waits until the number of partitions of a topic has changed; for ever if nobody leads.
+    /// Waits until the number of partitions of a topic has changed; forever if this member does not
+    /// lead.
     pub async fn changed(&self, client: &Client) {
         if self.0.is_empty() {
             std::future::pending().await
@@ -77,7 +78,7 @@ impl Watch {
     }
 }
 
-/// The number of partitions of each topic as of now; 0 for one that does not exist.
+/// The current number of partitions of each topic; 0 for one that does not exist.
 async fn counts(
     client: &Client,
     topics: impl IntoIterator<Item = String>,

@@ -1,5 +1,5 @@
-//! A member's life: join, synchronise, read what is assigned, give up what is revoked; again, for
-//! as long as it takes. It ends by itself only when nothing would help.
+//! The life of a member: join, synchronise, read what is assigned, release what is revoked; again,
+//! for as long as it takes. It ends by itself only when nothing would help.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,9 +35,9 @@ pub(crate) struct MemberSettings {
     pub protocol: GroupProtocol,
     /// The topic that it reads.
     pub topic: Arc<str>,
-    /// Where a partition without a committed offset starts.
+    /// Where to start a topic that the group has never read.
     pub offset_reset: OffsetReset,
-    /// `session.timeout.ms`: after this without a heartbeat the membership is over.
+    /// `session.timeout.ms`: without a heartbeat for this long the membership is over.
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`.
     pub heartbeat_interval: Duration,
@@ -90,7 +90,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// A stranger to the group so far.
+    /// Not yet a member.
     pub fn new(
         client: Client,
         group: String,
@@ -124,8 +124,8 @@ impl Membership {
         Committer { coordinator, assignments, turn: Default::default() }
     }
 
-    /// Takes part until `closing` is sent; then leaves, unless the member is static (KIP-345).
-    /// If `closing` is dropped, ends without a word. `fetching` is what goes on beside.
+    /// Takes part until `closing` is sent; then leaves, unless the member is static (KIP-345). If
+    /// `closing` is dropped, ends without leaving. `fetching` runs beside it.
     pub async fn run(mut self, closing: oneshot::Receiver<()>, mut fetching: Fetching) {
         let mut finding = AbortOnDropHandle::new(tokio::spawn(self.finder().run()));
         let is_leaving = tokio::select! {
@@ -142,7 +142,7 @@ impl Membership {
             } => self.events.send(Err(error)).await.is_ok(),
         };
         drop((finding, fetching));
-        // What does not work here is no trouble any more when nobody tries it.
+        // What is no longer tried is no longer failing.
         self.coordinator.troubles.end_where(|place| match place {
             Place::Fetch(_) | Place::Commit | Place::Group | Place::Source(_) => true,
             Place::Write(_) | Place::Rewind(_) | Place::Destination(_) | Place::Start => false,
@@ -152,7 +152,7 @@ impl Membership {
             let left = timeout(limit, self.leave(limit)).await;
             if !matches!(left, Ok(Ok(()))) {
                 tracing::debug!(?left, "leaving the group");
-                // Its session goes on: the next member of this process takes its place.
+                // Its session lasts: the next member of this process takes its place.
                 self.memory.keep_member(&self.identity.member);
             }
         }
@@ -188,7 +188,7 @@ impl Membership {
     }
 
     async fn live_as_classic(&mut self) -> EngineError {
-        // A member that could not say goodbye comes back as itself: nobody waits for its session.
+        // A member that could not leave comes back as itself, so that nobody waits for its session.
         self.identity.member = self.memory.take_member().unwrap_or_default();
         loop {
             if let Err(error) = self.generation().await {
@@ -216,7 +216,7 @@ impl Membership {
         }
         let added = assigned.difference(&self.owned).cloned().collect();
         self.start(added).await;
-        // What was given up is shared out in a rebalance that follows at once (KIP-429).
+        // What was released is assigned in a rebalance that follows at once (KIP-429).
         let pulse = if revoked.is_empty() {
             tokio::select! {
                 pulse = heart.disturbed() => pulse,
@@ -245,7 +245,7 @@ impl Membership {
         self.owned.extend(partitions);
     }
 
-    /// Gives partitions up once everything in flight for them is committed; `false` when the
+    /// Releases partitions once everything in flight for them is committed; `false` when the
     /// membership ended before.
     pub(super) async fn revoke(
         &mut self,
@@ -261,7 +261,7 @@ impl Membership {
         let event = SourceEvent::Revoked { partitions: partitions.iter().cloned().collect(), release };
         let released = async {
             self.tell(event).await;
-            // Dropped says the same as sent.
+            // Dropping means the same as sending.
             let _ = released.await;
         };
         let limit = self.settings.revoke_timeout.min(self.settings.rebalance_timeout);
@@ -318,7 +318,7 @@ impl Membership {
         }
     }
 
-    /// Nobody listening is the same as nobody minding: the source is being dropped.
+    /// If nobody listens, the source is being dropped.
     async fn tell(&self, event: SourceEvent) {
         let _ = self.events.send(Ok(event)).await;
     }

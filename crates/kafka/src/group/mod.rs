@@ -1,10 +1,10 @@
 //! Membership in a consumer group.
 //!
-//! `membership` is a member's life. In the classic protocol it joins (`join`) and revokes, while
-//! `heart` sends the heartbeats; `lead` and `assignor` share the partitions out when this member
+//! `membership` is the life of a member. In the classic protocol it joins (`join`) and revokes,
+//! while `heart` sends the heartbeats; `lead` and `assignor` assign the partitions when this member
 //! leads. In the consumer protocol (KIP-848) `consumer` sends the heartbeats and `reconcile`
-//! follows what the coordinator assigns. `finder` finds out where to read what is assigned
-//! (`positions`, `note`), and `commit` commits what was read.
+//! follows the coordinator's assignment. `finder` finds out where to start reading (`positions`,
+//! `note`), and `commit` commits what was read.
 
 mod assignor;
 mod commit;

@@ -1,27 +1,27 @@
-//! What stands beside each committed offset (its metadata): of which topic it is, as a topic that
-//! was deleted and made anew has the same name, and what the group saw when it first read it.
+//! The metadata of each committed offset: which topic it belongs to, as a topic that was deleted
+//! and created again has the same name, and what the group saw when it first read it.
 
 use uuid::Uuid;
 
-/// A note beside a committed offset. Offsets that others committed have none.
+/// The note of a committed offset. Offsets committed by other clients have none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Note {
-    /// The id of the topic that the offset is of (KIP-516).
+    /// The id of the topic that the offset belongs to (KIP-516).
     pub topic: Option<Uuid>,
-    /// The number of partitions that the topic had when the group started it at its end: those
-    /// that came later are read from their beginning.
+    /// The number of partitions that the topic had when the group started it at its end: later ones
+    /// are read from their beginning.
     pub first: Option<i32>,
 }
 
 impl Note {
-    /// As it is committed.
+    /// The note as text.
     pub fn encode(&self) -> String {
         let topic = self.topic.map(|topic| format!("topic={}", topic.simple()));
         let first = self.first.map(|first| format!("first={first}"));
         [topic, first].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    /// As it was committed; what is not understood is left out.
+    /// Reads a note; what is not understood is left out.
     pub fn decode(text: &str) -> Note {
         let mut note = Note::default();
         for (key, value) in text.split(' ').filter_map(|pair| pair.split_once('=')) {

@@ -1,4 +1,4 @@
-//! What the assignors of a classic consumer group work on: its members, and who is to read what.
+//! What the assignors of a classic consumer group work on: the members, and who reads what.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -27,7 +27,7 @@ use crate::{
     topic_lookup::look_up,
 };
 
-/// Where to read on.
+/// Where to start reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub offset: i64,
@@ -57,7 +57,7 @@ pub(super) struct Survey {
 pub(super) enum Choice {
     /// Here.
     At(Position),
-    /// Wherever this is now.
+    /// At this place, which has to be looked up.
     Ask(OffsetAt),
     /// At the end, as seen by a group that has never read the topic.
     First,
@@ -65,8 +65,9 @@ pub(super) enum Choice {
     Refuse,
 }
 
-/// Asks for the topic, and for what the group has committed for the partitions `numbers`; with a
-/// policy other than `earliest`, for all, as the policy is for a topic that the group has never read.
+/// Asks for the topic, and for what the group has committed for the partitions `numbers`. With a
+/// policy other than `earliest` it asks about all partitions, as the policy is for a topic that the
+/// group has never read.
 pub(super) async fn survey(
     coordinator: &Coordinator,
     memory: &Memory,
@@ -93,7 +94,7 @@ pub(super) async fn survey(
 }
 
 impl Committed {
-    /// Whether the offset is of a topic of the same name that is not there any more.
+    /// Whether the offset belongs to a topic of the same name that no longer exists.
     pub fn is_of_another(&self, topic: Option<Uuid>) -> bool {
         self.note.topic.zip(topic).is_some_and(|(noted, topic)| noted != topic)
     }
@@ -101,11 +102,11 @@ impl Committed {
 
 impl Survey {
     /// Where to read partition `number` from. `first` is what this process saw of the topic when
-    /// the group had never read it; `is_anew` says that the topic has taken the place of another.
+    /// the group had never read it; `is_anew` says that the topic has replaced another.
     ///
-    /// The policy is for a topic that the group has never read. A partition that came later, and
-    /// any of a topic that was made anew, is read from its beginning: its records came while the
-    /// group was there.
+    /// The policy is for a topic that the group has never read. A partition that was added later,
+    /// and any of a topic that was created again, is read from its beginning: its records arrived
+    /// while the group was there.
     pub fn choose(
         &self,
         number: i32,
@@ -134,7 +135,7 @@ impl Survey {
                 None => Choice::Ask(OffsetAt::Earliest),
             });
         }
-        // An offset that cannot be told now is one all the same.
+        // An offset that cannot be read now exists all the same.
         let notes =
             self.committed.values().map(|committed| committed.as_ref().map_or(None, |c| c.note.first));
         Ok(match (self.committed.is_empty(), reset) {

@@ -1,4 +1,5 @@
-//! The bytes that members of a classic group exchange through the coordinator (KIP-429, KIP-792).
+//! The messages that members of a classic group exchange through the coordinator (KIP-429,
+//! KIP-792).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use crate::text::{text, topic_name};
 /// The newest version of both messages; members read a newer one as the newest they know.
 const VERSION: i16 = 3;
 
-/// Says what this member reads, keeps, and since which generation.
+/// Encodes what this member reads, what it owns, and since which generation.
 pub(super) fn encode_subscription(topic: &str, owned: &BTreeSet<TopicPartition>, generation: i32) -> Bytes {
     let owned = by_topic(owned)
         .into_iter()
@@ -35,7 +36,7 @@ pub(super) fn encode_subscription(topic: &str, owned: &BTreeSet<TopicPartition>,
     with_version(&message)
 }
 
-/// Reads what a member says of itself; `None` when the bytes are malformed.
+/// Decodes a member's subscription; `None` when the bytes are malformed.
 pub(super) fn decode_subscription(id: &str, instance: Option<&str>, mut bytes: &[u8]) -> Option<Member> {
     let bytes = &mut bytes;
     let version = bytes.try_get_i16().ok().filter(|version| *version >= 0)?;
@@ -56,7 +57,7 @@ pub(crate) fn subscribed_topics(subscription: &[u8]) -> Option<BTreeSet<String>>
     decode_subscription("", None, subscription).map(|member| member.topics.into_iter().collect())
 }
 
-/// Says what a member shall read.
+/// Encodes a member's assignment.
 pub(super) fn encode_assignment(partitions: &BTreeSet<TopicPartition>) -> Bytes {
     let assigned = by_topic(partitions)
         .into_iter()
@@ -69,7 +70,7 @@ pub(super) fn encode_assignment(partitions: &BTreeSet<TopicPartition>) -> Bytes 
     with_version(&ConsumerProtocolAssignment::default().with_assigned_partitions(assigned))
 }
 
-/// Reads what this member shall read; no bytes mean no partitions. `None` when malformed.
+/// Decodes this member's assignment; no bytes mean no partitions. `None` when malformed.
 pub(super) fn decode_assignment(mut bytes: &[u8]) -> Option<BTreeSet<TopicPartition>> {
     let bytes = &mut bytes;
     if bytes.is_empty() {

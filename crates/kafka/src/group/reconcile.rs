@@ -1,5 +1,5 @@
-//! A member's life in the consumer protocol (KIP-848): give up what is not assigned any more, say
-//! so, read what is assigned anew; again.
+//! The life of a member in the consumer protocol (KIP-848): release what is no longer assigned,
+//! report it, read what is newly assigned; again.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ const REJOIN_DELAY: Duration = Duration::from_millis(100);
 impl Membership {
     /// Takes part until nothing helps.
     pub(super) async fn live_as_consumer(&mut self) -> EngineError {
-        // A member that could not say goodbye comes back as itself: nobody waits for its session.
+        // A member that could not leave comes back as itself, so that nobody waits for its session.
         let member = self.memory.take_member().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         loop {
             self.identity = Identity { member: member.clone(), generation: 0 };
@@ -62,8 +62,8 @@ impl Membership {
                 .iter()
                 .map(|number| TopicPartition::new(Arc::clone(name), *number))
                 .collect();
-            // A topic of the same name that was created anew shares nothing with the old one.
-            // What was read of that one must not be committed for this one.
+            // A topic that was deleted and created again shares nothing with the old one. What was
+            // read of that one must not be committed for this one.
             if topic.is_some_and(|topic| topic != target.topic) && !assigned.is_empty() {
                 self.drop_owned("the topic was deleted and made anew").await;
                 self.report(&joined, target.topic);
@@ -87,7 +87,7 @@ impl Membership {
         }
     }
 
-    /// Has the next heartbeat, which goes out at once, tell what this member has.
+    /// Has the next heartbeat, which is sent at once, report what this member owns.
     fn report(&self, joined: &Joined, topic: uuid::Uuid) {
         let partitions = self.owned.iter().map(|partition| partition.partition).collect();
         joined.owned.send_replace(Share { topic, partitions });

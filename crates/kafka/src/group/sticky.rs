@@ -6,8 +6,8 @@ use topicmill_mill::batch::TopicPartition;
 
 use super::plan::{Member, Plan, entry, partitions};
 
-/// Fills `plan` so that no single move of a partition makes it more even, starting from what the
-/// members own.
+/// Fills `plan`, starting from what the members own, so that no single move of a partition makes it
+/// more even.
 pub(super) fn balance(members: &[&Member], topics: &BTreeMap<String, i32>, plan: &mut Plan) {
     let owners = owners(members);
     let mut free = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn balance(members: &[&Member], topics: &BTreeMap<String, i32>, plan:
             _ => free.push(partition),
         }
     }
-    // What few can read is placed first: the others have more choice.
+    // Partitions that few members can read are placed first: the others have more choice.
     let readers = |partition: &TopicPartition| members.iter().filter(|m| reads(m, partition)).count();
     free.sort_by_cached_key(readers);
     for partition in free {
@@ -30,8 +30,8 @@ pub(super) fn balance(members: &[&Member], topics: &BTreeMap<String, i32>, plan:
     while move_one(members, plan) {}
 }
 
-/// Takes out of `plan` what moves from one member to another: the new owner gets it in the
-/// rebalance that follows the old one's giving it up.
+/// Removes from `plan` what moves from one member to another: the new owner gets it in the
+/// rebalance that follows its release.
 pub(super) fn withhold(members: &[&Member], plan: &mut Plan) {
     let mut revoked: BTreeSet<&TopicPartition> = BTreeSet::new();
     for member in members {
@@ -42,8 +42,8 @@ pub(super) fn withhold(members: &[&Member], plan: &mut Plan) {
     }
 }
 
-/// Who owns what. The later generation wins (KIP-792); of two claims of the same generation
-/// neither can be trusted, and the partition counts as free.
+/// Who owns what. The later generation wins (KIP-792); of two claims of the same generation neither
+/// can be trusted, and the partition counts as free.
 fn owners<'a>(members: &[&'a Member]) -> BTreeMap<&'a TopicPartition, Option<&'a Member>> {
     let mut owners: BTreeMap<_, (i32, Option<&Member>)> = BTreeMap::new();
     for &member in members {
@@ -67,8 +67,8 @@ fn least_loaded<'a>(members: &[&'a Member], partition: &TopicPartition, plan: &P
     members.iter().filter(|member| reads(member, partition)).min_by_key(|m| plan[&m.id].len()).copied()
 }
 
-/// Moves one partition from the fullest member that can give to one with at least two less; of
-/// several, one that the giver does not own yet.
+/// Moves one partition from the fullest member that can give one to a member with at least two
+/// fewer; if possible, one that the giver does not own yet.
 fn move_one(members: &[&Member], plan: &mut Plan) -> bool {
     let mut fullest: Vec<&Member> = members.to_vec();
     fullest.sort_by_key(|member| std::cmp::Reverse(plan[&member.id].len()));
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    /// What the members would say in the next rebalance: they keep what the plan leaves them.
+    /// The subscriptions for the next rebalance: members keep what the plan leaves them.
     fn follow(members: &[Member], plan: &Plan) -> Vec<Member> {
         let follow = |m: &Member| Member { owned: plan[&m.id].clone(), generation: 9, ..m.clone() };
         members.iter().map(follow).collect()

@@ -1,4 +1,4 @@
-//! What a row of the table of properties holds, and how a row is found.
+//! The rows of the property table, and how a row is found.
 
 use topicmill_mill::engine::PropertyError;
 
@@ -13,11 +13,11 @@ use super::{
 /// The configuration, both engines and the reference file read the same row, so adding a property
 /// means adding a row.
 pub struct Property {
-    /// The name, as Kafka's own clients have it where they have one.
+    /// The name, as in Kafka's own clients where they have it.
     pub name: &'static str,
-    /// Other names that librdkafka and older clients have for the same.
+    /// Other names that librdkafka and older clients use for it.
     pub aliases: &'static [&'static str],
-    /// What its value may be.
+    /// The values that it takes.
     pub takes: Takes,
     /// The native engine's default; empty if it has none.
     pub default: &'static str,
@@ -31,7 +31,7 @@ pub struct Property {
     pub(super) native_file: Option<Set>,
 }
 
-/// What the value of a property may be.
+/// The values that a property takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     /// Any text.
@@ -40,7 +40,7 @@ pub enum Takes {
     Integer,
     /// `true` or `false`.
     Boolean,
-    /// One of these, whatever the case. An empty one is taken without being offered.
+    /// One of these, in any case. An empty one is accepted without being offered.
     OneOf(&'static [&'static str]),
     /// One of these exactly, with the reason. All of them mean the first.
     Only(&'static [&'static str], &'static str),
@@ -56,7 +56,7 @@ pub(super) type Set = fn(&mut Draft, &Value<'_>) -> Result<(), PropertyError>;
 pub(super) enum Native {
     /// It is supported.
     Sets(Set),
-    /// It is refused for this reason.
+    /// It refuses it for this reason.
     Refuses(&'static str),
     /// It is not supported.
     Lacks,
@@ -71,7 +71,7 @@ pub enum Counterpart {
     Named(&'static str),
     /// It is handled without librdkafka.
     Apart,
-    /// It is refused for this reason.
+    /// It refuses it for this reason.
     Refuses(&'static str),
     /// It depends on the value.
     By(fn(&str) -> Translation),
@@ -135,7 +135,7 @@ impl Property {
         self
     }
 
-    /// A key of a section of the configuration means the same.
+    /// A property with an equivalent key in a section of the configuration.
     pub(super) const fn key(mut self, section: &'static str, key: &'static str) -> Property {
         self.key = Some((section, key));
         self

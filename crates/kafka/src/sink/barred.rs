@@ -1,4 +1,4 @@
-//! The assignments whose output a partition's writer does not take any more. Pure.
+//! The assignments whose output a partition's writer no longer accepts. Pure.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use topicmill_mill::{
 
 use super::outputs::Provenance;
 
-/// What is refused, with the error it is refused with. It holds one entry for each partition that
-/// ever wrote here and failed.
+/// What is refused, and the error it is refused with. Holds one entry for each partition that ever
+/// wrote here and failed.
 #[derive(Debug, Default)]
 pub struct Barred {
     by_origin: HashMap<TopicPartition, (AssignmentId, EngineError)>,
 }
 
 impl Barred {
-    /// Refuses what comes from there under this assignment or an earlier one. The first error of
-    /// an assignment stays: it is the cause.
+    /// Refuses what comes from there under this assignment or an earlier one. The first error of an
+    /// assignment is kept: it is the cause.
     pub fn bar(&mut self, from: Provenance, error: &EngineError) {
         let Provenance { origin, assignment } = from;
         let barred = self.by_origin.entry(origin).or_insert_with(|| (assignment, error.clone()));
@@ -27,8 +27,7 @@ impl Barred {
         }
     }
 
-    /// Why what comes from there is refused, if it is. What comes under a later assignment is
-    /// taken.
+    /// Why what comes from there is refused, if it is. A later assignment is accepted.
     pub fn check(&self, from: &Provenance) -> Option<&EngineError> {
         let (assignment, error) = self.by_origin.get(&from.origin)?;
         (from.assignment <= *assignment).then_some(error)

@@ -1,9 +1,9 @@
 //! Carries the sealed batches of many partitions to one broker. A broker answers the requests of a
-//! connection one after the other, so few requests with many batches go farther than many with
-//! one: while a few are under way, what comes is gathered for the next.
+//! connection one after another, so few requests with many batches achieve more than many with one:
+//! while a few are in flight, what arrives is gathered for the next.
 //!
-//! A carrier lives as long as its connection. A writer stays with it while it has anything under
-//! way, so that no batch overtakes one that was lost with the connection.
+//! A carrier lives as long as its connection. A writer stays with it while any of its batches are
+//! in flight, so that no batch overtakes one that was lost with the connection.
 
 use std::{
     collections::VecDeque,
@@ -28,30 +28,30 @@ use super::{
 };
 use crate::{connection::Connection, error::WireError, reply::Reply};
 
-/// The most requests under way, full ones; below what a connection queues.
+/// The most requests in flight, full ones; fewer than a connection queues.
 const REQUESTS_MAX: usize = 40;
 
-/// No broker is set to read less than this in bytes: a smaller request is not why it closes a
-/// connection.
+/// No broker is configured to read less than this in bytes: a smaller request is not why it closes
+/// a connection.
 pub const SUSPECT_BYTES_MIN: usize = 64 << 10;
 
 /// Numbers the requests of all carriers.
 static REQUESTS: AtomicU64 = AtomicU64::new(1);
 
-/// What a carrier is told at its start.
+/// What a carrier is started with.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// The requests under way from which on only full ones are added.
+    /// The number of requests in flight from which on only full ones are added.
     pub few: usize,
     /// `max.request.size`, within what one request gathers.
     pub request_size: usize,
     /// `request.timeout.ms`.
     pub timeout: Duration,
-    /// Outlives the connection: a slow broker is slow on the next, too.
+    /// Outlives the connection: a slow broker is slow on the next one, too.
     pub pace: Arc<Mutex<Pace>>,
 }
 
-/// The way to a broker; clones share it.
+/// A handle to the carrier of a broker; clones share it.
 #[derive(Clone, Debug)]
 pub struct Carrier {
     broker: i32,
@@ -60,7 +60,7 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Carries over `connection`, in the background, until it ends or every clone is gone.
+    /// Carries over `connection`, in the background, until it ends or every clone is dropped.
     pub fn start(broker: i32, connection: Connection, terms: Terms) -> Carrier {
         #[expect(
             clippy::disallowed_methods,
@@ -113,7 +113,7 @@ struct Work {
     waiting: VecDeque<Parcel>,
     waiting_bytes: usize,
     under_way: VecDeque<UnderWay>,
-    /// The bytes under way.
+    /// The bytes in flight.
     bytes: usize,
     last_answer: Instant,
 }
@@ -122,7 +122,7 @@ impl Work {
     async fn run(mut self) {
         while !self.connection.is_closed() {
             self.gather();
-            // What waits for the end of a throttling is not sent yet, and may still be taken back.
+            // What waits for throttling to end has not been sent, and may still be withdrawn.
             let throttled_until = self.connection.throttled_until();
             while throttled_until.is_none()
                 && let Some(parcels) = self.next_request()
@@ -147,7 +147,7 @@ impl Work {
                 () = until(throttled_until) => {}
             }
         }
-        // The connection is to be replaced: what is under way is still answered.
+        // The connection is to be replaced: what is in flight is still answered.
         self.refuse_more(&self.closed());
         while !self.under_way.is_empty() {
             let answer = first_answer(&mut self.under_way).await;
@@ -157,7 +157,7 @@ impl Work {
         }
     }
 
-    /// Takes all that is handed over by now.
+    /// Takes everything handed over so far.
     fn gather(&mut self) {
         while let Ok(parcel) = self.parcels.try_recv() {
             self.keep(parcel);
@@ -169,8 +169,8 @@ impl Work {
         self.waiting.push_back(parcel);
     }
 
-    /// The parcels of the next request, if it is to be sent now: at most one of each partition, in
-    /// the order in which they came.
+    /// The parcels of the next request, if it is to be sent now: at most one per partition, in the
+    /// order in which they came.
     fn next_request(&mut self) -> Option<Vec<Parcel>> {
         let requests = self.under_way.len();
         let oldest = self.waiting.front()?;
@@ -233,7 +233,7 @@ impl Work {
         }
     }
 
-    /// Hands out the answer to the oldest request.
+    /// Passes on the answer to the oldest request.
     fn settle(&mut self, answer: Result<ProduceResponse, WireError>) -> Result<(), WireError> {
         let Some(UnderWay { parts, bytes, sent, .. }) = self.under_way.pop_front() else { return Ok(()) };
         self.bytes -= bytes;
@@ -253,7 +253,8 @@ impl Work {
         Ok(())
     }
 
-    /// The connection ended: nobody knows of what is under way, and what waits was not sent.
+    /// The connection ended: the outcome of what is in flight is unknown, and what waits was not
+    /// sent.
     fn end(&mut self, error: WireError) {
         self.pace().lost();
         for request in self.under_way.drain(..) {
@@ -281,7 +282,7 @@ impl Work {
 }
 
 impl Terms {
-    /// The most that a request gathers, for a limit of `max_request_size`.
+    /// The most that one request gathers, within `max_request_size`.
     pub fn request_size(max_request_size: usize) -> usize {
         REQUEST_BYTES_MAX.min(max_request_size)
     }
@@ -289,12 +290,12 @@ impl Terms {
 
 fn lose(parts: Vec<(TopicPartition, oneshot::Sender<ParcelOutcome>)>, error: &WireError, is_suspect: bool) {
     for (_, answer) in parts {
-        // The writer may have gone to another broker.
+        // The writer may have moved to another broker.
         let _ = answer.send(ParcelOutcome::Lost { error: error.clone(), is_suspect });
     }
 }
 
-/// Gives each part of a request, sorted by partition, its answer.
+/// Passes on the answer to each part of a request; the parts are sorted by partition.
 fn deal(
     parts: Vec<(TopicPartition, oneshot::Sender<ParcelOutcome>)>,
     response: ProduceResponse,

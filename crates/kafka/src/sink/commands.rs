@@ -1,5 +1,5 @@
-//! What a partition's writer is told, and what becomes of what it was given: accepted, forgotten
-//! before it was sent, or given up.
+//! The commands of a partition's writer, and what becomes of the batches it was given: accepted,
+//! forgotten before they were sent, or given up.
 
 use topicmill_mill::engine::{EngineError, ErrorKind, Place};
 use topicmill_records::{Codec, EncodedBatch};
@@ -11,11 +11,11 @@ use super::{
     waiting::Unsealed,
 };
 
-/// What a writer is told.
+/// A command for a writer.
 pub enum WriteCommand {
     /// Writes a batch.
     Write(Job),
-    /// Drops what comes from there and was not sent.
+    /// Drops what comes from there and has not been sent.
     Forget(Provenance),
 }
 
@@ -28,7 +28,8 @@ pub struct Job {
 }
 
 impl PartitionWriter {
-    /// Takes all that was said by now: what waits is joined, and what is forgotten is not sent.
+    /// Takes every command given so far: batches that wait are joined, and forgotten ones are not
+    /// sent.
     pub(super) fn obey_all(&mut self) -> Result<(), EngineError> {
         while let Ok(command) = self.commands.try_recv() {
             self.obey(Some(command))?;
@@ -52,7 +53,7 @@ impl PartitionWriter {
     fn accept(&mut self, job: Job) -> Result<(), EngineError> {
         let Job { chunks, codec, from, done } = job;
         if let Some(error) = self.barred.check(&from) {
-            // The owner may have lost interest.
+            // The receiver may have lost interest.
             let _ = done.send(Err(error.clone()));
             return Ok(());
         }
@@ -67,8 +68,8 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// What was never sent goes back to what waits, without what comes from there: it gets its
-    /// sequence numbers anew.
+    /// What was never sent is waiting again, without the records that come from there, and gets new
+    /// sequence numbers.
     fn forget(&mut self, from: Provenance) -> Result<(), EngineError> {
         let error = EngineError::new(ErrorKind::Retriable, "the partition it was read from was given up");
         let error = error.at(&self.to);
@@ -91,7 +92,7 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Puts records back to what waits, those of each output batch by themselves.
+    /// Puts records back in front of what waits, those of each output batch separately.
     fn put_back(&mut self, batch: Unsealed) -> Result<(), EngineError> {
         let Unsealed { records, first, codec } = batch;
         let ranges = self.outputs.ranges(first..first + u64::from(records.count));
@@ -108,14 +109,15 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// All that was accepted fails, as do later batches of the same assignments; those of later
-    /// ones begin a new epoch. An error that is fatal without a partition concerns all of them.
+    /// Everything accepted fails, as do later batches of the same assignments; those of later
+    /// assignments begin a new epoch. An error that is fatal without a partition concerns all of
+    /// them.
     pub(super) fn give_up(&mut self, error: EngineError) {
         let is_of_all = error.kind == ErrorKind::Fatal && error.partition.is_none();
         let error = if is_of_all { error } else { error.at(&self.to) };
         tracing::debug!(%error, "what was accepted for the partition is given up");
-        // What was given by now fails as well; what is given once somebody knows may be of a later
-        // assignment, so that this is looked at first.
+        // What was given until now fails as well. What is given once somebody knows of the failure
+        // may belong to a later assignment, so the commands that wait are taken first.
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 WriteCommand::Write(Job { from, done, .. }) => {
@@ -126,7 +128,7 @@ impl PartitionWriter {
         }
         self.failing_since = None;
         if self.fail_all(&error) {
-            // Its trouble stays until it is written again, or forgotten.
+            // It counts as failing until it is written again, or forgotten.
             self.failures = self.failures.max(1);
             self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
         } else {
@@ -135,7 +137,7 @@ impl PartitionWriter {
         self.renew();
     }
 
-    /// Returns whether anybody still wanted it.
+    /// Returns whether any of it was still wanted.
     fn fail_all(&mut self, error: &EngineError) -> bool {
         let failed = self.outputs.fail(error);
         let is_wanted = failed.iter().any(|from| self.barred.check(from).is_none());
@@ -149,8 +151,8 @@ impl PartitionWriter {
         is_wanted
     }
 
-    /// The next batch begins a new epoch, or a new producer where there is none. Then the brokers
-    /// take nothing of the old epoch once they have the new one's first batch.
+    /// The next batch begins a new epoch, or a new producer where there is none. The brokers accept
+    /// nothing of the old epoch once they have the new one's first batch.
     fn renew(&mut self) {
         self.producer = self.producer.and_then(|producer| self.shared.producers.next_epoch(producer));
         if self.producer.is_some() {

@@ -1,4 +1,4 @@
-//! What goes wrong with a partition, a broker's pace or a record stays where it is.
+//! What goes wrong with a partition, a broker's pace or a record concerns nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// The places of the troubles now.
+/// The places that are failing.
 fn troubled(troubles: &Troubles) -> Vec<Place> {
     troubles.now().into_iter().map(|(place, _)| place).collect()
 }
@@ -116,7 +116,7 @@ async fn nothing_of_an_old_epoch_lands_after_the_new_one() {
     for i in 1..4 {
         sink.send(under(2, batch(&setup.to, 1, i))).await.unwrap();
     }
-    // The broker goes on with what it was sent under the old epoch.
+    // The broker continues with what it was sent under the old epoch.
     setup.broker.lift(frozen);
     tokio::time::sleep(Duration::from_millis(300)).await;
     sink.send(under(2, batch(&setup.to, 1, 4))).await.unwrap();
@@ -238,7 +238,7 @@ async fn what_is_forgotten_and_was_not_sent_is_not_written() {
     let mut sink = NativeSink::new(&setup.client, &setup.settings, troubles.clone()).await.unwrap();
     let origin = under(1, batch(&setup.to, 1, 0)).origin;
     let frozen = setup.broker.inject(Fault::once(ApiKey::Produce, FaultAction::Freeze));
-    // The first is under way, and the only one: the leader does not know the producer yet.
+    // The first is in flight, alone: the leader does not know the producer yet.
     let sent = tokio::spawn(sink.send(under(1, batch(&setup.to, 5, 0))));
     eventually("it is sent", || setup.broker.seen(ApiKey::Produce).requests == 1).await;
     let unsent = give(&mut sink, [1, 2].map(|i| under(1, batch(&setup.to, 5, i * 5))));
@@ -305,7 +305,7 @@ async fn what_is_sealed_but_not_sent_is_forgotten_too() {
     }
     let before = setup.broker.seen(ApiKey::Produce).requests;
     let frozen = setup.broker.inject(Fault::once(ApiKey::Produce, FaultAction::Freeze));
-    // One partition has the only request that may be under way; what the other seals waits.
+    // One partition has the only request in flight; what the other has sealed waits.
     let busy = sink.send(under(1, batch(&to[0], 1, 1)));
     eventually("it is frozen", || setup.broker.seen(ApiKey::Produce).requests > before).await;
     let from = |partition: i32, number| OutputBatch {
@@ -351,7 +351,7 @@ async fn a_slow_broker_does_not_fail_for_slowness_alone() {
     sink.close().await;
 }
 
-/// Were all of it under way at once, the last would be answered after several request timeouts.
+/// If all of it were in flight at once, the last would be answered after several request timeouts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_under_way_to_a_slow_broker_is_answered_in_time() {
     let setup =

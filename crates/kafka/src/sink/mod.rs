@@ -2,8 +2,8 @@
 //!
 //! Each partition has a writer, a task that owns its sequence numbers (`partition`, with `route`,
 //! `commands` and `verdicts`); each broker has a carrier, a task that gathers what the writers of
-//! its partitions hand over into few requests (`carrier`). What goes wrong with a partition is its
-//! writer's alone.
+//! its partitions hand over into few requests (`carrier`). What goes wrong with a partition
+//! concerns its writer alone.
 
 mod barred;
 mod carrier;
@@ -59,7 +59,7 @@ pub struct NativeSink {
     tasks: JoinSet<()>,
 }
 
-/// What the partitions' writers have in common.
+/// What the writers share.
 #[derive(Debug)]
 struct SinkShared {
     cluster: Arc<Cluster>,
@@ -68,11 +68,11 @@ struct SinkShared {
     request_timeout: Duration,
     troubles: Troubles,
     brokers: Mutex<HashMap<i32, ToBroker>>,
-    /// Held by the one that sends a batch alone.
+    /// Held by the writer that is sending a batch alone.
     alone: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What is kept of a broker.
+/// What is kept per broker.
 #[derive(Debug)]
 struct ToBroker {
     carrier: Option<Carrier>,
@@ -80,8 +80,8 @@ struct ToBroker {
 }
 
 impl NativeSink {
-    /// A producer with an id of its own; compression and limits come from the properties, and
-    /// partitions that are not written are told to `troubles`.
+    /// A producer with an id of its own. Compression and limits come from the properties;
+    /// partitions that cannot be written are reported to `troubles`.
     ///
     /// # Errors
     /// When a property is not supported or the cluster gives no producer id in time.
@@ -153,7 +153,7 @@ impl Sink for NativeSink {
 }
 
 impl SinkShared {
-    /// Seals a batch; compression has a thread of its own, as it takes milliseconds.
+    /// Seals a batch. Compression runs on a thread of its own, as it takes milliseconds.
     async fn seal(
         &self,
         records: EncodedBatch,
@@ -167,7 +167,7 @@ impl SinkShared {
         sealing.await.map_err(|error| EngineError::new(ErrorKind::Retriable, format!("compressing: {error}")))
     }
 
-    /// The carrier to the leader of a partition, which those of other partitions use as well.
+    /// The carrier to the leader of a partition, shared with the writers of other partitions.
     async fn carrier(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
         let broker = self.cluster.leader(to).await?.broker;
         let open = |brokers: &HashMap<i32, ToBroker>| {
@@ -188,8 +188,8 @@ impl SinkShared {
         Ok(carrier)
     }
 
-    /// A carrier for a batch that may be why a broker closes its connection: whatever becomes of
-    /// that one, it carries nothing else.
+    /// A carrier for a batch that may be why a broker closes its connection: it carries nothing
+    /// else, whatever becomes of that batch.
     async fn carrier_alone(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
         let broker = self.cluster.leader(to).await?.broker;
         let connection = self.cluster.connection(broker, Lane::Suspect).await?;
@@ -210,8 +210,8 @@ impl SinkShared {
     }
 }
 
-/// That of a closed sink with the next epoch, which fences whatever of it may still be under way
-/// (KIP-360), or a new one from the cluster.
+/// The producer of a closed sink with the next epoch, which fences whatever of it may still be in
+/// flight (KIP-360), or a new one from the cluster.
 async fn first_producer(client: &Client) -> Result<Producer, EngineError> {
     if let Some((id, epoch)) = client.cluster().revive_producer() {
         return Ok(Producer { id, epoch });

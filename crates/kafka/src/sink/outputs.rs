@@ -1,4 +1,4 @@
-//! The output batches of one partition that are under way, and what became of their records.
+//! The output batches of one partition that are in flight, and what became of their records.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -12,8 +12,8 @@ use topicmill_mill::{
 /// Where the receipt of an output batch goes.
 pub type ReceiptSender = oneshot::Sender<Result<Receipt, EngineError>>;
 
-/// Counts the records of a partition in the order in which they are written, so that a wire
-/// batch may hold a part of an output batch, or several.
+/// Counts the records of a partition in the order in which they are written, so that a wire batch
+/// may hold part of an output batch, or several.
 #[derive(Debug, Default)]
 pub struct Outputs {
     queue: VecDeque<Output>,
@@ -73,10 +73,10 @@ impl Outputs {
         self.complete();
     }
 
-    /// None of the rest will be written for certain; returns where it comes from.
+    /// The rest is not certain to be written; returns where it comes from.
     pub fn fail(&mut self, error: &EngineError) -> Vec<Provenance> {
         let fail = |output: Output| {
-            // The owner may have lost interest.
+            // The receiver may have lost interest.
             let _ = output.done.send(Err(error.clone()));
             output.from
         };
@@ -84,7 +84,7 @@ impl Outputs {
     }
 
     /// What comes from `origin` under `assignment` or an earlier one is not written any more, as
-    /// far as its records are number `unsent` and later; returns their numbers.
+    /// far as its records have number `unsent` or a later one; returns their numbers.
     pub fn forget(&mut self, from: &Provenance, unsent: u64, error: &EngineError) -> Vec<Range<u64>> {
         let mut forgotten = Vec::new();
         for output in std::mem::take(&mut self.queue) {
@@ -99,7 +99,7 @@ impl Outputs {
         forgotten
     }
 
-    /// These numbers in runs, one for each output batch that they belong to.
+    /// These numbers as ranges, one for each output batch that they belong to.
     pub fn ranges(&self, numbers: Range<u64>) -> Vec<Range<u64>> {
         let part =
             |output: &Output| output.records.start.max(numbers.start)..output.records.end.min(numbers.end);
@@ -111,7 +111,7 @@ impl Outputs {
         self.end
     }
 
-    /// Whether all that was accepted is answered.
+    /// Whether everything accepted is answered.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -1,26 +1,26 @@
-//! How much may be under way to a broker: what it answers within a few seconds. Pure.
+//! How much may be in flight to a broker: what it answers within a few seconds. Pure.
 //!
 //! A request that waits behind others for longer than its timeout closes the connection, however
-//! steadily a slow broker, or one whose quotas hold it up, answers. So the amount follows the
-//! answers: it starts with one request, doubles while they come at once, and is what came in a
-//! few seconds where they do not.
+//! steadily a slow broker, or one whose quotas throttle the client, answers. So the amount follows
+//! the answers: it starts with one request, doubles while they come promptly, and otherwise is what
+//! was answered in a few seconds.
 
 use std::time::Duration;
 
-/// The size in bytes that batches are gathered up to for one request. A broker in Java keeps
-/// larger ones apart from its other memory (G1's humongous objects), at a price.
+/// The size in bytes up to which batches are gathered for one request. A Java broker allocates
+/// larger ones separately (G1's humongous objects), at a price.
 pub const REQUEST_BYTES_MAX: usize = 500_000;
 
-/// The most that may be under way to a broker in bytes: enough to keep it busy.
+/// The most bytes in flight to a broker: enough to keep it busy.
 const WINDOW_BYTES_MAX: usize = 16 << 20;
 
-/// What is under way is to be answered within this part of the request timeout.
+/// What is in flight should be answered within this part of the request timeout.
 const HORIZON_DIVISOR: u32 = 6;
 
-/// An answer within this part of the request timeout says that the broker keeps up.
+/// An answer within this part of the request timeout shows that the broker keeps up.
 const PROMPT_DIVISOR: u32 = 30;
 
-/// The bytes that may be under way to a broker.
+/// The bytes that may be in flight to a broker.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     window: usize,
@@ -28,12 +28,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// For requests that are to be answered within `timeout`.
+    /// For requests with this timeout.
     pub fn new(timeout: Duration) -> Pace {
         Pace { window: REQUEST_BYTES_MAX, timeout }
     }
 
-    /// The bytes that may be under way; a single request always may.
+    /// The bytes that may be in flight; a single request always may.
     pub fn window(self) -> usize {
         self.window
     }

@@ -27,23 +27,24 @@ pub struct Parcel {
     pub answer: oneshot::Sender<ParcelOutcome>,
 }
 
-/// What became of a parcel.
+/// The outcome of a parcel.
 #[derive(Debug)]
 pub enum ParcelOutcome {
-    /// The broker answered for the partition, and wants to be left alone for a while (KIP-219).
+    /// The broker answered for the partition, and wants this client to be quiet for a while
+    /// (KIP-219).
     Answered(PartitionProduceResponse, Duration),
     /// It was not sent, for certain.
     Unsent(WireError),
     /// It was sent, and whether the broker acted on it is not known.
     Lost {
         error: WireError,
-        /// The broker closed the connection when this was next to be answered, and its request
-        /// was large: it may be what the broker does not even read.
+        /// The broker closed the connection when this was next to be answered, and the request was
+        /// large: it may be one that the broker does not even read.
         is_suspect: bool,
     },
 }
 
-/// What a writer has in common with whoever carries its parcels.
+/// What a writer shares with the carriers of its parcels.
 #[derive(Debug, Default)]
 pub struct Mark {
     /// A parcel was taken that its writer [waits](Claim::waits) for.
@@ -54,13 +55,13 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Whether request number `request` has no parcel of this writer yet; it has then.
+    /// Whether request number `request` has no parcel of this writer yet; afterwards it has.
     pub fn enter(&self, request: u64) -> bool {
         self.request.swap(request, Ordering::Relaxed) != request
     }
 }
 
-/// Who has a parcel: either it is taken to be sent, or its writer takes it back, never both.
+/// Who has a parcel: either it is taken to be sent, or its writer withdraws it, never both.
 #[derive(Debug)]
 pub struct Claim {
     holder: Mutex<Holder>,
@@ -73,7 +74,7 @@ enum Holder {
     Queue,
     /// A request, since then.
     Request(Instant),
-    /// Its writer, again.
+    /// Its writer again.
     Writer,
 }
 
@@ -87,7 +88,7 @@ impl Claim {
         &self.mark
     }
 
-    /// Takes the parcel to be sent, unless its writer took it back.
+    /// Takes the parcel to be sent, unless its writer has withdrawn it.
     pub fn take(&self) -> bool {
         let mut holder = self.holder();
         if !matches!(*holder, Holder::Queue) {
@@ -101,7 +102,7 @@ impl Claim {
         true
     }
 
-    /// Takes the parcel back, unless it was taken to be sent.
+    /// Withdraws the parcel, unless it was taken to be sent.
     pub fn withdraw(&self) -> bool {
         let mut holder = self.holder();
         if matches!(*holder, Holder::Queue) {
@@ -115,10 +116,10 @@ impl Claim {
         matches!(*self.holder(), Holder::Queue)
     }
 
-    /// Whether nobody has taken it; whoever takes it then tells the writer.
+    /// Whether nobody has taken it; whoever takes it then notifies the writer.
     pub fn waits(&self) -> bool {
-        // First the flag, then the look: who takes it does so in the other order, so that one of
-        // them notices.
+        // The writer raises its flag before it looks; a carrier takes the parcel before it looks at
+        // the flag. Whatever the interleaving, one of them notices the other.
         self.mark.waits.store(true, Ordering::SeqCst);
         self.is_queued()
     }

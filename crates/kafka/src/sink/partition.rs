@@ -1,5 +1,5 @@
-//! Writes the batches of one partition in order: at most five under way (KIP-98), retries
-//! byte-identical, and what follows a failed batch sent again after it.
+//! Writes the batches of one partition in order: at most five in flight (KIP-98), retries byte for
+//! byte identical, and what follows a failed batch sent again after it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -27,11 +27,11 @@ use super::{
     waiting::{Unsealed, WaitingRecords},
 };
 
-/// The longest pause between two attempts: a partition goes on soon after its leader is back.
+/// The longest pause between two attempts: a partition resumes soon after its leader is back.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// A leader forgets a producer that has been silent for `producer.id.expiration.ms`, a day unless
-/// set, and takes any sequence number from it then. Far below that.
+/// A leader forgets a producer that has been silent for `producer.id.expiration.ms`, by default a
+/// day, and then accepts any sequence number from it. Far below that.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(30 * 60);
 
 /// The writer of one partition; it owns the partition's sequence numbers.
@@ -44,19 +44,19 @@ pub struct PartitionWriter {
     pub(super) outputs: Outputs,
     pub(super) barred: Barred,
     pub(super) waiting: WaitingRecords,
-    /// Sealed and to be sent, before anything that waits.
+    /// Sealed and to be sent before anything that waits.
     pub(super) sealed: VecDeque<Sealed>,
     pub(super) in_flight: VecDeque<InFlight>,
     mark: Arc<Mark>,
     /// `None` until there is a new one.
     pub(super) producer: Option<Producer>,
-    /// Sent under a producer that was disowned; what comes after it waits for the answers.
+    /// Sent under a producer that was disowned; what follows waits for these answers.
     pub(super) disowned: Vec<oneshot::Receiver<ParcelOutcome>>,
     pub(super) next_sequence: i32,
-    /// The leader has a batch of this producer. Before that it would take any sequence number
-    /// for the first, so that only one batch may be under way.
+    /// Whether the leader has a batch of this producer. Before that it would take any sequence
+    /// number for the first, so only one batch may be in flight.
     pub(super) established: bool,
-    /// When it said so last, and for how long it wanted to be left alone then.
+    /// When it last said so, and for how long it wanted this client to be quiet then.
     pub(super) acknowledged: Option<Instant>,
     pub(super) carrier: Option<Carrier>,
     /// Held while a batch is sent alone.
@@ -64,7 +64,7 @@ pub struct PartitionWriter {
     pub(super) failures: u32,
     /// The first of these failures.
     pub(super) failing_since: Option<Instant>,
-    /// When to look next whether the leader is still the same.
+    /// When to check next whether the leader is still the same.
     pub(super) look_at: Instant,
 }
 
@@ -98,8 +98,8 @@ impl PartitionWriter {
         }
     }
 
-    /// Writes until no more commands can come. After an error what was accepted fails, and the
-    /// writer goes on with what comes under a later assignment.
+    /// Writes until no more commands can come. After an error everything accepted fails, and the
+    /// writer continues with what comes under a later assignment.
     pub async fn run(mut self) {
         while let Err(error) = self.work().await {
             self.give_up(error);
@@ -125,8 +125,8 @@ impl PartitionWriter {
         }
     }
 
-    /// Sends until five batches are under way, nothing is left, or the broker has enough; and when
-    /// what is left lingers, returns until when.
+    /// Sends until five batches are in flight, nothing is left, or the broker has enough; when what
+    /// is left lingers, returns until when.
     async fn send_what_fits(&mut self) -> Result<Option<Instant>, EngineError> {
         self.expire();
         while self.has_room() {
@@ -138,7 +138,7 @@ impl PartitionWriter {
                     return Ok(Some(moment));
                 }
             }
-            // To look for the leader is an attempt to send.
+            // Looking for the leader is an attempt to send.
             let started = Instant::now();
             let (carrier, producer) = match self.find().await? {
                 Ok(found) => found,
@@ -169,9 +169,9 @@ impl PartitionWriter {
         if is_suspect || self.alone.is_some() || !self.established {
             return false;
         }
-        // What is under way on a connection that ended is sent again before anything else.
+        // What was in flight on a connection that ended is sent again before anything else.
         let ended = self.carrier.as_ref().is_none_or(Carrier::is_closed);
-        // While one waits to be sent, what comes is joined.
+        // While a batch waits to be sent, what arrives is joined.
         let joins = self.sealed.is_empty() && !self.waiting.is_full() && last.claim.waits();
         self.in_flight.len() < self.shared.produce.in_flight && !ended && !joins
     }
@@ -198,7 +198,7 @@ impl PartitionWriter {
         self.in_flight.push_back(InFlight { batch, claim, answer });
     }
 
-    /// Gives a batch its sequence number and, off the network's threads, its compression.
+    /// Gives a batch its sequence number and, off the runtime's threads, its compression.
     async fn seal(&mut self, next: Unsealed, producer: Producer) -> Result<Sealed, EngineError> {
         let Unsealed { records, first, codec } = next;
         let (sequence, count) = (self.next_sequence, records.count as usize);
@@ -207,7 +207,7 @@ impl PartitionWriter {
         Ok(Sealed::new(bytes, sequence, codec, first, count))
     }
 
-    /// Everything under way is sent again, in order, after a pause and to whoever leads then.
+    /// Everything in flight is sent again, in order, after a pause, to whichever broker leads then.
     pub(super) async fn again(&mut self, error: EngineError) -> Result<(), EngineError> {
         self.recall();
         if error.kind == ErrorKind::Fatal {
@@ -242,13 +242,13 @@ impl PartitionWriter {
         self.sealed.iter().any(|batch| batch.uncertain)
     }
 
-    /// Puts everything under way back in front of what is to be sent, as it is.
+    /// Puts everything in flight back in front of what is to be sent, as it is.
     ///
-    /// The carrier may be taking a batch at this very moment: its claim, under a lock, goes either to
-    /// the request or back to the writer. What went to a request counts as uncertain even if its
-    /// answer lies unread in the channel, for that answer is dropped here. Sent again with the same
-    /// sequence number, a batch that is in the log already is answered as a duplicate, which is a
-    /// delivery (KIP-98); so nothing is lost and nothing written twice.
+    /// The carrier may be taking a batch at this very moment: its claim, under a lock, goes either
+    /// to the request or back to the writer. What went to a request counts as uncertain even if its
+    /// answer lies unread in the channel, because that answer is dropped here. Sent again with the
+    /// same sequence number, a batch that is already in the log is answered as a duplicate, which
+    /// counts as delivered (KIP-98); so nothing is lost and nothing written twice.
     pub(super) fn recall(&mut self) {
         (self.carrier, self.alone) = (None, None);
         while let Some(last) = self.in_flight.pop_back() {
@@ -264,7 +264,7 @@ impl PartitionWriter {
         (self.failures, self.failing_since) = (0, None);
     }
 
-    /// Records that are not what a batch of this program's own making holds.
+    /// The records of a batch that this program made cannot be read.
     pub(super) fn malformed(&self, error: RecordsError) -> EngineError {
         let message = format!("a batch to write is malformed: {error}");
         EngineError::new(ErrorKind::Fatal, message).at(&self.to)
@@ -272,13 +272,13 @@ impl PartitionWriter {
 }
 
 impl Drop for PartitionWriter {
-    /// Nobody tries any more.
+    /// The partition is no longer tried.
     fn drop(&mut self) {
         self.shared.troubles.end(&Place::Write(self.to.clone()));
     }
 }
 
-/// Whether a leader may have forgotten a producer that it acknowledged a batch of last at that time.
+/// Whether a leader may have forgotten a producer whose batch it last acknowledged at that time.
 fn is_expired(acknowledged: Option<Instant>) -> bool {
     acknowledged.is_some_and(|at| at.elapsed() > PRODUCER_EXPIRY)
 }

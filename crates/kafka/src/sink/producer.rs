@@ -1,8 +1,8 @@
-//! Under which id and epoch batches are written (KIP-98), and how a partition gets new ones.
+//! The id and epoch under which batches are written (KIP-98), and how a partition gets new ones.
 //!
-//! Brokers keep a producer's state for each partition on its own. So a partition that failed goes
-//! on with the next epoch, from sequence number 0, while the others stay with theirs: the first
-//! batch of the new epoch fences all that may still be under way of the old one (KIP-360).
+//! Brokers keep a producer's state for each partition separately. So a partition that failed
+//! continues with the next epoch, from sequence number 0, while the others keep theirs: the first
+//! batch of the new epoch fences everything of the old one that may still be in flight (KIP-360).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ pub struct Producer {
 #[derive(Debug)]
 pub struct Producers {
     first: Producer,
-    /// `None` once the brokers do not know it any more.
+    /// `None` once the brokers no longer know it.
     highest: Mutex<Option<Producer>>,
 }
 
@@ -50,7 +50,7 @@ impl Producers {
         Some(next)
     }
 
-    /// The brokers do not know this one any more; its id is of no further use.
+    /// The brokers no longer know this one; its id is of no further use.
     pub fn disown(&self, producer: Producer) {
         let mut highest = self.highest();
         if highest.is_some_and(|highest| highest.id == producer.id) {
@@ -58,7 +58,7 @@ impl Producers {
         }
     }
 
-    /// What a later sink may begin with the next epoch of.
+    /// The producer whose next epoch a later sink may begin with.
     pub fn retired(&self) -> Option<Producer> {
         *self.highest()
     }
@@ -68,7 +68,7 @@ impl Producers {
     }
 }
 
-/// Whether the brokers have disowned a producer that they answer so.
+/// Whether this answer means that the brokers have disowned the producer.
 pub fn is_disowned(error: KafkaError) -> bool {
     use ResponseError::{InvalidProducerEpoch, InvalidProducerIdMapping, ProducerFenced, UnknownProducerId};
     matches!(error.0, UnknownProducerId | InvalidProducerEpoch | ProducerFenced | InvalidProducerIdMapping)

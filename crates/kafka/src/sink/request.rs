@@ -1,6 +1,6 @@
 //! A produce request for batches of several partitions, and what its answer means for each.
 //!
-//! The request is assembled by hand so that a batch is written from where it lies: a codec would
+//! The request is assembled by hand so that a batch is written without copying it: a codec would
 //! copy it once more.
 
 use std::{mem::take, time::Duration};
@@ -49,7 +49,7 @@ pub async fn send(
         |part: &ProducePart<'_>| if part.batch.len() > COPY_BYTES_MAX { 0 } else { part.batch.len() };
     let size = parts.iter().map(|part| 64 + part.to.topic.len() + copied(part)).sum();
     let mut head = connection.head(ApiKey::Produce, version, header_version, size);
-    // The broker gives up a little before this side does, so that its answer is still heard.
+    // The broker gives up a little before this side does, so that its answer still arrives.
     let broker_timeout = timeout.as_millis() * 9 / 10;
     let mut body = Body { bytes: take(&mut head.bytes), before: None, pieces: FramePieces::default() };
     body.put_request(version, parts, broker_timeout as i32);
@@ -60,7 +60,7 @@ pub async fn send(
 
 /// A request's body while it is written.
 struct Body {
-    /// What is written now, after all the pieces.
+    /// What is being written, after all the pieces.
     bytes: BytesMut,
     /// The start of the request, once there are pieces.
     before: Option<BytesMut>,
@@ -140,23 +140,23 @@ impl Body {
     }
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ProduceVerdict {
     /// It is in the log.
     Delivered,
-    /// It is to be sent again as it is.
+    /// It has to be sent again as it is.
     Again(KafkaError),
     /// It is not in the log because of its size or one of its records, which is not named.
     Cut(KafkaError),
     /// It is not in the log because of these records, named by their index, for these reasons.
     Refused(Vec<(usize, String)>),
-    /// Whether it is in the log is not certain, or it never will be.
+    /// It is uncertain whether it is in the log, or it never will be.
     Failed(KafkaError, Option<String>),
 }
 
 impl ProduceVerdict {
-    /// Whether the batch of this very request is not in the log, for certain.
+    /// Whether it is certain that the batch of this very request is not in the log.
     pub fn is_certain_loss(&self) -> bool {
         match self {
             ProduceVerdict::Delivered => false,
@@ -177,7 +177,7 @@ pub fn verdict(answer: &PartitionProduceResponse, count: usize) -> ProduceVerdic
     use ResponseError::*;
     let Err(error) = check(answer.error_code) else { return ProduceVerdict::Delivered };
     match error.0 {
-        // An earlier attempt was heard although its answer was not (KIP-98).
+        // An earlier attempt succeeded although its answer was lost (KIP-98).
         DuplicateSequenceNumber => ProduceVerdict::Delivered,
         MessageTooLarge | RecordListTooLarge => ProduceVerdict::Cut(error),
         // KIP-467; an index that is none of the batch names no record.

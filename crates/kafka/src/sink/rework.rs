@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// What is left of `count` records without those at the `refused` indexes, as runs.
+/// The records left of `count` without the `refused` indexes, as ranges.
 pub fn runs(count: usize, refused: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let mut runs = Vec::new();
     let mut start = 0;

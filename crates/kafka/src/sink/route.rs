@@ -1,5 +1,5 @@
-//! To whom a partition is written: the carrier to its leader, and the producer to write under. Both
-//! are looked for while commands are taken, as that may last.
+//! The route of a partition: the carrier to its leader, and the producer to write under. Commands
+//! are taken while both are looked for, as that may take long.
 
 use std::{mem::take, pin::pin, sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use super::{
     producer::{self, Producer},
 };
 
-/// What is not answered for so long may have gone to a broker that does not lead any more.
+/// A batch that is not answered for this long may have gone to a broker that no longer leads.
 pub const OVERDUE_AFTER: Duration = Duration::from_secs(3);
 
 impl PartitionWriter {
-    /// What sending needs, or why it is not to be had now.
+    /// What sending requires, or why it is not available now.
     pub(super) async fn find(&mut self) -> Result<Result<(Carrier, Producer), EngineError>, EngineError> {
         let carrier = match self.find_carrier().await? {
             Ok(carrier) => carrier,
@@ -45,8 +45,8 @@ impl PartitionWriter {
         Ok(found.inspect(|carrier| self.carrier = Some(carrier.clone())))
     }
 
-    /// The producer to write under. A new one begins when all is answered that was sent under the
-    /// one before, which it does not fence.
+    /// The producer to write under. A new one begins once everything sent under the previous one is
+    /// answered, as it does not fence that one.
     async fn find_producer(&mut self) -> Result<Result<Producer, EngineError>, EngineError> {
         if let Some(producer) = self.producer {
             return Ok(Ok(producer));
@@ -60,7 +60,7 @@ impl PartitionWriter {
         Ok(producer.inspect(|producer| self.producer = Some(*producer)))
     }
 
-    /// Waits, and takes what is said meanwhile.
+    /// Waits for `what`, obeying commands meanwhile.
     pub(super) async fn attend<T>(&mut self, what: impl Future<Output = T>) -> Result<T, EngineError> {
         let mut what = pin!(what);
         loop {
@@ -72,8 +72,8 @@ impl PartitionWriter {
         }
     }
 
-    /// A broker that is silent may not lead the partition any more; whoever does would write what
-    /// is under way at once.
+    /// A silent broker may no longer lead the partition; a new leader would write what is in flight
+    /// at once.
     pub(super) async fn look_for_leader(&mut self) -> Result<(), EngineError> {
         let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
         let looking = async move {

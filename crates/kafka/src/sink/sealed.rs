@@ -1,4 +1,4 @@
-//! A wire batch on its way: sealed, under way, and back when it has to be sent again.
+//! A wire batch on its way: sealed, in flight, and back when it has to be sent again.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ pub struct Sealed {
     pub bytes: Bytes,
     pub sequence: i32,
     pub codec: Codec,
-    /// The number of its first record, as the [`Outputs`] count.
+    /// The number of its first record, as counted by `Outputs`.
     pub first: u64,
     pub count: usize,
-    /// An attempt was made whose answer is not known.
+    /// An attempt was made whose outcome is not known.
     pub uncertain: bool,
     /// The first attempt.
     pub attempted: Option<Instant>,
     /// It may be why the broker closes the connection, and is sent alone.
     pub is_suspect: bool,
-    /// How often a broker closed the connection in place of an answer to it.
+    /// How often a broker closed the connection instead of answering it.
     pub closings: u32,
 }
 
@@ -65,7 +65,7 @@ impl InFlight {
     }
 }
 
-/// What a batch says of its producer.
+/// The producer fields of a batch.
 pub fn stamp(producer: Producer, base_sequence: i32) -> ProducerStamp {
     let Producer { id, epoch } = producer;
     ProducerStamp { producer_id: id, epoch, base_sequence, transactional: false }

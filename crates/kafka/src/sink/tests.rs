@@ -197,7 +197,7 @@ async fn what_is_not_authorised_is_fatal_for_its_partition_alone() {
     assert_eq!((failed.kind, failed.partition.as_ref()), (ErrorKind::Fatal, Some(&setup.to)));
     assert!(failed.message.contains("TOPIC_AUTHORIZATION_FAILED"), "{failed}");
     setup.broker.clear_faults();
-    // What it had under way to the broker holds up no other partition.
+    // What it had in flight to the broker holds up no other partition.
     let other = fresh("other");
     setup.client.create_topic(&other, 1, None, &[]).await.unwrap();
     sink.send(batch(&TopicPartition::new(other, 0), 1, 0)).await.unwrap();
@@ -250,7 +250,7 @@ async fn a_linger_that_ends_at_any_moment_is_noticed() {
     sink.close().await;
 }
 
-/// The broker goes on with what nobody waits for any more.
+/// The broker continues with what nobody waits for any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_broker_is_asked_again_and_writes_once() {
     for (after, times) in [(0, 1), (7, 4)] {

@@ -1,5 +1,5 @@
-//! What a partition's writer does about the answers: it goes on, sends again, or sends without
-//! the records that a broker does not take.
+//! What a partition's writer does about answers: it goes on, sends again, or sends without the
+//! records that a broker refuses.
 
 use std::ops::Range;
 
@@ -22,12 +22,12 @@ use super::{
 };
 use crate::error::{KafkaError, WireError};
 
-/// The closings after which a batch is taken for what the broker does not even read. Once more is
-/// a broker that ends; in between the batch was sent alone, over a connection that was just made.
+/// After this many closings a batch counts as one that the broker does not even read. A single one
+/// may be a broker that is stopping; in between the batch was sent alone, over a fresh connection.
 const CLOSINGS_MAX: u32 = 2;
 
 impl PartitionWriter {
-    /// Takes what became of the oldest batch under way.
+    /// Takes the outcome of the oldest batch in flight.
     pub(super) async fn settle(&mut self, outcome: Option<ParcelOutcome>) -> Result<(), EngineError> {
         match outcome {
             Some(ParcelOutcome::Answered(answer, throttle)) => {
@@ -56,7 +56,7 @@ impl PartitionWriter {
         }
     }
 
-    /// The oldest batch was not sent, for certain.
+    /// It is certain that the oldest batch was not sent.
     async fn unsent(&mut self, error: WireError) -> Result<(), EngineError> {
         self.recall_lost();
         self.again(error.into()).await
@@ -141,7 +141,7 @@ impl PartitionWriter {
         self.put_in_front(recalled);
     }
 
-    /// The oldest batch is not taken for its size or for a record that is not named: it goes in
+    /// The oldest batch is refused for its size or for a record that is not named. It goes in
     /// halves, with the same sequence numbers in all, down to a single record, which is refused.
     async fn halve(&mut self, error: KafkaError) -> Result<(), EngineError> {
         self.check_oldest_is_certain()?;
@@ -163,8 +163,8 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Records of the oldest batch are refused: the rest of it goes without them, and what
-    /// follows is numbered anew, which is safe only if none of it was appended.
+    /// Records of the oldest batch are refused. The rest of it goes without them, and what follows
+    /// gets new numbers, which is safe only if none of it was appended.
     async fn refuse(&mut self, refused: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
         self.check_oldest_is_certain()?;
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
@@ -185,11 +185,11 @@ impl PartitionWriter {
     }
 
     /// The broker closes the connection instead of answering the oldest batch, which is large and
-    /// was alone: it goes in halves, down to a single record, which is refused. That its request is
-    /// not even read, and nothing was appended of what follows it, is not known for certain. So
-    /// halves keep their sequence numbers: of what is in the log already they would be out of
-    /// order. And after a record that is refused so, what follows begins a new epoch: a number
-    /// that is used again could be taken for a duplicate.
+    /// was alone. It goes in halves, down to a single record, which is refused. It is not certain
+    /// that its request was not even read, and that nothing of what follows it was appended. So
+    /// halves keep their sequence numbers: those of records already in the log would be out of
+    /// order. And after a record that is refused in this way, what follows begins a new epoch: a
+    /// number used twice could be taken for a duplicate.
     async fn cut_suspect(&mut self, error: &WireError) -> Result<(), EngineError> {
         let InFlight { mut batch, .. } = self.in_flight.pop_front().expect("it was answered");
         batch.uncertain = true;
@@ -201,7 +201,7 @@ impl PartitionWriter {
             let mut parts = self.recut(&batch, &[0..half, half..batch.count]).await?;
             for part in &mut parts {
                 part.is_suspect = true;
-                // One more is enough to go on; a record alone has the same chances as a batch.
+                // One more closing is enough; a record alone has the same chances as a batch.
                 part.closings = if part.count == 1 { 0 } else { CLOSINGS_MAX - 1 };
                 part.uncertain = true;
             }
@@ -250,8 +250,8 @@ impl PartitionWriter {
         self.producer.ok_or_else(|| self.uncertain("there is no producer id"))
     }
 
-    /// The `ranges` of a batch as batches of their own, numbered one after the other from its
-    /// sequence number.
+    /// The `ranges` of a batch as batches of their own, numbered consecutively from its sequence
+    /// number.
     async fn recut(&mut self, batch: &Sealed, ranges: &[Range<usize>]) -> Result<Vec<Sealed>, EngineError> {
         let producer = self.known_producer()?;
         let (mut sequence, codec) = (batch.sequence, batch.codec);

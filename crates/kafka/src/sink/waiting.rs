@@ -1,4 +1,4 @@
-//! What waits to be written to one partition: small chunks are joined, so that a sink that is fed
+//! What waits to be written to one partition. Small chunks are joined, so that a sink that is fed
 //! more often than the broker answers writes few large batches instead of many small ones. Pure.
 
 use std::{collections::VecDeque, ops::Range, time::Duration};
@@ -8,7 +8,7 @@ use topicmill_records::{Codec, EncodedBatch, RecordsError};
 
 use crate::settings::ProduceSettings;
 
-/// A chunk is small enough to be worth the copy if so many make a wire batch.
+/// A chunk is small enough to be worth copying if this many make a wire batch.
 const JOINED_CHUNKS_MIN: usize = 4;
 
 /// Records that have no sequence number yet.
@@ -52,7 +52,7 @@ impl WaitingRecords {
         }
     }
 
-    /// Adds a chunk; cuts it if it is over the limit.
+    /// Adds a chunk, in parts if it is over the limit.
     ///
     /// # Errors
     /// When its records cannot be read.
@@ -85,7 +85,7 @@ impl WaitingRecords {
         self.bytes = self.chunks.iter().map(|(_, chunk)| chunk.records.bytes.len()).sum();
     }
 
-    /// Drops all.
+    /// Drops all chunks.
     pub fn clear(&mut self) {
         self.chunks.clear();
         self.bytes = 0;
@@ -102,8 +102,8 @@ impl WaitingRecords {
         self.bytes >= self.batch_size || front > self.batch_size / JOINED_CHUNKS_MIN
     }
 
-    /// The oldest chunk with as many of those after it as fit into one batch: they are compressed
-    /// alike, and nothing in between was dropped.
+    /// The oldest chunk with as many of the following ones as fit into one batch, are compressed
+    /// alike, and have no dropped records in between.
     ///
     /// # Errors
     /// When the records of one cannot be read.
@@ -127,7 +127,7 @@ impl WaitingRecords {
         Ok(Some(oldest))
     }
 
-    /// When the oldest chunk has lingered long enough, if it still has to.
+    /// Until when the oldest chunk has to linger, if it still has to.
     pub fn lingers_until(&self) -> Option<Instant> {
         let (since, _) = self.chunks.front().filter(|_| self.bytes < self.batch_size)?;
         Some(*since + self.linger).filter(|until| *until > Instant::now())
@@ -180,7 +180,7 @@ mod tests {
         }
         assert_eq!(batches(&mut waiting), [(0, 40), (40, 60), (100, 90), (190, 20)]);
         assert_eq!(waiting.bytes, 0);
-        // The broker has told that it takes less.
+        // The broker has said that it accepts less.
         waiting.too_large(4000);
         (0..5).for_each(|i| waiting.push(chunk(i * 4, 4)).unwrap());
         assert_eq!(batches(&mut waiting), [(0, 16), (16, 4)]);

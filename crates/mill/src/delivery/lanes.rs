@@ -1,8 +1,8 @@
-//! How much of each partition is under way, and which of them move: the window's shares. Pure.
+//! How much of each partition is in flight, and which partitions make progress: their shares of the
+//! window. Pure.
 //!
-//! Every look at a lane costs the same however many partitions there are; only
-//! [`look`](Lanes::look), which the mill calls a few times a second, goes through those that have
-//! anything under way.
+//! Every operation costs the same however many partitions there are, except [`look`](Lanes::look),
+//! which the mill calls a few times a second: it goes through those that have anything in flight.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -13,23 +13,23 @@ use tokio::time::Instant;
 
 use crate::batch::TopicPartition;
 
-/// Who has something under way and has got no answer for so long does not move.
+/// A partition that has something in flight and has had no answer for this long is stalled.
 pub const STALLED_AFTER: Duration = Duration::from_millis(1500);
 
 /// No share is smaller than this part of the window: among many partitions that write little, one
-/// that writes much still keeps the brokers busy.
+/// that writes much can still keep the brokers busy.
 const LEAST_SHARE: usize = 8;
 
-/// What is under way, by the partition that it comes from.
+/// What is in flight, by the partition that it comes from.
 #[derive(Debug)]
 pub(super) struct Lanes {
     window: usize,
     lanes: BTreeMap<TopicPartition, Lane>,
-    /// The lanes that have anything under way.
+    /// The lanes that have anything in flight.
     busy: usize,
-    /// The bytes under way of the lanes that move.
+    /// The bytes in flight of the lanes that make progress.
     bytes: usize,
-    /// The batches under way of the lanes that move.
+    /// The batches in flight of the lanes that make progress.
     flights: usize,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Lanes {
 struct Lane {
     flights: usize,
     bytes: usize,
-    /// When an answer came last, or when the first flight began if none came since.
+    /// When the last answer came, or when the first batch was sent if none has come since.
     moved: Instant,
     pace: Pace,
 }
@@ -47,17 +47,17 @@ enum Pace {
     Moves,
     /// No answer has come for a while.
     Stalled,
-    /// Answers come again, or may: one batch at a time until one comes in time.
+    /// Answers come again, or may: one batch at a time until one is answered in time.
     Tried,
 }
 
 impl Lanes {
-    /// Shares of a window of so many bytes.
+    /// The shares of a window of this many bytes.
     pub fn new(window: usize) -> Lanes {
         Lanes { window, lanes: BTreeMap::new(), busy: 0, bytes: 0, flights: 0 }
     }
 
-    /// A batch takes off.
+    /// A batch begins.
     pub fn take_off(&mut self, partition: &TopicPartition) {
         let lane = match self.lanes.entry(partition.clone()) {
             Entry::Occupied(lane) => lane.into_mut(),
@@ -73,7 +73,7 @@ impl Lanes {
         self.flights += usize::from(lane.pace != Pace::Stalled);
     }
 
-    /// Some bytes of a batch that took off are sent.
+    /// Some bytes of a batch that has begun are sent.
     pub fn send(&mut self, partition: &TopicPartition, bytes: usize) {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         lane.bytes += bytes;
@@ -91,7 +91,7 @@ impl Lanes {
         }
     }
 
-    /// A batch lands; `flew` is how long it was under way when all of it was acknowledged.
+    /// A batch ends; `flew` is how long it was in flight if all of it was acknowledged.
     pub fn land(&mut self, partition: &TopicPartition, flew: Option<Duration>) {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         let was_stalled = lane.pace == Pace::Stalled;
@@ -123,7 +123,7 @@ impl Lanes {
         }
     }
 
-    /// Finds those that move no more, and returns all that do not.
+    /// Finds lanes that have stalled, and returns all that are.
     pub fn look(&mut self) -> Vec<TopicPartition> {
         let now = Instant::now();
         let mut stalled = Vec::new();
@@ -141,17 +141,17 @@ impl Lanes {
         stalled
     }
 
-    /// Whether the lanes that move leave room in the window.
+    /// Whether the lanes that make progress leave room in the window.
     pub fn has_room(&self) -> bool {
         self.bytes < self.window
     }
 
-    /// The batches under way of the lanes that move.
+    /// The batches in flight of the lanes that make progress.
     pub fn flights(&self) -> usize {
         self.flights
     }
 
-    /// Whether a partition has its share of the window.
+    /// Whether a partition has used its share of the window.
     pub fn is_full(&self, partition: &TopicPartition) -> bool {
         self.lanes.get(partition).is_some_and(|lane| match lane.pace {
             Pace::Stalled => true,
@@ -160,13 +160,13 @@ impl Lanes {
         })
     }
 
-    /// Whether nothing of a partition is under way.
+    /// Whether nothing of a partition is in flight.
     pub fn is_idle(&self, partition: &TopicPartition) -> bool {
         self.lanes.get(partition).is_none_or(|lane| lane.flights == 0)
     }
 
-    /// The whole window for one alone, half of it beside one or two others, and so on: more than
-    /// their part for each, as few fill it.
+    /// The whole window for a single partition, half of it beside one or two others, and so on:
+    /// more than an equal part for each, as few use all of theirs.
     fn share(&self) -> usize {
         self.window / (self.busy / 2 + 1).min(LEAST_SHARE)
     }

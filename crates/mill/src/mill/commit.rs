@@ -40,7 +40,7 @@ struct Commit {
 pub(super) type Agreed = Result<Vec<Offset>, EngineError>;
 
 impl Commits {
-    /// The answer to the commit under way; waits as long as there is none. Cancel-safe.
+    /// The answer to the commit in flight; waits while there is none. Cancel-safe.
     pub(super) async fn answer(&mut self) -> Agreed {
         match &mut self.under_way {
             Some(commit) => commit.answer.as_mut().await,
@@ -98,7 +98,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// Takes the coordinator's answer.
     ///
     /// # Errors
-    /// When the same would happen again.
+    /// When a retry would fail in the same way.
     pub(super) fn end_commit(&mut self, answer: Agreed) -> Result<(), EngineError> {
         let Some(commit) = self.commits.under_way.take() else { return Ok(()) };
         self.metrics.stage(Stage::Commit, commit.started.elapsed());

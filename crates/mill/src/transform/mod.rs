@@ -1,7 +1,7 @@
 //! The transforms: pure functions from a batch of values to a batch of values.
 //!
-//! Adding one is a file with the transform and its [`TransformSpec`], which names its settings, and its
-//! place in the list below; one of a library's user is [registered](registry::register).
+//! Adding one takes a file with the transform and its [`TransformSpec`], which lists its settings,
+//! and an entry in the list below; a custom one is [registered](registry::register).
 
 mod output;
 mod name_event;

@@ -1,4 +1,4 @@
-//! Reaching the cluster, and how long to try.
+//! Reaching the cluster, and deadlines.
 
 use topicmill_mill::engine::PropertyError;
 

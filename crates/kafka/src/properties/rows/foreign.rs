@@ -1,4 +1,4 @@
-//! What other clients have, so that the engines can say what stands in its place.
+//! Properties of other clients, so that the engines can say what to use instead.
 
 use super::super::table::{Counterpart, Property, Takes};
 

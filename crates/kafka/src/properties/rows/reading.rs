@@ -68,7 +68,7 @@ pub(in super::super) const ROWS: &[Property] = &[
     .librdkafka(OFFSETS_FOLLOW),
 ];
 
-/// librdkafka is told `false` by the engine.
+/// The engine sets librdkafka's to `false`.
 const OFFSETS_FOLLOW: Counterpart = Counterpart::By(|value| match value {
     "true" => Err("offsets are committed after their output is acknowledged; leave it out"),
     _ => Ok(None),

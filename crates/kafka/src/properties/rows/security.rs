@@ -1,4 +1,4 @@
-//! How connections are protected, and who this client is.
+//! How connections are protected, and how this client authenticates.
 
 use super::super::{
     table::{Counterpart, Property, Takes},

@@ -284,7 +284,7 @@ impl SimulatedSource {
     }
 }
 
-/// Resolves when the mill lets go of what is revoked.
+/// Resolves when the mill releases what is revoked.
 async fn released(revoking: &mut Option<(Vec<i32>, Instant, oneshot::Receiver<()>)>) {
     match revoking {
         Some((_, _, released)) => {

@@ -60,7 +60,7 @@ pub(in crate::mill) struct World {
     commits_fail: Option<Instant>,
     /// The partition whose commits are not taken, while the others' are.
     pub refused_commits: Option<i32>,
-    /// The number of the sink, and the last one that is broken.
+    /// The number of the sink, and of the last one that broke.
     pub sinks: u64,
     pub broken: u64,
     violation: Option<String>,
