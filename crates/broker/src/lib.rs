@@ -144,3 +144,8 @@ impl Broker {
 fn owned(config: &[(&str, &str)]) -> BTreeMap<String, String> {
     config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
+
+/// The README's test is one that compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
