@@ -11,11 +11,12 @@ use std::{
     mem::{size_of, take},
     ops::RangeInclusive,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Notify};
 use topicmill_records::buffers;
 
@@ -102,7 +103,7 @@ impl Budget {
 
     /// Takes `bytes` of memory if they are free now.
     pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.lock();
         (state.used == 0 || self.fits(&state, bytes)).then(|| self.hand_out(&mut state, bytes, false))
     }
 
@@ -113,11 +114,11 @@ impl Budget {
         let reserved = reserve.bytes().min(bytes);
         let missing = bytes - reserved;
         let mut share = if missing == 0 {
-            self.hand_out(&mut self.shared.state(), 0, true)
+            self.hand_out(&mut self.shared.state.lock(), 0, true)
         } else {
             let _turn = self.shared.batches.lock().await;
             let take = || {
-                let mut state = self.shared.state();
+                let mut state = self.shared.state.lock();
                 let may = state.batches == 0 || self.fits(&state, missing);
                 may.then(|| self.hand_out(&mut state, missing, true))
             };
@@ -129,13 +130,13 @@ impl Budget {
 
     /// Hands out `bytes` that are in use already, or that nobody can wait for, free or not.
     pub fn overdraw(&self, bytes: usize) -> Permit {
-        self.hand_out(&mut self.shared.state(), bytes, false)
+        self.hand_out(&mut self.shared.state.lock(), bytes, false)
     }
 
     /// The bytes in use now. They may be more than [`capacity`](Budget::capacity): a batch that
     /// is larger passes alone, and output may become larger than expected.
     pub fn used(&self) -> usize {
-        self.shared.state().used
+        self.shared.state.lock().used
     }
 
     /// Whether more than half is in use: then something is held up.
@@ -174,12 +175,8 @@ impl Budget {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn give_back(&self, bytes: usize, is_batch: bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.used = state.used.saturating_sub(bytes);
         state.batches -= usize::from(is_batch);
         drop(state);
@@ -226,7 +223,7 @@ impl Permit {
         if now > before {
             let more = now - before;
             self.bytes.fetch_add(more, Ordering::Relaxed);
-            budget.shared.state().used += more;
+            budget.shared.state.lock().used += more;
         } else {
             let less = (before - now).min(self.bytes());
             self.bytes.fetch_sub(less, Ordering::Relaxed);

@@ -4,10 +4,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Smaller buffers are the allocator's.
 const POOLED_BYTES_MIN: usize = 64 << 10;
@@ -175,7 +175,7 @@ impl fmt::Debug for Buffer {
 }
 
 fn idle() -> MutexGuard<'static, Idle> {
-    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+    IDLE.lock()
 }
 
 #[cfg(test)]

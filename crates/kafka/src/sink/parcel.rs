@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -89,7 +90,7 @@ impl Claim {
 
     /// Takes the parcel to be sent, unless its writer took it back.
     pub fn take(&self) -> bool {
-        let mut holder = self.holder();
+        let mut holder = self.holder.lock();
         if !matches!(*holder, Holder::Queue) {
             return false;
         }
@@ -103,7 +104,7 @@ impl Claim {
 
     /// Takes the parcel back, unless it was taken to be sent.
     pub fn withdraw(&self) -> bool {
-        let mut holder = self.holder();
+        let mut holder = self.holder.lock();
         if matches!(*holder, Holder::Queue) {
             *holder = Holder::Writer;
         }
@@ -112,7 +113,7 @@ impl Claim {
 
     /// Whether nobody has taken it.
     pub fn is_queued(&self) -> bool {
-        matches!(*self.holder(), Holder::Queue)
+        matches!(*self.holder.lock(), Holder::Queue)
     }
 
     /// Whether nobody has taken it; whoever takes it then tells the writer.
@@ -125,14 +126,10 @@ impl Claim {
 
     /// When it was taken to be sent.
     pub fn taken_at(&self) -> Option<Instant> {
-        match *self.holder() {
+        match *self.holder.lock() {
             Holder::Request(at) => Some(at),
             Holder::Queue | Holder::Writer => None,
         }
-    }
-
-    fn holder(&self) -> MutexGuard<'_, Holder> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
