@@ -58,13 +58,13 @@ pub fn expansion(size: usize, cost: usize) -> usize {
 /// The memory that all batches on the road may hold together; clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    shared: Arc<Shared>,
+    shared: Arc<BudgetShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct BudgetShared {
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     /// Told when something is given back.
     freed: Notify,
     /// Whose turn it is to wait for a share; so nobody is overtaken.
@@ -74,7 +74,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BudgetState {
     /// The bytes in use.
     used: usize,
     /// The batches on the road.
@@ -84,7 +84,7 @@ struct State {
 impl Budget {
     /// A budget of `bytes`, at least one.
     pub fn new(bytes: usize) -> Budget {
-        let shared = Shared {
+        let shared = BudgetShared {
             capacity: bytes.max(1),
             state: Mutex::default(),
             freed: Notify::new(),
@@ -149,11 +149,11 @@ impl Budget {
         self.shared.capacity
     }
 
-    fn fits(&self, state: &State, bytes: usize) -> bool {
+    fn fits(&self, state: &BudgetState, bytes: usize) -> bool {
         state.used.saturating_add(bytes) <= self.shared.capacity
     }
 
-    fn hand_out(&self, state: &mut State, bytes: usize, is_batch: bool) -> Permit {
+    fn hand_out(&self, state: &mut BudgetState, bytes: usize, is_batch: bool) -> Permit {
         state.used = state.used.saturating_add(bytes);
         state.batches += usize::from(is_batch);
         Permit { budget: Some(self.clone()), bytes: AtomicUsize::new(bytes), is_batch }
@@ -174,7 +174,7 @@ impl Budget {
     }
 }
 
-impl Shared {
+impl BudgetShared {
     fn give_back(&self, bytes: usize, is_batch: bool) {
         let mut state = self.state.lock();
         state.used = state.used.saturating_sub(bytes);

@@ -23,11 +23,11 @@ use crate::{batch::TopicPartition, clock};
 /// The lag by assigned partition; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct OwnLag {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<LagState>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LagState {
     group: String,
     partitions: BTreeMap<TopicPartition, Own>,
 }

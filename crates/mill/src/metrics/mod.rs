@@ -98,7 +98,7 @@ pub struct LastLetter {
 
 /// The stages that batches are timed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum TimedStage {
     /// From the batch to its output.
     Transform,
     /// From sending to the acknowledgement.
@@ -260,11 +260,11 @@ impl Metrics {
     }
 
     /// Notes the time that a batch spent in a stage.
-    pub fn stage(&self, stage: Stage, time: Duration) {
+    pub fn stage(&self, stage: TimedStage, time: Duration) {
         let stage = match stage {
-            Stage::Transform => "transform",
-            Stage::Deliver => "deliver",
-            Stage::Commit => "commit",
+            TimedStage::Transform => "transform",
+            TimedStage::Deliver => "deliver",
+            TimedStage::Commit => "commit",
         };
         self.stages.get_or_create(&StageLabel { stage }).observe(time.as_secs_f64());
     }
@@ -316,7 +316,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.records_read.inc_by(7);
         metrics.dead_letter("syntax");
-        metrics.stage(Stage::Commit, Duration::from_millis(3));
+        metrics.stage(TimedStage::Commit, Duration::from_millis(3));
         metrics.skipped(&TopicPartition::new("t", 2), "retention", 5);
         metrics.failing("fetch", 2, Duration::from_secs(12));
         let partition = TopicPartition::new("t", 2);
