@@ -26,7 +26,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The number of lines by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct DryRunSummary {
     /// Lines transformed.
     pub transformed: u64,
     /// Lines that failed.
@@ -49,7 +49,7 @@ pub fn run(
     output: impl Write,
     base64: bool,
     json: bool,
-) -> io::Result<Summary> {
+) -> io::Result<DryRunSummary> {
     run_with(kind, input, output, io::stderr(), base64, json)
 }
 
@@ -60,8 +60,8 @@ fn run_with(
     mut complaints: impl Write,
     base64: bool,
     json: bool,
-) -> io::Result<Summary> {
-    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary: Summary::default() };
+) -> io::Result<DryRunSummary> {
+    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary: DryRunSummary::default() };
     let mut pending = Vec::new();
     loop {
         let chunk = match input.fill_buf() {
@@ -96,12 +96,12 @@ struct DryRun {
     transform: Box<dyn Transform>,
     base64: bool,
     json: bool,
-    summary: Summary,
+    summary: DryRunSummary,
 }
 
 /// What is to be written for some lines.
 #[derive(Default)]
-struct Answers {
+struct DryRunOutput {
     output: Vec<u8>,
     complaints: Vec<u8>,
     /// Why the rest was not answered.
@@ -110,8 +110,8 @@ struct Answers {
 
 impl DryRun {
     /// Transforms the values on `lines`, of which the last may lack its newline.
-    fn answer(&mut self, lines: &[u8]) -> Answers {
-        let mut answers = Answers::default();
+    fn answer(&mut self, lines: &[u8]) -> DryRunOutput {
+        let mut answers = DryRunOutput::default();
         // Every record's headers are the ones at the front.
         let mut buffer = NO_HEADERS.to_vec();
         let mut spans = Vec::new();
@@ -162,7 +162,7 @@ impl DryRun {
         }
     }
 
-    fn fail(&mut self, error: ValueError, answers: &mut Answers) {
+    fn fail(&mut self, error: ValueError, answers: &mut DryRunOutput) {
         self.summary.failed += 1;
         if self.json {
             answers.output.extend_from_slice(format!("{{\"error\":\"{}\"}}\n", error.class).as_bytes());
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::transform::NameEvent;
 
-    fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<Summary>, String, String) {
+    fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<DryRunSummary>, String, String) {
         let (mut output, mut complaints) = (Vec::new(), Vec::new());
         // A buffer of three bytes splits every line.
         let input = io::BufReader::with_capacity(3, input);
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn plain_lines_become_plain_lines_or_complaints() {
         let (summary, output, complaints) = dry_run(b"null\n\n{} x\n{}\r", false, false);
-        assert_eq!(summary.unwrap(), Summary { transformed: 2, failed: 2 });
+        assert_eq!(summary.unwrap(), DryRunSummary { transformed: 2, failed: 2 });
         assert_eq!(
             output,
             "{\"first_name\":\"\",\"last_name\":\"\",\"hash\":\"37a6259cc0c1dae299a7866489dff0bd\"}\n\
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn json_answers_every_line_in_its_place() {
         let (summary, output, complaints) = dry_run(b"bnVsbA==\n\nWw\r\n", true, true);
-        assert_eq!(summary.unwrap(), Summary { transformed: 1, failed: 2 });
+        assert_eq!(summary.unwrap(), DryRunSummary { transformed: 1, failed: 2 });
         let lines: Vec<_> = output.lines().collect();
         assert!(lines[0].starts_with("{\"output_b64\":\"eyJmaXJzdF9uYW1lI"), "{output}");
         assert_eq!(lines[1..], ["{\"error\":\"empty\"}", "{\"error\":\"eof\"}"]);
@@ -273,7 +273,7 @@ mod tests {
         let line = format!("{{\"first_name\":\"{name}\"}}\n{{}}\n");
         let mut output = Vec::new();
         let summary = run(&NameEvent::kind(), line.as_bytes(), &mut output, false, false).unwrap();
-        assert_eq!(summary, Summary { transformed: 2, failed: 0 });
+        assert_eq!(summary, DryRunSummary { transformed: 2, failed: 0 });
         assert!(output.starts_with(b"{\"first_name\":\"\\u003c\\u003c"));
         assert!(output.len() > 6 * name.len());
     }

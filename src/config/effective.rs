@@ -28,9 +28,10 @@ impl fmt::Display for Config {
 impl Config {
     fn properties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.client.properties {
-            match is_secret(name) {
-                true => writeln!(f, "# {name} = {}", text("***"))?,
-                false => writeln!(f, "{name} = {}", text(value))?,
+            if is_secret(name) {
+                writeln!(f, "# {name} = {}", text("***"))?;
+            } else {
+                writeln!(f, "{name} = {}", text(value))?;
             }
         }
         Ok(())

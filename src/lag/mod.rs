@@ -123,7 +123,7 @@ fn of_topic(committed: &BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<
 }
 
 /// The answers to one request, by partition.
-type Answers = Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError>;
+type OffsetAnswers = Result<BTreeMap<i32, Result<i64, EngineError>>, EngineError>;
 
 async fn measure_topic(client: &Client, topic: &str, committed: &BTreeMap<i32, i64>) -> Vec<PartitionLag> {
     let ask = |at| client.offsets_by_partition(topic, at, PATIENCE);
@@ -132,7 +132,7 @@ async fn measure_topic(client: &Client, topic: &str, committed: &BTreeMap<i32, i
     let answered = [&starts, &stable_ends, &ends].into_iter().flatten();
     let partitions: BTreeSet<i32> =
         answered.flat_map(|of| of.keys().copied()).chain(committed.keys().copied()).collect();
-    let of = |answers: &Answers, partition: i32| match answers {
+    let of = |answers: &OffsetAnswers, partition: i32| match answers {
         Ok(answers) => answers
             .get(&partition)
             .cloned()

@@ -14,9 +14,9 @@ pub enum RunError {
     /// The cluster failed or cannot be reached.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The work failed for good.
+    /// The work failed for good, and no engine is the cause.
     #[error(transparent)]
-    Mill(#[from] MillError),
+    Mill(MillError),
     /// The source topic is missing.
     #[error("the source topic {topic} does not exist ([source] topic, --source)")]
     NoSource {
@@ -89,10 +89,21 @@ pub enum RunError {
     NotBuilt,
 }
 
+impl From<MillError> for RunError {
+    fn from(error: MillError) -> RunError {
+        match error {
+            MillError::Engine(error) => RunError::Engine(error),
+            error @ (MillError::Transform(_) | MillError::Stopped(_) | MillError::DrainTimeout { .. }) => {
+                RunError::Mill(error)
+            }
+        }
+    }
+}
+
 impl Failure for RunError {
     fn exit(&self) -> Exit {
         match self {
-            RunError::Engine(error) | RunError::Mill(MillError::Engine(error)) => match error.kind {
+            RunError::Engine(error) => match error.kind {
                 ErrorKind::Unreachable => Exit::Unreachable,
                 ErrorKind::Retriable | ErrorKind::Fatal => Exit::Failed,
             },

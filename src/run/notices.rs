@@ -97,13 +97,13 @@ impl FailedCommits {
 #[derive(Debug, Default)]
 struct TroubleLines {
     /// When each was last reported, and since when it has lasted.
-    told: BTreeMap<About, Told>,
+    told: BTreeMap<About, WrittenLine>,
     /// When lines were written, by stage.
     lines: BTreeMap<&'static str, Vec<Instant>>,
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct WrittenLine {
     at: Instant,
     sentence: Sentence,
 }
@@ -136,7 +136,7 @@ impl TroubleLines {
             {
                 continue;
             }
-            self.told.insert(sentence.about.clone(), Told { at: now, sentence: sentence.clone() });
+            self.told.insert(sentence.about.clone(), WrittenLine { at: now, sentence: sentence.clone() });
             lines.push(Line::Fails(sentence));
         }
         lines

@@ -35,7 +35,7 @@ pub struct Letter {
 }
 
 /// What the headers of a letter say.
-struct Told<'a> {
+struct LetterHeaders<'a> {
     origin: TopicPartition,
     offset: i64,
     refused: bool,
@@ -147,7 +147,7 @@ fn about(letters: &[Letter], offset: i64) -> &[Letter] {
 
 /// What a letter says, if it names its origin. Of repeated headers the last one counts: those that
 /// other programs wrote may keep the older ones of a letter that failed again.
-fn told(headers: &[u8]) -> Option<Told<'_>> {
+fn told(headers: &[u8]) -> Option<LetterHeaders<'_>> {
     let (mut topic, mut partition, mut offset, mut refused, mut group) = (None, None, None, false, None);
     for (name, value) in Headers::new(headers).filter(|(name, _)| dead_letter::is_about_error(name)) {
         let text = std::str::from_utf8(value.unwrap_or_default()).ok();
@@ -160,5 +160,5 @@ fn told(headers: &[u8]) -> Option<Told<'_>> {
             _ => {}
         }
     }
-    Some(Told { origin: TopicPartition::new(topic?, partition?), offset: offset?, refused, group })
+    Some(LetterHeaders { origin: TopicPartition::new(topic?, partition?), offset: offset?, refused, group })
 }

@@ -91,7 +91,7 @@ pub async fn verify_logs(
     progress: impl FnMut(u64, u64) + Send,
 ) -> Result<Report, EngineError> {
     let started = Instant::now();
-    let topics = Topics::open(logs, config).await?;
+    let topics = ComparedTopics::open(logs, config).await?;
     let letters = Letters::default();
     let mut run = Verification { logs, config, topics, progress, done: 0, letters, hints: Vec::new() };
     run.read_letters().await?;
@@ -123,7 +123,7 @@ pub async fn verify_logs(
 }
 
 /// The offsets to compare.
-struct Topics {
+struct ComparedTopics {
     /// What the group has committed of the source, if there is a group.
     committed: Option<BTreeMap<i32, i64>>,
     source: BTreeMap<i32, Range<i64>>,
@@ -133,8 +133,8 @@ struct Topics {
     letters: Identity,
 }
 
-impl Topics {
-    async fn open(logs: &impl Logs, config: &VerifyConfig) -> Result<Topics, EngineError> {
+impl ComparedTopics {
+    async fn open(logs: &impl Logs, config: &VerifyConfig) -> Result<ComparedTopics, EngineError> {
         let missing =
             |topic: &str| EngineError::new(ErrorKind::Fatal, format!("the topic {topic} does not exist"));
         // The commits first: what is committed by now is written by then.
@@ -161,7 +161,7 @@ impl Topics {
         };
         let stamped = !dead_letter.is_empty() && logs.stamps_records(&config.dead_letter).await?;
         let letters = Identity { without_timestamps: stamped, with_keys: false };
-        Ok(Topics { committed, source, destination, dead_letter, outputs, letters })
+        Ok(ComparedTopics { committed, source, destination, dead_letter, outputs, letters })
     }
 
     /// The partitions that the source or the destination has.
@@ -198,7 +198,7 @@ struct Partition {
 struct Verification<'a, L, P> {
     logs: &'a L,
     config: &'a VerifyConfig,
-    topics: Topics,
+    topics: ComparedTopics,
     letters: Letters,
     hints: Vec<String>,
     progress: P,

@@ -3,12 +3,13 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
 use kafka_protocol::{messages::BrokerId, protocol::StrBytes};
+use parking_lot::RwLock;
 
 use super::{
     BrokerSettings, credentials::Credentials, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace,
@@ -71,12 +72,12 @@ impl Core {
 
     /// Who may log in; `None` where nobody has to.
     pub fn credentials(&self) -> Option<Credentials> {
-        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.credentials.read().clone()
     }
 
     /// From now on, only these may log in; those that have logged in stay.
     pub fn require_login(&self, credentials: Option<Credentials>) {
-        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+        *self.credentials.write() = credentials;
     }
 
     /// The largest request that is read, in bytes.
@@ -91,12 +92,12 @@ impl Core {
 
     /// Sends clients to this host and port from now on.
     pub fn advertise(&self, host: &str, port: u16) {
-        *self.advertised.write().unwrap_or_else(PoisonError::into_inner) = Some((host.to_owned(), port));
+        *self.advertised.write() = Some((host.to_owned(), port));
     }
 
     /// The host and port that a client which came by `local` is sent to.
     pub fn advertised(&self, local: SocketAddr) -> (StrBytes, i32) {
-        let advertised = self.advertised.read().unwrap_or_else(PoisonError::into_inner);
+        let advertised = self.advertised.read();
         let (host, port) = advertised.clone().unwrap_or_else(|| (local.ip().to_string(), local.port()));
         (StrBytes::from_string(host), i32::from(port))
     }

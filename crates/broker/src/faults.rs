@@ -5,14 +5,12 @@
 //! partition without a leader, is set on the [`Broker`](super::Broker) itself.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use kafka_protocol::messages::ApiKey;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// A fault to inject: which requests it affects, and what happens to them.
@@ -134,7 +132,7 @@ impl Faults {
     pub fn inject(&self, fault: Fault) -> FaultId {
         let whole = fault.topic.is_none();
         assert!(whole || matches!(fault.action, FaultAction::Error(_)), "{fault:?} is not for a part");
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         self.injected.send_modify(|count| *count += 1);
         let id = FaultId(*self.injected.borrow());
         pending.push(Pending { id, fault });
@@ -153,7 +151,7 @@ impl Faults {
     }
 
     fn keep(&self, kept: impl FnMut(&Pending) -> bool) {
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         pending.retain(kept);
         self.any.store(!pending.is_empty(), Ordering::Release);
         drop(pending);
@@ -162,7 +160,7 @@ impl Faults {
 
     /// Waits until a fault that has frozen a request is lifted.
     pub async fn lifted(&self, id: FaultId) {
-        let is_lifted = |_: &u64| self.pending().iter().all(|pending| pending.id != id);
+        let is_lifted = |_: &u64| self.pending.lock().iter().all(|pending| pending.id != id);
         // The sender lives as long as `self`.
         let _ = self.injected.subscribe().wait_for(is_lifted).await;
     }
@@ -193,7 +191,7 @@ impl Faults {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         let mut met = None;
         for Pending { id, fault } in pending.iter_mut() {
             let elsewhere = fault.topic.as_deref() != topic || fault.partition != partition;
@@ -211,10 +209,6 @@ impl Faults {
         pending.retain(|Pending { fault, .. }| fault.count > 0 || fault.action == FaultAction::Freeze);
         self.any.store(!pending.is_empty(), Ordering::Release);
         met
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Vec<Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,8 @@
 //! How fast produced bytes are taken: as by a slow disk, or as a quota allows.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// A limit of bytes a second.
 #[derive(Debug, Default)]
@@ -16,12 +15,12 @@ impl Pace {
     /// Takes no more than `bytes_per_s` from now on; `None` lifts the limit.
     pub fn limit(&self, bytes_per_s: Option<u64>) {
         let rate = bytes_per_s.map(|bytes_per_s| (bytes_per_s.max(1), Instant::now()));
-        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = rate;
+        *self.rate.lock() = rate;
     }
 
     /// Takes `bytes`, and returns how long it takes until they are through.
     pub fn take(&self, bytes: usize) -> Duration {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rate = self.rate.lock();
         let Some((bytes_per_s, through)) = rate.as_mut() else { return Duration::ZERO };
         let now = Instant::now();
         *through = now.max(*through) + Duration::from_secs_f64(bytes as f64 / *bytes_per_s as f64);

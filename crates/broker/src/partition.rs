@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::{
@@ -41,7 +42,7 @@ impl Partition {
     /// The log, to read from.
     pub fn log(&self) -> MutexGuard<'_, Log> {
         // A panic while the lock was held leaves a log that is valid up to its last batch.
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.log.lock()
     }
 
     /// Appends one batch, wakes the waiting readers and drops what no longer fits into memory.
@@ -129,19 +130,15 @@ impl Store {
 
     /// Forgets the order of batches whose partitions are gone.
     pub fn forget_deleted(&self) {
-        self.order().retain(|partition| partition.strong_count() > 0);
-    }
-
-    fn order(&self) -> MutexGuard<'_, VecDeque<Weak<Partition>>> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+        self.order.lock().retain(|partition| partition.strong_count() > 0);
     }
 
     fn account(&self, partition: &Arc<Partition>, cost: usize) {
         self.used.fetch_add(cost, Ordering::Relaxed);
-        self.order().push_back(Arc::downgrade(partition));
+        self.order.lock().push_back(Arc::downgrade(partition));
         while self.used() > self.limit {
             let oldest = {
-                let mut order = self.order();
+                let mut order = self.order.lock();
                 // The newest batch stays, however large it is.
                 if order.len() <= 1 {
                     return;
@@ -160,7 +157,7 @@ impl Store {
     }
 
     fn warn(&self, partition: &Partition, start: i64) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned.lock();
         if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
             *warned = Some(Instant::now());
             tracing::warn!(

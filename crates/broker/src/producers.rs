@@ -33,11 +33,11 @@ pub struct Producers {
 #[derive(Debug)]
 struct Producer {
     epoch: i16,
-    recent: VecDeque<Appended>,
+    recent: VecDeque<RecentBatch>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Appended {
+struct RecentBatch {
     first_sequence: i32,
     last_sequence: i32,
     base_offset: i64,
@@ -95,7 +95,7 @@ impl Producers {
         if producer.recent.len() == REMEMBERED_BATCHES {
             producer.recent.pop_front();
         }
-        producer.recent.push_back(Appended {
+        producer.recent.push_back(RecentBatch {
             first_sequence: header.base_sequence,
             last_sequence: last_sequence(header),
             base_offset,

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::Arc,
 };
 
 use kafka_protocol::error::ResponseError;
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::{
@@ -66,17 +67,17 @@ impl Topics {
 
     /// All topics in the order of their names.
     pub fn list(&self) -> Vec<Arc<Topic>> {
-        self.read().by_name.values().cloned().collect()
+        self.all.read().by_name.values().cloned().collect()
     }
 
     /// The topic of that name.
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        self.read().by_name.get(name).cloned()
+        self.all.read().by_name.get(name).cloned()
     }
 
     /// The topic of that id.
     pub fn by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
-        self.read().by_id.get(&id).cloned()
+        self.all.read().by_id.get(&id).cloned()
     }
 
     /// The topic of that name, or else of that id where a request names topics by id.
@@ -120,7 +121,7 @@ impl Topics {
         check_name(name)?;
         let partitions = if partitions == -1 { self.default_partitions.max(1) } else { partitions };
         let rules = Rules::read(&config)?;
-        let mut all = self.write();
+        let mut all = self.all.write();
         if all.by_name.contains_key(name) {
             return refuse(ResponseError::TopicAlreadyExists, format!("topic {name} exists already"));
         }
@@ -142,7 +143,7 @@ impl Topics {
     /// # Errors
     /// When it is missing or has as many already.
     pub fn grow(&self, name: &str, count: i32, validate_only: bool) -> Result<(), Refusal> {
-        let mut all = self.write();
+        let mut all = self.all.write();
         let Some(topic) = all.by_name.get(name).cloned() else {
             return refuse(ResponseError::UnknownTopicOrPartition, format!("there is no topic {name}"));
         };
@@ -168,7 +169,7 @@ impl Topics {
     /// When it is missing or the configuration is not valid.
     pub fn configure(&self, name: &str, config: BTreeMap<String, String>) -> Result<(), Refusal> {
         let rules = Rules::read(&config)?;
-        let mut all = self.write();
+        let mut all = self.all.write();
         let Some(topic) = all.by_name.get(name) else {
             return refuse(ResponseError::UnknownTopicOrPartition, format!("there is no topic {name}"));
         };
@@ -179,18 +180,10 @@ impl Topics {
 
     /// Deletes a topic and returns it.
     pub fn delete(&self, name: &str) -> Option<Arc<Topic>> {
-        let mut all = self.write();
+        let mut all = self.all.write();
         let topic = all.by_name.remove(name)?;
         all.by_id.remove(&topic.id);
         Some(topic)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Index> {
-        self.all.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Index> {
-        self.all.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

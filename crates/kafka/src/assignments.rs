@@ -3,9 +3,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use topicmill_mill::{
     batch::{AssignmentId, TopicPartition},
@@ -62,7 +63,7 @@ impl Assignments {
     /// Holds partitions, each under a new number that is greater than all before; their positions
     /// have to be found.
     pub fn add<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         for partition in partitions {
             inner.add(partition);
         }
@@ -78,7 +79,7 @@ impl Assignments {
         assignment: AssignmentId,
         tell: impl FnOnce(AssignmentId),
     ) -> Option<AssignmentId> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !inner.is_reading(partition, assignment) {
             return None;
         }
@@ -98,7 +99,7 @@ impl Assignments {
         partitions: impl IntoIterator<Item = (TopicPartition, Option<AssignmentId>)>,
         tell: impl FnOnce(Vec<TopicPartition>),
     ) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let mut renewed = Vec::new();
         for (partition, only) in partitions {
             let held = inner.held.get(&partition).filter(|held| held.is_reading);
@@ -115,7 +116,7 @@ impl Assignments {
 
     /// The assignments whose positions are to be found.
     pub fn sought(&self) -> Vec<Settled> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let sought = inner.held.iter().filter(|(_, held)| held.is_sought && held.is_reading);
         let mut sought: Vec<_> =
             sought.map(|(partition, held)| (partition.clone(), held.assignment)).collect();
@@ -136,7 +137,7 @@ impl Assignments {
         note: &Arc<str>,
         tell: impl FnOnce(Vec<(Settled, T)>),
     ) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         found.retain(|((partition, assignment), _)| {
             let held = inner.held(partition, *assignment).filter(|held| held.is_reading && held.is_sought);
             let Some(held) = held else { return false };
@@ -150,7 +151,7 @@ impl Assignments {
 
     /// Stops the intake of partitions; commits for them still count.
     pub fn stop_reading(&self, partitions: &BTreeSet<TopicPartition>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         for partition in partitions {
             if let Some(held) = inner.held.get_mut(partition) {
                 held.is_reading = false;
@@ -160,7 +161,7 @@ impl Assignments {
 
     /// Gives partitions up: nothing of them can be committed any more.
     pub fn remove(&self, partitions: &BTreeSet<TopicPartition>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         for partition in partitions {
             inner.held.remove(partition);
         }
@@ -170,28 +171,28 @@ impl Assignments {
 
     /// Whether batches of this assignment still go to the consumer of events.
     pub fn is_reading(&self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
-        self.lock().is_reading(partition, assignment)
+        self.inner.lock().is_reading(partition, assignment)
     }
 
     /// Whether this assignment is the partition's newest, or the partition is gone altogether.
     pub fn is_current(&self, partition: &TopicPartition, assignment: AssignmentId) -> bool {
-        self.lock().held.get(partition).is_none_or(|held| held.assignment == assignment)
+        self.inner.lock().held.get(partition).is_none_or(|held| held.assignment == assignment)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.lock().held.is_empty()
+        self.inner.lock().held.is_empty()
     }
 
     /// Sets this member's identity from now on.
     pub fn set_identity(&self, identity: Identity) {
-        self.lock().identity = identity;
+        self.inner.lock().identity = identity;
     }
 
     /// This member's identity, and those of `offsets` that it may commit, with their metadata: of
     /// an assignment that it still has, and beyond what is committed already.
     pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<(Offset, Arc<str>)>) {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let commit = |offset: &Offset| {
             let held = inner.held.get(&offset.partition)?;
             let counts = held.assignment == offset.assignment && held.committed < offset.next;
@@ -202,7 +203,7 @@ impl Assignments {
 
     /// Remembers what the coordinator has agreed to.
     pub(super) fn committed(&self, offsets: &[(Offset, Arc<str>)]) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         for (offset, _) in offsets {
             if let Some(held) = inner.held(&offset.partition, offset.assignment) {
                 held.committed = held.committed.max(offset.next);
@@ -212,16 +213,12 @@ impl Assignments {
 
     /// Those of `offsets` that the coordinator has agreed to, of assignments that are still held.
     pub(super) fn agreed(&self, mut offsets: Vec<Offset>) -> Vec<Offset> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         offsets.retain(|offset| {
             let held = inner.held(&offset.partition, offset.assignment);
             held.is_some_and(|held| held.committed >= offset.next)
         });
         offsets
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AssignmentsState> {
-        self.inner.lock().expect("no panic while locked")
     }
 }
 
@@ -253,7 +250,7 @@ impl AssignmentsState {
 impl Assignments {
     /// Holds a partition whose position is known.
     pub(super) fn hold(&self, partition: &TopicPartition) -> AssignmentId {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let assignment = inner.add(partition);
         inner.held(partition, assignment).expect("it was just added").is_sought = false;
         assignment

@@ -3,11 +3,12 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, Once, Weak},
+    sync::{Arc, Once, Weak},
     time::Duration,
 };
 
 use kafka_protocol::{ResponseError, messages::FindCoordinatorRequest};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use topicmill_mill::{
     batch::TopicPartition,
@@ -301,7 +302,7 @@ impl Cluster {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, ClusterState> {
-        self.state.lock().expect("no panic while locked")
+        self.state.lock()
     }
 }
 

@@ -4,13 +4,14 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
     time::Duration,
 };
 
 use kafka_protocol::{messages::ApiKey, protocol::StrBytes};
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{error::WireError, text::text, throttle::Throttle, versions::Versions};
@@ -119,7 +120,7 @@ impl ConnectionShared {
 
     /// Notes since when the oldest request waits for its answer.
     pub(super) fn set_unanswered(&self, since: Option<Instant>) {
-        *self.unanswered.lock().expect("no panic while locked") = since;
+        *self.unanswered.lock() = since;
         if since.is_none() && self.is_ready() {
             self.trusted.store(true, Ordering::Relaxed);
         }

@@ -1,17 +1,13 @@
 //! The connections to the brokers, one for each purpose. Attempts to reach a broker are shared: a
 //! caller that comes while one is in progress, or soon after one that failed, gets its outcome.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use topicmill_mill::backoff::Backoff;
 
@@ -110,7 +106,7 @@ impl Connections {
         address: &Address,
     ) -> Result<Connection, WireError> {
         let attempt = {
-            let mut brokers = self.brokers();
+            let mut brokers = self.brokers.lock();
             let Broker { slots, down } = brokers.entry(broker).or_default();
             let slot = slots.entry(lane).or_default();
             if let Some(connection) = slot.open() {
@@ -134,7 +130,7 @@ impl Connections {
         let answers_at_once = |connection: &Connection| {
             connection.silent_for() < QUIET_AFTER && connection.throttled_until().is_none()
         };
-        let brokers = self.brokers();
+        let brokers = self.brokers.lock();
         let open = brokers
             .iter()
             .filter_map(|(broker, known)| Some((*broker, known.slots.get(&Lane::Control)?.open()?.clone())));
@@ -145,7 +141,7 @@ impl Connections {
     /// whatever waits for them learns that now rather than when its limit passes.
     pub fn close_departed(&self, is_there: impl Fn(i32) -> bool) {
         let departed: Vec<Connection> = {
-            let brokers = self.brokers();
+            let brokers = self.brokers.lock();
             let gone = brokers.iter().filter(|(broker, _)| !is_there(**broker));
             let open = gone.flat_map(|(_, known)| known.slots.values().filter_map(ConnectionSlot::open));
             open.filter(|connection| connection.silent_for() >= QUIET_AFTER).cloned().collect()
@@ -158,7 +154,7 @@ impl Connections {
     /// Closes the connection of one purpose to a broker, if there is one.
     pub fn close(&self, broker: i32, lane: Lane, reason: &str) {
         let open = {
-            let brokers = self.brokers();
+            let brokers = self.brokers.lock();
             brokers.get(&broker).and_then(|known| known.slots.get(&lane)?.open()).cloned()
         };
         if let Some(connection) = open {
@@ -196,7 +192,7 @@ impl Connections {
 
     fn settle(&self, broker: i32, lane: Lane, address: Address, outcome: &Result<Connection, WireError>) {
         {
-            let mut brokers = self.brokers();
+            let mut brokers = self.brokers.lock();
             let Broker { slots, down } = brokers.entry(broker).or_default();
             let slot = slots.entry(lane).or_default();
             slot.attempt = None;
@@ -241,10 +237,6 @@ impl Connections {
             }
         };
         Watcher { quiet, tell: Arc::new(tell) }
-    }
-
-    fn brokers(&self) -> MutexGuard<'_, HashMap<i32, Broker>> {
-        self.brokers.lock().expect("no panic while locked")
     }
 }
 

@@ -1,12 +1,9 @@
 //! The history of logins: a broker that starts refusing is not treated like one that always
 //! refused.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::transport::Address;
@@ -41,14 +38,14 @@ struct Refusing {
 impl Logins {
     /// Notes that a broker let this client in.
     pub fn let_in(&self, address: &Address) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.worked = true;
         state.refusing.remove(address);
     }
 
     /// Notes and reports that a broker refused; returns whether trying again may help.
     pub fn refused(&self, address: &Address, why: &str) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.worked {
             return false;
         }
@@ -63,10 +60,6 @@ impl Logins {
             tracing::warn!(broker, refusing_for = ?for_, why, "a login is refused that worked before; trying again");
         }
         again
-    }
-
-    fn state(&self) -> MutexGuard<'_, LoginsState> {
-        self.state.lock().expect("no panic while locked")
     }
 }
 

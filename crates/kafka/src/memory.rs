@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// How many ids of topics that are gone are remembered.
@@ -51,18 +52,18 @@ pub(super) enum Sighting {
 impl Memory {
     /// Keeps a member's id for the next source of this group.
     pub fn keep_member(&self, member: &str) {
-        self.lock().member = Some(member.to_owned());
+        self.inner.lock().member = Some(member.to_owned());
     }
 
     /// The id of the member that could not leave; returned once.
     pub fn take_member(&self) -> Option<String> {
-        self.lock().member.take()
+        self.inner.lock().member.take()
     }
 
     /// Notes the id that a broker reports for the topic's name.
     pub fn see(&self, topic: Option<Uuid>) -> Sighting {
         let Some(topic) = topic else { return Sighting::Same };
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.gone.contains(&topic) {
             return Sighting::Gone;
         }
@@ -81,30 +82,26 @@ impl Memory {
 
     /// Whether the topic has replaced another one that was seen.
     pub fn is_anew(&self) -> bool {
-        !self.lock().gone.is_empty()
+        !self.inner.lock().gone.is_empty()
     }
 
     /// What the group saw at first, if this process was there.
     pub(super) fn first(&self) -> Option<First> {
-        self.lock().first.clone()
+        self.inner.lock().first.clone()
     }
 
     /// Notes that the group sees the topic for the first time.
     pub(super) fn begin_first(&self, partitions: i32) {
-        self.lock().first.get_or_insert_with(|| First { partitions, ends: BTreeMap::new() });
+        self.inner.lock().first.get_or_insert_with(|| First { partitions, ends: BTreeMap::new() });
     }
 
     /// Notes where a partition ended at first; an earlier note is kept.
     pub(super) fn note_end(&self, partition: i32, end: i64) -> i64 {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         match &mut inner.first {
             Some(first) if partition < first.partitions => *first.ends.entry(partition).or_insert(end),
             _ => end,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, MemoryState> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

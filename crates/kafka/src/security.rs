@@ -1,10 +1,8 @@
 //! How connections are protected: the TLS configuration made of `ssl.*`.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use std::{io, sync::Arc};
 
+use parking_lot::Mutex;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -81,7 +79,7 @@ impl Security {
 impl Renewed {
     fn tls(&self) -> Result<Tls, PropertyError> {
         let material = Material::read(&self.settings)?;
-        let mut last = self.last.lock().expect("no panic while locked");
+        let mut last = self.last.lock();
         if last.0 != material {
             *last = (material.clone(), Tls::load(&self.settings, &material)?);
             tracing::info!("certificates or keys have changed on disk, and are taken from now on");

@@ -1,10 +1,8 @@
 //! Quotas: a broker says for how long it wants this client to be quiet (KIP-219).
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 /// Longer than any quota's window; a broker that asks for more is broken.
@@ -22,14 +20,14 @@ impl Throttle {
     pub fn note(&self, millis: i32) {
         if let Ok(millis @ 1..) = u64::try_from(millis) {
             let until = Instant::now() + Duration::from_millis(millis).min(THROTTLE_MAX);
-            let mut current = self.until_now();
+            let mut current = self.until.lock();
             *current = (*current).max(Some(until));
         }
     }
 
     /// The end of the latest one noted, though it may have passed.
     pub fn last(&self) -> Option<Instant> {
-        *self.until_now()
+        *self.until.lock()
     }
 
     /// Its end, if that is still to come.
@@ -42,9 +40,5 @@ impl Throttle {
         while let Some(until) = self.until() {
             sleep_until(until).await;
         }
-    }
-
-    fn until_now(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.until.lock().expect("no panic while locked")
     }
 }

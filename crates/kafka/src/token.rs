@@ -1,15 +1,9 @@
 //! OAUTHBEARER (RFC 7628, KIP-255): where the token comes from, and how it is presented.
 
-use std::{
-    io::Read,
-    os::unix::process::CommandExt,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::sync_channel,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{io::AsyncReadExt, process::Command, time::timeout};
 
 use super::settings::{Secret, TokenSource};
 
@@ -22,9 +16,7 @@ impl TokenSource {
     /// # Errors
     /// What is wrong with the source, or with what it gives; never the token itself.
     pub async fn token(&self, limit: Duration) -> Result<Secret, String> {
-        let source = self.clone();
-        let asking = tokio::task::spawn_blocking(move || source.ask(limit));
-        let text = asking.await.map_err(|error| format!("asking for a token: {error}"))??;
+        let text = self.ask(limit).await?;
         let token = text.trim();
         // The characters of a token according to RFC 6750.
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
@@ -35,21 +27,23 @@ impl TokenSource {
         }
     }
 
-    fn ask(&self, limit: Duration) -> Result<String, String> {
+    async fn ask(&self, limit: Duration) -> Result<String, String> {
         let name = self.name();
         match self {
             TokenSource::Text(token) => Ok(token.0.clone()),
-            TokenSource::File(path) => std::fs::read_to_string(path)
+            TokenSource::File(path) => tokio::fs::read_to_string(path)
+                .await
                 .map_err(|error| format!("{name}: cannot read {}: {error}", path.display())),
-            TokenSource::Command(command) => run(command, limit).map_err(|error| format!("{name}: {error}")),
+            TokenSource::Command(command) => {
+                run(command, limit).await.map_err(|error| format!("{name}: {error}"))
+            }
         }
     }
 }
 
 /// The output of a shell command, if it succeeds, and closes its output, in time. It has a process
 /// group of its own, so that everything it started ends with it when it does not.
-fn run(command: &str, limit: Duration) -> Result<String, String> {
-    let deadline = Instant::now() + limit;
+async fn run(command: &str, limit: Duration) -> Result<String, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -57,24 +51,18 @@ fn run(command: &str, limit: Duration) -> Result<String, String> {
         .process_group(0)
         .spawn()
         .map_err(|error| format!("/bin/sh cannot be run: {error}"))?;
+    let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let stdout = child.stdout.take().expect("it is piped");
-    let (sender, text) = sync_channel(1);
-    // Reading ends with the last process that holds the output; a thread of its own waits for that.
-    thread::spawn(move || {
+    // Reading ends with the last process that holds the output, or at the limit, where the output is
+    // closed so that nobody waits for it to be read.
+    let read = async move {
         let mut text = String::new();
-        let read = stdout.take(TOKEN_BYTES_MAX).read_to_string(&mut text).map(|_| text);
-        let _ = sender.send(read);
-    });
-    let outcome = wait(&mut child, deadline).and_then(|status| {
-        let text = text.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        text.ok().map(|text| (status, text))
-    });
-    let Some((status, text)) = outcome else {
-        // It may have ended just now.
-        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-        let _ = child.wait();
+        stdout.take(TOKEN_BYTES_MAX).read_to_string(&mut text).await.map(|_| text)
+    };
+    let Ok((text, status)) = timeout(limit, async { tokio::join!(read, child.wait()) }).await else {
         return Err(format!("no answer within {limit:?}"));
     };
+    group.0 = None;
     match status {
         Ok(status) if status.success() => text.map_err(|error| error.to_string()),
         Ok(status) => Err(status.to_string()),
@@ -82,14 +70,15 @@ fn run(command: &str, limit: Duration) -> Result<String, String> {
     }
 }
 
-/// How a process ended; `None` when it has not by `deadline`.
-fn wait(child: &mut Child, deadline: Instant) -> Option<std::io::Result<ExitStatus>> {
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(Ok(status)),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-            Ok(None) => return None,
-            Err(error) => return Some(Err(error)),
+/// The processes of a command, which are killed when this is dropped: at the deadline, and with the
+/// attempt to log in. `None` when they have ended, as the number may be another's then.
+struct ProcessGroup(Option<Pid>);
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // They may have ended just now.
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }

@@ -4,11 +4,12 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -132,7 +133,7 @@ impl Sockets {
     async fn connect(&self, address: &Address) -> io::Result<TcpStream> {
         let found = lookup_host((address.host.as_str(), address.port)).await?;
         let found = found.filter(|found| self.family.takes(found.ip()));
-        let last_good = self.good().get(address).copied();
+        let last_good = self.good.lock().get(address).copied();
         let ordered = in_order(found, last_good);
         if ordered.is_empty() {
             let text = format!("the name has no address of the family {:?}", self.family);
@@ -143,7 +144,7 @@ impl Sockets {
             race::first(attempts.collect::<Vec<_>>()).await.map_err(|errors: Vec<io::Error>| {
                 errors.into_iter().next().unwrap_or_else(|| io::ErrorKind::NotFound.into())
             })?;
-        self.good().insert(address.clone(), ip);
+        self.good.lock().insert(address.clone(), ip);
         self.keep_alive(&stream)?;
         Ok(stream)
     }
@@ -157,10 +158,6 @@ impl Sockets {
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(self.user_timeout))?;
         Ok(())
-    }
-
-    fn good(&self) -> MutexGuard<'_, HashMap<Address, IpAddr>> {
-        self.good.lock().expect("no panic while locked")
     }
 }
 

@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
+use parking_lot::Mutex;
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
@@ -80,7 +81,7 @@ struct Batch {
 impl Deliveries {
     /// No batches yet for `cluster`, the brokers written to.
     pub fn new(cluster: String) -> Deliveries {
-        let careful = REFUSING.lock().expect("no panic while held").contains(&cluster);
+        let careful = REFUSING.lock().contains(&cluster);
         Deliveries {
             slots: Mutex::default(),
             spent: AtomicBool::new(false),
@@ -97,7 +98,7 @@ impl Deliveries {
 
     /// Awaits `count` deliveries for a batch, then answers `reply`.
     pub fn open(&self, destination: TopicPartition, count: usize, reply: Reply) -> Option<Ticket> {
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         if let Some(failure) = &slots.failure {
             let _ = reply.send(Err(failure.clone()));
             return None;
@@ -122,7 +123,7 @@ impl Deliveries {
 
     /// One record was acknowledged, or refused for its contents.
     pub fn settle(&self, ticket: Ticket, refused: Option<ValueError>) {
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         let slot = ticket.0 >> 32;
         let batch = &mut slots.batches[slot];
         if let Some(error) = refused {
@@ -143,7 +144,7 @@ impl Deliveries {
     /// the error.
     pub fn fail(&self, error: EngineError) {
         self.spent.store(true, Relaxed);
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         slots.failure.get_or_insert_with(|| error.clone());
         for batch in &mut slots.batches {
             if let Some(reply) = batch.reply.take() {
@@ -165,16 +166,12 @@ impl Deliveries {
             Some(refusal) => {
                 // The whole request was refused because of one of its records, and nothing says
                 // which.
-                REFUSING.lock().expect("no panic while held").insert(self.cluster.clone());
+                REFUSING.lock().insert(self.cluster.clone());
                 let message = format!("a request was refused ({refusal}); records will be sent one by one");
                 self.fail(EngineError::new(ErrorKind::Retriable, message));
             }
             None => self.fail(error::engine_error("writing", error)),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().expect("no panic while held")
     }
 }
 

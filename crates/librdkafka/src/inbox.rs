@@ -4,12 +4,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 use topicmill_mill::{
     batch::{AssignmentId, PartitionBatch, TopicPartition},
@@ -91,7 +92,7 @@ impl Inbox {
 
     /// Changes first, so that a batch never comes before the assignment it was read under.
     fn pop(&self, room: bool) -> Option<Result<SourceEvent, EngineError>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(change) = state.changes.pop_front() {
             return Some(Ok(change));
         }
@@ -112,12 +113,12 @@ impl Inbox {
 
     /// Whether another batch may wait.
     pub fn has_room(&self) -> bool {
-        self.lock().batches.len() < MAX_BATCHES
+        self.state.lock().batches.len() < MAX_BATCHES
     }
 
     /// Queues a batch, unless its assignment has ended.
     pub fn push(&self, batch: PartitionBatch, memory: Permit) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let current = state.held.get(&batch.origin.partition);
         if current.is_some_and(|held| held.readable && held.assignment == batch.assignment) {
             state.batches.push_back((batch, memory));
@@ -127,19 +128,19 @@ impl Inbox {
 
     /// How `partition` is held, if it may be read now.
     pub fn held(&self, partition: i32) -> Option<Held> {
-        self.lock().held.get(&partition).filter(|held| held.readable).copied()
+        self.state.lock().held.get(&partition).filter(|held| held.readable).copied()
     }
 
     /// From now on librdkafka's position of `partition` belongs to its current assignment.
     pub fn position_counts(&self, partition: i32) {
-        if let Some(held) = self.lock().held.get_mut(&partition) {
+        if let Some(held) = self.state.lock().held.get_mut(&partition) {
             held.position_counts = true;
         }
     }
 
     /// Ends the source with `failure`; the first one counts.
     pub fn fail(&self, failure: EngineError) {
-        self.lock().failure.get_or_insert(failure);
+        self.state.lock().failure.get_or_insert(failure);
         self.wake.notify_one();
     }
 
@@ -160,7 +161,7 @@ impl Inbox {
 
     /// Notes the partitions assigned, each with the offset that reading starts at.
     pub fn assign(&self, partitions: &[Start]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.last_assignment += 1;
         let assignment = AssignmentId(state.last_assignment);
         let mut assigned = Vec::with_capacity(partitions.len());
@@ -176,7 +177,7 @@ impl Inbox {
 
     /// Notes that the group adds no partition; the reader gets an event if it has none.
     pub fn assign_nothing(&self) {
-        if self.lock().held.is_empty() {
+        if self.state.lock().held.is_empty() {
             self.assign(&[]);
         }
     }
@@ -184,7 +185,7 @@ impl Inbox {
     /// Tells the reader that `partitions` are to be revoked; resolves when it has released them.
     pub fn begin_revoke(&self, partitions: &[i32]) -> oneshot::Receiver<()> {
         let (release, released) = oneshot::channel();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for partition in partitions {
             if let Some(held) = state.held.get_mut(partition) {
                 held.readable = false;
@@ -200,19 +201,19 @@ impl Inbox {
     /// Gives up revoked partitions, once a commit in flight has ended or `deadline` has passed.
     /// Later commits leave them out, so that none reaches the coordinator after the next owner's.
     pub fn end_revoke(&self, partitions: &[i32], deadline: Instant) {
-        let state = self.lock();
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let (mut state, _) = self
-            .commit_ended
-            .wait_timeout_while(state, patience, |state| state.committing)
-            .expect("no panic while held");
+        let mut state = self.state.lock();
+        while state.committing {
+            if self.commit_ended.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
         state.held.retain(|partition, _| !partitions.contains(partition));
         self.changed();
     }
 
     /// Notes that `partitions` are gone already.
     pub fn lose(&self, partitions: &[i32]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.held.retain(|partition, _| !partitions.contains(partition));
         state.batches.retain(|(batch, _)| !partitions.contains(&batch.origin.partition));
         let partitions = partitions.iter().map(|&partition| self.partition(partition)).collect();
@@ -223,7 +224,7 @@ impl Inbox {
     /// The offsets that may be committed now. Until [`end_commit`](Inbox::end_commit), revoked
     /// partitions are kept.
     pub fn begin_commit(&self, offsets: Vec<Offset>) -> Vec<Offset> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.committing = true;
         let counts = |offset: &Offset| {
             let held = state.held.get(&offset.partition.partition);
@@ -234,7 +235,7 @@ impl Inbox {
 
     /// Ends what `begin_commit` began.
     pub fn end_commit(&self) {
-        self.lock().committing = false;
+        self.state.lock().committing = false;
         self.commit_ended.notify_all();
     }
 
@@ -245,9 +246,5 @@ impl Inbox {
     fn changed(&self) {
         self.version.fetch_add(1, Relaxed);
         self.wake.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while held")
     }
 }

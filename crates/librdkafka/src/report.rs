@@ -2,13 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rdkafka::{config::RDKafkaLogLevel, error::KafkaError, types::RDKafkaErrorCode};
 use topicmill_mill::engine::{EngineError, ErrorKind};
 
@@ -61,12 +59,12 @@ impl Reporter {
 
     /// Keeps `error` unless there is one already.
     pub fn fail(&self, error: EngineError) {
-        self.fatal.lock().expect("no panic while held").get_or_insert(error);
+        self.fatal.lock().get_or_insert(error);
     }
 
     /// The first fatal error.
     pub fn fatal(&self) -> Option<EngineError> {
-        self.fatal.lock().expect("no panic while held").clone()
+        self.fatal.lock().clone()
     }
 
     /// A warning, unless one of the same kind was logged a short while ago.
@@ -79,7 +77,7 @@ impl Reporter {
     /// The number of lines suppressed since the last one of this kind, `None` while it is
     /// suppressed.
     fn due(&self, kind: &str, now: Instant) -> Option<u64> {
-        let mut last = self.last.lock().expect("no panic while held");
+        let mut last = self.last.lock();
         match last.get_mut(kind) {
             Some((at, suppressed)) if now.duration_since(*at) < QUIET => {
                 *suppressed += 1;

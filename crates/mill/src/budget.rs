@@ -11,11 +11,12 @@ use std::{
     mem::{size_of, take},
     ops::RangeInclusive,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Notify};
 use topicmill_records::buffers;
 
@@ -57,13 +58,13 @@ pub fn expansion(size: usize, cost: usize) -> usize {
 /// The memory that all batches in the pipeline may hold together; clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    shared: Arc<Shared>,
+    shared: Arc<BudgetShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct BudgetShared {
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     /// Notified when something is given back.
     freed: Notify,
     /// Whose turn it is to wait for a share, so that nobody is overtaken.
@@ -73,7 +74,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BudgetState {
     /// The bytes in use.
     used: usize,
     /// The batches in the pipeline.
@@ -83,7 +84,7 @@ struct State {
 impl Budget {
     /// A budget of `bytes`, at least one.
     pub fn new(bytes: usize) -> Budget {
-        let shared = Shared {
+        let shared = BudgetShared {
             capacity: bytes.max(1),
             state: Mutex::default(),
             freed: Notify::new(),
@@ -102,7 +103,7 @@ impl Budget {
 
     /// Takes `bytes` of memory if they are free now.
     pub fn try_acquire(&self, bytes: usize) -> Option<Permit> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.lock();
         (state.used == 0 || self.fits(&state, bytes)).then(|| self.hand_out(&mut state, bytes, false))
     }
 
@@ -113,11 +114,11 @@ impl Budget {
         let reserved = reserve.bytes().min(bytes);
         let missing = bytes - reserved;
         let mut share = if missing == 0 {
-            self.hand_out(&mut self.shared.state(), 0, true)
+            self.hand_out(&mut self.shared.state.lock(), 0, true)
         } else {
             let _turn = self.shared.batches.lock().await;
             let take = || {
-                let mut state = self.shared.state();
+                let mut state = self.shared.state.lock();
                 let may = state.batches == 0 || self.fits(&state, missing);
                 may.then(|| self.hand_out(&mut state, missing, true))
             };
@@ -130,13 +131,13 @@ impl Budget {
     /// Hands out `bytes` that are in use already, or that nobody can wait for, whether or not they
     /// are free.
     pub fn overdraw(&self, bytes: usize) -> Permit {
-        self.hand_out(&mut self.shared.state(), bytes, false)
+        self.hand_out(&mut self.shared.state.lock(), bytes, false)
     }
 
     /// The bytes in use now. They may exceed [`capacity`](Budget::capacity): a larger batch passes
     /// alone, and output may become larger than expected.
     pub fn used(&self) -> usize {
-        self.shared.state().used
+        self.shared.state.lock().used
     }
 
     /// Whether more than half is in use: then something is held up.
@@ -149,11 +150,11 @@ impl Budget {
         self.shared.capacity
     }
 
-    fn fits(&self, state: &State, bytes: usize) -> bool {
+    fn fits(&self, state: &BudgetState, bytes: usize) -> bool {
         state.used.saturating_add(bytes) <= self.shared.capacity
     }
 
-    fn hand_out(&self, state: &mut State, bytes: usize, is_batch: bool) -> Permit {
+    fn hand_out(&self, state: &mut BudgetState, bytes: usize, is_batch: bool) -> Permit {
         state.used = state.used.saturating_add(bytes);
         state.batches += usize::from(is_batch);
         Permit { budget: Some(self.clone()), bytes: AtomicUsize::new(bytes), is_batch }
@@ -175,13 +176,9 @@ impl Budget {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl BudgetShared {
     fn give_back(&self, bytes: usize, is_batch: bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.used = state.used.saturating_sub(bytes);
         state.batches -= usize::from(is_batch);
         drop(state);
@@ -228,7 +225,7 @@ impl Permit {
         if now > before {
             let more = now - before;
             self.bytes.fetch_add(more, Ordering::Relaxed);
-            budget.shared.state().used += more;
+            budget.shared.state.lock().used += more;
         } else {
             let less = (before - now).min(self.bytes());
             self.bytes.fetch_sub(less, Ordering::Relaxed);

@@ -60,7 +60,7 @@ pub enum Delivered {
     /// Every record is written, or its dead letter is.
     Acknowledged(Acknowledged),
     /// A dead letter was refused for good: the partition must stop before the batch of this ticket.
-    Stopped(Ticket, Stopped),
+    Stopped(Ticket, RefusedLetter),
     /// It is uncertain whether the batch of this ticket was written.
     Failed(Failed),
     /// What was left to write of the batch of this ticket is no longer wanted.
@@ -119,7 +119,7 @@ pub struct Acknowledged {
 #[error(
     "{partition} at offset {offset}: the dead letter topic {topic} refuses the record: {reason}; the partition stops here"
 )]
-pub struct Stopped {
+pub struct RefusedLetter {
     /// The record's partition.
     pub partition: TopicPartition,
     /// The record's offset.
@@ -324,9 +324,9 @@ impl<K: Sink> Delivery<K> {
         None
     }
 
-    fn stopped(&self, flight: &Flight, refusal: &Refusal, reason: String) -> Stopped {
+    fn stopped(&self, flight: &Flight, refusal: &Refusal, reason: String) -> RefusedLetter {
         let record = flight.unsent.get(refusal.index).map_or(0, |letter| letter.index);
-        Stopped {
+        RefusedLetter {
             partition: flight.job.batch.origin.clone(),
             offset: flight.job.batch.records[record].offset,
             topic: Arc::clone(&self.routes.dead_letter),

@@ -1,13 +1,11 @@
 //! Whether the process is alive and ready for work.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use crate::{
@@ -52,7 +50,7 @@ impl Default for Health {
 impl Health {
     /// The loop has run.
     pub fn beat(&self) {
-        *lock(&self.last_beat) = Instant::now();
+        *self.last_beat.lock() = Instant::now();
     }
 
     /// Waits for `work`, reporting all the while that the process is alive: waiting is not being
@@ -70,12 +68,12 @@ impl Health {
 
     /// How long the transform has been working on its oldest batch, if it has one.
     pub fn transforming(&self, age: Option<Duration>) {
-        *lock(&self.transforming) = age.and_then(|age| Instant::now().checked_sub(age));
+        *self.transforming.lock() = age.and_then(|age| Instant::now().checked_sub(age));
     }
 
     /// How long the transform has been working on its oldest batch.
     pub fn transforming_for(&self) -> Duration {
-        lock(&self.transforming).map_or(Duration::ZERO, |since| since.elapsed())
+        self.transforming.lock().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The group has assigned this member its partitions, possibly none.
@@ -90,12 +88,12 @@ impl Health {
 
     /// Why an assigned partition is stopped, if one is.
     pub fn stopped(&self, why: Option<String>) {
-        *lock(&self.stopped) = why;
+        *self.stopped.lock() = why;
     }
 
     /// `Ok` while the loop runs.
     pub fn live(&self) -> Result<(), String> {
-        if lock(&self.last_beat).elapsed() >= STUCK_AFTER {
+        if self.last_beat.lock().elapsed() >= STUCK_AFTER {
             return Err("the loop is stuck".into());
         }
         match self.transforming_for() {
@@ -109,7 +107,7 @@ impl Health {
     /// `Ok` while every assigned partition is being worked on.
     pub fn ready(&self) -> Result<(), String> {
         self.live()?;
-        if let Some(why) = &*lock(&self.stopped) {
+        if let Some(why) = &*self.stopped.lock() {
             return Err(format!("a partition is stopped: {why}"));
         }
         if !self.assigned.load(Ordering::Relaxed) {
@@ -143,10 +141,6 @@ fn patience(place: &Place) -> Duration {
         | Place::Group
         | Place::Start => PATIENCE,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Smaller buffers are left to the allocator.
 const POOLED_BYTES_MIN: usize = 64 << 10;
@@ -65,7 +65,7 @@ impl Buffer {
             return Buffer { memory: vec![0; capacity], len: 0 };
         }
         let capacity = memory_of(capacity);
-        let used_before = idle().take(capacity);
+        let used_before = IDLE.lock().take(capacity);
         Buffer { memory: used_before.unwrap_or_else(|| vec![0; capacity]), len: 0 }
     }
 
@@ -118,7 +118,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         // Only buffers that `with_room` made: other sizes would fit nowhere.
         if !self.memory.is_empty() && self.memory.len().is_multiple_of(GRAIN_BYTES) {
-            let too_much = idle().keep(std::mem::take(&mut self.memory));
+            let too_much = IDLE.lock().keep(std::mem::take(&mut self.memory));
             // Freeing may be a system call, so not under the lock.
             drop(too_much);
         }
@@ -174,10 +174,6 @@ impl fmt::Debug for Buffer {
     }
 }
 
-fn idle() -> MutexGuard<'static, Idle> {
-    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +220,6 @@ mod tests {
     fn idle_memory_is_bounded() {
         let lent: Vec<Bytes> = (0..40).map(|_| Buffer::with_room(4 * GRAIN_BYTES).share()).collect();
         drop(lent);
-        assert!(idle().bytes <= IDLE_BYTES_MAX);
+        assert!(IDLE.lock().bytes <= IDLE_BYTES_MAX);
     }
 }

@@ -44,7 +44,7 @@ pub struct JoinAttempt {
 }
 
 /// The outcome of an attempt.
-enum Admission {
+enum JoinOutcome {
     /// It is to come again with this id.
     ComeAgain(String),
     /// It is in, and all have to join again.
@@ -63,9 +63,9 @@ impl Group {
         let asked_as = attempt.member_id.clone();
         match self.admit(attempt, now) {
             Err(error) => drop(answer.send(refused(error, asked_as))),
-            Ok(Admission::ComeAgain(id)) => drop(answer.send(refused(ResponseError::MemberIdRequired, id))),
-            Ok(Admission::Unchanged(id)) => drop(answer.send(self.joined(&id))),
-            Ok(Admission::LeaderUnchanged { id, former }) => {
+            Ok(JoinOutcome::ComeAgain(id)) => drop(answer.send(refused(ResponseError::MemberIdRequired, id))),
+            Ok(JoinOutcome::Unchanged(id)) => drop(answer.send(self.joined(&id))),
+            Ok(JoinOutcome::LeaderUnchanged { id, former }) => {
                 let response = self.joined(&id).with_skip_assignment(can_skip);
                 // A member that cannot be told to keep the assignment must not take itself for the
                 // leader.
@@ -76,7 +76,7 @@ impl Group {
                 };
                 drop(answer.send(response));
             }
-            Ok(Admission::Rebalance(id)) => {
+            Ok(JoinOutcome::Rebalance(id)) => {
                 self.members.get_mut(&id).expect("admitted").joining = Some(answer);
                 self.prepare_rebalance(now);
             }
@@ -84,7 +84,7 @@ impl Group {
         receiver
     }
 
-    fn admit(&mut self, attempt: JoinAttempt, now: Instant) -> Result<Admission, ResponseError> {
+    fn admit(&mut self, attempt: JoinAttempt, now: Instant) -> Result<JoinOutcome, ResponseError> {
         self.check_protocols(&attempt)?;
         if let Some(instance) = &attempt.instance {
             match self.instances.get(instance).cloned() {
@@ -101,7 +101,7 @@ impl Group {
             let id = new_member_id(&attempt);
             if attempt.must_know_its_id && attempt.instance.is_none() {
                 self.pending.insert(id.clone(), now + attempt.session_timeout);
-                return Ok(Admission::ComeAgain(id));
+                return Ok(JoinOutcome::ComeAgain(id));
             }
             return Ok(self.add(id, attempt, now));
         }
@@ -125,7 +125,7 @@ impl Group {
         Ok(())
     }
 
-    fn add(&mut self, id: String, attempt: JoinAttempt, now: Instant) -> Admission {
+    fn add(&mut self, id: String, attempt: JoinAttempt, now: Instant) -> JoinOutcome {
         self.protocol_type = attempt.protocol_type;
         if let Some(instance) = &attempt.instance {
             self.instances.insert(instance.clone(), id.clone());
@@ -143,10 +143,10 @@ impl Group {
             syncing: None,
         };
         self.members.insert(id.clone(), member);
-        Admission::Rebalance(id)
+        JoinOutcome::Rebalance(id)
     }
 
-    fn rejoin(&mut self, attempt: JoinAttempt, now: Instant) -> Result<Admission, ResponseError> {
+    fn rejoin(&mut self, attempt: JoinAttempt, now: Instant) -> Result<JoinOutcome, ResponseError> {
         let member = self.members.get_mut(&attempt.member_id).ok_or(ResponseError::UnknownMemberId)?;
         let changed = member.protocols != attempt.protocols;
         member.protocols = attempt.protocols;
@@ -156,15 +156,15 @@ impl Group {
         let id = attempt.member_id;
         Ok(match self.state {
             // It did not get the answer of this round.
-            State::CompletingRebalance if !changed => Admission::Unchanged(id),
+            State::CompletingRebalance if !changed => JoinOutcome::Unchanged(id),
             // A follower that joins again has nothing new to say; a leader wants a new round.
-            State::Stable if !changed && id != self.leader => Admission::Unchanged(id),
-            _ => Admission::Rebalance(id),
+            State::Stable if !changed && id != self.leader => JoinOutcome::Unchanged(id),
+            _ => JoinOutcome::Rebalance(id),
         })
     }
 
     /// A static member has been started again: it takes its predecessor's place (KIP-345).
-    fn replace(&mut self, former: &str, attempt: JoinAttempt, now: Instant) -> Admission {
+    fn replace(&mut self, former: &str, attempt: JoinAttempt, now: Instant) -> JoinOutcome {
         let id = new_member_id(&attempt);
         let Some(mut member) = self.members.remove(former) else { return self.add(id, attempt, now) };
         if let Some(answer) = member.joining.take() {
@@ -188,9 +188,9 @@ impl Group {
             self.leader.clone_from(&id);
         }
         match (self.state == State::Stable && unchanged, led) {
-            (true, true) => Admission::LeaderUnchanged { id, former: former.to_owned() },
-            (true, false) => Admission::Unchanged(id),
-            (false, _) => Admission::Rebalance(id),
+            (true, true) => JoinOutcome::LeaderUnchanged { id, former: former.to_owned() },
+            (true, false) => JoinOutcome::Unchanged(id),
+            (false, _) => JoinOutcome::Rebalance(id),
         }
     }
 

@@ -11,7 +11,6 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,6 +22,7 @@ use kafka_protocol::{
         LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse, leave_group_response::MemberResponse,
     },
 };
+use parking_lot::{Mutex, MutexGuard};
 
 use self::{
     group::{Group, State},
@@ -173,7 +173,7 @@ impl Groups {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Group>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 

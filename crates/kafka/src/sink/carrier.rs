@@ -8,13 +8,14 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use kafka_protocol::messages::{ProduceResponse, produce_response::PartitionProduceResponse};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -174,7 +175,7 @@ impl Work {
     fn next_request(&mut self) -> Option<Vec<Parcel>> {
         let requests = self.under_way.len();
         let oldest = self.waiting.front()?;
-        let is_busy = requests > 0 && self.bytes + oldest.bytes.len() > self.pace().window();
+        let is_busy = requests > 0 && self.bytes + oldest.bytes.len() > self.terms.pace.lock().window();
         if is_busy || requests >= self.terms.few && self.waiting_bytes < self.terms.request_size {
             return None;
         }
@@ -193,7 +194,7 @@ impl Work {
         }
         is_full |= size >= self.terms.request_size;
         let has_room = requests < self.terms.few || is_full && requests < REQUESTS_MAX;
-        let fits = self.bytes + size <= self.pace().window();
+        let fits = self.bytes + size <= self.terms.pace.lock().window();
         if requests > 0 && !(has_room && fits) {
             return None;
         }
@@ -247,7 +248,7 @@ impl Work {
         };
         let now = Instant::now();
         let throttle = Duration::from_millis(response.throttle_time_ms.try_into().unwrap_or(0));
-        self.pace().answered(bytes, now - sent.max(self.last_answer) + throttle);
+        self.terms.pace.lock().answered(bytes, now - sent.max(self.last_answer) + throttle);
         self.last_answer = now;
         deal(parts, response, throttle);
         Ok(())
@@ -256,7 +257,7 @@ impl Work {
     /// The connection ended: the outcome of what is in flight is unknown, and what waits was not
     /// sent.
     fn end(&mut self, error: WireError) {
-        self.pace().lost();
+        self.terms.pace.lock().lost();
         for request in self.under_way.drain(..) {
             lose(request.parts, &error, false);
         }
@@ -274,10 +275,6 @@ impl Work {
     fn closed(&self) -> WireError {
         let reason = "it is replaced".to_owned();
         WireError::Closed { broker: self.connection.broker().to_owned(), reason }
-    }
-
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.terms.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

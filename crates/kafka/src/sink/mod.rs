@@ -20,13 +20,10 @@ mod sealed;
 mod verdicts;
 mod waiting;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -174,11 +171,11 @@ impl SinkShared {
             let carrier = brokers.get(&broker)?.carrier.as_ref()?;
             (!carrier.is_closed()).then(|| carrier.clone())
         };
-        if let Some(carrier) = open(&self.brokers.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(carrier) = open(&self.brokers.lock()) {
             return Ok(carrier);
         }
         let connection = self.cluster.connection(broker, Lane::Produce).await?;
-        let mut brokers = self.brokers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut brokers = self.brokers.lock();
         if let Some(carrier) = open(&brokers) {
             return Ok(carrier);
         }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -90,7 +91,7 @@ impl Claim {
 
     /// Takes the parcel to be sent, unless its writer has withdrawn it.
     pub fn take(&self) -> bool {
-        let mut holder = self.holder();
+        let mut holder = self.holder.lock();
         if !matches!(*holder, Holder::Queue) {
             return false;
         }
@@ -104,7 +105,7 @@ impl Claim {
 
     /// Withdraws the parcel, unless it was taken to be sent.
     pub fn withdraw(&self) -> bool {
-        let mut holder = self.holder();
+        let mut holder = self.holder.lock();
         if matches!(*holder, Holder::Queue) {
             *holder = Holder::Writer;
         }
@@ -113,7 +114,7 @@ impl Claim {
 
     /// Whether nobody has taken it.
     pub fn is_queued(&self) -> bool {
-        matches!(*self.holder(), Holder::Queue)
+        matches!(*self.holder.lock(), Holder::Queue)
     }
 
     /// Whether nobody has taken it; whoever takes it then notifies the writer.
@@ -126,14 +127,10 @@ impl Claim {
 
     /// When it was taken to be sent.
     pub fn taken_at(&self) -> Option<Instant> {
-        match *self.holder() {
+        match *self.holder.lock() {
             Holder::Request(at) => Some(at),
             Holder::Queue | Holder::Writer => None,
         }
-    }
-
-    fn holder(&self) -> MutexGuard<'_, Holder> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,9 +4,8 @@
 //! continues with the next epoch, from sequence number 0, while the others keep theirs: the first
 //! batch of the new epoch fences everything of the old one that may still be in flight (KIP-360).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use kafka_protocol::{ResponseError, messages::InitProducerIdRequest};
+use parking_lot::Mutex;
 use topicmill_mill::engine::EngineError;
 
 use crate::{
@@ -44,7 +43,7 @@ impl Producers {
     /// The producer's next epoch, if it has one.
     pub fn next_epoch(&self, of: Producer) -> Option<Producer> {
         let next = Producer { epoch: of.epoch.checked_add(1)?, ..of };
-        if let Some(highest) = self.highest().as_mut().filter(|highest| highest.id == next.id) {
+        if let Some(highest) = self.highest.lock().as_mut().filter(|highest| highest.id == next.id) {
             highest.epoch = highest.epoch.max(next.epoch);
         }
         Some(next)
@@ -52,7 +51,7 @@ impl Producers {
 
     /// The brokers no longer know this one; its id is of no further use.
     pub fn disown(&self, producer: Producer) {
-        let mut highest = self.highest();
+        let mut highest = self.highest.lock();
         if highest.is_some_and(|highest| highest.id == producer.id) {
             *highest = None;
         }
@@ -60,11 +59,7 @@ impl Producers {
 
     /// The producer whose next epoch a later sink may begin with.
     pub fn retired(&self) -> Option<Producer> {
-        *self.highest()
-    }
-
-    fn highest(&self) -> MutexGuard<'_, Option<Producer>> {
-        self.highest.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.highest.lock()
     }
 }
 

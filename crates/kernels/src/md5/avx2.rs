@@ -6,61 +6,75 @@ use super::{
     Md5Digest,
     constants::{SINES, START, WORDS},
     lanes::block_count,
+    skeleton,
 };
 
-const LANES: usize = 8;
+skeleton::kernel! {
+    features: "avx2,bmi2",
+    lanes: 8,
+    word: __m256i,
+    splat: _mm256_set1_epi32,
+    add: _mm256_add_epi32,
+    unpack_words: _mm256_unpacklo_epi32, _mm256_unpackhi_epi32,
+    unpack_pairs: _mm256_unpacklo_epi64, _mm256_unpackhi_epi64,
+    load: _mm256_loadu_si256,
+    store: _mm256_storeu_si256,
+}
 
-/// One word of each lane.
-type Word = __m256i;
+/// Values side by side, and what their blocks need.
+struct Rows<'a, const N: usize> {
+    values: [&'a [&'a [u8]; LANES]; N],
+    /// The blocks of each value, with its padding.
+    counts: [Word; N],
+    /// The most blocks of a value.
+    longest: u32,
+    /// One block of each value, before it is transposed.
+    blocks: [[[u8; 64]; LANES]; N],
+}
 
-/// Digests one row of lanes or two. Two hide the latency of each other's steps.
-#[target_feature(enable = "avx2,bmi2")]
-pub(super) fn digest(values: &[[&[u8]; LANES]], out: &mut [[Md5Digest; LANES]]) {
-    match (values, out) {
-        ([one], [out]) => *out = rows([one])[0],
-        ([one, two], [first, second]) => [*first, *second] = rows([one, two]),
-        _ => unreachable!("one row or two"),
+impl<'a, const N: usize> Rows<'a, N> {
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn new(values: [&'a [&'a [u8]; LANES]; N]) -> Rows<'a, N> {
+        let mut counts = [_mm256_setzero_si256(); N];
+        let mut longest = 0;
+        for n in 0..N {
+            let mut row = [0; LANES];
+            for lane in 0..LANES {
+                row[lane] = block_count(values[n][lane].len()) as u32;
+                longest = longest.max(row[lane]);
+            }
+            counts[n] = load(&row);
+        }
+        Rows { values, counts, longest, blocks: [[[0; 64]; LANES]; N] }
+    }
+
+    /// The words of a block of each value.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn words(&mut self, block: u32) -> [[Word; 16]; N] {
+        for n in 0..N {
+            for lane in 0..LANES {
+                fill_block(self.values[n][lane], block as usize, &mut self.blocks[n][lane]);
+            }
+        }
+        let mut words = [[_mm256_setzero_si256(); 16]; N];
+        for n in 0..N {
+            words[n] = transpose(&self.blocks[n]);
+        }
+        words
     }
 }
 
+/// `state` plus `mixed` in the lanes of the values that have `block`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
-fn rows<const N: usize>(values: [&[&[u8]; LANES]; N]) -> [[Md5Digest; LANES]; N] {
-    let mut counts = [_mm256_setzero_si256(); N];
-    let mut longest = 0;
-    for n in 0..N {
-        let mut row = [0; LANES];
-        for lane in 0..LANES {
-            row[lane] = block_count(values[n][lane].len()) as u32;
-            longest = longest.max(row[lane]);
-        }
-        counts[n] = load(&row);
+fn add_active(counts: Word, block: u32, mut state: [Word; 4], mixed: [Word; 4]) -> [Word; 4] {
+    let active = _mm256_cmpgt_epi32(counts, _mm256_set1_epi32(block as i32));
+    for i in 0..4 {
+        state[i] = _mm256_add_epi32(state[i], _mm256_and_si256(active, mixed[i]));
     }
-    let mut states = [START.map(|word| _mm256_set1_epi32(word as i32)); N];
-    let mut blocks = [[[0; 64]; LANES]; N];
-    for block in 0..longest {
-        let mut words = [[_mm256_setzero_si256(); 16]; N];
-        for n in 0..N {
-            for lane in 0..LANES {
-                fill_block(values[n][lane], block as usize, &mut blocks[n][lane]);
-            }
-        }
-        for n in 0..N {
-            words[n] = transpose(&blocks[n]);
-        }
-        let mixed = compress(states, &words);
-        for n in 0..N {
-            let active = _mm256_cmpgt_epi32(counts[n], _mm256_set1_epi32(block as i32));
-            for i in 0..4 {
-                states[n][i] = _mm256_add_epi32(states[n][i], _mm256_and_si256(active, mixed[n][i]));
-            }
-        }
-    }
-    let mut out = [[Md5Digest::default(); LANES]; N];
-    for n in 0..N {
-        out[n] = digests(states[n]);
-    }
-    out
+    state
 }
 
 /// Writes the 64 bytes of `value` that make up `block` to `out`, with padding.
@@ -129,62 +143,6 @@ fn transpose(blocks: &[[u8; 64]; LANES]) -> [Word; 16] {
     columns
 }
 
-/// The four rounds over one block, without the final addition.
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn compress<const N: usize>(mut states: [[Word; 4]; N], words: &[[Word; 16]; N]) -> [[Word; 4]; N] {
-    round::<N, 0, 7, 25, 12, 20, 17, 15, 22, 10>(&mut states, words);
-    round::<N, 1, 5, 27, 9, 23, 14, 18, 20, 12>(&mut states, words);
-    round::<N, 2, 4, 28, 11, 21, 16, 16, 23, 9>(&mut states, words);
-    round::<N, 3, 6, 26, 10, 22, 15, 17, 21, 11>(&mut states, words);
-    states
-}
-
-/// One round; it rotates to the left by `L0` to `L3`, which is to the right by `R0` to `R3`.
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn round<
-    const N: usize,
-    const ROUND: usize,
-    const L0: i32,
-    const R0: i32,
-    const L1: i32,
-    const R1: i32,
-    const L2: i32,
-    const R2: i32,
-    const L3: i32,
-    const R3: i32,
->(
-    states: &mut [[Word; 4]; N],
-    words: &[[Word; 16]; N],
-) {
-    for i in (0..16).step_by(4) {
-        step::<N, ROUND, L0, R0>(states, words, i, [0, 1, 2, 3]);
-        step::<N, ROUND, L1, R1>(states, words, i + 1, [3, 0, 1, 2]);
-        step::<N, ROUND, L2, R2>(states, words, i + 2, [2, 3, 0, 1]);
-        step::<N, ROUND, L3, R3>(states, words, i + 3, [1, 2, 3, 0]);
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn step<const N: usize, const ROUND: usize, const LEFT: i32, const RIGHT: i32>(
-    states: &mut [[Word; 4]; N],
-    words: &[[Word; 16]; N],
-    i: usize,
-    [a, b, c, d]: [usize; 4],
-) {
-    const { assert!(LEFT + RIGHT == 32) };
-    let sine = _mm256_set1_epi32(SINES[ROUND][i] as i32);
-    for (state, words) in states.iter_mut().zip(words) {
-        let mixed = mix::<ROUND>(state[b], state[c], state[d]);
-        let added = _mm256_add_epi32(state[a], _mm256_add_epi32(words[WORDS[ROUND][i]], sine));
-        let sum = _mm256_add_epi32(added, mixed);
-        let rotated = _mm256_or_si256(_mm256_slli_epi32::<LEFT>(sum), _mm256_srli_epi32::<RIGHT>(sum));
-        state[a] = _mm256_add_epi32(state[b], rotated);
-    }
-}
-
 /// The functions F, G, H and I of the rounds, F and G with one operation less than in the RFC.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
@@ -197,32 +155,9 @@ fn mix<const ROUND: usize>(b: Word, c: Word, d: Word) -> Word {
     }
 }
 
+/// Rotates to the left by `LEFT` bits, which is to the right by `RIGHT`.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
-fn digests(state: [Word; 4]) -> [Md5Digest; LANES] {
-    let [a, b, c, d] = state;
-    let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-    let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-    // Of the four lanes in each half of a register, the first, the second, …
-    let halves = [
-        _mm256_unpacklo_epi64(ab_low, cd_low),
-        _mm256_unpackhi_epi64(ab_low, cd_low),
-        _mm256_unpacklo_epi64(ab_high, cd_high),
-        _mm256_unpackhi_epi64(ab_high, cd_high),
-    ];
-    let mut out = [Md5Digest::default(); LANES];
-    for (i, register) in halves.into_iter().enumerate() {
-        let mut two = [Md5Digest::default(); 2];
-        // SAFETY: `two` is 32 bytes.
-        unsafe { _mm256_storeu_si256(two.as_mut_ptr().cast(), register) };
-        [out[i], out[4 + i]] = two;
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn load(words: &[u32; LANES]) -> Word {
-    // SAFETY: `words` is 32 bytes.
-    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+fn rotate<const LEFT: i32, const RIGHT: i32>(word: Word) -> Word {
+    _mm256_or_si256(_mm256_slli_epi32::<LEFT>(word), _mm256_srli_epi32::<RIGHT>(word))
 }

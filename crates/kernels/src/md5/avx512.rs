@@ -5,66 +5,80 @@ use std::arch::x86_64::*;
 use super::{
     Md5Digest,
     constants::{SINES, START, WORDS},
+    skeleton,
 };
 
-const LANES: usize = 16;
-
-/// One word of each lane.
-type Word = __m512i;
-
-/// Digests one row of lanes or two. Two hide the latency of each other's steps.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-pub(super) fn digest(values: &[[&[u8]; LANES]], out: &mut [[Md5Digest; LANES]]) {
-    match (values, out) {
-        ([one], [out]) => *out = rows([one])[0],
-        ([one, two], [first, second]) => [*first, *second] = rows([one, two]),
-        _ => unreachable!("one row or two"),
-    }
+skeleton::kernel! {
+    features: "avx512f,avx512bw,avx512vl,bmi2",
+    lanes: 16,
+    word: __m512i,
+    splat: _mm512_set1_epi32,
+    add: _mm512_add_epi32,
+    unpack_words: _mm512_unpacklo_epi32, _mm512_unpackhi_epi32,
+    unpack_pairs: _mm512_unpacklo_epi64, _mm512_unpackhi_epi64,
+    load: _mm512_loadu_si512,
+    store: _mm512_storeu_si512,
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn rows<const N: usize>(values: [&[&[u8]; LANES]; N]) -> [[Md5Digest; LANES]; N] {
-    let mut lens = [_mm512_setzero_si512(); N];
-    let mut counts = lens;
-    let mut longest = 0;
-    for n in 0..N {
-        let mut row = [0; LANES];
-        for lane in 0..LANES {
-            row[lane] = values[n][lane].len() as u32;
+/// Values side by side, and what their blocks need.
+struct Rows<'a, const N: usize> {
+    values: [&'a [&'a [u8]; LANES]; N],
+    /// The length in bytes of each value.
+    lens: [Word; N],
+    /// The blocks of each value, with its padding.
+    counts: [Word; N],
+    /// The most blocks of a value.
+    longest: u32,
+}
+
+impl<'a, const N: usize> Rows<'a, N> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    fn new(values: [&'a [&'a [u8]; LANES]; N]) -> Rows<'a, N> {
+        let mut lens = [_mm512_setzero_si512(); N];
+        let mut counts = lens;
+        let mut longest = 0;
+        for n in 0..N {
+            let mut row = [0; LANES];
+            for lane in 0..LANES {
+                row[lane] = values[n][lane].len() as u32;
+            }
+            lens[n] = load(&row);
+            let padded = _mm512_add_epi32(lens[n], _mm512_set1_epi32(8 + 64));
+            counts[n] = _mm512_srli_epi32::<6>(padded);
+            longest = longest.max(_mm512_reduce_max_epu32(counts[n]));
         }
-        lens[n] = load(&row);
-        let padded = _mm512_add_epi32(lens[n], _mm512_set1_epi32(8 + 64));
-        counts[n] = _mm512_srli_epi32::<6>(padded);
-        longest = longest.max(_mm512_reduce_max_epu32(counts[n]));
+        Rows { values, lens, counts, longest }
     }
-    let mut states = [START.map(|word| _mm512_set1_epi32(word as i32)); N];
-    for block in 0..longest {
+
+    /// The words of a block of each value.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+    fn words(&mut self, block: u32) -> [[Word; 16]; N] {
         let mut words = [[_mm512_setzero_si512(); 16]; N];
         for n in 0..N {
             for lane in 0..LANES {
-                words[n][lane] = load_block(values[n][lane], block as usize);
+                words[n][lane] = load_block(self.values[n][lane], block as usize);
             }
             words[n] = transpose(words[n]);
             // The padding ends with the length in bits; until here these words are 0.
-            let ends = _mm512_cmpeq_epi32_mask(counts[n], _mm512_set1_epi32(block as i32 + 1));
-            words[n][14] = _mm512_mask_slli_epi32::<3>(words[n][14], ends, lens[n]);
-            words[n][15] = _mm512_mask_srli_epi32::<29>(words[n][15], ends, lens[n]);
+            let ends = _mm512_cmpeq_epi32_mask(self.counts[n], _mm512_set1_epi32(block as i32 + 1));
+            words[n][14] = _mm512_mask_slli_epi32::<3>(words[n][14], ends, self.lens[n]);
+            words[n][15] = _mm512_mask_srli_epi32::<29>(words[n][15], ends, self.lens[n]);
         }
-        let mixed = compress(states, &words);
-        for n in 0..N {
-            let active = _mm512_cmpgt_epi32_mask(counts[n], _mm512_set1_epi32(block as i32));
-            for i in 0..4 {
-                let state = states[n][i];
-                states[n][i] = _mm512_mask_add_epi32(state, active, state, mixed[n][i]);
-            }
-        }
+        words
     }
-    let mut out = [[Md5Digest::default(); LANES]; N];
-    for n in 0..N {
-        out[n] = digests(states[n]);
+}
+
+/// `state` plus `mixed` in the lanes of the values that have `block`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
+fn add_active(counts: Word, block: u32, mut state: [Word; 4], mixed: [Word; 4]) -> [Word; 4] {
+    let active = _mm512_cmpgt_epi32_mask(counts, _mm512_set1_epi32(block as i32));
+    for i in 0..4 {
+        state[i] = _mm512_mask_add_epi32(state[i], active, state[i], mixed[i]);
     }
-    out
+    state
 }
 
 /// The 64 bytes of `value` that make up `block`, its first byte of padding included.
@@ -118,84 +132,21 @@ fn transpose(rows: [__m512i; 16]) -> [Word; 16] {
     columns
 }
 
-/// The four rounds over one block, without the final addition.
+/// The functions F, G, H and I of the rounds, by their truth tables.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn compress<const N: usize>(mut states: [[Word; 4]; N], words: &[[Word; 16]; N]) -> [[Word; 4]; N] {
-    round::<N, 0, 0b1100_1010, 7, 12, 17, 22>(&mut states, words);
-    round::<N, 1, 0b1110_0100, 5, 9, 14, 20>(&mut states, words);
-    round::<N, 2, 0b1001_0110, 4, 11, 16, 23>(&mut states, words);
-    round::<N, 3, 0b0011_1001, 6, 10, 15, 21>(&mut states, words);
-    states
-}
-
-/// One round; `MIX` is the truth table of its function.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn round<
-    const N: usize,
-    const ROUND: usize,
-    const MIX: i32,
-    const R0: i32,
-    const R1: i32,
-    const R2: i32,
-    const R3: i32,
->(
-    states: &mut [[Word; 4]; N],
-    words: &[[Word; 16]; N],
-) {
-    for i in (0..16).step_by(4) {
-        step::<N, ROUND, MIX, R0>(states, words, i, [0, 1, 2, 3]);
-        step::<N, ROUND, MIX, R1>(states, words, i + 1, [3, 0, 1, 2]);
-        step::<N, ROUND, MIX, R2>(states, words, i + 2, [2, 3, 0, 1]);
-        step::<N, ROUND, MIX, R3>(states, words, i + 3, [1, 2, 3, 0]);
+fn mix<const ROUND: usize>(b: Word, c: Word, d: Word) -> Word {
+    match ROUND {
+        0 => _mm512_ternarylogic_epi32::<0b1100_1010>(b, c, d),
+        1 => _mm512_ternarylogic_epi32::<0b1110_0100>(b, c, d),
+        2 => _mm512_ternarylogic_epi32::<0b1001_0110>(b, c, d),
+        _ => _mm512_ternarylogic_epi32::<0b0011_1001>(b, c, d),
     }
 }
 
+/// Rotates to the left by `LEFT` bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn step<const N: usize, const ROUND: usize, const MIX: i32, const ROTATE: i32>(
-    states: &mut [[Word; 4]; N],
-    words: &[[Word; 16]; N],
-    i: usize,
-    [a, b, c, d]: [usize; 4],
-) {
-    let sine = _mm512_set1_epi32(SINES[ROUND][i] as i32);
-    for (state, words) in states.iter_mut().zip(words) {
-        let mixed = _mm512_ternarylogic_epi32::<MIX>(state[b], state[c], state[d]);
-        let added = _mm512_add_epi32(state[a], _mm512_add_epi32(words[WORDS[ROUND][i]], sine));
-        let rotated = _mm512_rol_epi32::<ROTATE>(_mm512_add_epi32(added, mixed));
-        state[a] = _mm512_add_epi32(state[b], rotated);
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn digests([a, b, c, d]: [Word; 4]) -> [Md5Digest; LANES] {
-    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    // Of the four lanes in each quarter of a register, the first, the second, …
-    let quarters = [
-        _mm512_unpacklo_epi64(ab_low, cd_low),
-        _mm512_unpackhi_epi64(ab_low, cd_low),
-        _mm512_unpacklo_epi64(ab_high, cd_high),
-        _mm512_unpackhi_epi64(ab_high, cd_high),
-    ];
-    let mut out = [Md5Digest::default(); LANES];
-    for (i, register) in quarters.into_iter().enumerate() {
-        let mut four = [Md5Digest::default(); 4];
-        // SAFETY: `four` is 64 bytes.
-        unsafe { _mm512_storeu_si512(four.as_mut_ptr().cast(), register) };
-        for (quarter, digest) in four.into_iter().enumerate() {
-            out[4 * quarter + i] = digest;
-        }
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
-fn load(words: &[u32; LANES]) -> Word {
-    // SAFETY: `words` is 64 bytes.
-    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+fn rotate<const LEFT: i32, const RIGHT: i32>(word: Word) -> Word {
+    _mm512_rol_epi32::<LEFT>(word)
 }

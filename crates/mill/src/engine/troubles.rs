@@ -3,12 +3,9 @@
 //! Code that retries something reports here when it fails and when it works again, instead of
 //! logging every attempt.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::batch::TopicPartition;
@@ -54,7 +51,7 @@ pub struct Trouble {
 impl Troubles {
     /// It fails at `place`, for this reason; the time of the first failure stays.
     pub fn begin(&self, place: Place, reason: &dyn fmt::Display) {
-        let mut now = self.lock();
+        let mut now = self.now.lock();
         let trouble = now.entry(place).or_insert_with(|| Trouble {
             since: Instant::now(),
             attempts: 0,
@@ -66,21 +63,17 @@ impl Troubles {
 
     /// It works again at `place`, or is no longer tried.
     pub fn end(&self, place: &Place) {
-        self.lock().remove(place);
+        self.now.lock().remove(place);
     }
 
     /// Ends what `is_over` says.
     pub fn end_where(&self, is_over: impl Fn(&Place) -> bool) {
-        self.lock().retain(|place, _| !is_over(place));
+        self.now.lock().retain(|place, _| !is_over(place));
     }
 
     /// All of them now.
     pub fn now(&self) -> Vec<(Place, Trouble)> {
-        self.lock().iter().map(|(place, trouble)| (place.clone(), trouble.clone())).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Trouble>> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        self.now.lock().iter().map(|(place, trouble)| (place.clone(), trouble.clone())).collect()
     }
 }
 

@@ -8,9 +8,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -22,11 +23,11 @@ use crate::{batch::TopicPartition, clock};
 /// The lag by assigned partition; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct OwnLag {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<LagState>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct LagState {
     group: String,
     partitions: BTreeMap<TopicPartition, Own>,
 }
@@ -75,7 +76,7 @@ pub struct Unread {
 impl OwnLag {
     /// Names the group that the partitions are read for.
     pub fn set_group(&self, group: &str) {
-        self.lock().group = group.to_owned();
+        self.shared.lock().group = group.to_owned();
     }
 
     /// A partition was assigned, to be read from `position` on.
@@ -88,13 +89,15 @@ impl OwnLag {
             last_read: None,
             looked_up: None,
         };
-        self.lock().partitions.insert(partition.clone(), own);
+        self.shared.lock().partitions.insert(partition.clone(), own);
     }
 
     /// A batch was read: the offset after it, and the timestamps in milliseconds of its first and
     /// last record, if it has any.
     pub fn read(&self, partition: &TopicPartition, next: i64, timestamps: Option<(i64, i64)>) {
-        if let (Some(own), Some((first, last))) = (self.lock().partitions.get_mut(partition), timestamps) {
+        if let (Some(own), Some((first, last))) =
+            (self.shared.lock().partitions.get_mut(partition), timestamps)
+        {
             own.under_way.push_back((next, first));
             own.last_read = Some(last);
         }
@@ -102,7 +105,7 @@ impl OwnLag {
 
     /// The group has committed an offset, which is that of the next record to read.
     pub fn committed(&self, partition: &TopicPartition, next: i64) {
-        if let Some(own) = self.lock().partitions.get_mut(partition) {
+        if let Some(own) = self.shared.lock().partitions.get_mut(partition) {
             own.committed = own.committed.max(next);
             while own.under_way.front().is_some_and(|(end, _)| *end <= own.committed) {
                 own.under_way.pop_front();
@@ -112,22 +115,22 @@ impl OwnLag {
 
     /// A partition is not assigned any more.
     pub fn gone(&self, partition: &TopicPartition) {
-        self.lock().partitions.remove(partition);
+        self.shared.lock().partitions.remove(partition);
     }
 
     /// Nothing is assigned any more.
     pub fn clear(&self) {
-        self.lock().partitions.clear();
+        self.shared.lock().partitions.clear();
     }
 
     /// The partitions that are assigned.
     pub fn partitions(&self) -> Vec<TopicPartition> {
-        self.lock().partitions.keys().cloned().collect()
+        self.shared.lock().partitions.keys().cloned().collect()
     }
 
     /// Notes where the logs end; a partition that `ends` does not name has an unknown end.
     pub fn set_ends(&self, ends: &BTreeMap<TopicPartition, i64>) {
-        for (partition, own) in &mut self.lock().partitions {
+        for (partition, own) in &mut self.shared.lock().partitions {
             own.end = ends.get(partition).copied();
         }
     }
@@ -136,7 +139,7 @@ impl OwnLag {
     /// that have not moved since the last call.
     pub fn unread(&self, most: usize) -> Vec<Unread> {
         let mut unread = Vec::new();
-        for (partition, own) in &mut self.lock().partitions {
+        for (partition, own) in &mut self.shared.lock().partitions {
             let has_moved = own.committed_then.replace(own.committed) != Some(own.committed);
             let is_known = own.looked_up.is_some_and(|(offset, _)| offset == own.committed);
             let Some(end) = own.end.filter(|end| *end > own.committed) else { continue };
@@ -149,7 +152,7 @@ impl OwnLag {
 
     /// Notes the timestamp in milliseconds of a record that was looked up.
     pub fn looked_up(&self, unread: &Unread, timestamp: i64) {
-        if let Some(own) = self.lock().partitions.get_mut(&unread.partition) {
+        if let Some(own) = self.shared.lock().partitions.get_mut(&unread.partition) {
             own.looked_up = Some((unread.from, timestamp));
         }
     }
@@ -157,7 +160,7 @@ impl OwnLag {
     /// The lag of every assigned partition.
     pub fn now(&self) -> Vec<PartitionLag> {
         let now = clock::now_ms();
-        let shared = self.lock();
+        let shared = self.shared.lock();
         let lag = |(partition, own): (&TopicPartition, &Own)| PartitionLag {
             partition: partition.clone(),
             records: own.records(),
@@ -169,11 +172,7 @@ impl OwnLag {
     /// The records of all assigned partitions that are not committed; `None` while that of one of
     /// them is not known.
     pub fn total(&self) -> Option<i64> {
-        self.lock().partitions.values().map(Own::records).sum()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().partitions.values().map(Own::records).sum()
     }
 }
 
@@ -205,7 +204,7 @@ struct PartitionLabel {
 
 impl Collector for OwnLag {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let group = self.lock().group.clone();
+        let group = self.shared.lock().group.clone();
         let all = self.now();
         let label = |partition: &TopicPartition| PartitionLabel {
             group: group.clone(),

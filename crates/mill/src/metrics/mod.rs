@@ -4,14 +4,12 @@ mod lag;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 pub use lag::{OwnLag, PartitionLag, Unread};
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, prometheus_text, text},
     metrics::{
@@ -100,7 +98,7 @@ pub struct LastLetter {
 
 /// The stages that batches are timed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum TimedStage {
     /// From the batch to its output.
     Transform,
     /// From sending to the acknowledgement.
@@ -238,39 +236,35 @@ impl Metrics {
     /// Counts one dead letter of a class.
     pub fn dead_letter(&self, class: &'static str) {
         self.dead_letters.get_or_create(&ClassLabel { class }).inc();
-        *self.letters().entry(class).or_default() += 1;
+        *self.dead_letters_by_class.lock().entry(class).or_default() += 1;
     }
 
     /// The dead letters of all classes so far.
     pub fn dead_letter_total(&self) -> u64 {
-        self.letters().values().sum()
+        self.dead_letters_by_class.lock().values().sum()
     }
 
     /// The dead letters so far by class.
     pub fn dead_letters_by_class(&self) -> BTreeMap<&'static str, u64> {
-        self.letters().clone()
+        self.dead_letters_by_class.lock().clone()
     }
 
     /// Notes the record of the last dead letter.
     pub fn set_last_letter(&self, letter: LastLetter) {
-        *self.last_letter.lock().unwrap_or_else(PoisonError::into_inner) = Some(letter);
+        *self.last_letter.lock() = Some(letter);
     }
 
     /// The record of the last dead letter.
     pub fn last_letter(&self) -> Option<LastLetter> {
-        self.last_letter.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn letters(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.dead_letters_by_class.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_letter.lock().clone()
     }
 
     /// Notes the time that a batch spent in a stage.
-    pub fn stage(&self, stage: Stage, time: Duration) {
+    pub fn stage(&self, stage: TimedStage, time: Duration) {
         let stage = match stage {
-            Stage::Transform => "transform",
-            Stage::Deliver => "deliver",
-            Stage::Commit => "commit",
+            TimedStage::Transform => "transform",
+            TimedStage::Deliver => "deliver",
+            TimedStage::Commit => "commit",
         };
         self.stages.get_or_create(&StageLabel { stage }).observe(time.as_secs_f64());
     }
@@ -322,7 +316,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.records_read.inc_by(7);
         metrics.dead_letter("syntax");
-        metrics.stage(Stage::Commit, Duration::from_millis(3));
+        metrics.stage(TimedStage::Commit, Duration::from_millis(3));
         metrics.skipped(&TopicPartition::new("t", 2), "retention", 5);
         metrics.failing("fetch", 2, Duration::from_secs(12));
         let partition = TopicPartition::new("t", 2);

@@ -101,7 +101,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// When a retry would fail in the same way.
     pub(super) fn end_commit(&mut self, answer: Agreed) -> Result<(), EngineError> {
         let Some(commit) = self.commits.under_way.take() else { return Ok(()) };
-        self.metrics.stage(Stage::Commit, commit.started.elapsed());
+        self.metrics.stage(TimedStage::Commit, commit.started.elapsed());
         match answer {
             Ok(agreed) => {
                 let noted = self.offsets.committed(&agreed);

@@ -45,7 +45,7 @@ use crate::{
     delivery::{Acknowledged, Delivered, Delivery, Routes},
     engine::{EngineError, Gap, Place, Room, Sink, Source, SourceEvent, Troubles},
     health::Health,
-    metrics::{Metrics, Stage},
+    metrics::{Metrics, TimedStage},
     offsets::{Halt, Offsets, Ticket},
     sentences::names,
     strategy::{Job, Product, Strategy, StrategySettings},
@@ -302,7 +302,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 
     fn deliver(&mut self, product: Product) {
-        self.metrics.stage(Stage::Transform, product.time);
+        self.metrics.stage(TimedStage::Transform, product.time);
         let ticket = &product.job.ticket;
         if !self.offsets.is_wanted(ticket) {
             self.offsets.halt_before(ticket, Halt::Rewinding);
@@ -325,7 +325,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.metrics.batches.inc();
                 self.metrics.records_written.inc_by(written);
                 self.metrics.bytes_written.inc_by(bytes);
-                self.metrics.stage(Stage::Deliver, time);
+                self.metrics.stage(TimedStage::Deliver, time);
                 self.acknowledge(&ticket);
             }
             Delivered::Stopped(ticket, stopped) => {

@@ -14,7 +14,7 @@ use crate::{
 pub enum Stopped {
     /// The dead letter topic refused a record.
     #[error(transparent)]
-    Letter(delivery::Stopped),
+    Letter(delivery::RefusedLetter),
     /// The log holds something that cannot be read.
     #[error("{0}; the partition stops here")]
     Unreadable(EngineError),

@@ -256,8 +256,13 @@ pub(super) fn mill_with_assignments()
 }
 
 /// The dead letter of `offset` is refused.
-fn stopped(partition: &TopicPartition, offset: i64) -> delivery::Stopped {
-    delivery::Stopped { partition: partition.clone(), offset, topic: "letters".into(), reason: String::new() }
+fn stopped(partition: &TopicPartition, offset: i64) -> delivery::RefusedLetter {
+    delivery::RefusedLetter {
+        partition: partition.clone(),
+        offset,
+        topic: "letters".into(),
+        reason: String::new(),
+    }
 }
 
 /// Such a mill, whose first partition is stopped before its first record.

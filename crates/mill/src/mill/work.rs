@@ -1,10 +1,9 @@
 //! How long the work took: from the first batch to the last commit, without what comes before and
 //! after.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The first batch and the last commit of a run.
 #[derive(Debug, Default)]
@@ -15,18 +14,18 @@ pub struct WorkTime {
 impl WorkTime {
     /// From the first batch that was read to the last commit; `None` without either.
     pub fn elapsed(&self) -> Option<Duration> {
-        let (began, committed) = *self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, committed) = *self.ends.lock();
         Some(committed?.saturating_duration_since(began?))
     }
 
     /// A batch was read.
     pub(super) fn batch(&self) {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).0.get_or_insert_with(Instant::now);
+        self.ends.lock().0.get_or_insert_with(Instant::now);
     }
 
     /// The coordinator agreed to a commit.
     pub(super) fn committed(&self) {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(Instant::now());
+        self.ends.lock().1 = Some(Instant::now());
     }
 }
 

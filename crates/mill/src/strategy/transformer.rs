@@ -14,7 +14,7 @@ use super::{Job, OnPanic, Order, Product, StrategySettings, TransformError};
 use crate::{
     batch::PartitionBatch,
     transform::{
-        self, Breach, ErrorClass, Failure, Room, Transform, TransformKind, Transformed, ValueError,
+        self, Breach, ErrorClass, Failure, OutputRoom, Transform, TransformKind, Transformed, ValueError,
         expected_output,
     },
 };
@@ -68,7 +68,8 @@ impl Transformer {
     /// Lets the transform handle some records of a batch. After a panic it is built anew, as
     /// whatever it keeps between batches may be inconsistent.
     fn attempt(&mut self, batch: &PartitionBatch, indexes: Range<usize>) -> Attempt {
-        let room = Room { chunk_limit: self.chunk_limit, expected: self.expected(batch, indexes.clone()) };
+        let room =
+            OutputRoom { chunk_limit: self.chunk_limit, expected: self.expected(batch, indexes.clone()) };
         let records = &batch.records[indexes];
         let transform = &mut *self.transform;
         let apply = || transform::apply_to(transform, &batch.buffer, records, room);

@@ -99,7 +99,7 @@ pub struct HashField {
 
 /// Where the digest goes.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum DigestPlace {
     /// Instead of this value.
     Replace(Range<usize>),
     /// As a new member before the closing brace at this offset.
@@ -124,7 +124,7 @@ impl HashField {
         }
     }
 
-    fn place(&mut self, value: &[u8]) -> Result<Place, JsonError> {
+    fn place(&mut self, value: &[u8]) -> Result<DigestPlace, JsonError> {
         let mut existing = None;
         let mut any = false;
         let Top { kind, range } = self.scanner.scan(value, |member| {
@@ -141,8 +141,8 @@ impl HashField {
             return Err(JsonError { offset: range.start, fault });
         }
         Ok(match existing {
-            Some(old) => Place::Replace(old),
-            None => Place::Insert { at: range.end - 1, after_others: any },
+            Some(old) => DigestPlace::Replace(old),
+            None => DigestPlace::Insert { at: range.end - 1, after_others: any },
         })
     }
 }
@@ -168,10 +168,10 @@ impl Transform for HashField {
                 Digest::Blake3 => Quoted::new(blake3::hash(value).as_bytes()),
             };
             match place {
-                Place::Replace(old) => {
+                DigestPlace::Replace(old) => {
                     out.write(index, &[&value[..old.start], quoted.bytes(), &value[old.end..]]);
                 }
-                Place::Insert { at, after_others } => {
+                DigestPlace::Insert { at, after_others } => {
                     let comma: &[u8] = if after_others { b"," } else { b"" };
                     out.write(index, &[&value[..at], comma, &self.label, quoted.bytes(), &value[at..]]);
                 }
@@ -203,7 +203,7 @@ impl Quoted {
 mod tests {
     use super::*;
 
-    fn place(value: &str) -> Result<Place, JsonError> {
+    fn place(value: &str) -> Result<DigestPlace, JsonError> {
         HashField::new("hash", Digest::Md5).place(value.as_bytes())
     }
 
@@ -211,21 +211,25 @@ mod tests {
     fn the_last_of_several_fields_is_replaced() {
         assert_eq!(
             place(r#"{"hash":1,"h\u0061sh" : [2] ,"x":{"hash":3},"Hash":4}"#),
-            Ok(Place::Replace(24..27))
+            Ok(DigestPlace::Replace(24..27))
         );
     }
 
     #[test]
     fn a_backslash_in_the_field_is_no_escape() {
         let place = |value: &str| HashField::new(r"\u0062", Digest::Md5).place(value.as_bytes());
-        assert_eq!(place(r#"{"\u0062":1}"#), Ok(Place::Insert { at: 11, after_others: true }), "that is b");
-        assert_eq!(place(r#"{"\\u0062":1}"#), Ok(Place::Replace(11..12)));
+        assert_eq!(
+            place(r#"{"\u0062":1}"#),
+            Ok(DigestPlace::Insert { at: 11, after_others: true }),
+            "that is b"
+        );
+        assert_eq!(place(r#"{"\\u0062":1}"#), Ok(DigestPlace::Replace(11..12)));
     }
 
     #[test]
     fn a_missing_field_is_inserted_before_the_brace() {
-        assert_eq!(place("{ } "), Ok(Place::Insert { at: 2, after_others: false }));
-        assert_eq!(place(r#"{"a":{"hash":1}}"#), Ok(Place::Insert { at: 15, after_others: true }));
+        assert_eq!(place("{ } "), Ok(DigestPlace::Insert { at: 2, after_others: false }));
+        assert_eq!(place(r#"{"a":{"hash":1}}"#), Ok(DigestPlace::Insert { at: 15, after_others: true }));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{fmt, ops::Range};
 pub use hash_field::{Digest, HashField};
 pub use name_event::NameEvent;
 pub use output::{Breach, Output, Transformed, apply, expected_output};
-pub(crate) use output::{Room, apply_to};
+pub(crate) use output::{OutputRoom, apply_to};
 pub use registry::{TransformKind, TransformSpec};
 pub use topicmill_kernels::{Kernel, locate, md5};
 

@@ -19,7 +19,7 @@ pub struct Output<'a> {
 
 /// How large the output is to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct OutputRoom {
     /// The most bytes of a chunk, unless a single record is larger.
     pub chunk_limit: usize,
     /// The bytes that are expected in all.
@@ -33,7 +33,7 @@ pub fn expected_output(bytes: usize, records: usize) -> usize {
 }
 
 impl<'a> Output<'a> {
-    fn new(buffer: &'a [u8], records: &'a [Record], room: Room) -> Output<'a> {
+    fn new(buffer: &'a [u8], records: &'a [Record], room: OutputRoom) -> Output<'a> {
         // Chunks of about the same size, rather than full ones and a small rest.
         let chunks = room.expected.div_ceil(room.chunk_limit.max(1));
         let limit = room.expected.div_ceil(chunks.max(1)).min(room.chunk_limit);
@@ -167,7 +167,7 @@ pub fn apply(
     chunk_limit: usize,
 ) -> Result<Transformed, Breach> {
     let expected = expected_output(batch.buffer.len(), batch.records.len());
-    apply_to(transform, &batch.buffer, &batch.records, Room { chunk_limit, expected })
+    apply_to(transform, &batch.buffer, &batch.records, OutputRoom { chunk_limit, expected })
 }
 
 /// [`apply`] for some records of a batch, whose spans lie in `buffer`.
@@ -175,7 +175,7 @@ pub(crate) fn apply_to(
     transform: &mut dyn Transform,
     buffer: &[u8],
     records: &[Record],
-    room: Room,
+    room: OutputRoom,
 ) -> Result<Transformed, Breach> {
     let mut out = Output::new(buffer, records, room);
     transform.apply(&Values { buffer, records }, &mut out);

@@ -5,10 +5,9 @@
 //! `--transform NAME`, its flags, its keys in `[transform]` and its environment variables work like
 //! those of the built-in ones.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{fmt, sync::Arc};
+
+use parking_lot::RwLock;
 
 use super::{BUILT_IN, Transform};
 
@@ -149,7 +148,7 @@ pub struct NameTaken(pub &'static str);
 /// # Errors
 /// When the name is taken.
 pub fn register(spec: &'static TransformSpec) -> Result<(), NameTaken> {
-    let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
+    let mut registered = REGISTERED.write();
     if BUILT_IN.iter().chain(registered.iter()).any(|known| known.name == spec.name) {
         return Err(NameTaken(spec.name));
     }
@@ -159,7 +158,7 @@ pub fn register(spec: &'static TransformSpec) -> Result<(), NameTaken> {
 
 /// Every transform that can be chosen by name; the first is the default.
 pub fn all() -> Vec<&'static TransformSpec> {
-    let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
+    let registered = REGISTERED.read();
     BUILT_IN.iter().chain(registered.iter()).copied().collect()
 }
 

@@ -75,8 +75,8 @@ pub(in super::super) const ROWS: &[Property] = &[
 
 fn assignors(value: &str) -> Translation {
     let names: Vec<_> = value.split(',').map(assignor_name).collect();
-    match names.iter().all(|name| Assignor::named(name).is_some()) {
-        true => Ok(Some(("partition.assignment.strategy", names.join(",")))),
-        false => Err("takes range, roundrobin or cooperative-sticky"),
+    if names.iter().any(|name| Assignor::named(name).is_none()) {
+        return Err("takes range, roundrobin or cooperative-sticky");
     }
+    Ok(Some(("partition.assignment.strategy", names.join(","))))
 }
