@@ -1,4 +1,4 @@
-//! A transform of one's own: upper case, registered by name and run over one batch without a broker.
+//! A custom transform: upper case, registered by name and run over one batch without a broker.
 //!
 //! `cargo run --example transform`
 

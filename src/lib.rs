@@ -15,7 +15,7 @@
 //! [`run`] puts a mill between a source and a sink of one of the engines.
 //!
 //! Most of it is re-exported from the crates of the workspace, which ARCHITECTURE.md draws. To use
-//! the library, start with [`transform::Transform`]; `examples/transform.rs` has one of one's own. This runs it:
+//! the library, start with [`transform::Transform`]; `examples/transform.rs` is an example. This runs it:
 //!
 //! ```no_run
 //! use std::process::{ExitCode, Termination};
@@ -59,7 +59,7 @@ pub mod exit;
 
 // The crates of the workspace, under one name.
 pub mod engine;
-// The road of a batch, in its order.
+// The path of a batch, in its order.
 pub use topicmill_mill::{backoff, choice, clock, cpu, health, metrics, sentences};
 pub use topicmill_mill::{batch, budget, dead_letter, delivery, mill, offsets, strategy, transform};
 pub use topicmill_records as records;

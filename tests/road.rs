@@ -1,4 +1,4 @@
-//! The whole road, over every engine and cluster: what goes in comes out, in order, once; what
+//! The whole path, over every engine and cluster: what goes in comes out, in order, once; what
 //! cannot is a dead letter.
 
 mod support;

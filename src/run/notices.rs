@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     task::JoinHandle,
     time::{Instant, interval},
@@ -29,38 +31,43 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The most lines about one stage within that time, so that changing reasons do not fill the disk.
 const MOST_LINES: usize = 5;
 
-/// Reports in the background; stops when this is dropped.
+/// Reports in the background; stops when this is dropped, after the dead letters that were not
+/// reported yet.
 #[derive(Debug)]
 pub(super) struct Notices {
     reporting: JoinHandle<()>,
+    letters: Arc<Mutex<LetterLines>>,
+    observers: Observers,
 }
 
 impl Notices {
     pub(super) fn start(observers: &Observers) -> Notices {
-        let observers = observers.clone();
-        let reporting = tokio::spawn(async move {
-            let mut ticks = interval(EVERY);
-            let mut troubles = TroubleLines::default();
-            let mut letters = LetterLines::default();
-            let mut commits = FailedCommits::default();
-            loop {
-                ticks.tick().await;
-                let now = observers.troubles.now();
-                count(&now, &observers);
-                commits.count(&now, &observers);
-                for line in troubles.due(sentences(now)) {
-                    line.log();
-                }
-                letters.log(&observers);
-            }
-        });
-        Notices { reporting }
+        let letters: Arc<Mutex<LetterLines>> = Arc::default();
+        let reporting = tokio::spawn(report(observers.clone(), Arc::clone(&letters)));
+        Notices { reporting, letters, observers: observers.clone() }
+    }
+}
+
+async fn report(observers: Observers, letters: Arc<Mutex<LetterLines>>) {
+    let mut ticks = interval(EVERY);
+    let mut troubles = TroubleLines::default();
+    let mut commits = FailedCommits::default();
+    loop {
+        ticks.tick().await;
+        let now = observers.troubles.now();
+        count(&now, &observers);
+        commits.count(&now, &observers);
+        for line in troubles.due(sentences(now)) {
+            line.log();
+        }
+        letters.lock().log_due(&observers);
     }
 }
 
 impl Drop for Notices {
     fn drop(&mut self) {
         self.reporting.abort();
+        self.letters.lock().log(&self.observers);
     }
 }
 
@@ -187,11 +194,16 @@ struct LetterLines {
 }
 
 impl LetterLines {
+    fn log_due(&mut self, observers: &Observers) {
+        if self.at.is_none_or(|at| at.elapsed() >= AGAIN) {
+            self.log(observers);
+        }
+    }
+
     fn log(&mut self, observers: &Observers) {
         let metrics = &observers.metrics;
         let dead_letters = metrics.dead_letter_total();
-        let is_due = self.at.is_none_or(|at| at.elapsed() >= AGAIN);
-        if dead_letters == self.told || !is_due {
+        if dead_letters == self.told {
             return;
         }
         let by_class = metrics.dead_letters_by_class();

@@ -28,7 +28,7 @@ pub(super) fn started(config: &Config) {
         destination = &*config.destination,
         dead_letter_topic = &*config.dead_letter,
         group = &*config.group,
-        transform = ?config.transform,
+        transform = config.transform.name(),
         strategy = %config.strategy,
         brokers = config.client.brokers.join(","),
         "starting"
@@ -54,7 +54,7 @@ pub(super) async fn while_running(
     };
     progress.finish();
     let (read, written) = (metrics.records_read.get(), metrics.records_written.get());
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = rounded(started.elapsed());
     info!(
         read,
         written,
@@ -62,13 +62,18 @@ pub(super) async fn while_running(
         skipped_offsets = metrics.skipped_total(),
         seconds,
         // From the first batch to the last commit, for `bench`.
-        work_seconds = observers.work.elapsed().map(|time| time.as_secs_f64()),
+        work_seconds = observers.work.elapsed().map(rounded),
         records_per_second = (read as f64 / seconds).round(),
-        cpu_seconds = cpu::time_used().map(|time| time.as_secs_f64()),
+        cpu_seconds = cpu::time_used().map(rounded),
         "{}",
         if result.is_ok() { "done" } else { "ended by an error" }
     );
     result
+}
+
+/// Seconds, to the microsecond: more digits are noise.
+fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// Draws the bar, or logs an event when one is due.

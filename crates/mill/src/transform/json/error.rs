@@ -75,10 +75,10 @@ impl fmt::Display for JsonError {
         match *fault {
             Fault::Empty => f.write_str("the value has no bytes"),
             Fault::Eof { expected } | Fault::Cut { expected } => {
-                write!(f, "the value ends at byte {offset}, where {expected} should follow")
+                write!(f, "the value ends at byte {offset}, where {expected} was expected")
             }
             Fault::Unexpected { found, expected } => {
-                write!(f, "{} at byte {offset}, where {expected} should stand", Shown(found))
+                write!(f, "{} at byte {offset}, where {expected} was expected", Shown(found))
             }
             Fault::Trailing { found } => {
                 write!(f, "{} at byte {offset}, after the value's end", Shown(found))
@@ -119,12 +119,12 @@ mod tests {
         let say = |fault| JsonError { offset: 7, fault }.to_string();
         assert_eq!(
             say(Fault::Unexpected { found: b'x', expected: "a value" }),
-            "'x' at byte 7, where a value should stand"
+            "'x' at byte 7, where a value was expected"
         );
         assert_eq!(say(Fault::Trailing { found: 0xff }), "0xff at byte 7, after the value's end");
         assert_eq!(
             say(Fault::Eof { expected: "a value" }),
-            "the value ends at byte 7, where a value should follow"
+            "the value ends at byte 7, where a value was expected"
         );
         let fault = Fault::Type { part: "first_name", found: Kind::Number, expected: Kind::String };
         assert_eq!(say(fault), "first_name is a number, not a string, at byte 7");
