@@ -16,6 +16,9 @@ use topicmill::{
 /// No file is longer.
 const MOST_LINES: usize = 500;
 
+/// Where the fuzz targets are, which are no part of the workspace.
+const FUZZING: [&str; 2] = ["fuzz/src", "fuzz/fuzz_targets"];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -29,12 +32,13 @@ fn crates() -> Vec<PathBuf> {
     crates
 }
 
-/// The Rust files of all crates, with their path from the root.
+/// The Rust files of all crates and of the fuzz targets, with their path from the root.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     let folders = ["src", "tests", "benches", "examples"];
     let mut folders: Vec<PathBuf> =
         crates().iter().flat_map(|path| folders.map(|folder| path.join(folder))).collect();
+    folders.extend(FUZZING.map(|folder| root().join(folder)));
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
@@ -105,6 +109,22 @@ fn unsafe_code_is_forbidden_but_in_the_kernels() {
             assert!(text.contains("\n#![forbid(unsafe_code)]\n"), "{} does not forbid it", file.display());
         }
     }
+    // A fuzz target cannot forbid it: the macro that makes it one exports a symbol.
+    let targets = sources().into_iter().filter(|(path, _)| FUZZING.iter().any(|f| path.starts_with(f)));
+    let targets: Vec<_> = targets.filter(|(_, text)| !text.contains("\n#![forbid(unsafe_code)]\n")).collect();
+    assert!(!targets.is_empty(), "the fuzz targets are found");
+    for (path, text) in targets {
+        assert!(!text.contains("unsafe"), "{} has unsafe code", path.display());
+    }
+}
+
+#[test]
+fn each_fuzz_target_is_built() {
+    let manifest: Table = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap().parse().unwrap();
+    let built = manifest["bin"].as_array().unwrap().iter().map(|bin| bin["path"].as_str().unwrap().to_owned());
+    let files = fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap();
+    let files = files.map(|file| format!("fuzz_targets/{}", file.unwrap().file_name().display()));
+    assert_eq!(built.collect::<BTreeSet<_>>(), files.collect());
 }
 
 #[test]

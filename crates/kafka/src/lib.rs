@@ -56,6 +56,10 @@ pub use settings::{Isolation, NativeSettings, Secret};
 pub use sink::NativeSink;
 pub use source::NativeSource;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use group::fuzzing;
+
 #[cfg(test)]
 mod fake;
 #[cfg(test)]

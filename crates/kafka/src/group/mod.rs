@@ -11,6 +11,8 @@ mod commit;
 mod consumer;
 mod coordinator;
 mod finder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod heart;
 mod join;
 mod lead;
