@@ -11,8 +11,10 @@ use harness::{measure, report};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use topicmill::{
     batch::{PartitionBatch, Record, TopicPartition},
-    records::{AssembleSettings, Assembled, Assembler, Compression, NO_HEADERS, ProducerStamp, RecordWriter},
     transform::{self, Digest, HashField, Kernel, NameEvent, locate::locate, md5::md5_many},
+};
+use topicmill_records::{
+    AssembleSettings, Assembled, Assembler, Compression, NO_HEADERS, ProducerStamp, RecordWriter,
 };
 
 const CHUNK: usize = 16 << 20;
@@ -107,7 +109,7 @@ fn events(form: impl Fn(&str, &str) -> String) -> Vec<Vec<u8>> {
     (0..10_000).map(|_| form(&name(3..=12), &name(8..=19)).into()).collect()
 }
 
-fn encode(values: &[Vec<u8>]) -> topicmill::records::EncodedBatch {
+fn encode(values: &[Vec<u8>]) -> topicmill_records::EncodedBatch {
     let size: usize = values.iter().map(|value| value.len() + 40).sum();
     let mut writer = RecordWriter::new(CHUNK, size + 200);
     for (i, value) in values.iter().enumerate() {

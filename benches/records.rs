@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use harness::{measure, report};
-use topicmill::records::{
+use topicmill_records::{
     AssembleSettings, Assembler, Compression, NO_HEADERS, ProducerStamp, RecordWriter, crc32c,
 };
 

@@ -1,73 +1,53 @@
-//! A custom transform: upper case, registered by name and run over one batch without a broker.
+//! A transform of your own in the program topicmill: chosen by name, with the flags and the keys that it
+//! declares.
 //!
-//! `cargo run --example transform`
+//! `echo 'a stream' | cargo run --example transform -- dry-run --transform upper-case --mark '!'`
+//!
+//! How to run one in a program of your own, without the command line, is in the documentation of the crate.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
-use topicmill::{
-    batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
-    records::NO_HEADERS,
-    transform::{
-        self, ErrorClass, Output, Transform, TransformKind, TransformSpec, ValueError, Values,
-        registry::{self, Chosen},
-    },
+use topicmill::transform::{
+    ErrorClass, Output, Transform, TransformSpec, ValueError, Values,
+    registry::{self, SettingForm, SettingSpec},
 };
 
-/// With this, `--transform upper-case` and `[transform] kind = "upper-case"` choose it; settings would
-/// be flags and keys as well.
+/// With this, `--transform upper-case` and `[transform] kind = "upper-case"` choose it.
 static UPPER_CASE: TransformSpec = TransformSpec {
     name: "upper-case",
     doc: "Text is written in upper case",
-    settings: &[],
-    make: |_| Arc::new(|| Box::new(UpperCase)),
+    settings: &[SettingSpec {
+        name: "mark",
+        flag: "mark",
+        value: "TEXT",
+        takes: SettingForm::Text(|_| Ok(())),
+        default: "",
+        doc: "What `upper-case` appends to each value",
+    }],
+    make: |chosen| {
+        let mark = chosen.get("mark").to_owned();
+        Arc::new(move || Box::new(UpperCase { mark: mark.clone() }))
+    },
 };
 
-/// Writes each value in upper case and refuses what is not text.
-struct UpperCase;
+/// Writes each value in upper case, with a mark, and refuses what is not text.
+struct UpperCase {
+    mark: String,
+}
 
 impl Transform for UpperCase {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
         for (index, value) in values.iter() {
             match std::str::from_utf8(value) {
-                Ok(text) => out.write(index, &[text.to_uppercase().as_bytes()]),
+                Ok(text) => out.write(index, &[text.to_uppercase().as_bytes(), self.mark.as_bytes()]),
                 Err(error) => out.fail(index, ValueError::new(ErrorClass::Other, error.to_string())),
             }
         }
     }
 }
 
-fn main() {
-    // Before the command line (`cli::Cli`) and the configuration (`config::Config`) are read.
-    registry::register(&UPPER_CASE).unwrap();
-    // Here one batch is enough.
-    let kind = TransformKind::of(&UPPER_CASE, Chosen::default());
-    let batch = one_record(b"a stream to be milled");
-    let transformed = transform::apply(&mut *kind.build(), &batch, 1 << 20).unwrap();
-    let written = &transformed.chunks[0];
-    println!(
-        "{} record, {} bytes encoded, {} failed",
-        written.count,
-        written.bytes.len(),
-        transformed.failures.len()
-    );
-    assert!(written.bytes.windows(6).any(|bytes| bytes == b"STREAM"));
-}
-
-fn one_record(value: &[u8]) -> PartitionBatch {
-    let buffer = [NO_HEADERS, value].concat();
-    let record = Record {
-        offset: 0,
-        timestamp: 0,
-        key: Span::NULL,
-        value: Span::new(1, value.len() as u32),
-        headers: Span::new(0, 1),
-    };
-    PartitionBatch {
-        origin: TopicPartition::new("words", 0),
-        assignment: AssignmentId(1),
-        next_offset: 1,
-        buffer: buffer.into(),
-        records: vec![record],
-        ..PartitionBatch::default()
-    }
+fn main() -> ExitCode {
+    // Before the command line is read.
+    registry::register(&UPPER_CASE).expect("no other transform has the name");
+    topicmill::program()
 }

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use topicmill_bench::matrix::{Selection, plan};
 pub use topicmill_bench::*;
 
@@ -37,16 +37,15 @@ pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), E
     if let Some(folder) = &config.args.output {
         writable(folder).map_err(|error| BenchError::Output { folder: folder.clone(), error })?;
     }
-    let (stop, stopped) = watch::channel(false);
-    run::signals::drain_on_signal(stop);
-    let stop = run::signals::asked_to_stop(stopped);
+    let stop = CancellationToken::new();
+    run::signals::drain_on_signal(stop.clone());
     let (settings, cells) = (settings(config)?, plan(&selection(&config.args), &peers));
     let mut progress: Option<Progress> = None;
     let show = |step: Step<'_>| {
         let new = || Progress::new("bench", "measurements", Some(step.total));
         progress.get_or_insert_with(new).update(step.done, step.what);
     };
-    let results = measure(&settings, &cells, stop, show).await;
+    let results = measure(&settings, &cells, stop.cancelled(), show).await;
     if let Some(progress) = progress {
         progress.finish();
     }

@@ -13,10 +13,8 @@ use std::{
 };
 
 use futures_util::{TryFutureExt, future::join_all};
-use tokio::{
-    sync::watch,
-    time::{interval, timeout},
-};
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
@@ -142,19 +140,19 @@ impl fmt::Display for Summary {
 /// # Errors
 /// As [`demo`].
 pub async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, Ended> {
-    let (stop, stopped) = watch::channel(false);
-    run::signals::drain_on_signal(stop);
-    let summary = demo(config, stopped).await?;
+    let stop = CancellationToken::new();
+    run::signals::drain_on_signal(stop.clone());
+    let summary = demo(config, stop).await?;
     writeln!(out, "{summary}")?;
     Ok(if summary.report.is_ok() { Exit::Done } else { Exit::Violations })
 }
 
-/// Runs the demo until it is done or `stop` turns true. On a given cluster the topics and the group
+/// Runs the demo until it is done or `stop` is cancelled. On a given cluster the topics and the group
 /// are deleted, whatever happened.
 ///
 /// # Errors
 /// When any part fails, the deletion included.
-pub async fn demo(config: DemoConfig, stop: watch::Receiver<bool>) -> Result<Summary, DemoError> {
+pub async fn demo(config: DemoConfig, stop: CancellationToken) -> Result<Summary, DemoError> {
     let mut run = config.run.clone();
     let broker = if config.embedded { Some(start_broker(&config).await?) } else { None };
     if let Some(broker) = &broker {
@@ -247,7 +245,7 @@ async fn whole_job(
     client: &Client,
     run: &Config,
     config: &DemoConfig,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<Summary, DemoError> {
     // Completed even if a signal comes: a topic created in the background would stay.
     client.create_topic(&run.source, config.partitions, None, &[]).await?;
@@ -256,7 +254,7 @@ async fn whole_job(
     let elapsed = started.elapsed();
     let report = tokio::select! {
         report = prove(run) => report?,
-        _ = stop.wait_for(|stop| *stop) => return Err(DemoError::Stopped),
+        () = stop.cancelled() => return Err(DemoError::Stopped),
     };
     Ok(Summary { events: config.events, elapsed, report })
 }
@@ -265,7 +263,7 @@ async fn transform_while_generating(
     client: &Client,
     run: &Config,
     config: &DemoConfig,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) -> Result<(), DemoError> {
     let settings = GenerateSettings {
         topic: run.source.to_string(),
@@ -275,9 +273,9 @@ async fn transform_while_generating(
         seed: 0,
         keys: Keys::None,
     };
-    let (drain, draining) = watch::channel(false);
+    let drain = CancellationToken::new();
     let observers = Observers::default();
-    let mut transform = pin!(run::transform(run, &observers, draining));
+    let mut transform = pin!(run::transform(run, &observers, drain.clone()));
     let native = run.native_client();
     let generate = generate::generate(client, &native, &settings, pending(), |_| ()).map_err(DemoError::from);
     let all = futures_util::future::try_join(generate, watch_until_done(client, run, config.events));
@@ -285,10 +283,10 @@ async fn transform_while_generating(
         done = all => done.map(drop),
         // It was not asked to end yet.
         ended = &mut transform => return ended.map_err(DemoError::from).and(Err(DemoError::Stopped)),
-        _ = stop.wait_for(|stop| *stop) => Err(DemoError::Stopped),
+        () = stop.cancelled() => Err(DemoError::Stopped),
     };
     // However it ended: a member that has not left would hold up the deletion of its group.
-    drain.send_replace(true);
+    drain.cancel();
     let drained = transform.await;
     outcome?;
     Ok(drained?)

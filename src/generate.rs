@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 pub use topicmill_generate::*;
 use tracing::warn;
 
@@ -19,8 +19,8 @@ use crate::{
 /// # Errors
 /// As [`generate`], and when `out` does not take the output.
 pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<(), Ended> {
-    let (stop, stopped) = watch::channel(false);
-    run::signals::drain_on_signal(stop);
+    let stop = CancellationToken::new();
+    run::signals::drain_on_signal(stop.clone());
     let client = native::Client::connect(&config.client).await?;
     let settings = &config.settings;
     match client.topic(&settings.topic).await? {
@@ -36,9 +36,8 @@ pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<()
         _ => {}
     }
     let mut progress = Progress::new("generate", "events", settings.count);
-    let stop = run::signals::asked_to_stop(stopped);
-    let summary =
-        generate(&client, &config.client, settings, stop, |events| progress.update(events, "")).await;
+    let show = |events| progress.update(events, "");
+    let summary = generate(&client, &config.client, settings, stop.cancelled(), show).await;
     progress.finish();
     Ok(writeln!(out, "{}; written to {}", summary?, settings.topic)?)
 }

@@ -7,59 +7,153 @@
 //!                     └────── commit ◄────── Offsets            the Mill turns all of it
 //! ```
 //!
-//! The unit is the [`PartitionBatch`](batch::PartitionBatch): a run of records of one partition,
-//! in one buffer, in the encoding of record batch v2. It is read with its share of the memory
-//! [`budget`], goes through a [`strategy`] to be transformed, and comes out as an
-//! [`OutputBatch`](batch::OutputBatch) that [`delivery`] sends. Once that is acknowledged,
-//! [`offsets`] lets the batch's offset be committed. The [`mill`] is the loop around it, and
-//! [`run`] puts a mill between a source and a sink of one of the engines.
+//! Write a [`Transform`](transform::Transform) and run a [`Pipeline`] with it. This one runs on the embedded
+//! broker of the crate `topicmill-broker`:
 //!
-//! Most of it is re-exported from the crates of the workspace, which ARCHITECTURE.md draws. To use
-//! the library, start with [`transform::Transform`]; `examples/transform.rs` is an example. This runs it:
-//!
-//! ```no_run
-//! use std::process::{ExitCode, Termination};
-//! use topicmill::{cli::RunArgs, config::Config, exit::Ended, run, transform::{Transform, TransformKind}};
-//!
-//! async fn mill(make: fn() -> Box<dyn Transform>) -> Result<(), Ended> {
-//!     let arguments = RunArgs::default().with("source", "words").with("destination", "loud_words");
-//!     let config = Config::for_run_with(&arguments, TransformKind::custom(make))?;
-//!     Ok(run::run(config).await?)
-//! }
-//!
-//! # fn make() -> Box<dyn Transform> { unimplemented!() }
-//! #[tokio::main]
-//! async fn main() -> ExitCode {
-//!     // With the message and the exit code that the program `topicmill` ends with.
-//!     mill(make).await.map_or_else(Ended::report, |()| ExitCode::SUCCESS)
-//! }
 //! ```
+//! use std::{error::Error, time::Duration};
+//!
+//! use topicmill::{
+//!     CancellationToken, Pipeline,
+//!     transform::{ErrorClass, Output, Transform, ValueError, Values},
+//! };
+//! use topicmill_broker::{Broker, BrokerSettings};
+//! # use std::collections::BTreeMap;
+//! # use topicmill::batch::{OutputBatch, TopicPartition};
+//! # use topicmill_kafka::{Client, Isolation, NativeSink, Reader};
+//! # use topicmill_mill::{budget::Budget, engine::{ClientSettings, Sink, Troubles}};
+//! # use topicmill_records::{NO_HEADERS, RecordWriter};
+//!
+//! /// Writes text in upper case; what is not text becomes a dead letter.
+//! struct UpperCase;
+//!
+//! impl Transform for UpperCase {
+//!     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+//!         for (index, value) in values.iter() {
+//!             match std::str::from_utf8(value) {
+//!                 Ok(text) => out.write(index, &[text.to_uppercase().as_bytes()]),
+//!                 Err(error) => out.fail(index, ValueError::new(ErrorClass::Other, error.to_string())),
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn Error>> {
+//!     let listen = "127.0.0.1:0".parse()?;
+//!     let broker = Broker::start(BrokerSettings { listen, memory: 64 << 20, partitions: 1 }).await?;
+//!     let brokers = broker.address().to_string();
+//!     broker.create_topic("words", 1, &[]).expect("a new topic");
+//!     produce(&brokers, "words", [b"a stream", &b"to be milled"[..], b"\xff"]).await?;
+//!
+//!     let pipeline = Pipeline::builder()
+//!         .brokers([brokers.as_str()])
+//!         .source("words")
+//!         .destination("loud_words")
+//!         .group("shouting")
+//!         .transform(|| UpperCase)
+//!         .property("compression.type", "zstd")
+//!         .build()?;
+//!     let metrics = pipeline.metrics().clone();
+//!     let stop = CancellationToken::new();
+//!     let running = tokio::spawn(pipeline.run(stop.clone()));
+//!     while metrics.records_written.get() < 2 {
+//!         assert!(!running.is_finished(), "it runs until it is stopped");
+//!         tokio::time::sleep(Duration::from_millis(10)).await;
+//!     }
+//!     stop.cancel();
+//!     running.await??;
+//!
+//!     assert_eq!(consume(&brokers, "loud_words").await?, ["A STREAM", "TO BE MILLED"]);
+//!     assert_eq!(metrics.dead_letter_total(), 1);
+//!     assert_eq!(broker.offsets("loud_words_dead_letter", 0), Some((0, 1)));
+//!     broker.stop().await;
+//!     Ok(())
+//! }
+//! #
+//! # fn settings(brokers: &str) -> ClientSettings {
+//! #     let connect_timeout = Duration::from_secs(10);
+//! #     ClientSettings { brokers: vec![brokers.to_owned()], properties: BTreeMap::new(), connect_timeout }
+//! # }
+//! #
+//! # async fn produce(brokers: &str, topic: &str, values: [&[u8]; 3]) -> Result<(), Box<dyn Error>> {
+//! #     let client = Client::connect(&settings(brokers)).await?;
+//! #     let mut sink = NativeSink::new(&client, &settings(brokers), Troubles::default()).await?;
+//! #     let mut writer = RecordWriter::new(1 << 20, 0);
+//! #     values.iter().for_each(|value| writer.push(0, None, Some(&[*value]), NO_HEADERS));
+//! #     let (destination, chunks) = (TopicPartition::new(topic, 0), writer.finish());
+//! #     sink.send(OutputBatch { destination, chunks, ..OutputBatch::default() }).await?;
+//! #     sink.close().await;
+//! #     Ok(())
+//! # }
+//! #
+//! # async fn consume(brokers: &str, topic: &str) -> Result<Vec<String>, Box<dyn Error>> {
+//! #     let client = Client::connect(&settings(brokers)).await?;
+//! #     let (partition, budget) = (TopicPartition::new(topic, 0), Budget::new(1 << 20));
+//! #     let mut reader = Reader::new(&client, partition, 0, 2, Isolation::ReadCommitted, budget);
+//! #     let mut values = Vec::new();
+//! #     while let Some((batch, _)) = reader.next().await? {
+//! #         let text = |span| String::from_utf8_lossy(batch.bytes(span).unwrap()).into_owned();
+//! #         values.extend(batch.records.iter().map(|record| text(record.value)));
+//! #     }
+//! #     Ok(values)
+//! # }
+//! ```
+//!
+//! (`produce` and `consume` are in the source of this page.)
+//!
+//! A transform that is [registered](transform::registry) by name can be chosen and set on the command line as
+//! well, by a `main` that calls [`program()`].
+//!
+//! The crates of the workspace that this one is put together from are drawn in ARCHITECTURE.md. The seam to
+//! another engine than those here is `topicmill_mill::engine`.
 
 #![forbid(unsafe_code)]
 
 // What was typed, what it means, and the run that comes of it.
-pub mod cli;
-pub mod config;
-pub mod run;
+mod cli;
+mod config;
+pub mod pipeline;
+mod run;
 
 // The other commands.
-pub mod bench;
-pub mod broker;
-pub mod check;
-pub mod demo;
-pub mod dry_run;
-pub mod generate;
-pub mod lag;
-pub mod verify;
+mod bench;
+mod broker;
+mod check;
+mod demo;
+mod dry_run;
+mod generate;
+mod lag;
+mod verify;
 
 // What a process shows.
-pub mod admin;
-pub mod console;
-pub mod exit;
+mod admin;
+mod console;
+mod exit;
+mod program;
 
 // The crates of the workspace, under one name.
-pub mod engine;
-// The path of a batch, in its order.
-pub use topicmill_mill::{backoff, choice, clock, cpu, health, metrics, sentences};
-pub use topicmill_mill::{batch, budget, dead_letter, delivery, mill, offsets, strategy, transform};
-pub use topicmill_records as records;
+mod engine;
+
+pub use pipeline::Pipeline;
+pub use program::program;
+pub use tokio_util::sync::CancellationToken;
+pub use topicmill_mill::{batch, health, metrics, transform};
+
+use topicmill_mill::{
+    backoff, budget, choice, clock, cpu, dead_letter, delivery, mill, sentences, strategy,
+};
+use topicmill_records as records;
+
+/// What the tests of this package need of the program; no part of the library, and without any promise.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::{
+        cli::{Cli, Command},
+        config::{Config, ConfigError, DryRunConfig},
+    };
+    /// The command `dry-run`.
+    pub mod dry_run {
+        pub use crate::dry_run::run;
+    }
+}

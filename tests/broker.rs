@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use topicmill::broker::{ApiKey, Broker, BrokerSettings, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Broker, BrokerSettings, Fault, FaultAction};
 
 /// The longest that kcat may take.
 const TIMEOUT_S: &str = "60";

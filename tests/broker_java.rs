@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use topicmill::broker::{Broker, BrokerSettings};
+use topicmill_broker::{Broker, BrokerSettings};
 
 const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";

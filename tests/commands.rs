@@ -9,15 +9,13 @@ use std::{
 
 use kafka_protocol::{ResponseError, messages::ApiKey};
 use serde_json::{Value, json};
-use topicmill::{
+use topicmill_broker::{Broker, BrokerSettings, Fault, FaultAction};
+use topicmill_kafka::{Client, NativeSink};
+use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
-    broker::{Broker, BrokerSettings, Fault, FaultAction},
-    engine::{
-        ClientSettings, Sink, Troubles,
-        native::{Client, NativeSink},
-    },
-    records::{NO_HEADERS, RecordWriter},
+    engine::{ClientSettings, Sink, Troubles},
 };
+use topicmill_records::{NO_HEADERS, RecordWriter};
 
 async fn broker() -> Broker {
     let settings =

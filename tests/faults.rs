@@ -9,7 +9,7 @@ use std::{
 };
 
 use support::{Cluster, Names, engines, expect, pause, peak_memory, setting, signal, start, wait};
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 fn rounds() -> u64 {
     setting("ROUNDS", 3)

@@ -1,6 +1,6 @@
 //! What Go's `encoding/json` made of 190 values, good and bad, must come out byte for byte.
 
-use topicmill::{dry_run, transform::NameEvent};
+use topicmill::{internal::dry_run, transform::NameEvent};
 
 #[derive(serde::Deserialize)]
 struct Case {

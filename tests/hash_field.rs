@@ -1,7 +1,7 @@
 //! `hash-field` sets one field and leaves every other byte as it was.
 
 use topicmill::{
-    dry_run,
+    internal::dry_run,
     transform::{Digest, HashField},
 };
 

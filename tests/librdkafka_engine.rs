@@ -6,19 +6,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use topicmill::{
+use topicmill_broker::{Broker, BrokerSettings};
+use topicmill_kafka::Client;
+use topicmill_librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
+use topicmill_mill::{
     batch::{OutputBatch, PartitionBatch, TopicPartition},
-    broker::{Broker, BrokerSettings},
     budget::Budget,
     engine::{
         Assignment, ClientSettings, ErrorKind, Offset, OffsetReset, Receipt, Room, Sink, Source, SourceEvent,
         SourceSettings, Troubles,
-        librdkafka::{LibrdkafkaSink, LibrdkafkaSource},
-        native::Client,
     },
-    records::{HeadersWriter, NO_HEADERS, RecordWriter},
     transform::ErrorClass,
 };
+use topicmill_records::{HeadersWriter, NO_HEADERS, RecordWriter};
 
 /// Long enough for any step on a busy machine; passing it is a failure.
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -12,15 +12,13 @@ use std::{
 };
 
 use support::{Cluster, Names, TestRecord, expect, pause, peak_memory, signal, start, wait};
-use topicmill::{
+use topicmill_broker::{ApiKey, Fault, FaultAction};
+use topicmill_kafka::{Client, NativeSink};
+use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
-    broker::{ApiKey, Fault, FaultAction},
-    engine::{
-        ClientSettings, Sink,
-        native::{Client, NativeSink},
-    },
-    records::{Compression, NO_HEADERS, RecordWriter},
+    engine::{ClientSettings, Sink},
 };
+use topicmill_records::{Compression, NO_HEADERS, RecordWriter};
 
 /// What `--memory` is, and what the process may take: 64 MiB more.
 const MEMORY: &str = "32MiB";

@@ -14,17 +14,17 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use topicmill::{
+use topicmill_broker::{ApiKey, Broker, BrokerSettings, Fault, FaultAction};
+use topicmill_kafka::{Client, Isolation, NativeSink, NativeSource, Reader};
+use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
-    broker::{ApiKey, Broker, BrokerSettings, Fault, FaultAction},
     budget::Budget,
     engine::{
         ClientSettings, EngineError, ErrorKind, Offset, OffsetReset, Room, Sink, Source, SourceEvent,
         SourceSettings, Troubles,
-        native::{Client, Isolation, NativeSink, NativeSource, Reader},
     },
-    records::{NO_HEADERS, RecordWriter},
 };
+use topicmill_records::{NO_HEADERS, RecordWriter};
 
 /// Nothing here takes nearly as long; what does is stuck.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -142,7 +142,7 @@ async fn next(source: &mut NativeSource) -> SourceEvent {
 }
 
 fn numbers(batch: &PartitionBatch) -> Vec<u64> {
-    let text = |record: &topicmill::batch::Record| {
+    let text = |record: &topicmill_records::Record| {
         String::from_utf8(batch.bytes(record.value).unwrap().to_vec()).unwrap().parse().unwrap()
     };
     batch.records.iter().map(text).collect()

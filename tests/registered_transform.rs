@@ -4,9 +4,7 @@ use std::{io::Write as _, sync::Arc};
 
 use clap::{CommandFactory as _, Parser as _};
 use topicmill::{
-    cli::{Cli, Command},
-    config::{Config, ConfigError, DryRunConfig},
-    dry_run,
+    internal::{Cli, Command, Config, ConfigError, DryRunConfig, dry_run},
     transform::{
         Output, Transform, TransformSpec, Values,
         registry::{self, SettingForm, SettingSpec},

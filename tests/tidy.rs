@@ -9,7 +9,7 @@ use std::{
 use clap::CommandFactory;
 use toml::Table;
 use topicmill::{
-    cli::Cli,
+    internal::Cli,
     metrics::{Exposition, Metrics},
 };
 

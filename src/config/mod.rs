@@ -11,6 +11,7 @@
 mod client;
 mod commands;
 mod effective;
+pub(crate) mod given;
 pub(crate) mod keys;
 mod layers;
 mod problem;
@@ -96,17 +97,6 @@ impl Config {
     pub fn for_run(args: &RunArgs) -> Result<Config, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
         let transform = rules::transform_of_source(&mut settings);
-        let config = Config::read(&mut settings, transform);
-        settings.finish(config)
-    }
-
-    /// As [`for_run`](Config::for_run), with a custom transform.
-    ///
-    /// # Errors
-    /// All problems at once; a transform that is set elsewhere is one.
-    pub fn for_run_with(args: &RunArgs, transform: TransformKind) -> Result<Config, ConfigError> {
-        let mut settings = layers::load(args.connection.config.as_deref(), args);
-        rules::no_transform(&mut settings);
         let config = Config::read(&mut settings, transform);
         settings.finish(config)
     }

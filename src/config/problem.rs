@@ -6,6 +6,7 @@ use crate::exit::{Exit, Failure};
 
 /// Everything that is wrong with a configuration, at least one [`Problem`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigError {
     /// The problems, one line each.
     pub problems: Vec<Problem>,
@@ -34,6 +35,7 @@ impl Failure for ConfigError {
 /// An invalid setting. Neither it nor its text contains the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("config: {subject}: {message}{}", origin.suffix())]
+#[non_exhaustive]
 pub struct Problem {
     /// What it is about, such as `[run] workers`.
     pub subject: String,
@@ -45,6 +47,7 @@ pub struct Problem {
 
 /// Where a value came from; a later one takes precedence over an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Origin {
     /// It was not set.
     Default,
@@ -59,6 +62,8 @@ pub enum Origin {
     Environment(String),
     /// A flag as it is typed, without its value.
     Flag(String),
+    /// A method of the [`PipelineBuilder`](crate::pipeline::PipelineBuilder), by name.
+    Builder(&'static str),
 }
 
 impl Origin {
@@ -69,6 +74,7 @@ impl Origin {
             Origin::File { .. } => 1,
             Origin::Environment(_) => 2,
             Origin::Flag(_) => 3,
+            Origin::Builder(_) => 4,
         }
     }
 
@@ -87,6 +93,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{} line {line}", path.display()),
             Origin::Environment(name) => write!(f, "environment {name}"),
             Origin::Flag(flag) => write!(f, "flag {flag}"),
+            Origin::Builder(method) => write!(f, "{method}()"),
         }
     }
 }

@@ -117,15 +117,6 @@ pub(super) fn transform_of_source(settings: &mut Settings) -> TransformKind {
     transform(settings)
 }
 
-/// Refuses every setting of a transform: the program has one of its own.
-pub(super) fn no_transform(settings: &mut Settings) {
-    for key in transform_keys() {
-        if settings.is_given(&key) {
-            settings.reject(&key, "has no effect: this program has a transform of its own");
-        }
-    }
-}
-
 /// The transform, with its settings or their defaults.
 pub(super) fn transform(settings: &mut Settings) -> TransformKind {
     let named = |name: &str| registry::find(name).ok_or_else(|| one_of(&keys::KIND));

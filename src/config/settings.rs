@@ -52,14 +52,15 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Sets a value; layers are put in ascending order of precedence. Of repeated flags the last
-    /// one counts, as everywhere; the file and the environment must not contradict themselves.
+    /// Sets a value; layers are put in ascending order of precedence. Of repeated flags, and of calls
+    /// of a builder, the last one counts, as everywhere; the file and the environment must not
+    /// contradict themselves.
     pub(super) fn put(&mut self, section: Section, key: &str, value: Value, origin: Origin) {
         let setting = Setting { value, origin };
         let layer = setting.origin.layer();
         let earlier = self.values.insert((section, key.to_owned()), setting).map(|setting| setting.origin);
         if let Some(earlier) = earlier.filter(|earlier| earlier.layer() == layer)
-            && !matches!(earlier, Origin::Flag(_))
+            && !matches!(earlier, Origin::Flag(_) | Origin::Builder(_))
         {
             self.reject_named(section, key, format!("is given twice, also by {earlier}"));
         }

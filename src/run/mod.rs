@@ -15,9 +15,8 @@ use std::{sync::Arc, time::Duration};
 pub use error::RunError;
 use goal::Goal;
 use notices::Notices;
-use signals::asked_to_stop;
 use stop::Watchdog;
-use tokio::sync::watch::{Receiver, channel};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use watch::Watcher;
 
@@ -55,8 +54,8 @@ const RESTART: Backoff = Backoff { first: Duration::from_millis(100), most: Dura
 /// When the cluster cannot be reached, a topic is not as it must be, or the work failed for good.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let observers = Observers::default();
-    let (stop, drain) = channel(false);
-    signals::drain_on_signal(stop);
+    let drain = CancellationToken::new();
+    signals::drain_on_signal(drain.clone());
     let _watchdog = Watchdog::start(config.drain_timeout, drain.clone());
     let work = async {
         let _admin = start_admin(&config, &observers).await?;
@@ -66,14 +65,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     report::while_running(&observers, work).await
 }
 
-/// Transforms until `drain` turns true, or until caught up if the configuration says so.
+/// Transforms until `drain` is cancelled, or until caught up if the configuration says so. This is
+/// what a [`Pipeline`](crate::pipeline::Pipeline) runs, and what the commands run around it.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn transform(
+pub(crate) async fn transform(
     config: &Config,
     observers: &Observers,
-    drain: Receiver<bool>,
+    drain: CancellationToken,
 ) -> Result<(), RunError> {
     let _notices = Notices::start(observers);
     let work = transform_until(config, observers, drain.clone());
@@ -83,18 +83,18 @@ pub async fn transform(
 async fn transform_until(
     config: &Config,
     observers: &Observers,
-    drain: Receiver<bool>,
+    drain: CancellationToken,
 ) -> Result<(), RunError> {
     let prepared = tokio::select! {
         prepared = observers.health.waiting(prepare(config, observers)) => prepared?,
         // Nothing is in flight yet.
-        () = asked_to_stop(drain.clone()) => return Ok(()),
+        () = drain.cancelled() => return Ok(()),
     };
     let Prepared { client, chunk_limit, goal } = prepared;
     observers.metrics.lag.set_group(&config.group);
     let budget = Budget::new(config.memory);
     let settings = mill_settings(config, chunk_limit, goal.as_ref());
-    let mut watcher = Watcher::start(&client, config, observers, &budget, goal, drain);
+    let mut watcher = Watcher::start(&client, config, observers, &budget, goal, &drain);
     let source = || SourceSettings {
         topic: Arc::clone(&config.source),
         group: config.group.clone(),
@@ -107,7 +107,7 @@ async fn transform_until(
     let work = async {
         match config.engine {
             EngineKind::Native => {
-                let open = async || {
+                let open = || async {
                     let sink = NativeSink::new(&client, &config.client, observers.troubles.clone()).await?;
                     Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
                 };
@@ -116,7 +116,7 @@ async fn transform_until(
             #[cfg(feature = "librdkafka")]
             EngineKind::Librdkafka => {
                 use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
-                let open = async || {
+                let open = || async {
                     let sink = LibrdkafkaSink::new(&config.client)?;
                     Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
                 };
@@ -159,11 +159,12 @@ async fn reach(config: &Config, observers: &Observers) -> Result<Prepared, RunEr
 
 /// Runs mills until one ends well. After an error that may pass, a new mill with a new source and
 /// sink starts from the committed offsets, for as long as it takes.
-async fn turn<S: Source, K: Sink>(
-    open: impl AsyncFn() -> Result<(S, K), EngineError>,
+async fn turn<S: Source, K: Sink, F: Future<Output = Result<(S, K), EngineError>>>(
+    // Not an `AsyncFn`: of one, the compiler does not see that its futures can be sent to other threads.
+    open: impl Fn() -> F,
     settings: &MillSettings,
     observers: &Observers,
-    drain: Receiver<bool>,
+    drain: CancellationToken,
 ) -> Result<(), RunError> {
     let (mut failures, mut failed) = (0, None::<MillError>);
     loop {
@@ -177,7 +178,7 @@ async fn turn<S: Source, K: Sink>(
         let opened = tokio::select! {
             biased;
             // What an earlier mill left unfinished is read again by whoever starts next.
-            () = asked_to_stop(drain.clone()) => return failed.map_or(Ok(()), |error| Err(error.into())),
+            () = drain.cancelled() => return failed.map_or(Ok(()), |error| Err(error.into())),
             opened = opened => opened,
         };
         let error = match opened {
@@ -193,7 +194,7 @@ async fn turn<S: Source, K: Sink>(
             }
             Err(error) => error.into(),
         };
-        if !may_pass(&error) || *drain.borrow() {
+        if !may_pass(&error) || drain.is_cancelled() {
             return Err(error.into());
         }
         failures += 1;
@@ -283,13 +284,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_waits_for_the_cluster_is_alive_and_goes_on_waiting() {
         let observers = Observers::default();
-        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
+        let open = || async {
             assert_eq!(observers.health.live(), Ok(()));
             tokio::time::sleep(Duration::from_secs(90)).await;
             assert_eq!(observers.health.live(), Ok(()));
-            Err(EngineError::new(ErrorKind::Retriable, "nobody answers"))
+            Err::<(NativeSource, NativeSink), _>(EngineError::new(ErrorKind::Retriable, "nobody answers"))
         };
-        let (_keep, drain) = channel(false);
+        let drain = CancellationToken::new();
         let an_hour = Duration::from_secs(3600);
         let turned = tokio::time::timeout(an_hour, turn(open, &settings(), &observers, drain)).await;
         assert!(turned.is_err(), "{turned:?}");
@@ -308,14 +309,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_does_not_wait_for_what_is_opened_or_paused() {
-        let open =
-            async || -> Result<(NativeSource, NativeSink), EngineError> { std::future::pending().await };
-        let (stop, drain) = channel(false);
+        let open = std::future::pending::<Result<(NativeSource, NativeSink), EngineError>>;
+        let stop = CancellationToken::new();
         let (settings, observers) = (settings(), Observers::default());
-        let turned = turn(open, &settings, &observers, drain);
+        let turned = turn(open, &settings, &observers, stop.clone());
         let stopped = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            stop.send_replace(true);
+            stop.cancel();
             tokio::time::Instant::now()
         };
         let (turned, stopped) = tokio::join!(turned, stopped);
@@ -325,10 +325,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_would_fail_again_ends_at_once() {
-        let open = async || -> Result<(NativeSource, NativeSink), EngineError> {
-            Err(EngineError::new(ErrorKind::Fatal, "TOPIC_AUTHORIZATION_FAILED"))
+        let open = || async {
+            let error = EngineError::new(ErrorKind::Fatal, "TOPIC_AUTHORIZATION_FAILED");
+            Err::<(NativeSource, NativeSink), _>(error)
         };
-        let (_keep, drain) = channel(false);
+        let drain = CancellationToken::new();
         let ended = turn(open, &settings(), &Observers::default(), drain).await;
         assert!(ended.unwrap_err().to_string().contains("TOPIC_AUTHORIZATION_FAILED"));
     }

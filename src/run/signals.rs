@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 
@@ -13,23 +11,15 @@ use crate::exit::Exit;
 /// then its process group, and a closing terminal may send several kinds.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Resolves when `stop` turns true; never once nobody can turn it.
-pub(crate) async fn asked_to_stop(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Turns `stop` to true at the first signal and ends the process at the second.
-pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
+/// Cancels `stop` at the first signal and ends the process at the second.
+pub(crate) fn drain_on_signal(stop: CancellationToken) {
     // Now rather than when the task first runs: no signal may slip in between.
     let signals =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
     tokio::spawn(async move {
         let (Ok(mut interrupts), Ok(mut terminations), Ok(mut hang_ups)) = signals else {
             tracing::error!("no signal handler could be installed; a signal stops at once");
-            // Keeping the sender keeps the run going.
-            return std::future::pending().await;
+            return;
         };
         let mut asked = Asked::default();
         loop {
@@ -40,7 +30,7 @@ pub(crate) fn drain_on_signal(stop: watch::Sender<bool>) {
             };
             match asked.again(Instant::now()) {
                 Ask::Drain => {
-                    stop.send_replace(true);
+                    stop.cancel();
                     tracing::info!(
                         "stopping: what is under way is finished first; a second signal stops at once"
                     );

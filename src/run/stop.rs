@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch::Receiver, time::sleep};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{RunError, signals::asked_to_stop};
+use super::RunError;
 use crate::{exit::Exit, mill::Observers};
 
 /// How long leaving the group and closing connections may take beyond the drain timeout.
@@ -23,16 +24,16 @@ const TO_COUNT: Duration = Duration::from_millis(50);
 /// timeout.
 const TO_GIVE_UP: Duration = Duration::from_millis(800);
 
-/// Runs `work`, which drains by itself within `limit` once `stop` turns true. If anything in it
+/// Runs `work`, which drains by itself within `limit` once `stop` is cancelled. If anything in it
 /// hangs, it is dropped shortly after.
 pub(super) async fn within(
     limit: Duration,
-    stop: Receiver<bool>,
+    stop: CancellationToken,
     observers: &Observers,
     work: impl Future<Output = Result<(), RunError>>,
 ) -> Result<(), RunError> {
     let overdue = async {
-        asked_to_stop(stop).await;
+        stop.cancelled().await;
         // Shortly before the work gives up by itself what it has not finished.
         sleep(limit.saturating_sub(TO_COUNT)).await;
         let batches = observers.metrics.batches_in_flight.get();
@@ -55,11 +56,11 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Watches until this is dropped, which shows that the work has ended.
-    pub(super) fn start(limit: Duration, stop: Receiver<bool>) -> Watchdog {
+    pub(super) fn start(limit: Duration, stop: CancellationToken) -> Watchdog {
         let alive = Arc::new(());
         let watched = Arc::downgrade(&alive);
         tokio::spawn(async move {
-            asked_to_stop(stop).await;
+            stop.cancelled().await;
             // A thread of its own, as all threads of the runtime may be blocked.
             thread::spawn(move || bite(limit, &watched));
         });
@@ -82,7 +83,7 @@ fn bite(limit: Duration, watched: &Weak<()>) {
 mod tests {
     use std::future::pending;
 
-    use tokio::{sync::watch::channel, time::Instant};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -91,10 +92,10 @@ mod tests {
         let limit = Duration::from_secs(5);
         let observers = Observers::default();
         observers.metrics.batches_in_flight.set(3);
-        let (stop, stopped) = channel(false);
-        stop.send_replace(true);
+        let stop = CancellationToken::new();
+        stop.cancel();
         let asked = Instant::now();
-        let ended = within(limit, stopped, &observers, pending()).await;
+        let ended = within(limit, stop, &observers, pending()).await;
         assert!(asked.elapsed() <= limit + Duration::from_secs(1));
         let Err(error @ RunError::NotStopped { batches: 3, .. }) = ended else { panic!("{ended:?}") };
         assert!(error.to_string().contains("3 batches"), "{error}");
@@ -102,11 +103,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_ends_that_was_not_asked_to() {
-        let (_stop, stopped) = channel(false);
+        let stop = CancellationToken::new();
         let work = async {
             sleep(Duration::from_secs(3600)).await;
             Ok(())
         };
-        within(Duration::from_secs(5), stopped, &Observers::default(), work).await.unwrap();
+        within(Duration::from_secs(5), stop, &Observers::default(), work).await.unwrap();
     }
 }

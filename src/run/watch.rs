@@ -10,13 +10,13 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use tokio::{
-    sync::watch::{self, Receiver},
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{RunError, goal::Goal, patience::Patience, signals::asked_to_stop, topics::Care};
+use super::{RunError, goal::Goal, patience::Patience, topics::Care};
 use crate::{
     batch::TopicPartition,
     budget::Budget,
@@ -54,24 +54,22 @@ const LOOK_UPS_AT_ONCE: usize = 8;
 
 /// A watcher in the background; it stops when this is dropped.
 pub(super) struct Watcher {
-    /// Keeps the mill from taking the end of the watching for a request to stop.
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     watching: JoinHandle<RunError>,
-    passing_on: JoinHandle<()>,
 }
 
 impl Watcher {
-    /// Watches the group. Its [`drain`](Watcher::drain) follows `drain` whatever the watcher is
-    /// waiting for, and also turns true when `goal` is reached.
+    /// Watches the group. Its [`drain`](Watcher::drain) follows `drain`, and is also cancelled
+    /// when `goal` is reached.
     pub(super) fn start(
         client: &Client,
         config: &Config,
         observers: &Observers,
         budget: &Budget,
         goal: Option<Goal>,
-        drain: Receiver<bool>,
+        drain: &CancellationToken,
     ) -> Watcher {
-        let (stop, _) = watch::channel(*drain.borrow());
+        let stop = drain.child_token();
         let watch = Watch {
             client: client.clone(),
             care: Care::new(client, config, &observers.troubles),
@@ -87,17 +85,12 @@ impl Watcher {
             ends_at: None,
             stop: stop.clone(),
         };
-        let passed_on = stop.clone();
-        let passing_on = tokio::spawn(async move {
-            asked_to_stop(drain).await;
-            passed_on.send_replace(true);
-        });
-        Watcher { stop, watching: tokio::spawn(watch.run()), passing_on }
+        Watcher { stop, watching: tokio::spawn(watch.run()) }
     }
 
-    /// Turns true when the mill is to drain.
-    pub(super) fn drain(&self) -> Receiver<bool> {
-        self.stop.subscribe()
+    /// Cancelled when the mill is to drain.
+    pub(super) fn drain(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// Why the run must not go on; waits for as long as it may.
@@ -112,7 +105,6 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.watching.abort();
-        self.passing_on.abort();
     }
 }
 
@@ -132,7 +124,7 @@ struct Watch {
     /// When the topics and the ends were last looked at.
     topics_at: Option<Instant>,
     ends_at: Option<Instant>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
 }
 
 impl Watch {
@@ -170,7 +162,7 @@ impl Watch {
         let Some(goal) = &self.goal else { return Ok(()) };
         match timeout(QUESTION, self.client.committed_all(&self.group)).await {
             Ok(Ok(committed)) if goal.is_reached(&committed) => {
-                self.stop.send_replace(true);
+                self.stop.cancel();
             }
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(error)) if error.kind == ErrorKind::Fatal => return Err(error.into()),

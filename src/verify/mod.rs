@@ -28,9 +28,9 @@ mod tests;
 
 use std::{collections::BTreeMap, io::Write, ops::Range, time::Instant};
 
-pub use findings::{Counts, Kind};
+pub use findings::Kind;
 pub use logs::{ClusterLogs, Logs};
-pub use report::{Place, Report, Rest, Stretch};
+pub use report::Report;
 
 use compare::Comparison;
 use expected::Expected;

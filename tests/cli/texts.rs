@@ -5,8 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use clap::{CommandFactory, Parser};
-use topicmill::cli::Cli;
+use clap::Parser;
+use topicmill::internal::Cli;
 
 use super::program::Program;
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::support::{Cluster, Names, expect, nodes::Nodes, pause, setting, signal, start, wait};
-use topicmill::engine::native::OffsetAt;
+use topicmill_kafka::OffsetAt;
 
 const PARTITIONS: i32 = 30;
 

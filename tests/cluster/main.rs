@@ -12,7 +12,7 @@ use std::{
 };
 
 use support::{Cluster, Names, engines, nodes::Nodes, pause, setting, signal, start, wait};
-use topicmill::engine::native::OffsetAt;
+use topicmill_kafka::OffsetAt;
 
 /// A program that gets nowhere for as long hangs; a machine with three brokers may be slow.
 const HANG: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use program::{Running, SOON};
 use support::{Cluster, Names, pause, setting};
-use topicmill::broker::{ApiKey, Broker};
+use topicmill_broker::{ApiKey, Broker};
 
 /// Deliveries are given up within the time that something is in trouble.
 const IMPATIENT: [&str; 4] = ["-X", "request.timeout.ms=1000", "-X", "delivery.timeout.ms=3000"];

@@ -1,6 +1,6 @@
 //! One partition in trouble among others.
 
-use topicmill::broker::{ApiKey, Broker, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Broker, Fault, FaultAction};
 
 use crate::{
     IMPATIENT, broker, expect_undisturbed,

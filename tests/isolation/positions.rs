@@ -1,6 +1,6 @@
 //! Where reading goes on when what was to be read is gone, or new.
 
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     ATTENTIVE, broker, expect_undisturbed, poll,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     IMPATIENT, broker, expect_undisturbed,

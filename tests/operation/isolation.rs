@@ -1,6 +1,6 @@
 //! A partition in trouble costs no other anything.
 
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     program::{Running, SOON, goods},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     program::{Running, goods},
@@ -18,7 +18,7 @@ fn lag(cluster: &Cluster, group: &str, more: &[&str]) -> Vec<Value> {
     shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {
     cluster.embedded.as_ref().unwrap()
 }
 

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     program::{Running, SOON, bad, good, goods, says},
     support::{Cluster, Names},
 };
 
-fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {
     cluster.embedded.as_ref().unwrap()
 }
 

@@ -6,22 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
 use topicmill::{
-    broker::{ApiKey, Fault, FaultAction},
-    cli::RunArgs,
-    config::Config,
-    mill::Observers,
-    run,
-    transform::{Output, Transform, TransformKind, Values},
+    CancellationToken, Pipeline,
+    transform::{Output, Transform, Values},
 };
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     program::{Running, SOON, goods},
     support::{Cluster, Names, pause},
 };
 
-fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {
     cluster.embedded.as_ref().unwrap()
 }
 
@@ -91,21 +87,23 @@ fn a_transform_that_never_returns_is_noticed_and_does_not_hold_up_a_stop() {
     let (cluster, names) = (Cluster::embedded(), Names::new("stuck"));
     cluster.create(&names.source, 1, &[]);
     cluster.produce(&names.source, 0, &goods(10));
-    let arguments = RunArgs::default().with("source", &names.source).with("destination", &names.destination);
-    let stuck = TransformKind::custom(|| Box::new(Stuck));
-    let mut config = Config::for_run_with(&arguments, stuck).unwrap();
-    config.client.brokers = vec![cluster.brokers.clone()];
-    config.drain_timeout = Duration::from_secs(2);
-    let observers = Observers::default();
-    let (stop, drain) = watch::channel(false);
-    let (runtime, watched) = (Arc::clone(&cluster.runtime), observers.clone());
-    let run = thread::spawn(move || runtime.block_on(run::transform(&config, &watched, drain)));
+    let pipeline = Pipeline::builder()
+        .brokers([&cluster.brokers])
+        .source(&names.source)
+        .destination(&names.destination)
+        .transform(|| Stuck)
+        .drain_timeout(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let (health, stop) = (Arc::clone(pipeline.health()), CancellationToken::new());
+    let (runtime, drain) = (Arc::clone(&cluster.runtime), stop.clone());
+    let run = thread::spawn(move || runtime.block_on(pipeline.run(drain)));
     let start = Instant::now();
-    while observers.health.transforming_for() < Duration::from_secs(1) {
+    while health.transforming_for() < Duration::from_secs(1) {
         assert!(start.elapsed() < SOON, "nobody notices");
         pause(Duration::from_millis(50));
     }
-    stop.send_replace(true);
+    stop.cancel();
     let asked = Instant::now();
     assert!(run.join().unwrap().is_err());
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use topicmill::broker::{ApiKey, Fault, FaultAction};
+use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     program::{Running, SOON, goods},
@@ -17,7 +17,7 @@ const SLACK: Duration = Duration::from_secs(2);
 
 const DRAIN: Duration = Duration::from_secs(2);
 
-fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {
     cluster.embedded.as_ref().unwrap()
 }
 

@@ -5,7 +5,7 @@ use crate::{
     support::{Cluster, Names},
 };
 
-fn broker(cluster: &Cluster) -> &topicmill::broker::Broker {
+fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {
     cluster.embedded.as_ref().unwrap()
 }
 

@@ -17,16 +17,14 @@ use std::{
 };
 
 use tokio::runtime::Runtime;
-use topicmill::{
+use topicmill_broker::{Broker, BrokerSettings};
+use topicmill_kafka::{Client, Isolation, NativeSink, OffsetAt, Reader};
+use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
-    broker::{Broker, BrokerSettings},
     budget::Budget,
-    engine::{
-        ClientSettings, Sink, Troubles,
-        native::{Client, Isolation, NativeSink, OffsetAt, Reader},
-    },
-    records::{Headers, HeadersWriter, NO_HEADERS, RecordWriter},
+    engine::{ClientSettings, Sink, Troubles},
 };
+use topicmill_records::{Headers, HeadersWriter, NO_HEADERS, RecordWriter};
 
 /// A Kafka to test on.
 pub struct Cluster {

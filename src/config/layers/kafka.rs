@@ -14,7 +14,7 @@ use crate::{
 const KAFKA: Section = Section::Kafka;
 
 /// Puts a property, under the name and in the section that it has in the configuration.
-pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Settings) {
+pub(in crate::config) fn put(name: &str, value: Value, origin: Origin, settings: &mut Settings) {
     let name = name.to_ascii_lowercase();
     let property = properties::find(&name);
     if let Some((section, key)) = property.and_then(|property| property.key)
@@ -33,7 +33,7 @@ pub(super) fn put(name: &str, value: Value, origin: Origin, settings: &mut Setti
         };
     }
     let name = property.map_or(name.as_str(), |property| property.name);
-    if properties::is_secret(name) && !matches!(origin, Origin::Environment(_)) {
+    if properties::is_secret(name) && !matches!(origin, Origin::Environment(_) | Origin::Builder(_)) {
         let variable = keys::variable(KAFKA, name);
         let message = format!("a secret comes from the environment ({variable}) or a file (`{name}_file`)");
         return settings.problem(keys::subject(KAFKA, name), message, origin);

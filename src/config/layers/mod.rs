@@ -3,7 +3,7 @@
 mod environment;
 mod file;
 mod flags;
-mod kafka;
+pub(super) mod kafka;
 
 use std::path::Path;
 

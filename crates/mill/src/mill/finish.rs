@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Mill, MillError};
@@ -58,12 +57,5 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
         }
         self.last_commit(limit).await;
-    }
-}
-
-/// Resolves when the mill is to drain; never once nobody can ask for it.
-pub(super) async fn asked(drain: &mut watch::Receiver<bool>) {
-    if drain.wait_for(|drain| *drain).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

@@ -24,16 +24,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use commit::Commits;
 pub use error::MillError;
-use finish::asked;
 pub use gap::OnGap;
 use goal::Goal;
 use revoke::Revoking;
 use rewind::Rewinds;
 pub use stop::Stopped;
-use tokio::{
-    sync::watch,
-    time::{Instant, Interval, MissedTickBehavior, interval},
-};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 pub use work::WorkTime;
 
@@ -151,9 +148,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 
-    /// Runs until `drain` turns true, the settings' offsets are reached, or something fails;
+    /// Runs until `drain` is cancelled, the settings' offsets are reached, or something fails;
     /// then leaves the group and disconnects.
-    pub async fn run(mut self, drain: watch::Receiver<bool>) -> Ended {
+    pub async fn run(mut self, drain: CancellationToken) -> Ended {
         let result = self.turn(drain).await;
         if let Err(error) = &result {
             self.save(error).await;
@@ -172,7 +169,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         Ended { result, progressed: self.progressed }
     }
 
-    async fn turn(&mut self, mut drain: watch::Receiver<bool>) -> Result<(), MillError> {
+    async fn turn(&mut self, drain: CancellationToken) -> Result<(), MillError> {
         let mut ticks = ticker(self.settings.commit_interval);
         let mut beats = ticker(BEAT);
         let mut looks = ticker(LOOK);
@@ -193,7 +190,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             let is_watched = self.delivery.in_flight() > 0 || self.rewinds.any_waits();
             tokio::select! {
                 biased;
-                () = asked(&mut drain), if !self.is_draining => {
+                () = drain.cancelled(), if !self.is_draining => {
                     deadline = Some(Instant::now() + self.settings.drain_timeout);
                 }
                 () = until(deadline) => return Err(self.drain_timeout()),

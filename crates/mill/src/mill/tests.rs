@@ -36,7 +36,7 @@ fn end_of(
     in_virtual_time(async {
         let mill = stepped(world, settings, 1, false);
         let metrics = Arc::clone(&mill.metrics);
-        let (_keep, drain) = watch::channel(false);
+        let drain = CancellationToken::new();
         let going_wrong = async {
             sleep(after).await;
             world.lock().unwrap().begin(&mishap);
@@ -64,7 +64,7 @@ fn commits_that_fail_are_tried_again_for_ever_and_told() {
     in_virtual_time(async {
         let mill = stepped(&world, &seldom(), 1, false);
         let troubles = mill.troubles.clone();
-        let (_keep, drain) = watch::channel(false);
+        let drain = CancellationToken::new();
         world.lock().unwrap().begin(&Mishap::FailCommits(600_000));
         let looking = async {
             sleep(300 * SECOND).await;
@@ -84,7 +84,7 @@ fn a_commit_counts_for_what_the_coordinator_agreed_to_alone() {
     let world = world();
     in_virtual_time(async {
         let mill = stepped(&world, &seldom(), 1, false);
-        let (_keep, drain) = watch::channel(false);
+        let drain = CancellationToken::new();
         world.lock().unwrap().refused_commits = Some(1);
         let looking = async {
             sleep(60 * SECOND).await;
@@ -115,7 +115,8 @@ fn commits_do_not_follow_each_other_closely_while_a_rebalance_waits() {
 fn nobody_who_can_ask_for_a_stop_is_no_stop() {
     let world = world();
     in_virtual_time(async {
-        let (stop, drain) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let drain = stop.child_token();
         drop(stop);
         mill(&world, &seldom()).run(drain).await.result.unwrap();
     });
@@ -172,7 +173,7 @@ fn a_partition_that_fails_is_rewound_alone_and_told_until_it_works() {
         let settings = settings(StrategyKind::Pipeline, Order::Partition);
         let mill = stepped(&world, &settings, 1, false);
         let (metrics, troubles) = (Arc::clone(&mill.metrics), mill.troubles.clone());
-        let (_keep, drain) = watch::channel(false);
+        let drain = CancellationToken::new();
         let fails = Mishap::FailWriter { partition: 1, for_ms: 60_000, writes: false };
         world.lock().unwrap().begin(&fails);
         let looking = async {
@@ -232,11 +233,12 @@ fn a_mill_that_seldom_commits_is_alive() {
     let mill = mill(&world, &settings);
     let health = Arc::clone(&mill.health);
     in_virtual_time(async {
-        let (stop, drain) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let drain = stop.child_token();
         let looking = async {
             sleep(Duration::from_secs(600)).await;
             assert_eq!(health.live(), Ok(()));
-            stop.send(true).unwrap();
+            stop.cancel();
         };
         let (ended, ()) = futures_util::future::join(mill.run(drain), looking).await;
         ended.result.unwrap();
@@ -280,7 +282,8 @@ fn stopped_mill() -> (Mill<SimulatedSource, SimulatedSink>, TopicPartition) {
 fn a_new_start_forgets_what_was_stopped() {
     let (mill, _) = stopped_mill();
     let (metrics, health) = (Arc::clone(&mill.metrics), Arc::clone(&mill.health));
-    let (_stop, drain) = watch::channel(true);
+    let drain = CancellationToken::new();
+    drain.cancel();
     let ended = in_virtual_time(mill.run(drain));
     assert!(matches!(ended.result, Err(MillError::Stopped(_))));
     health.assigned();

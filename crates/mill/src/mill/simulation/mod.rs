@@ -263,8 +263,8 @@ impl Runner<'_> {
         let seed = self.schedule.seed + self.course.starts as u64;
         let mill = stepped(&self.world, &self.settings, seed, self.schedule.is_serial);
         let metrics = Arc::clone(&mill.metrics);
-        let (stop, drain) = watch::channel(false);
-        let mut running = std::pin::pin!(mill.run(drain));
+        let stop = CancellationToken::new();
+        let mut running = std::pin::pin!(mill.run(stop.clone()));
         let ended = loop {
             let next = left.peek().map(|decision| self.began + decision.at);
             let alone = self.schedule.alone().map(|(_, until)| self.began + until);
@@ -274,7 +274,7 @@ impl Runner<'_> {
                     match left.next().map(|decision| &decision.what) {
                         Some(Mishap::Kill) => break None,
                         Some(Mishap::Stop) => {
-                            stop.send_replace(true);
+                            stop.cancel();
                         }
                         Some(mishap) => self.world.lock().unwrap().begin(mishap),
                         None => {}
@@ -287,7 +287,7 @@ impl Runner<'_> {
         };
         self.course.rewinds += metrics.rewinds.get();
         let mut world = self.world.lock().unwrap();
-        let was_stopped = *stop.borrow();
+        let was_stopped = stop.is_cancelled();
         Ok(match ended {
             None => {
                 world.generations.clear();

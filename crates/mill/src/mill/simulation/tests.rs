@@ -116,7 +116,7 @@ fn every_strategy_writes_everything_and_stops_before_a_letter_that_is_refused() 
         let mut world = World::new(5, order, false);
         world.letters_refused = letters_refused;
         let world = Arc::new(Mutex::new(world));
-        let (_keep, drain) = watch::channel(false);
+        let drain = CancellationToken::new();
         let ended = in_virtual_time(async { mill(&world, &settings(kind, order)).run(drain).await });
         let world = world.lock().unwrap();
         assert_eq!(world.violation(), None, "{kind} {order}");

@@ -1,0 +1,110 @@
+//! The command line program, from its arguments to its exit code.
+
+use std::{io, num::NonZero, process::ExitCode, thread};
+
+use tokio::runtime::{self, Runtime};
+
+use crate::{
+    bench, broker, check,
+    cli::{Cli, Command},
+    config::{BenchConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
+    console::logs::{self, Reader},
+    demo, dry_run,
+    exit::{Ended, Exit},
+    generate, lag, run, verify,
+};
+
+/// The program `topicmill`: reads the command line of this process, does what it says, and returns the exit
+/// code.
+///
+/// For programs of your own that are topicmill with more transforms: [register](crate::transform::registry)
+/// them first, and `--transform NAME` and `[transform]` know them.
+///
+/// It builds a tokio runtime of its own, installs signal handlers and a subscriber for the log, and may end
+/// the process.
+pub fn program() -> ExitCode {
+    let cli = Cli::from_command_line();
+    let reader = reader(&cli.command);
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(ended) => {
+            logs::failed(&ended, reader);
+            ended.exit.into()
+        }
+    }
+}
+
+/// Who reads a command's standard error.
+fn reader(command: &Command) -> Reader {
+    match command {
+        Command::Run(_)
+        | Command::Demo(_)
+        | Command::Generate(_)
+        | Command::Verify(_)
+        | Command::Bench(_) => Reader::Log,
+        Command::DryRun(_)
+        | Command::Lag(_)
+        | Command::Broker(_)
+        | Command::Check(_)
+        | Command::Completions(_) => Reader::Person,
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Ended> {
+    logs::set_up(cli.log_level, cli.log_format)?;
+    match cli.command {
+        Command::Demo(args) => {
+            let config = DemoConfig::new(&args)?;
+            return runtime()?.block_on(demo::command(config, &mut io::stdout()));
+        }
+        Command::Run(args) => {
+            let config = Config::for_run(&args)?;
+            let runtime = network_runtime()?;
+            let ended = runtime.block_on(run::run(config));
+            // A thread that is blocked in a system call must not hold up a stop.
+            runtime.shutdown_background();
+            ended?;
+        }
+        Command::Generate(args) => {
+            let config = GenerateConfig::new(&args)?;
+            runtime()?.block_on(generate::command(&config, &mut io::stdout()))?;
+        }
+        Command::Verify(args) => {
+            let config = VerifyConfig::new(&args)?;
+            return runtime()?.block_on(verify::command(&config, &mut io::stdout()));
+        }
+        Command::DryRun(args) => {
+            let config = DryRunConfig::new(&args)?;
+            dry_run::run(
+                &config.transform,
+                io::stdin().lock(),
+                io::stdout().lock(),
+                config.base64,
+                config.json,
+            )?;
+        }
+        Command::Lag(args) => {
+            let config = LagConfig::new(&args)?;
+            runtime()?.block_on(lag::command(&config, &mut io::stdout()))?;
+        }
+        Command::Bench(args) => {
+            let config = BenchConfig::new(args)?;
+            runtime()?.block_on(bench::command(&config, &mut io::stdout()))?;
+        }
+        Command::Broker(args) => runtime()?.block_on(broker::run(args.into()))?,
+        Command::Check(args) => check::run(&Config::for_run(&args.run)?, &mut io::stdout().lock())?,
+        Command::Completions(args) => Cli::write_completions(args.shell, &mut io::stdout().lock())?,
+    }
+    Ok(Exit::Done)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Half of the cores: transforms and compression have threads of their own, and fewer threads wake
+/// one another less often.
+fn network_runtime() -> io::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    runtime::Builder::new_multi_thread().worker_threads(cores.div_ceil(2)).enable_all().build()
+}
