@@ -140,9 +140,7 @@ pub use program::program;
 pub use tokio_util::sync::CancellationToken;
 pub use topicmill_mill::{batch, health, metrics, transform};
 
-use topicmill_mill::{
-    backoff, budget, choice, clock, cpu, dead_letter, delivery, mill, sentences, strategy,
-};
+use topicmill_mill::{backoff, budget, choice, clock, cpu, dead_letter, delivery, mill, sentences, strategy};
 use topicmill_records as records;
 
 /// What the tests of this package need of the program; no part of the library, and without any promise.

@@ -121,7 +121,8 @@ fn unsafe_code_is_forbidden_but_in_the_kernels() {
 #[test]
 fn each_fuzz_target_is_built() {
     let manifest: Table = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap().parse().unwrap();
-    let built = manifest["bin"].as_array().unwrap().iter().map(|bin| bin["path"].as_str().unwrap().to_owned());
+    let built =
+        manifest["bin"].as_array().unwrap().iter().map(|bin| bin["path"].as_str().unwrap().to_owned());
     let files = fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap();
     let files = files.map(|file| format!("fuzz_targets/{}", file.unwrap().file_name().display()));
     assert_eq!(built.collect::<BTreeSet<_>>(), files.collect());

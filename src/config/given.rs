@@ -78,9 +78,11 @@ impl Given {
         let Given { mut settings, transform } = self;
         // The defaults are those of the three programs that this project began with. One that stands
         // in for what is missing is complained about once.
-        for (key, instead) in
-            [(&keys::BROKERS, keys::BROKERS.default), (&keys::SOURCE, "source"), (&keys::DESTINATION, "destination")]
-        {
+        for (key, instead) in [
+            (&keys::BROKERS, keys::BROKERS.default),
+            (&keys::SOURCE, "source"),
+            (&keys::DESTINATION, "destination"),
+        ] {
             if !settings.is_given(key) {
                 settings.reject(key, "is missing");
                 settings.set_default(key, instead.into());

@@ -233,7 +233,10 @@ mod tests {
             let said = format!("config: {said}");
             assert!(problems.contains(&said), "{said} is not among {problems:#?}");
         }
-        assert!(problems.iter().any(|problem| problem.starts_with("config: [kafka] acks: ")), "{problems:#?}");
+        assert!(
+            problems.iter().any(|problem| problem.starts_with("config: [kafka] acks: ")),
+            "{problems:#?}"
+        );
         assert_eq!(problems.len(), 7, "{problems:#?}");
     }
 
@@ -276,10 +279,7 @@ mod tests {
         assert_eq!((config.workers, config.order), (3, Order::Key));
         assert_eq!((config.memory, config.retries), (32 << 20, 7));
         let times = (config.commit_interval, config.drain_timeout, config.client.connect_timeout);
-        assert_eq!(
-            times,
-            (Duration::from_millis(1500), Duration::from_secs(90), Duration::from_secs(3))
-        );
+        assert_eq!(times, (Duration::from_millis(1500), Duration::from_secs(90), Duration::from_secs(3)));
         assert_eq!(config.give_up_after, None);
         assert!(config.until_caught_up && !config.create_topics);
         assert_eq!(config.client.properties["sasl.password"], secret);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub use builder::PipelineBuilder;
 use tokio_util::sync::CancellationToken;
 
+use crate::{config::Config, health::Health, metrics::Metrics, mill::Observers, run};
 pub use crate::{
     config::{ConfigError, Origin, Problem},
     engine::{EngineError, EngineKind, ErrorKind, OffsetReset},
@@ -18,7 +19,6 @@ pub use crate::{
     run::RunError,
     strategy::{OnPanic, Order, StrategyKind},
 };
-use crate::{config::Config, health::Health, metrics::Metrics, mill::Observers, run};
 
 /// Reads a topic, transforms every record and writes the result to another topic.
 ///

@@ -456,7 +456,7 @@ async fn a_missing_topic_is_an_error_and_names_it() {
 
 #[test]
 fn the_json_has_exactly_these_keys() {
-    let mut counts = Counts::default();
+    let mut counts = super::findings::Counts::default();
     counts.add(Kind::Duplicate, 2);
     let report = Report {
         source: "s".into(),

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use topicmill::internal::Cli;
 
 use super::program::Program;

@@ -154,7 +154,7 @@ fn what_a_cut_has_left_is_checked() {
         (found.counts, found.unchecked.map_or(0, |of| of.count))
     };
     let with = |kind, count| {
-        let mut counts = crate::verify::Counts::default();
+        let mut counts = crate::verify::findings::Counts::default();
         counts.add(kind, count);
         counts
     };

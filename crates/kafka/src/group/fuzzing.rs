@@ -15,7 +15,9 @@ use crate::settings::Assignor;
 /// # Panics
 /// When it does not.
 pub fn subscription(bytes: &[u8]) {
-    let Some(Member { owned, generation, topics, .. }) = decode_subscription("m", None, bytes) else { return };
+    let Some(Member { owned, generation, topics, .. }) = decode_subscription("m", None, bytes) else {
+        return;
+    };
     assert!(topics.iter().map(String::len).sum::<usize>() <= bytes.len());
     let topic = topics.first().map_or("t", String::as_str);
     let again = decode_subscription("m", None, &encode_subscription(topic, &owned, generation));

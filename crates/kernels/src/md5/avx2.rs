@@ -59,8 +59,8 @@ impl<'a, const N: usize> Rows<'a, N> {
             }
         }
         let mut words = [[_mm256_setzero_si256(); 16]; N];
-        for n in 0..N {
-            words[n] = transpose(&self.blocks[n]);
+        for (words, blocks) in words.iter_mut().zip(&self.blocks) {
+            *words = transpose(blocks);
         }
         words
     }

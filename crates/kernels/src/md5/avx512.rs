@@ -56,15 +56,15 @@ impl<'a, const N: usize> Rows<'a, N> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi2")]
     fn words(&mut self, block: u32) -> [[Word; 16]; N] {
         let mut words = [[_mm512_setzero_si512(); 16]; N];
-        for n in 0..N {
-            for lane in 0..LANES {
-                words[n][lane] = load_block(self.values[n][lane], block as usize);
+        for (n, words) in words.iter_mut().enumerate() {
+            for (word, value) in words.iter_mut().zip(self.values[n]) {
+                *word = load_block(value, block as usize);
             }
-            words[n] = transpose(words[n]);
+            *words = transpose(*words);
             // The padding ends with the length in bits; until here these words are 0.
             let ends = _mm512_cmpeq_epi32_mask(self.counts[n], _mm512_set1_epi32(block as i32 + 1));
-            words[n][14] = _mm512_mask_slli_epi32::<3>(words[n][14], ends, self.lens[n]);
-            words[n][15] = _mm512_mask_srli_epi32::<29>(words[n][15], ends, self.lens[n]);
+            words[14] = _mm512_mask_slli_epi32::<3>(words[14], ends, self.lens[n]);
+            words[15] = _mm512_mask_srli_epi32::<29>(words[15], ends, self.lens[n]);
         }
         words
     }

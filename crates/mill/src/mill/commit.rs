@@ -10,7 +10,7 @@ use super::Mill;
 use crate::{
     backoff::Backoff,
     engine::{EngineError, ErrorKind, Offset, Place, Sink, Source},
-    metrics::Stage,
+    metrics::TimedStage,
 };
 
 /// The least time between two commits that do not wait for a tick: while a stop or a rebalance
