@@ -109,6 +109,7 @@
 //! another engine than those here is `topicmill_mill::engine`.
 
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
 // What was typed, what it means, and the run that comes of it.
 mod cli;

@@ -10,6 +10,7 @@ use crate::{
 
 /// Why a run ended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The cluster failed or cannot be reached.
     #[error(transparent)]

@@ -23,6 +23,34 @@ use crate::{
 ///
 /// Heartbeats, fetching and reconnecting go on in the background, whether or not `next` is called.
 /// Memory for batches comes from the [`Budget`]; without any, the source pauses.
+///
+/// # Contract
+/// One task, the [mill](crate::mill::Mill), drives a source: it calls [`next`](Source::next) again and again,
+/// and drops the future whenever something else happens first. Nothing may be lost by that. Commits run beside
+/// it, one at a time.
+///
+/// The events of each partition come in this order:
+///
+/// ```text
+/// partition  = tenure*
+/// tenure     = assignment (rewind assignment)* end
+/// assignment = Assigned (Batch | Skipped)* [Unreadable]
+/// end        = Revoked [Lost] | Lost
+/// ```
+///
+/// - `rewind` is no event but a call, of [`rewind`](Source::rewind).
+/// - `Batch`, `Skipped` and `Unreadable` carry the [`AssignmentId`] of the `Assigned` before them. Ids of a
+///   partition ascend, and none comes twice. Offsets ascend within an assignment; a new one begins at its own
+///   position, which may be lower.
+/// - Nothing of an assignment comes after the event or the call that ends it. An acknowledgement for it may
+///   still arrive, and the source leaves it out of what it commits.
+/// - An assignment that has ended before its `Assigned` was handed out need not be announced. So `Revoked` and
+///   `Lost` may name partitions that the caller does not hold; they mean nothing for those.
+/// - The source does not wait for a release for ever. When it has stopped waiting, the receiver of `release` is
+///   gone, and the partition may be `Assigned` again.
+///
+/// After an error `next` is not called any more. What is acknowledged may still be committed, and then the
+/// source is closed. Dropping a source instead of closing it leaves the group without saying so.
 pub trait Source: Send {
     /// The next event. `room` says which batches may come. While it is closed only changes of the
     /// assignment come, so that a full pipeline never holds up a rebalance. Partitions that are
@@ -146,6 +174,21 @@ impl GapReason {
 }
 
 /// Writes output batches with `acks=all` and an idempotent producer.
+///
+/// # Contract
+/// One task, through [`Delivery`](crate::delivery::Delivery), drives a sink. Each batch that is sent has one end:
+///
+/// ```text
+/// batch = send (receipt | error | the future is dropped)
+/// ```
+///
+/// - [`send`](Sink::send) and [`forget`](Sink::forget) do not wait. How much may be in flight is up to the
+///   caller, who counts what has no receipt yet.
+/// - The futures may be polled in any order, or not at all: dropping one gives up the answer, not the batch.
+/// - After an error that names a partition, the sink goes on. The caller forgets what is left of that
+///   assignment, reads the partition again under a new one, and sends from there.
+/// - After an error without a partition, nothing more is sent; the sink is closed.
+/// - After [`close`](Sink::close), or when the sink is dropped, every future that is left fails.
 pub trait Sink: Send {
     /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
     /// future resolves when the brokers have acknowledged every record, or refused some for their

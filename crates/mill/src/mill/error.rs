@@ -10,6 +10,7 @@ use crate::{
 
 /// Why a mill ended, other than by a drain or at its goal.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MillError {
     /// The source or the sink failed.
     #[error(transparent)]

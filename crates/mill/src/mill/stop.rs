@@ -11,6 +11,7 @@ use crate::{
 
 /// Why a partition is stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Stopped {
     /// The dead letter topic refused a record.
     #[error(transparent)]

@@ -28,6 +28,23 @@ const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
 /// Turns the values of a batch into the values to write.
 ///
 /// One instance serves one thread, so it may keep scratch memory between batches.
+///
+/// # Contract
+/// The [strategy](crate::strategy) drives it, on a thread that is not one of the async runtime: `apply` may take
+/// its time, and is called for one batch after the other, of any partition. It must not depend on what it was
+/// given before: batches are cut anywhere, a batch may be transformed again after a rewind or a new start, and
+/// with several workers no instance sees them all.
+///
+/// For each batch:
+///
+/// ```text
+/// batch = apply ((write | fail) for each index, ascending)
+/// ```
+///
+/// After a panic the instance is not used again, unless no other one can be built: a new one gets parts of the
+/// batch, down to a single record, to find the record it panics on. What was written before a panic is dropped.
+/// A transform that never returns holds up its partitions, is reported by
+/// [`Health`](crate::health::Health), and is cut off at the end of a stop.
 pub trait Transform: Send {
     /// Handles every value of `values` in ascending order of its index, with exactly one
     /// [`Output::write`] or [`Output::fail`] each. Tombstones are not among the values: they are
@@ -108,6 +125,7 @@ impl ValueError {
 
 /// The classes of record-level errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ErrorClass {
     /// The value has no bytes.
     Empty,
