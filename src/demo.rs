@@ -9,6 +9,7 @@ use std::{
     io::Write,
     net::Ipv4Addr,
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -318,9 +319,9 @@ async fn watch_until_done(client: &Client, run: &Config, events: u64) -> Result<
 async fn prove(run: &Config) -> Result<Report, EngineError> {
     let config = VerifyConfig {
         client: run.native_client(),
-        source: run.source.clone(),
-        destination: run.destination.clone(),
-        dead_letter: run.dead_letter.clone(),
+        source: Arc::clone(&run.source),
+        destination: Arc::clone(&run.destination),
+        dead_letter: Arc::clone(&run.dead_letter),
         dead_letter_given: false,
         group: Some(run.group.clone()),
         usual_group: run.group.clone(),

@@ -42,12 +42,11 @@ pub(super) struct Topics {
 pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics {
     let source = source(settings);
     let suffix = if strategy == StrategyKind::Serial { "serial" } else { "concurrent" };
-    let destination = match settings.is_given(&keys::SOURCE) && !settings.is_given(&keys::DESTINATION) {
-        true => {
-            settings.reject(&keys::DESTINATION, format!("{NO_DEFAULT} it or --destination"));
-            None
-        }
-        false => Some(topic(settings, &keys::DESTINATION, || format!("{source}_{suffix}_transformed"))),
+    let destination = if settings.is_given(&keys::SOURCE) && !settings.is_given(&keys::DESTINATION) {
+        settings.reject(&keys::DESTINATION, format!("{NO_DEFAULT} it or --destination"));
+        None
+    } else {
+        Some(topic(settings, &keys::DESTINATION, || format!("{source}_{suffix}_transformed")))
     };
     let dead_letter = match &destination {
         Some(destination) => topic(settings, &keys::DEAD_LETTER, || format!("{destination}_dead_letter")),

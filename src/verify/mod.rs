@@ -26,7 +26,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io::Write, ops::Range, time::Instant};
+use std::{collections::BTreeMap, io::Write, ops::Range, sync::Arc, time::Instant};
 
 pub use findings::Kind;
 pub use logs::{ClusterLogs, Logs};
@@ -210,8 +210,8 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
         let mut letters = Letters::default();
         let identity = self.topics.letters;
         for (partition, range) in self.topics.dead_letter.clone() {
-            let partition = TopicPartition::new(self.config.dead_letter.clone(), partition);
-            let source = self.config.source.clone();
+            let partition = TopicPartition::new(Arc::clone(&self.config.dead_letter), partition);
+            let source = Arc::clone(&self.config.source);
             self.read(&partition, range, |batch| letters.add(batch, &source, identity)).await?;
         }
         let config = self.config;
@@ -226,7 +226,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
 
     async fn partition(&mut self, partition: i32) -> Result<Partition, EngineError> {
         let mut expected = self.expected(partition).await?;
-        let place = TopicPartition::new(self.config.destination.clone(), partition);
+        let place = TopicPartition::new(Arc::clone(&self.config.destination), partition);
         let range = self.topics.destination.get(&partition).cloned().unwrap_or(0..0);
         let identity = self.topics.outputs;
         let mut written = 0;
@@ -271,7 +271,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
 
     async fn expected(&mut self, partition: i32) -> Result<Expected, EngineError> {
         let mut expected = Expected::default();
-        let place = TopicPartition::new(self.config.source.clone(), partition);
+        let place = TopicPartition::new(Arc::clone(&self.config.source), partition);
         let range = self.topics.source.get(&partition).cloned().unwrap_or(0..0);
         let mut transform = self.config.transform.build();
         let (outputs, letters) = (self.topics.outputs, self.topics.letters);

@@ -66,9 +66,9 @@ fn beginning(places: &mut [(i64, bool)]) -> i64 {
     let mut best = (out_of_place, 0);
     for &(offset, expected) in &*places {
         if expected {
-            out_of_place += 1
+            out_of_place += 1;
         } else {
-            out_of_place -= 1
+            out_of_place -= 1;
         }
         if out_of_place <= best.0 {
             best = (out_of_place, offset + 1);

@@ -101,7 +101,7 @@ impl Cluster {
     /// A cluster of which nothing is known yet.
     pub(super) fn unconnected(bootstrap: Vec<Address>, settings: NativeSettings, dial: Dial) -> Arc<Cluster> {
         Arc::new_cyclic(|this: &Weak<Cluster>| {
-            let watching = this.clone();
+            let watching = Weak::clone(this);
             let tell: Tell = Box::new(move |broker, omen| {
                 if let Some(cluster) = watching.upgrade() {
                     cluster.warned(broker, omen);
@@ -118,7 +118,7 @@ impl Cluster {
                 groups: HashMap::new(),
                 retired: Vec::new(),
             };
-            Cluster { settings, bootstrap, connections, this: this.clone(), state: Mutex::new(state) }
+            Cluster { settings, bootstrap, connections, this: Weak::clone(this), state: Mutex::new(state) }
         })
     }
 

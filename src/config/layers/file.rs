@@ -42,7 +42,7 @@ impl File<'_> {
                 origin,
             );
         }
-        for (name, value) in table.get_ref().iter() {
+        for (name, value) in table.get_ref() {
             let origin = self.origin(name.span().start);
             match (Section::find(name.get_ref()), value.get_ref()) {
                 (None, _) => {
@@ -60,7 +60,7 @@ impl File<'_> {
     }
 
     fn section(&self, section: Section, table: &DeTable<'_>, settings: &mut Settings) {
-        for (name, value) in table.iter() {
+        for (name, value) in table {
             let origin = self.origin(value.span().start);
             let key = name.get_ref().replace('-', "_");
             let known = section.names();
@@ -75,7 +75,7 @@ impl File<'_> {
 
     /// `bootstrap.servers = …` is a table in a table to TOML: the names are put together again.
     fn kafka(&self, prefix: &str, table: &DeTable<'_>, settings: &mut Settings) {
-        for (name, value) in table.iter() {
+        for (name, value) in table {
             let key = format!("{prefix}{}", name.get_ref());
             match value.get_ref() {
                 DeValue::Table(table) => self.kafka(&format!("{key}."), table, settings),

@@ -62,7 +62,7 @@ impl Watch {
     /// lead.
     pub async fn changed(&self, client: &Client) {
         if self.0.is_empty() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         let is_complete = self.0.values().all(|count| *count > 0);
         let age = client.cluster().settings.metadata_max_age;

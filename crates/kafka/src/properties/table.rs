@@ -12,6 +12,7 @@ use super::{
 ///
 /// The configuration, both engines and the reference file read the same row, so adding a property
 /// means adding a row.
+#[derive(Debug)]
 pub struct Property {
     /// The name, as in Kafka's own clients where they have it.
     pub name: &'static str,
@@ -52,7 +53,7 @@ pub enum Takes {
 pub(super) type Set = fn(&mut Draft, &Value<'_>) -> Result<(), PropertyError>;
 
 /// How the native engine treats a property.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Native {
     /// It is supported.
     Sets(Set),
@@ -63,7 +64,7 @@ pub(super) enum Native {
 }
 
 /// How the engine over librdkafka treats a property.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Counterpart {
     /// It is passed on under the same name; librdkafka refuses what it does not know.
     Same,
@@ -95,10 +96,8 @@ impl Takes {
                 Some(choice) => Ok((*choice).into()),
                 None => Err(format!("must be one of `{}`", offered(choices).join("`, `"))),
             },
-            Takes::Only(choices, why) => match choices.contains(&text) {
-                true => Ok(choices[0].into()),
-                false => Err(format!("must be `{}`: {why}", choices[0])),
-            },
+            Takes::Only(choices, _) if choices.contains(&text) => Ok(choices[0].into()),
+            Takes::Only(choices, why) => Err(format!("must be `{}`: {why}", choices[0])),
             Takes::Text | Takes::Secret | Takes::Integer | Takes::Boolean => Ok(text.into()),
         }
     }

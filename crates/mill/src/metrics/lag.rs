@@ -203,7 +203,7 @@ struct PartitionLabel {
 }
 
 impl Collector for OwnLag {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let group = self.shared.lock().group.clone();
         let all = self.now();
         let label = |partition: &TopicPartition| PartitionLabel {

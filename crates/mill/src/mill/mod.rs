@@ -20,7 +20,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use commit::Commits;
 pub use error::MillError;
@@ -78,6 +78,12 @@ pub struct Mill<S, K> {
     is_draining: bool,
     /// Whether anything was committed: then the failures of earlier starts count no more.
     progressed: bool,
+}
+
+impl<S, K> fmt::Debug for Mill<S, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mill").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// How a mill runs.

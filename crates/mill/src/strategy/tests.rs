@@ -249,7 +249,7 @@ fn copies_but(
         }
     }
     let special = std::sync::Arc::new(special);
-    TransformKind::custom(move || Box::new(Copies(special.clone())))
+    TransformKind::custom(move || Box::new(Copies(std::sync::Arc::clone(&special))))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -67,7 +68,7 @@ impl SimulatedSink {
         locked.sinks += 1;
         SimulatedSink {
             number: locked.sinks,
-            world: world.clone(),
+            world: Arc::clone(world),
             writers: BTreeMap::new(),
             tasks: JoinSet::new(),
             forgotten: watch::Sender::default(),
@@ -78,7 +79,7 @@ impl SimulatedSink {
         self.writers.entry(to.clone()).or_insert_with(|| {
             let (sender, jobs) = mpsc::channel(10_000);
             let writer = Writer {
-                world: self.world.clone(),
+                world: Arc::clone(&self.world),
                 sink: self.number,
                 to: to.clone(),
                 jobs,
@@ -150,7 +151,7 @@ impl Writer {
 
     /// Does what is due; returns when to come again.
     fn step(&mut self) -> Instant {
-        let world = self.world.clone();
+        let world = Arc::clone(&self.world);
         let mut world = world.lock().unwrap();
         let now = Instant::now();
         let later = now + Duration::from_secs(3600);

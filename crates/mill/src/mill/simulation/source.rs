@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -45,7 +46,7 @@ impl SimulatedSource {
     pub fn new(world: &Shared, budget: &Budget) -> SimulatedSource {
         let changed = world.lock().unwrap().changed.subscribe();
         let mut source = SimulatedSource {
-            world: world.clone(),
+            world: Arc::clone(world),
             budget: budget.clone(),
             events: VecDeque::new(),
             positions: BTreeMap::new(),
@@ -236,7 +237,7 @@ impl Source for SimulatedSource {
         &self,
         offsets: Vec<Offset>,
     ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static {
-        let world = self.world.clone();
+        let world = Arc::clone(&self.world);
         async move {
             let delay = world.lock().unwrap().delay();
             sleep_until(Instant::now() + delay).await;
