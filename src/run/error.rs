@@ -94,9 +94,7 @@ impl From<MillError> for RunError {
     fn from(error: MillError) -> RunError {
         match error {
             MillError::Engine(error) => RunError::Engine(error),
-            error @ (MillError::Transform(_) | MillError::Stopped(_) | MillError::DrainTimeout { .. }) => {
-                RunError::Mill(error)
-            }
+            error => RunError::Mill(error),
         }
     }
 }
