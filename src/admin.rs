@@ -22,14 +22,14 @@ const OPEN_METRICS: &str = "application/openmetrics-text";
 
 /// A running admin server; it stops when this is dropped.
 #[derive(Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
 /// What an admin server shows.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Whether the process is alive and ready.
@@ -43,7 +43,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn start(address: SocketAddr, shown: Shown) -> io::Result<Admin> {
+    pub(crate) async fn start(address: SocketAddr, shown: Shown) -> io::Result<Admin> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let routes = Router::new()
@@ -61,7 +61,7 @@ impl Admin {
     }
 
     /// The address it listens on.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 }

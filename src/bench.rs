@@ -10,7 +10,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use topicmill_bench::matrix::{Selection, plan};
-pub use topicmill_bench::*;
+pub(crate) use topicmill_bench::*;
 
 use crate::{
     cli::BenchArgs,
@@ -25,7 +25,7 @@ use crate::{
 ///
 /// # Errors
 /// When anything fails; what was measured until then is lost.
-pub async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), Ended> {
+pub(crate) async fn command(config: &BenchConfig, out: &mut impl Write) -> Result<(), Ended> {
     let peers = match &config.args.peers {
         None => Vec::new(),
         Some(folder) => match Peer::find(folder) {

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use topicmill_broker::*;
+pub(crate) use topicmill_broker::*;
 
 /// Serves until SIGINT or SIGTERM; prints the address on standard output once it listens.
 ///
 /// # Errors
 /// When the address cannot be bound or signals cannot be awaited.
-pub async fn run(settings: BrokerSettings) -> io::Result<()> {
+pub(crate) async fn run(settings: BrokerSettings) -> io::Result<()> {
     // Before anyone learns that it serves, so that no signal ends it without a farewell.
     let (mut interrupts, mut terminations) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -8,7 +8,7 @@ use crate::config::Config;
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn run(config: &Config, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn run(config: &Config, out: &mut impl Write) -> io::Result<()> {
     write!(out, "{config}\n# ok\n")?;
     out.flush()
 }

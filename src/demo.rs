@@ -52,7 +52,7 @@ const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The outcome of a demo.
 #[derive(Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The events generated and transformed.
     pub events: u64,
     /// From the first event until the last is transformed and committed.
@@ -63,7 +63,7 @@ pub struct Summary {
 
 /// Why a demo ended early.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// The embedded broker could not be started.
     #[error("cannot start the embedded broker: {0}")]
     Broker(#[from] std::io::Error),
@@ -140,7 +140,7 @@ impl fmt::Display for Summary {
 ///
 /// # Errors
 /// As [`demo`].
-pub async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, Ended> {
+pub(crate) async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, Ended> {
     let stop = CancellationToken::new();
     run::signals::drain_on_signal(stop.clone());
     let summary = demo(config, stop).await?;
@@ -153,7 +153,7 @@ pub async fn command(config: DemoConfig, out: &mut impl Write) -> Result<Exit, E
 ///
 /// # Errors
 /// When any part fails, the deletion included.
-pub async fn demo(config: DemoConfig, stop: CancellationToken) -> Result<Summary, DemoError> {
+pub(crate) async fn demo(config: DemoConfig, stop: CancellationToken) -> Result<Summary, DemoError> {
     let mut run = config.run.clone();
     let broker = if config.embedded { Some(start_broker(&config).await?) } else { None };
     if let Some(broker) = &broker {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use tokio_util::sync::CancellationToken;
-pub use topicmill_generate::*;
+pub(crate) use topicmill_generate::*;
 use tracing::warn;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// As [`generate`], and when `out` does not take the output.
-pub async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<(), Ended> {
+pub(crate) async fn command(config: &GenerateConfig, out: &mut impl Write) -> Result<(), Ended> {
     let stop = CancellationToken::new();
     run::signals::drain_on_signal(stop.clone());
     let client = native::Client::connect(&config.client).await?;

@@ -30,7 +30,7 @@ impl ConnectionArgs {
 }
 
 /// Which transform, and its settings.
-pub type TransformArgs = KeyArgs<{ keys::TRANSFORM }>;
+pub(crate) type TransformArgs = KeyArgs<{ keys::TRANSFORM }>;
 
 /// A `KEY=VALUE` of `-X`; without a key when it was not written so.
 #[derive(Clone, PartialEq, Eq)]

@@ -9,14 +9,14 @@ mod keys;
 
 use std::io;
 
-pub use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs};
+pub(crate) use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs};
 pub(crate) use choice::possible_values;
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
-pub use commands::{
+pub(crate) use commands::{
     BenchArgs, BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs,
     VerifyArgs,
 };
-pub use keys::KeyArgs;
+pub(crate) use keys::KeyArgs;
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
 #[derive(Debug, Parser)]

@@ -23,7 +23,7 @@ const DEMO_TRANSFORM: &str = "name-event";
 
 /// What `generate` is to do.
 #[derive(Clone, Debug)]
-pub struct GenerateConfig {
+pub(crate) struct GenerateConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
     /// What to generate.
@@ -39,7 +39,7 @@ impl GenerateConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(args: &GenerateArgs) -> Result<GenerateConfig, ConfigError> {
+    pub(crate) fn new(args: &GenerateArgs) -> Result<GenerateConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
         // Never that of a run's configuration: it would be flooded with mock events.
         let topic = args.topic.clone().unwrap_or_else(|| DEFAULT_TOPIC.into());
@@ -65,7 +65,7 @@ impl GenerateConfig {
 
 /// What `verify` is to do.
 #[derive(Clone, Debug)]
-pub struct VerifyConfig {
+pub(crate) struct VerifyConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
     /// The topic that was read.
@@ -96,7 +96,7 @@ impl VerifyConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(args: &VerifyArgs) -> Result<VerifyConfig, ConfigError> {
+    pub(crate) fn new(args: &VerifyArgs) -> Result<VerifyConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
         let strategy = settings.choice(&keys::STRATEGY);
         let dead_letter_given = settings.is_given(&keys::DEAD_LETTER);
@@ -121,7 +121,7 @@ impl VerifyConfig {
 
 /// What `lag` is to do.
 #[derive(Clone, Debug)]
-pub struct LagConfig {
+pub(crate) struct LagConfig {
     /// How to reach the cluster.
     pub client: ClientSettings,
     /// The topic to show; without one, every topic that the group reads.
@@ -137,7 +137,7 @@ impl LagConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(args: &LagArgs) -> Result<LagConfig, ConfigError> {
+    pub(crate) fn new(args: &LagArgs) -> Result<LagConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
         let strategy = settings.choice(&keys::STRATEGY);
         let source = rules::source(&mut settings);
@@ -154,7 +154,7 @@ impl LagConfig {
 
 /// What `demo` is to do.
 #[derive(Clone, Debug)]
-pub struct DemoConfig {
+pub(crate) struct DemoConfig {
     /// What to run; without brokers and properties when `embedded`.
     pub run: Config,
     /// Whether an embedded broker serves; otherwise the brokers of `run.client`.
@@ -171,7 +171,7 @@ impl DemoConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(args: &DemoArgs) -> Result<DemoConfig, ConfigError> {
+    pub(crate) fn new(args: &DemoArgs) -> Result<DemoConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
         let embedded = args.connection.brokers().is_none();
         if embedded {
@@ -195,7 +195,7 @@ impl DemoConfig {
 
 /// What `bench` is to do.
 #[derive(Clone, Debug)]
-pub struct BenchConfig {
+pub(crate) struct BenchConfig {
     /// How to reach the cluster; without brokers and properties when `embedded`.
     pub client: ClientSettings,
     /// Whether an embedded broker serves.
@@ -210,7 +210,7 @@ impl BenchConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(args: BenchArgs) -> Result<BenchConfig, ConfigError> {
+    pub(crate) fn new(args: BenchArgs) -> Result<BenchConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), &args);
         let embedded = args.connection.brokers().is_none();
         if embedded {

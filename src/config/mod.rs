@@ -19,11 +19,12 @@ mod problem;
 mod reference_tests;
 mod rules;
 mod settings;
-pub mod units;
+pub(crate) mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-pub use commands::{BenchConfig, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig};
+pub use commands::DryRunConfig;
+pub(crate) use commands::{BenchConfig, DemoConfig, GenerateConfig, LagConfig, VerifyConfig};
 use keys::Key;
 pub use problem::{ConfigError, Origin, Problem};
 use settings::Settings;

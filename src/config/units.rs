@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// A message for people when the text is no such thing.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let scale_ms = match unit {
         "ms" => 1,
@@ -23,7 +23,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A message for people when the text is no such thing.
-pub fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);
     let shift = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -41,7 +41,7 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// A message for people when the text is no such thing.
-pub fn parse_count(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
     let message = "must be a whole number such as `1000000`, `1_000_000`, `1M` or `1e6`";
     let (number, unit) = match text.trim().find(|c: char| !c.is_ascii_digit() && c != '_') {
         Some(end) => text.trim().split_at(end),
@@ -60,7 +60,7 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
 }
 
 /// Writes a duration so that [`parse_duration`] reads it back, to the millisecond.
-pub fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
         0 => "0s".into(),
@@ -72,7 +72,7 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// Writes a size so that [`parse_size`] reads it back.
-pub fn format_size(bytes: usize) -> String {
+pub(crate) fn format_size(bytes: usize) -> String {
     match bytes {
         0 => "0B".into(),
         _ if bytes.is_multiple_of(1 << 30) => format!("{}GiB", bytes >> 30),

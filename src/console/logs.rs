@@ -31,7 +31,7 @@ static IS_TEXT: OnceLock<bool> = OnceLock::new();
 ///
 /// # Errors
 /// When the environment names an unknown level; the log then has the default one.
-pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigError> {
+pub(crate) fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigError> {
     match level.map_or_else(from_environment, |level| Ok(Some(level))) {
         Ok(level) => start(level.unwrap_or_default(), format),
         Err(error) => {
@@ -44,7 +44,7 @@ pub fn set_up(level: Option<LogLevel>, format: LogFormat) -> Result<(), ConfigEr
 
 /// Who reads a command's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+pub(crate) enum Reader {
     /// A log: the command runs for long and reports its progress.
     Log,
     /// A person: the command answers a question.
@@ -52,7 +52,7 @@ pub enum Reader {
 }
 
 /// Reports why a command failed: as text to people, as an event where the log is JSON.
-pub fn failed(ended: &Ended, reader: Reader) {
+pub(crate) fn failed(ended: &Ended, reader: Reader) {
     let Ended { exit, message } = ended;
     let is_text = reader == Reader::Person || IS_TEXT.get().copied().unwrap_or(true);
     match (exit, is_text) {

@@ -1,4 +1,4 @@
 //! What long work shows: progress and logs.
 
-pub mod logs;
-pub mod progress;
+pub(crate) mod logs;
+pub(crate) mod progress;

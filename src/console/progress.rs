@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Shows progress.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     what: &'static str,
     unit: &'static str,
     total: Option<u64>,
@@ -27,13 +27,13 @@ pub struct Progress {
 
 impl Progress {
     /// Progress of `what`, counted in `unit`, towards `total` if that is known.
-    pub fn new(what: &'static str, unit: &'static str, total: Option<u64>) -> Progress {
+    pub(crate) fn new(what: &'static str, unit: &'static str, total: Option<u64>) -> Progress {
         let bar = io::stderr().is_terminal().then(|| bar(what, unit, total));
         Progress { what, unit, total, bar, pace: Pace::new(Instant::now()) }
     }
 
     /// Shows that `done` units are done, followed by `note`.
-    pub fn update(&mut self, done: u64, note: impl fmt::Display) {
+    pub(crate) fn update(&mut self, done: u64, note: impl fmt::Display) {
         if self.draw(done, &note) {
             return;
         }
@@ -46,7 +46,7 @@ impl Progress {
     }
 
     /// Draws the bar, if there is one. Without one, the caller decides what to log and when.
-    pub fn draw(&self, done: u64, note: impl fmt::Display) -> bool {
+    pub(crate) fn draw(&self, done: u64, note: impl fmt::Display) -> bool {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(note.to_string());
@@ -55,7 +55,7 @@ impl Progress {
     }
 
     /// Changes the total.
-    pub fn set_total(&mut self, total: u64) {
+    pub(crate) fn set_total(&mut self, total: u64) {
         self.total = Some(total);
         if let Some(bar) = &self.bar {
             bar.set_length(total);
@@ -63,7 +63,7 @@ impl Progress {
     }
 
     /// Removes the bar; the caller reports the result.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
@@ -88,7 +88,7 @@ fn bar(what: &'static str, unit: &'static str, total: Option<u64>) -> ProgressBa
 
 /// Decides when an event is due: from time to time, if there is progress.
 #[derive(Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     since: Instant,
     next: Instant,
     done: u64,
@@ -96,12 +96,12 @@ pub struct Pace {
 
 impl Pace {
     /// Nothing is done yet.
-    pub fn new(now: Instant) -> Pace {
+    pub(crate) fn new(now: Instant) -> Pace {
         Pace { since: now, next: now + FIRST_AFTER, done: 0 }
     }
 
     /// The units per second since the last event, if one is due now that `done` units are done.
-    pub fn due(&mut self, done: u64, now: Instant) -> Option<u64> {
+    pub(crate) fn due(&mut self, done: u64, now: Instant) -> Option<u64> {
         if now < self.next || done == self.done {
             return None;
         }

@@ -38,7 +38,7 @@ const AGES_AT_ONCE: usize = 64;
 
 /// How far a group is behind in one partition, as `--json` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct PartitionLag {
+pub(crate) struct PartitionLag {
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -67,7 +67,7 @@ pub struct PartitionLag {
 /// # Errors
 /// When there is no such group or topic, or the coordinator does not answer in time. A partition
 /// that does not answer is no error: its row says so.
-pub async fn measure(
+pub(crate) async fn measure(
     client: &Client,
     group: &str,
     topic: Option<&str>,
@@ -101,7 +101,7 @@ pub async fn measure(
 ///
 /// # Errors
 /// When the topic is missing or the coordinator does not answer in time.
-pub async fn measure_records(
+pub(crate) async fn measure_records(
     client: &Client,
     group: &str,
     topic: &str,
@@ -238,7 +238,7 @@ pub(crate) async fn first_timestamp(
 ///
 /// # Errors
 /// As [`measure`], and when `out` does not take the output.
-pub async fn command(config: &LagConfig, out: &mut impl Write) -> Result<(), Ended> {
+pub(crate) async fn command(config: &LagConfig, out: &mut impl Write) -> Result<(), Ended> {
     let client = Client::connect(&config.client).await?;
     let all = measure(&client, &config.group, config.source.as_deref()).await?;
     if config.json {

@@ -52,7 +52,7 @@ const RESTART: Backoff = Backoff { first: Duration::from_millis(100), most: Dura
 ///
 /// # Errors
 /// When the cluster cannot be reached, a topic is not as it must be, or the work failed for good.
-pub async fn run(config: Config) -> Result<(), RunError> {
+pub(crate) async fn run(config: Config) -> Result<(), RunError> {
     let observers = Observers::default();
     let drain = CancellationToken::new();
     signals::drain_on_signal(drain.clone());

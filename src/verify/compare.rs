@@ -28,7 +28,7 @@ const FOLLOWERS: usize = 16;
 
 /// A comparison that takes the actual records one by one.
 #[derive(Debug)]
-pub struct Comparison<'a> {
+pub(super) struct Comparison<'a> {
     expected: &'a [Fingerprint],
     /// Built at the first mismatch.
     index: Option<Index>,
@@ -68,7 +68,7 @@ struct Explanation {
 
 impl<'a> Comparison<'a> {
     /// A comparison with `expected`.
-    pub fn new(expected: &'a [Fingerprint]) -> Comparison<'a> {
+    pub(super) fn new(expected: &'a [Fingerprint]) -> Comparison<'a> {
         Comparison {
             expected,
             index: None,
@@ -84,13 +84,13 @@ impl<'a> Comparison<'a> {
 
     /// The same where the source may have had records before the expected ones, which are `cut`
     /// off: what was made of those comes first, and nothing is left to compare it with.
-    pub fn after_a_cut(self, cut: bool) -> Comparison<'a> {
+    pub(super) fn after_a_cut(self, cut: bool) -> Comparison<'a> {
         Comparison { leading: cut, ..self }
     }
 
     /// Takes the next actual record.
     #[inline]
-    pub fn push(&mut self, actual: Actual) {
+    pub(super) fn push(&mut self, actual: Actual) {
         let in_line = self.ahead.is_empty() && self.away.is_none() && !self.leading;
         if in_line && self.is_next(&actual.fingerprint) {
             self.seen[self.frontier] = true;
@@ -102,7 +102,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// The findings, after the last actual record.
-    pub fn finish(mut self) -> Findings {
+    pub(super) fn finish(mut self) -> Findings {
         self.settle(true);
         let unseen = (0..self.expected.len()).filter(|&position| !self.seen[position]);
         self.repeated.sort_unstable_by_key(|&(position, offset)| (self.expected[position], offset));

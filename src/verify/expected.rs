@@ -12,7 +12,7 @@ const CHUNK_LIMIT: usize = 64 << 20;
 
 /// What should stand in a partition of the destination, and what in the dead letter topic.
 #[derive(Debug, Default)]
-pub struct Expected {
+pub(super) struct Expected {
     /// The output records in order.
     pub sequence: Vec<Fingerprint>,
     /// The hashes of their keys, when asked for.
@@ -34,7 +34,7 @@ impl Expected {
     ///
     /// # Panics
     /// When a custom transform breaks its contract: then there is nothing to compare with.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         batch: &PartitionBatch,
         transform: &mut dyn Transform,
@@ -74,17 +74,17 @@ impl Expected {
     }
 
     /// The source offset of the expected record at `position`.
-    pub fn offset(&self, position: usize) -> i64 {
+    pub(super) fn offset(&self, position: usize) -> i64 {
         self.offsets.get(position)
     }
 
     /// The position of the first expected record at `offset` of the source or behind it.
-    pub fn position_of(&self, offset: i64) -> usize {
+    pub(super) fn position_of(&self, offset: i64) -> usize {
         self.offsets.find(offset).min(self.outputs)
     }
 
     /// The source records that must have a dead letter, in the order of their offsets.
-    pub fn due(&self) -> Vec<Original> {
+    pub(super) fn due(&self) -> Vec<Original> {
         let excused = self.excused.iter().map(|(original, _)| *original);
         let mut due: Vec<Original> = self.failed.iter().copied().chain(excused).collect();
         due.sort_unstable_by_key(|original| original.offset);

@@ -9,7 +9,7 @@ const RUNS_MAX: usize = 20;
 
 /// A record of the destination: its identity and its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Actual {
+pub(super) struct Actual {
     /// What it is.
     pub fingerprint: Fingerprint,
     /// Its offset in the destination.
@@ -18,7 +18,7 @@ pub struct Actual {
 
 /// How a record is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It is expected and absent.
     Missing,
     /// It is there more than once; each further copy counts.
@@ -35,11 +35,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 6] =
+    pub(crate) const ALL: [Kind; 6] =
         [Kind::Missing, Kind::Duplicate, Kind::Reordered, Kind::Corrupt, Kind::Phantom, Kind::Misrouted];
 
     /// The name of the count of this kind.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Kind::Missing => "missing",
             Kind::Duplicate => "duplicates",
@@ -53,7 +53,7 @@ impl Kind {
 
 /// A run of findings of one kind; positions count the expected records of the partition from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub(super) struct Run {
     /// How the records are wrong.
     pub kind: Kind,
     /// The first expected record concerned, unless they are phantoms or misrouted.
@@ -73,7 +73,7 @@ impl Run {
 
 /// Records of the destination that belong to source records which are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unchecked {
+pub(super) struct Unchecked {
     /// The first offset.
     pub first: i64,
     /// The last offset.
@@ -84,7 +84,7 @@ pub struct Unchecked {
 
 /// A record that is expected nowhere in its partition; it may belong to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub(super) struct Foreign {
     /// The record.
     pub actual: Actual,
     /// What is expected in its place, and at which position, if it is counted as corrupt.
@@ -93,28 +93,28 @@ pub struct Foreign {
 
 /// How many findings there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Kind::ALL.len()]);
+pub(crate) struct Counts([u64; Kind::ALL.len()]);
 
 impl Counts {
     /// How many of a kind.
-    pub fn of(&self, kind: Kind) -> u64 {
+    pub(crate) fn of(&self, kind: Kind) -> u64 {
         self.0[kind as usize]
     }
 
     /// How many in all.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Counts `more` of a kind.
-    pub fn add(&mut self, kind: Kind, more: u64) {
+    pub(crate) fn add(&mut self, kind: Kind, more: u64) {
         self.0[kind as usize] += more;
     }
 }
 
 /// The findings of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
+pub(super) struct Findings {
     /// How many of each kind.
     pub counts: Counts,
     /// The first places of each kind but the missing ones, which are all in `absent`.
@@ -129,7 +129,7 @@ pub struct Findings {
 
 impl Findings {
     /// Counts a record of the destination and keeps its place if it is among the first of its kind.
-    pub fn add(&mut self, kind: Kind, position: Option<usize>, offset: i64) {
+    pub(super) fn add(&mut self, kind: Kind, position: Option<usize>, offset: i64) {
         self.counts.add(kind, 1);
         self.keep(kind, position, offset);
     }
@@ -146,7 +146,7 @@ impl Findings {
     }
 
     /// Counts a record that nothing is left to compare with.
-    pub fn add_unchecked(&mut self, offset: i64) {
+    pub(super) fn add_unchecked(&mut self, offset: i64) {
         self.join_unchecked(Some(Unchecked { first: offset, last: offset, count: 1 }));
     }
 
@@ -162,21 +162,21 @@ impl Findings {
     }
 
     /// Counts a record that is expected nowhere: corrupt if it is in the place of another.
-    pub fn add_foreign(&mut self, actual: Actual, instead_of: Option<(Fingerprint, usize)>) {
+    pub(super) fn add_foreign(&mut self, actual: Actual, instead_of: Option<(Fingerprint, usize)>) {
         let foreign = Foreign { actual, instead_of };
         self.add(foreign.kind(), foreign.position(), actual.offset);
         self.foreign.push(foreign);
     }
 
     /// Counts an expected record that is not there.
-    pub fn add_missing(&mut self, fingerprint: Fingerprint, position: usize) {
+    pub(super) fn add_missing(&mut self, fingerprint: Fingerprint, position: usize) {
         self.counts.add(Kind::Missing, 1);
         self.absent.push((fingerprint, position));
     }
 
     /// Counts foreign records again for which `kind` knows better; what one of them replaced is
     /// missing.
-    pub fn reclassify(&mut self, mut kind: impl FnMut(&Foreign) -> Option<Kind>) {
+    pub(super) fn reclassify(&mut self, mut kind: impl FnMut(&Foreign) -> Option<Kind>) {
         for foreign in std::mem::take(&mut self.foreign) {
             match kind(&foreign) {
                 None => self.foreign.push(foreign),
@@ -193,14 +193,14 @@ impl Findings {
     }
 
     /// No longer counts the expected records at `positions` as missing.
-    pub fn found(&mut self, positions: &HashSet<usize>) {
+    pub(super) fn found(&mut self, positions: &HashSet<usize>) {
         let before = self.absent.len();
         self.absent.retain(|(_, at)| !positions.contains(at));
         self.counts.0[Kind::Missing as usize] -= (before - self.absent.len()) as u64;
     }
 
     /// Adds the findings of a part, whose positions `position` maps to those of the whole.
-    pub fn absorb(&mut self, part: Findings, position: impl Fn(usize) -> usize) {
+    pub(super) fn absorb(&mut self, part: Findings, position: impl Fn(usize) -> usize) {
         for run in &part.runs {
             for (at, offset) in (0..run.len).map(|at| run.place(at)) {
                 self.keep(run.kind, at.map(&position), offset);
@@ -215,7 +215,7 @@ impl Findings {
     }
 
     /// Takes back what [`add`](Findings::add) counted, with its place if it was kept.
-    pub fn take_back(&mut self, kind: Kind, position: Option<usize>, offset: i64) {
+    pub(super) fn take_back(&mut self, kind: Kind, position: Option<usize>, offset: i64) {
         self.counts.0[kind as usize] -= 1;
         let of_it = |run: &Run| {
             let at = usize::try_from(offset - run.offset).ok()?;
@@ -234,7 +234,7 @@ impl Findings {
 
 impl Foreign {
     /// What it is counted as.
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         if self.instead_of.is_some() { Kind::Corrupt } else { Kind::Phantom }
     }
 

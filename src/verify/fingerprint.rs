@@ -14,7 +14,7 @@ const NULL: u64 = i64::MAX as u64;
 /// A record's identity in two halves, so that a record with wrong bytes can still be recognised by
 /// where it belongs. Both are 64 bits of XXH3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint {
+pub(super) struct Fingerprint {
     /// Of the key and the timestamp.
     pub place: u64,
     /// Of the value and the headers.
@@ -25,7 +25,7 @@ impl Fingerprint {
     /// The fingerprint of a record; null differs from empty. `timestamp` is `None` where the
     /// destination stamps records itself.
     #[inline]
-    pub fn of(
+    pub(super) fn of(
         timestamp: Option<i64>,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
@@ -43,7 +43,7 @@ impl Fingerprint {
 
 /// A source record as it should stand in the dead letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Original {
+pub(super) struct Original {
     /// Its offset in the source.
     pub offset: i64,
     /// What it is.
@@ -52,7 +52,7 @@ pub struct Original {
 
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Identity {
+pub(super) struct Identity {
     /// Timestamps do not count: the brokers stamp the records themselves.
     pub without_timestamps: bool,
     /// Keys are remembered, to follow the records of each.
@@ -62,12 +62,18 @@ pub struct Identity {
 impl Identity {
     /// The fingerprint of a record.
     #[inline]
-    pub fn of(self, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) -> Fingerprint {
+    pub(super) fn of(
+        self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[u8],
+    ) -> Fingerprint {
         Fingerprint::of((!self.without_timestamps).then_some(timestamp), key, value, headers)
     }
 
     /// The fingerprint of a record and of its dead letter alike: headers about errors do not count.
-    pub fn of_letter(
+    pub(super) fn of_letter(
         self,
         timestamp: i64,
         key: Option<&[u8]>,
@@ -88,7 +94,7 @@ impl Identity {
 
 /// The hash of a key alone, to tell its records apart.
 #[inline]
-pub fn key_hash(key: Option<&[u8]>) -> u64 {
+pub(super) fn key_hash(key: Option<&[u8]>) -> u64 {
     hash(key, 0)
 }
 

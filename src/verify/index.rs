@@ -9,7 +9,7 @@ const NEAR_MAX: usize = 64;
 
 /// The positions of a sequence in the order of their fingerprints.
 #[derive(Debug)]
-pub struct Index {
+pub(super) struct Index {
     positions: Vec<u32>,
 }
 
@@ -18,7 +18,7 @@ impl Index {
     ///
     /// # Panics
     /// With more than `u32::MAX` records, whose fingerprints alone would be 64 GiB.
-    pub fn new(sequence: &[Fingerprint]) -> Index {
+    pub(super) fn new(sequence: &[Fingerprint]) -> Index {
         let len = u32::try_from(sequence.len()).expect("a partition's records fit 32 bits");
         let mut positions: Vec<u32> = (0..len).collect();
         positions.sort_unstable_by_key(|&position| (sequence[position as usize], position));
@@ -26,12 +26,17 @@ impl Index {
     }
 
     /// Whether `fingerprint` occurs.
-    pub fn contains(&self, sequence: &[Fingerprint], fingerprint: &Fingerprint) -> bool {
+    pub(super) fn contains(&self, sequence: &[Fingerprint], fingerprint: &Fingerprint) -> bool {
         self.positions.binary_search_by_key(fingerprint, |&position| sequence[position as usize]).is_ok()
     }
 
     /// Whether `fingerprint` occurs at a position in `range`.
-    pub fn occurs(&self, sequence: &[Fingerprint], fingerprint: &Fingerprint, range: Range<usize>) -> bool {
+    pub(super) fn occurs(
+        &self,
+        sequence: &[Fingerprint],
+        fingerprint: &Fingerprint,
+        range: Range<usize>,
+    ) -> bool {
         let of = |&position: &u32| (sequence[position as usize], position as usize);
         let at = self.positions.partition_point(|position| of(position) < (*fingerprint, range.start));
         self.positions.get(at).is_some_and(|position| of(position) < (*fingerprint, range.end))
@@ -39,7 +44,7 @@ impl Index {
 
     /// The positions of `fingerprint` that are nearest to `frontier`: first those before it, the
     /// nearest first, then those from it on.
-    pub fn near<'a>(
+    pub(super) fn near<'a>(
         &'a self,
         sequence: &[Fingerprint],
         fingerprint: &Fingerprint,

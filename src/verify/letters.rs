@@ -15,7 +15,7 @@ use crate::{
 
 /// The dead letters of one source topic, by source partition, in the order of their offsets.
 #[derive(Debug, Default)]
-pub struct Letters {
+pub(super) struct Letters {
     by_partition: BTreeMap<i32, Vec<Letter>>,
     /// The groups that they name.
     groups: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Letters {
 
 /// A dead letter.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub(super) struct Letter {
     /// What the letter is about: offset and bytes of the source record.
     pub original: Original,
     /// Whether the destination refused the record, rather than the transform.
@@ -44,7 +44,7 @@ struct LetterHeaders<'a> {
 
 /// Something wrong with the letters of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LetterFinding {
+pub(super) struct LetterFinding {
     /// What is wrong.
     pub kind: Kind,
     /// The source offset.
@@ -56,7 +56,7 @@ pub struct LetterFinding {
 impl Letters {
     /// Adds the letters about `source` in a batch of the dead letter topic; those with no origin in
     /// their headers, or another one, are ignored.
-    pub fn add(&mut self, batch: &PartitionBatch, source: &str, identity: Identity) {
+    pub(super) fn add(&mut self, batch: &PartitionBatch, source: &str, identity: Identity) {
         for record in &batch.records {
             let headers = batch.bytes(record.headers).unwrap_or_default();
             let Some(told) = told(headers).filter(|told| &*told.origin.topic == source) else { continue };
@@ -83,7 +83,7 @@ impl Letters {
     /// after the last batch. The pipeline is that of the group `asked` for, else of `usual`, else
     /// of the only group there is. A letter without a group may be anyone's. Returns the groups if
     /// none of this decides which of them it is.
-    pub fn finish(&mut self, asked: Option<&str>, usual: &str) -> Option<&[String]> {
+    pub(super) fn finish(&mut self, asked: Option<&str>, usual: &str) -> Option<&[String]> {
         let find = |name: &str| self.groups.iter().position(|group| group == name);
         let (ours, open) = match (asked, find(usual), self.groups.len()) {
             (Some(asked), ..) => (find(asked), false),
@@ -98,19 +98,23 @@ impl Letters {
     }
 
     /// The letters of a source partition.
-    pub fn of(&self, partition: i32) -> &[Letter] {
+    pub(super) fn of(&self, partition: i32) -> &[Letter] {
         self.by_partition.get(&partition).map_or(&[], Vec::as_slice)
     }
 }
 
 /// Whether a letter says that the destination refused the record at `offset`.
-pub fn is_refused(letters: &[Letter], offset: i64) -> bool {
+pub(super) fn is_refused(letters: &[Letter], offset: i64) -> bool {
     about(letters, offset).iter().any(|letter| letter.refused)
 }
 
 /// Compares the letters about a partition, of which the offsets `range` were read, with what the
 /// transform produced.
-pub fn check(letters: &[Letter], expected: &Expected, range: std::ops::Range<i64>) -> Vec<LetterFinding> {
+pub(super) fn check(
+    letters: &[Letter],
+    expected: &Expected,
+    range: std::ops::Range<i64>,
+) -> Vec<LetterFinding> {
     let mut findings = Vec::new();
     let due = expected.due();
     for original in &due {

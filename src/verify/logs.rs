@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The logs of a cluster, to be read.
-pub trait Logs {
+pub(crate) trait Logs {
     /// The offsets that each partition of a topic holds now; `None` when there is no such topic.
     fn ranges(
         &self,
@@ -40,7 +40,7 @@ pub trait Logs {
 
 /// The logs as a cluster's clients see them.
 #[derive(Debug)]
-pub struct ClusterLogs {
+pub(crate) struct ClusterLogs {
     /// The cluster.
     pub client: Client,
     /// The memory that batches may hold while they are read.

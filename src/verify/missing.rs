@@ -8,7 +8,7 @@ use super::{
 
 /// Consecutive source records of a partition of which nothing is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub(super) struct Gap {
     /// The offset of the first.
     pub first: i64,
     /// The offset of the last.
@@ -20,7 +20,7 @@ pub struct Gap {
 }
 
 /// The gaps of a partition: below `committed` they are missing, from there on they are behind.
-pub fn gaps(
+pub(super) fn gaps(
     expected: &Expected,
     findings: &Findings,
     letters: &[LetterFinding],

@@ -28,9 +28,9 @@ mod tests;
 
 use std::{collections::BTreeMap, io::Write, ops::Range, sync::Arc, time::Instant};
 
-pub use findings::Kind;
-pub use logs::{ClusterLogs, Logs};
-pub use report::Report;
+pub(crate) use findings::Kind;
+pub(crate) use logs::{ClusterLogs, Logs};
+pub(crate) use report::Report;
 
 use compare::Comparison;
 use expected::Expected;
@@ -52,7 +52,7 @@ use crate::{
 ///
 /// # Errors
 /// As [`verify`], and when `out` does not take the output.
-pub async fn command(config: &VerifyConfig, out: &mut impl Write) -> Result<Exit, Ended> {
+pub(crate) async fn command(config: &VerifyConfig, out: &mut impl Write) -> Result<Exit, Ended> {
     let mut progress = Progress::new("verify", "records", None);
     let report = verify(config, |done, total| {
         progress.set_total(total);
@@ -73,7 +73,7 @@ pub async fn command(config: &VerifyConfig, out: &mut impl Write) -> Result<Exit
 ///
 /// # Errors
 /// When a topic is missing or cannot be read. What is wrong with the records is in the report.
-pub async fn verify(
+pub(crate) async fn verify(
     config: &VerifyConfig,
     progress: impl FnMut(u64, u64) + Send,
 ) -> Result<Report, EngineError> {
@@ -85,7 +85,7 @@ pub async fn verify(
 ///
 /// # Errors
 /// As [`verify`].
-pub async fn verify_logs(
+pub(crate) async fn verify_logs(
     logs: &impl Logs,
     config: &VerifyConfig,
     progress: impl FnMut(u64, u64) + Send,

@@ -12,7 +12,7 @@ pub(super) const PLACES_MAX: usize = 10;
 
 /// The result of a verification.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// The topic that was read.
     pub source: String,
     /// The topic that was written.
@@ -41,7 +41,7 @@ pub struct Report {
 
 /// Records that are no violation: how many, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rest {
+pub(crate) struct Rest {
     /// How many.
     pub count: u64,
     /// Where; the first of them.
@@ -50,7 +50,7 @@ pub struct Rest {
 
 /// Where something is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The source records, if any are concerned.
     pub source: Option<Stretch>,
     /// What stands in the destination or the dead letter topic, if something does.
@@ -63,7 +63,7 @@ pub struct Place {
 
 /// Records of a partition from one offset to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// The topic.
     pub topic: Arc<str>,
     /// The partition.
@@ -99,12 +99,12 @@ fn is_none(count: &u64) -> bool {
 
 impl Report {
     /// Whether nothing is wrong.
-    pub fn is_ok(&self) -> bool {
+    pub(crate) fn is_ok(&self) -> bool {
         self.counts.total() == 0
     }
 
     /// One JSON object.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let json = Json {
             source: &self.source,
             destination: &self.destination,
@@ -123,7 +123,7 @@ impl Report {
     }
 
     /// The counts on one line, with the verdict.
-    pub fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         let mut counts = Kind::ALL.map(|kind| format!("{} {}", self.counts.of(kind), kind.as_str())).to_vec();
         for (rest, what) in [(&self.behind, "behind"), (&self.unchecked, "that cannot be checked")] {
             if rest.count > 0 {

@@ -9,7 +9,7 @@ use super::{
 /// Compares without any order: each expected record must be there once. Where the source is `cut`,
 /// what is not expected may belong to records that are gone if it comes before most of the others,
 /// and an equal one if it comes before them all.
-pub fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut: bool) -> Findings {
+pub(super) fn compare_unordered(expected: &[Fingerprint], mut actual: Vec<Actual>, cut: bool) -> Findings {
     let mut findings = Findings::default();
     let mut order: Vec<usize> = (0..expected.len()).collect();
     order.sort_unstable_by_key(|&position| (expected[position], position));
@@ -102,7 +102,7 @@ fn pair(findings: &mut Findings, mut absent: Vec<(Fingerprint, usize)>, mut fore
 
 /// Compares the records of each key in their order; `keys` are the hashes of the expected keys,
 /// and each actual record comes with its own. Records without a key have no order.
-pub fn compare_by_key(
+pub(super) fn compare_by_key(
     expected: &[Fingerprint],
     keys: &[u64],
     actual: Vec<(u64, Actual)>,
