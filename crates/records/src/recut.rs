@@ -69,7 +69,8 @@ impl EncodedBatch {
     /// # Errors
     /// When `bytes` and `count` are not what a [`RecordWriter`] wrote.
     pub fn records(&self) -> Result<Vec<Record>, RecordsError> {
-        let mut records = Vec::with_capacity(self.count as usize);
+        // Without room by the count, which may be wrong: `walk` makes as much as the bytes can fill.
+        let mut records = Vec::new();
         walk(&self.header(), &self.bytes, HEADER_LEN, self.bytes.len(), 0, &mut records)?;
         Ok(records)
     }
@@ -153,8 +154,13 @@ mod tests {
         assert!(matches!(batch(&values(1..4)).cut(&[0..1, 1..4]), Err(RecordsError::Malformed { .. })));
         let rubbish = EncodedBatch { bytes: vec![7; 100].into(), count: 3, ..EncodedBatch::default() };
         assert!(matches!(rubbish.cut(&[0..1, 1..3]), Err(RecordsError::Malformed { .. })));
-        let joined = EncodedBatch::join(vec![batch(&values(1..4)), rubbish]);
+        let joined = EncodedBatch::join(vec![batch(&values(1..4)), rubbish.clone()]);
         assert!(matches!(joined, Err(RecordsError::Malformed { .. })));
+        // Room for so many records cannot be had.
+        let sealed =
+            EncodedBatch { count: i32::MAX as u32, ..rubbish }.seal(ProducerStamp::NONE, Compression::None);
+        let unsealed = EncodedBatch::unseal(&sealed).unwrap();
+        assert!(matches!(unsealed.records(), Err(RecordsError::Malformed { .. })));
     }
 
     #[test]
