@@ -108,7 +108,7 @@ fn a_registered_transform_has_its_name_its_flags_and_its_keys() {
         ("--transform name-event --letters kept", "[transform] letters: is only for the transform `shout`"),
         (
             "",
-            "[transform] kind: is required with a source of your own; set it or \
+            "[transform] kind: is missing: it is required with a source of your own; set it or \
                         --transform to `name-event`, `hash-field`, `shout`",
         ),
     ] {

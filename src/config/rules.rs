@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// The message for a key whose default is only for the experiment's source.
-const NO_DEFAULT: &str = "is required with a source of your own; set";
+const NO_DEFAULT: &str = "is missing: it is required with a source of your own; set";
 
 /// The three topics.
 pub(super) struct Topics {

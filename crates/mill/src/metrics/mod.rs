@@ -118,6 +118,11 @@ struct StageLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabel {
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SkippedLabel {
     topic: String,
     partition: i32,
@@ -139,7 +144,10 @@ impl Metrics {
         let records_written = counter("records_written", "Records that the destination acknowledged");
         let bytes_written = counter("written_bytes", "Bytes of the batches written, before compression");
         let batches = counter("batches", "Batches that are written and acknowledged");
-        let stale_batches = counter("stale_batches", "Batches dropped because their assignment had ended");
+        let stale_batches = counter(
+            "stale_batches",
+            "Batches dropped because their assignment had ended or their partition is stopped",
+        );
         let commits = counter("commits", "Commits that the coordinator agreed to");
         let commit_failures = counter("commit_failures", "Commits that failed and were tried again");
         let rebalances = counter("rebalances", "Changes of the assignment");
@@ -155,9 +163,9 @@ impl Metrics {
         let partitions_assigned = gauge("partitions_assigned", "Partitions assigned");
         let partitions_stopped = gauge(
             "partitions_stopped",
-            "Partitions stopped: a dead letter was refused, or the log cannot be read on",
+            "Partitions stopped: a dead letter was refused, or the log cannot be read on or has a gap",
         );
-        let memory_used = gauge("memory_used_bytes", "Memory that batches hold");
+        let memory_used = gauge("memory_used_bytes", "Memory that responses and batches hold");
         let last_commit = gauge(
             "last_commit_timestamp_seconds",
             "When the coordinator last agreed to a commit, in seconds since the epoch; 0 before the first",
@@ -170,6 +178,9 @@ impl Metrics {
             "The age of the oldest batch that is not acknowledged",
             oldest_batch.clone(),
         );
+        let build = Family::<BuildLabel, Gauge>::default();
+        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        mill.register("build_info", "The version that runs; always 1", build);
         let lag = OwnLag::default();
         mill.register_collector(Box::new(lag.clone()));
         let skipped = Family::default();
