@@ -19,11 +19,14 @@ const LOG: &str = "TOPICMILL_LOG";
 /// typo would be lost otherwise. An empty one counts as unset, as `${GROUP:-}` in a compose file
 /// makes one.
 pub(super) fn load(variables: impl Iterator<Item = (OsString, OsString)>, settings: &mut Settings) {
-    let known = known();
     let ours = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let mut ours: Vec<_> =
         ours.filter(|(name, value)| name.starts_with(PREFIX) && name != LOG && !value.is_empty()).collect();
+    if ours.is_empty() {
+        return;
+    }
     ours.sort();
+    let known = known();
     for (name, value) in ours {
         let origin = Origin::Environment(name.clone());
         let Some((_, section, key)) = known.iter().find(|(variable, ..)| *variable == name) else {
