@@ -101,7 +101,7 @@ async fn attempts_to_reach_a_broker_are_shared() {
     // A later one does not wait at all, whatever its purpose.
     for lane in [Lane::Produce, Lane::Fetch] {
         let error = client.cluster().connection(0, lane).await.unwrap_err();
-        assert!(error.to_string().contains("trying again in"), "{error}");
+        assert!(format!("{error:?}").contains("BackingOff"), "{error:?}");
         assert_eq!(error.kind, ErrorKind::Retriable);
     }
     assert_eq!(fakes.brokers[0].accepted() - before, 1);
@@ -329,6 +329,9 @@ async fn every_request_and_answer_shows_in_the_log_at_trace() {
     let writer = lines.clone();
     let _guard = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
     let (_broker, settings) = embedded().await;
+    // What other tests log for the first time just now may count as disabled: looked at again.
+    Client::connect(&settings).await.unwrap();
+    tracing::callsite::rebuild_interest_cache();
     Client::connect(&settings).await.unwrap();
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let about = |words: [&str; 2]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));

@@ -133,8 +133,9 @@ pub enum WireError {
         /// Whether to try again: logins have worked before, and the refusal is not old.
         again: bool,
     },
-    /// A broker that could not be reached a moment ago is not tried again yet.
-    #[error("{error}; trying again in {wait:?}")]
+    /// A broker that could not be reached a moment ago is not tried again yet. It reads as what went
+    /// wrong, so that what is reported while it lasts stays one matter.
+    #[error("{error}")]
     BackingOff {
         /// How long to wait.
         wait: Duration,
