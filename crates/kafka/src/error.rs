@@ -232,6 +232,15 @@ mod tests {
     }
 
     #[test]
+    fn a_broker_that_is_not_dialled_yet_reads_as_what_went_wrong() {
+        let (broker, message) = ("b:9092".to_owned(), "refused".to_owned());
+        let error = WireError::Connect { broker, message };
+        let later = WireError::BackingOff { wait: Duration::from_secs(1), error: Box::new(error.clone()) };
+        assert_eq!(later.to_string(), error.to_string());
+        assert_eq!(later.kind(), error.kind());
+    }
+
+    #[test]
     fn remedies_follow_the_code() {
         let remedy = |error| KafkaError(error).remedy();
         assert_eq!(remedy(ResponseError::NotLeaderOrFollower), Remedy::RefreshMetadata);
