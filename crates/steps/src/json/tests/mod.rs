@@ -1,5 +1,6 @@
 mod locating;
 mod splicing;
+mod simple;
 
 use super::*;
 
