@@ -34,8 +34,7 @@ fn scan(doc: &[u8], structure: &mut Structure) {
 fn classify(bytes: &[u8; BLOCK]) -> Classes {
     let (low, high) = bytes.split_at(BLOCK / 2);
     // SAFETY: there are 32 bytes in each half.
-    let halves =
-        unsafe { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) };
+    let halves = unsafe { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) };
     // Bit 5 is where the brackets differ, and lower from upper case.
     let folded = halves.map(|half| _mm256_or_si256(half, _mm256_set1_epi8(CURLY as i8)));
     let equal = |halves: [__m256i; 2], byte: u8| {
@@ -43,7 +42,22 @@ fn classify(bytes: &[u8; BLOCK]) -> Classes {
     };
     // The lower halves of the white characters differ: they index this table.
     let white = _mm256_broadcastsi128_si256(_mm_setr_epi8(
-        b' ' as i8, 0, 0, 0, 0, 0, 0, 0, 0, b'\t' as i8, b'\n' as i8, 0, 0, b'\r' as i8, 0, 0,
+        b' ' as i8,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        b'\t' as i8,
+        b'\n' as i8,
+        0,
+        0,
+        b'\r' as i8,
+        0,
+        0,
     ));
     // As unsigned numbers: `x` is at most `most` where it is the lesser of both.
     let at_most = |halves: [__m256i; 2], most: u8| {

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    BLOCK, Structure, Work,
+    Structure, Work,
     classes::{CURLY, Classes},
     rules::drive,
 };
@@ -47,7 +47,22 @@ fn classify(bytes: __m512i) -> Classes {
     let folded = _mm512_or_si512(bytes, splat(CURLY));
     // The lower halves of the white characters differ: they index this table.
     let white = _mm512_broadcast_i32x4(_mm_setr_epi8(
-        b' ' as i8, 0, 0, 0, 0, 0, 0, 0, 0, b'\t' as i8, b'\n' as i8, 0, 0, b'\r' as i8, 0, 0,
+        b' ' as i8,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        b'\t' as i8,
+        b'\n' as i8,
+        0,
+        0,
+        b'\r' as i8,
+        0,
+        0,
     ));
     Classes {
         quote: equal(bytes, b'"'),

@@ -74,7 +74,6 @@ struct Number {
     fraction: u64,
     exponent: u64,
     sign: u64,
-    power: u64,
     digit: u64,
 }
 
@@ -90,17 +89,7 @@ impl Carried {
         opened: Follow { last: 0, space: 0 },
         in_key: 0,
         after_key: Follow { last: 0, space: 0 },
-        number: Number {
-            minus: 0,
-            zero: 0,
-            whole: 0,
-            dot: 0,
-            fraction: 0,
-            exponent: 0,
-            sign: 0,
-            power: 0,
-            digit: 0,
-        },
+        number: Number { minus: 0, zero: 0, whole: 0, dot: 0, fraction: 0, exponent: 0, sign: 0, digit: 0 },
     };
 
     /// Whether something is missing at the end, after a space: the rest of a string, a value, or what a

@@ -23,8 +23,7 @@ pub struct Locator {
     nothing: Found,
 }
 
-static NO_PATHS: LazyLock<PathSet> =
-    LazyLock::new(|| PathSet::new(&[]).expect("no paths are not too many"));
+static NO_PATHS: LazyLock<PathSet> = LazyLock::new(|| PathSet::new(&[]).expect("no paths are not too many"));
 
 impl Locator {
     /// One that uses `kernel` instead of the fastest of this machine.

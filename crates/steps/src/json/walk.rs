@@ -95,10 +95,12 @@ impl Walk<'_> {
                 brackets &= brackets - 1;
                 let goes_on = match self.doc[at] {
                     b'{' => self.push(&mut inner, Around::Object),
-                    b'[' => self.push(&mut inner, Around::Array) && {
-                        self.first_element(blocks, &mut inner, at);
-                        true
-                    },
+                    b'[' => {
+                        self.push(&mut inner, Around::Array) && {
+                            self.first_element(blocks, &mut inner, at);
+                            true
+                        }
+                    }
                     b'}' => self.pop(&mut inner, Around::Object, at),
                     _ => self.pop(&mut inner, Around::Array, at),
                 };
@@ -149,6 +151,11 @@ impl Walk<'_> {
             if inner.current != DEAD {
                 let end = next_quote(blocks, at + 1) + 1;
                 let colon = skip_space(self.doc, end);
+                if self.doc.get(colon) != Some(&b':') {
+                    // No key: what that is misplaced by comes later.
+                    inner.current = DEAD;
+                    continue;
+                }
                 let value = skip_space(self.doc, colon + 1);
                 let before = self.doc[..at].trim_ascii_end().len() - 1;
                 self.enter(blocks, inner.current, at as u32..end as u32, value, before);

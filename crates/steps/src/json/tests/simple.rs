@@ -100,7 +100,7 @@ impl Simple {
                     let end = at as u32;
                     at = skip_space(doc, at);
                     let Some(open) = self.open.last_mut() else {
-                        complete(&paths.states[ROOT as usize], end, end, found);
+                        complete(&paths.states[ROOT as usize], end, at as u32, found);
                         break;
                     };
                     complete(&paths.states[open.current as usize], end, at as u32, found);
