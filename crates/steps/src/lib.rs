@@ -2,3 +2,5 @@
 //! where not.
 
 #![forbid(unsafe_code)]
+
+pub mod json;

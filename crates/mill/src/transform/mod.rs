@@ -7,7 +7,7 @@ mod output;
 mod outlets;
 mod name_event;
 mod hash_field;
-mod json;
+pub mod json;
 pub mod registry;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,8 @@ pub enum Fault {
         /// The byte.
         found: u8,
     },
+    /// The bytes are not UTF-8, which RFC 8259 asks for.
+    Utf8,
     /// More than [`MAX_DEPTH`] arrays and objects are open.
     Depth,
     /// A part of the value has the wrong type.
@@ -61,7 +63,7 @@ impl JsonError {
         match self.fault {
             Fault::Empty => ErrorClass::Empty,
             Fault::Eof { .. } => ErrorClass::Eof,
-            Fault::Cut { .. } | Fault::Unexpected { .. } => ErrorClass::Syntax,
+            Fault::Cut { .. } | Fault::Unexpected { .. } | Fault::Utf8 => ErrorClass::Syntax,
             Fault::Trailing { .. } => ErrorClass::Trailing,
             Fault::Depth => ErrorClass::Depth,
             Fault::Type { .. } => ErrorClass::Type,
@@ -83,6 +85,7 @@ impl fmt::Display for JsonError {
             Fault::Trailing { found } => {
                 write!(f, "{} at byte {offset}, after the value's end", Shown(found))
             }
+            Fault::Utf8 => write!(f, "not UTF-8 at byte {offset}"),
             Fault::Depth => write!(f, "nested more than {MAX_DEPTH} deep at byte {offset}"),
             Fault::Type { part, found, expected } => {
                 write!(f, "{part} is {}, not {}, at byte {offset}", found.name(), expected.name())

@@ -10,6 +10,7 @@ mod token;
 pub use error::{Fault, JsonError};
 pub use scan::{Member, Scanner, Top};
 pub use text::{chars, write_escaped};
+pub use token::{scalar_end, skip_space, string_end};
 
 /// How deeply arrays and objects may be nested.
 pub const MAX_DEPTH: usize = 10_000;
@@ -33,7 +34,7 @@ pub enum Kind {
 
 impl Kind {
     /// The type of the valid value that begins with `first`.
-    fn of(first: u8) -> Kind {
+    pub fn of(first: u8) -> Kind {
         match first {
             b'{' => Kind::Object,
             b'[' => Kind::Array,

@@ -3,7 +3,10 @@
 use super::{Fault, JsonError};
 
 /// The offset after the value without parts (string, number, `true`, `false`, `null`) at `at`.
-pub(super) fn scalar_end(value: &[u8], at: usize) -> Result<usize, JsonError> {
+///
+/// # Errors
+/// [`Fault::Unexpected`], [`Fault::Eof`] or [`Fault::Cut`] when there is none.
+pub fn scalar_end(value: &[u8], at: usize) -> Result<usize, JsonError> {
     match value.get(at) {
         Some(b'"') => string_end(value, at + 1),
         Some(b'-' | b'0'..=b'9') => number_end(value, at),
@@ -15,7 +18,10 @@ pub(super) fn scalar_end(value: &[u8], at: usize) -> Result<usize, JsonError> {
 }
 
 /// The offset after the closing quote of the string whose contents begin at `at`.
-pub(super) fn string_end(value: &[u8], mut at: usize) -> Result<usize, JsonError> {
+///
+/// # Errors
+/// As [`scalar_end`].
+pub fn string_end(value: &[u8], mut at: usize) -> Result<usize, JsonError> {
     loop {
         at += value[at..].iter().position(|&byte| SPECIAL[byte as usize]).unwrap_or(value.len() - at);
         match value.get(at) {
@@ -27,7 +33,7 @@ pub(super) fn string_end(value: &[u8], mut at: usize) -> Result<usize, JsonError
 }
 
 /// The offset after the white space at `at`.
-pub(super) fn skip_space(value: &[u8], mut at: usize) -> usize {
+pub fn skip_space(value: &[u8], mut at: usize) -> usize {
     while matches!(value.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
         at += 1;
     }
