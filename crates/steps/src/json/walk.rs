@@ -1,6 +1,8 @@
 //! The walk over the structure of a document: from bracket to bracket, and to the keys and commas of
 //! those arrays and objects that a path leads into.
 
+use std::ops::Range;
+
 use topicmill_kernels::structure::{BLOCK, Block, Structure, Work};
 use topicmill_mill::transform::json::{Kind, MAX_DEPTH, skip_space};
 
@@ -193,7 +195,7 @@ impl Walk<'_> {
     }
 
     /// Notes that a value begins at `at`; one without parts is completed.
-    fn enter(&mut self, blocks: &[Block], id: StateId, key: std::ops::Range<u32>, at: usize, before: usize) {
+    fn enter(&mut self, blocks: &[Block], id: StateId, key: Range<u32>, at: usize, before: usize) {
         let state = &self.paths.states[id as usize];
         let start = at as u32;
         self.found.entered[id as usize] = start;
@@ -270,7 +272,7 @@ fn last_bytes(rest: &[u8]) -> u64 {
 #[inline(always)]
 fn holds_backslash(word: u64) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
-    let compared = word ^ ONES * b'\\' as u64;
+    let compared = word ^ (ONES * b'\\' as u64);
     compared.wrapping_sub(ONES) & !compared & ONES << 7 != 0
 }
 
