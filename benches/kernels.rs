@@ -90,7 +90,7 @@ fn main() {
         let mut transform = NameEvent::default();
         measure(count, || {
             let batch = with_records(assemble(&wire));
-            for chunk in transform::apply(&mut transform, &batch, CHUNK).unwrap().chunks {
+            for chunk in transform::apply(&mut transform, &batch, CHUNK).unwrap().outputs.remove(0).chunks {
                 black_box(chunk.seal(ProducerStamp::NONE, Compression::None));
             }
         })

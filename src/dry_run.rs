@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::{EncodedBatch, NO_HEADERS},
-    transform::{self, Transform, TransformKind, Transformed, ValueError},
+    transform::{self, Transform, TransformKind, ValueError},
 };
 
 /// The longest line that is read, in bytes: far beyond what Kafka takes, while its output still
@@ -132,7 +132,7 @@ impl DryRun {
         }
         let batch = batch(buffer, &spans);
         let applied = transform::apply(self.transform.as_mut(), &batch, u32::MAX as usize / 2);
-        let Transformed { chunks, failures } = match applied {
+        let transformed = match applied {
             Ok(transformed) => transformed,
             Err(breach) => {
                 let what = format!("the transform breaks its contract: {breach}");
@@ -140,11 +140,11 @@ impl DryRun {
                 return answers;
             }
         };
-        let mut failures = failures.into_iter().peekable();
-        let mut values = chunks.iter().flat_map(values);
+        let mut values = transformed.chunks().flat_map(values);
+        let mut failures = transformed.failures.iter().peekable();
         for index in 0..batch.records.len() {
             match failures.next_if(|failure| failure.index == index) {
-                Some(failure) => self.fail(failure.error, &mut answers),
+                Some(failure) => self.fail(&failure.error, &mut answers),
                 None => self.write(values.next().unwrap_or_default(), &mut answers.output),
             }
         }
@@ -162,7 +162,7 @@ impl DryRun {
         }
     }
 
-    fn fail(&mut self, error: ValueError, answers: &mut DryRunOutput) {
+    fn fail(&mut self, error: &ValueError, answers: &mut DryRunOutput) {
         self.summary.failed += 1;
         if self.json {
             answers.output.extend_from_slice(format!("{{\"error\":\"{}\"}}\n", error.class).as_bytes());

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use topicmill_mill::{
     batch::{PartitionBatch, Record, Span},
-    transform::{ErrorClass, Transform, Transformed, apply},
+    transform::{ErrorClass, Transform, apply},
 };
 use topicmill_records::{AssembleSettings, Assembled, Assembler, Headers, NO_HEADERS, RecordsError};
 
@@ -92,12 +92,12 @@ pub fn read_all(
 /// When there is not one answer for each value.
 pub fn answers(transform: &mut dyn Transform, values: &[&[u8]]) -> Vec<Result<Vec<u8>, ErrorClass>> {
     let batch = batch_of(values);
-    let Transformed { chunks, failures } = apply(transform, &batch, 1 << 30).expect("the contract is kept");
-    let mut written = chunks.iter().flat_map(|chunk| {
+    let transformed = apply(transform, &batch, 1 << 30).expect("the contract is kept");
+    let mut written = transformed.chunks().flat_map(|chunk| {
         let records = chunk.records().expect("what was written is read");
         records.into_iter().map(|record| record.value.get(&chunk.bytes).expect("no tombstone").to_vec())
     });
-    let mut failures = failures.iter().peekable();
+    let mut failures = transformed.failures.iter().peekable();
     let answer = |index| match failures.next_if(|failure| failure.index == index) {
         Some(failure) => Err(failure.error.class),
         None => Ok(written.next().expect("an output for each value")),

@@ -137,6 +137,23 @@ pub struct DryRunArgs {
     pub transform: TransformArgs,
 }
 
+/// The flags of `test`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CasesArgs {
+    /// The files of cases [default: orders.test.toml for `--config orders.toml`].
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The configuration file (TOML); only its transform is used.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write the results as JUnit's XML, too.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
+}
+
 /// The flags of `lag`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LagArgs {

@@ -59,6 +59,7 @@ pub(super) async fn while_running(
         read,
         written,
         dead_letters = metrics.dead_letter_total(),
+        filtered = metrics.records_filtered.get(),
         skipped_offsets = metrics.skipped_total(),
         seconds,
         // From the first batch to the last commit, for `bench`.

@@ -48,7 +48,7 @@ impl Expected {
             .unwrap_or_else(|breach| panic!("{}: the transform breaks its contract: {breach}", batch.origin));
         let mut failures = transformed.failures.iter().map(|failure| failure.index).peekable();
         let mut inputs = batch.records.iter().enumerate();
-        for chunk in &transformed.chunks {
+        for chunk in transformed.chunks() {
             each_record(chunk, |timestamp, key, value, headers| {
                 let fingerprint = outputs.of(timestamp, key, value, headers);
                 // The output's source record is the next one that did not fail.

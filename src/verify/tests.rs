@@ -103,7 +103,7 @@ fn transformed(partitions: i32) -> MemoryLogs {
         for (offset, source) in rows.iter().enumerate() {
             let one = batch(&origin, offset as i64, std::slice::from_ref(source));
             let done = transform::apply(NameEvent::kind().build().as_mut(), &one, 1 << 20).unwrap();
-            done.chunks.iter().for_each(|chunk| output.extend(rows_of(chunk, source.0)));
+            done.chunks().for_each(|chunk| output.extend(rows_of(chunk, source.0)));
             for failure in done.failures {
                 letters.extend(letter(&one, Stage::Transformation, failure.error, source.0));
             }

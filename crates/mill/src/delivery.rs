@@ -7,9 +7,13 @@
 mod kind;
 mod lanes;
 
-use std::{collections::HashSet, fmt, future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, future::pending, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::try_join, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{try_join, try_join_all},
+    stream::FuturesUnordered,
+};
 pub use kind::DeliveryKind;
 use lanes::Lanes;
 use tokio::time::Instant;
@@ -22,7 +26,7 @@ use crate::{
     engine::{EngineError, Receipt, Refusal, Sink},
     offsets::Ticket,
     strategy::{Job, Product},
-    transform::{ErrorClass, Failure},
+    transform::{ErrorClass, Failure, Outgoing, Place, Sources, Transformed},
 };
 
 /// Where output goes.
@@ -106,6 +110,8 @@ pub struct Acknowledged {
     pub written: u64,
     /// The bytes written to the destination, before compression.
     pub bytes: u64,
+    /// The records that the transform passed over.
+    pub filtered: u64,
     /// The class of each dead letter.
     pub dead_letters: Vec<ErrorClass>,
     /// The offset of the last record that became a dead letter, and the class of its error.
@@ -139,8 +145,11 @@ struct Flight {
     unsent: Vec<Letter>,
     attempt: u32,
     started: Instant,
+    /// Where each output record comes from, one entry for each output batch.
+    sources: Vec<Sources>,
     output_records: u64,
     output_bytes: u64,
+    filtered: u64,
     /// The bytes of output and dead letters that are in flight now.
     under_way: usize,
     /// The bytes that its dead letters hold, as the batch's share of the memory counts them.
@@ -161,7 +170,7 @@ struct Landing {
 
 enum Answer {
     /// What the destination and the dead letter topic refused.
-    Receipts { output: Receipt, letters: Receipt },
+    Receipts { outputs: Vec<Receipt>, letters: Receipt },
     /// The backoff is over; the unsent dead letters have to be sent.
     Resend,
 }
@@ -176,21 +185,28 @@ impl<K: Sink> Delivery<K> {
     /// Sends the output of a batch and its dead letters.
     pub fn send(&mut self, product: Product) {
         let Product { job, transformed, .. } = product;
-        let output = written_to(&self.routes.destination, &job.batch, transformed.chunks);
-        let letters: Vec<Letter> = transformed.failures.iter().map(letter).collect();
+        let Transformed { outputs, failures, skipped } = transformed;
+        let letters: Vec<Letter> = failures.iter().map(letter).collect();
+        let to = |place: &Place| place.of(&self.routes.destination, &job.batch.origin);
+        let (outputs, sources): (Vec<_>, _) = outputs
+            .into_iter()
+            .map(|Outgoing { place, chunks, sources }| (written_to(to(&place), &job.batch, chunks), sources))
+            .unzip();
         let flight = Flight {
             unsent: letters.clone(),
             letters,
             attempt: 0,
             started: Instant::now(),
-            output_records: output.record_count() as u64,
-            output_bytes: output.size() as u64,
+            sources,
+            output_records: outputs.iter().map(|output| output.record_count() as u64).sum(),
+            output_bytes: outputs.iter().map(|output| output.size() as u64).sum(),
+            filtered: skipped as u64,
             under_way: 0,
             charged: 0,
             job,
         };
         self.lanes.take_off(flight.origin());
-        self.launch(flight, output);
+        self.launch(flight, outputs);
     }
 
     /// Whether more may be sent: partitions that make progress leave room in the window.
@@ -246,10 +262,10 @@ impl<K: Sink> Delivery<K> {
                     Some(Delivered::GivenUp(flight.job.ticket))
                 }
                 Ok(Answer::Resend) => {
-                    self.launch(flight, OutputBatch::default());
+                    self.launch(flight, Vec::new());
                     None
                 }
-                Ok(Answer::Receipts { output, letters }) => self.land(flight, output, letters),
+                Ok(Answer::Receipts { outputs, letters }) => self.land(flight, &outputs, letters),
             };
             if let Some(delivered) = delivered {
                 self.lanes.land(delivered.ticket().partition(), delivered.flew());
@@ -265,29 +281,33 @@ impl<K: Sink> Delivery<K> {
     }
 
     /// Sends the output and the unsent dead letters of a batch.
-    fn launch(&mut self, mut flight: Flight, output: OutputBatch) {
+    fn launch(&mut self, mut flight: Flight, outputs: Vec<OutputBatch>) {
         let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
         let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
-        let mut letters = written_to(&self.routes.dead_letter, batch, letters);
+        let of_letters = Place { topic: Some(Arc::clone(&self.routes.dead_letter)), partition: None };
+        let mut letters = written_to(of_letters.of(&self.routes.destination, &batch.origin), batch, letters);
         if flight.unsent.iter().any(|letter| letter.form.compressed) {
             (letters.compression, letters.must_compress) = (Compression::Zstd, true);
         }
         flight.attempt += 1;
-        flight.under_way = output.size() + letters.size();
+        flight.under_way = outputs.iter().map(OutputBatch::size).sum::<usize>() + letters.size();
         let of_letters = letters.size() + memory_of(&flight.letters) + memory_of(&flight.unsent);
         flight.job.ticket.charge(std::mem::replace(&mut flight.charged, of_letters), of_letters);
         self.lanes.send(flight.origin(), flight.under_way);
-        let output = send(&mut self.sink, output);
+        let mut sent = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            sent.push(send(&mut self.sink, output));
+        }
         let letters = send(&mut self.sink, letters);
         self.flights.push(Box::pin(async move {
-            let answer = try_join(output, letters).await;
-            let answer = answer.map(|(output, letters)| Answer::Receipts { output, letters });
+            let answer = try_join(try_join_all(sent), letters).await;
+            let answer = answer.map(|(outputs, letters)| Answer::Receipts { outputs, letters });
             Landing { flight, answer }
         }));
     }
 
     /// Takes the answers for a batch: it is done, stopped, or (`None`) in flight again.
-    fn land(&mut self, mut flight: Flight, output: Receipt, letters: Receipt) -> Option<Delivered> {
+    fn land(&mut self, mut flight: Flight, outputs: &[Receipt], letters: Receipt) -> Option<Delivered> {
         let refused_letter = letters.refused.first().map(|refusal| refusal.error.to_string());
         // What the topic does not accept as it is may be accepted in another form.
         let remedied = |refusal: &Refusal| {
@@ -304,8 +324,8 @@ impl<K: Sink> Delivery<K> {
             let stopped = self.stopped(&flight, &letters.refused[0], reason.clone());
             return Some(Delivered::Stopped(flight.job.ticket, stopped));
         }
-        let refused = refused_outputs(&flight, &output.refused);
-        flight.output_records -= refused.len() as u64;
+        flight.output_records -= outputs.iter().map(|receipt| receipt.refused.len() as u64).sum::<u64>();
+        let refused = refused_outputs(&flight, outputs);
         flight.letters.extend(refused.iter().cloned());
         unsent.extend(refused);
         flight.unsent = unsent;
@@ -335,9 +355,8 @@ impl<K: Sink> Delivery<K> {
     }
 }
 
-/// What is written for `batch` to `topic`: output keeps the partition number of its input.
-fn written_to(topic: &Arc<str>, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
-    let destination = TopicPartition { topic: Arc::clone(topic), partition: batch.origin.partition };
+/// What is written of `batch` to a partition.
+fn written_to(destination: TopicPartition, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
     let (origin, assignment, compression) = (batch.origin.clone(), batch.assignment, batch.compression);
     OutputBatch { destination, origin, assignment, compression, must_compress: false, chunks }
 }
@@ -366,29 +385,31 @@ fn letter(failure: &Failure) -> Letter {
     Letter { index: failure.index, stage, error, form: Form::default() }
 }
 
-/// The dead letters for what the destination refused.
+/// The dead letters for the records whose output was refused, in the order of the records: one each, even
+/// if several of its results were.
 ///
 /// A refused record has had three numbers by now: the broker's, in its wire batch; the sink's, in the
-/// order of what is written to the partition; and the receipt's, in this output. The last counts from
-/// 0 over the records that the transform did not refuse, so it is led back to the source by counting
-/// those again. That takes time, for a path that is rare.
-fn refused_outputs(flight: &Flight, refused: &[Refusal]) -> Vec<Letter> {
-    if refused.is_empty() {
+/// order of what is written to the partition; and the receipt's, in this output. The last is led back to
+/// the source by the list of where each comes from. Where there is none, those that the transform did not
+/// refuse are counted again: that takes time, for a path that is rare.
+fn refused_outputs(flight: &Flight, receipts: &[Receipt]) -> Vec<Letter> {
+    if receipts.iter().all(|receipt| receipt.refused.is_empty()) {
         return Vec::new();
     }
-    let by_transform = |letter: &&Letter| letter.stage == Stage::Transformation;
-    let failed: HashSet<usize> =
-        flight.letters.iter().filter(by_transform).map(|letter| letter.index).collect();
-    let written: Vec<usize> =
-        (0..flight.job.batch.records.len()).filter(|index| !failed.contains(index)).collect();
-    refused
-        .iter()
-        .filter_map(|refusal| {
-            let index = *written.get(refusal.index)?;
-            let error = refusal.error.clone();
-            Some(Letter { index, stage: Stage::Produce, error, form: Form::default() })
-        })
-        .collect()
+    let records = 0..flight.job.batch.records.len();
+    let by_transform = flight.letters.iter().filter(|letter| letter.stage == Stage::Transformation);
+    let failed: Vec<usize> = by_transform.map(|letter| letter.index).collect();
+    let mut refused = BTreeMap::new();
+    for (receipt, sources) in receipts.iter().zip(&flight.sources) {
+        let written: Vec<u32> = sources.listed(records.clone(), failed.iter().copied()).collect();
+        for refusal in &receipt.refused {
+            if let Some(index) = written.get(refusal.index) {
+                refused.entry(*index as usize).or_insert_with(|| refusal.error.clone());
+            }
+        }
+    }
+    let letter = |(index, error)| Letter { index, stage: Stage::Produce, error, form: Form::default() };
+    refused.into_iter().map(letter).collect()
 }
 
 fn acknowledged(flight: Flight) -> Acknowledged {
@@ -398,6 +419,7 @@ fn acknowledged(flight: Flight) -> Acknowledged {
         ticket: flight.job.ticket,
         written: flight.output_records,
         bytes: flight.output_bytes,
+        filtered: flight.filtered,
         dead_letters: flight.letters.iter().map(|letter| letter.error.class).collect(),
         time: flight.started.elapsed(),
     }

@@ -3,7 +3,8 @@
 use super::kafka;
 use crate::{
     cli::{
-        BenchArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs, VerifyArgs,
+        BenchArgs, CasesArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs,
+        VerifyArgs,
     },
     config::{
         Origin,
@@ -62,6 +63,12 @@ impl Flags for BenchArgs {
 }
 
 impl Flags for DryRunArgs {
+    fn put(&self, settings: &mut Settings) {
+        self.transform.put(settings);
+    }
+}
+
+impl Flags for CasesArgs {
     fn put(&self, settings: &mut Settings) {
         self.transform.put(settings);
     }

@@ -48,7 +48,7 @@ fn poison_in(count: usize, memory: Permit) -> Product {
     let ticket = offsets.begin(&batch, memory).unwrap();
     let error = ValueError::new(ErrorClass::Syntax, "poison");
     let failures = (0..count).map(|index| Failure { index, error: error.clone() }).collect();
-    let transformed = Transformed { chunks: Vec::new(), failures };
+    let transformed = Transformed { failures, ..Transformed::default() };
     Product { job: Job { batch, ticket }, transformed, time: Duration::ZERO }
 }
 
@@ -156,4 +156,68 @@ async fn a_letter_that_is_refused_is_stamped_anew_or_compressed_before_its_parti
         assert!(matches!(delivered, Delivered::Stopped(..)));
         assert_eq!(sent.len(), 2);
     }
+}
+
+/// Refuses the records at these indexes of what is written to each topic, once.
+struct Refuses {
+    of: Vec<(&'static str, Vec<usize>)>,
+    sent: std::sync::mpsc::SyncSender<OutputBatch>,
+}
+
+impl Sink for Refuses {
+    fn send(
+        &mut self,
+        batch: OutputBatch,
+    ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
+        let at = self.of.iter().position(|(topic, _)| *topic == &*batch.destination.topic);
+        let indexes = at.map(|at| self.of.remove(at).1).unwrap_or_default();
+        self.sent.send(batch).unwrap();
+        let error = ValueError::new(ErrorClass::Refused, "no");
+        let refused = indexes.into_iter().map(|index| Refusal { index, error: error.clone() }).collect();
+        std::future::ready(Ok(Receipt { refused }))
+    }
+
+    fn forget(&mut self, _origin: &TopicPartition, _assignment: AssignmentId) {}
+
+    async fn close(self) {}
+}
+
+#[tokio::test]
+async fn what_a_place_refuses_becomes_a_dead_letter_of_its_source() {
+    let chunks = |count| vec![EncodedBatch { count, ..EncodedBatch::default() }];
+    let place = |topic: Option<&str>, partition| Place { topic: topic.map(Arc::from), partition };
+    let mut product = poison(8);
+    product.transformed = Transformed {
+        // Of eight records the second and the third fail, and the last is passed over.
+        outputs: vec![
+            Outgoing { place: place(None, None), chunks: chunks(3), sources: Sources::Listed(vec![0, 3, 6]) },
+            Outgoing {
+                place: place(Some("there"), Some(4)),
+                chunks: chunks(4),
+                sources: Sources::Listed(vec![3, 4, 5, 5]),
+            },
+        ],
+        failures: product.transformed.failures.drain(1..3).collect(),
+        skipped: 1,
+    };
+    let (sent, batches) = std::sync::mpsc::sync_channel(10);
+    let of = vec![("destination", vec![1, 2]), ("there", vec![0, 2, 3])];
+    let mut delivery = Delivery::new(Refuses { of, sent }, routes(10_000));
+    delivery.send(product);
+
+    let Delivered::Acknowledged(acknowledged) = delivery.next(|_| true).await else { panic!("acknowledged") };
+
+    assert_eq!((acknowledged.written, acknowledged.filtered), (2, 1));
+    let of_class = |class| acknowledged.dead_letters.iter().filter(|known| **known == class).count();
+    // Record 3 has a result in each place that is refused, record 5 two in one: one letter each.
+    assert_eq!((of_class(ErrorClass::Syntax), of_class(ErrorClass::Refused)), (2, 3));
+    let sent: Vec<OutputBatch> = batches.try_iter().collect();
+    let to: Vec<String> = sent.iter().map(|batch| batch.destination.to_string()).collect();
+    assert_eq!(to, ["destination[0]", "there[4]", "letters[0]", "letters[0]"]);
+    let offsets = sent[3].chunks[0].records().unwrap().into_iter().map(|record| {
+        let mut headers = Headers::new(record.headers.get(&sent[3].chunks[0].bytes).unwrap());
+        let offset = headers.find(|(key, _)| *key == dead_letter::OFFSET.as_bytes()).unwrap().1.unwrap();
+        String::from_utf8_lossy(offset).into_owned()
+    });
+    assert_eq!(offsets.collect::<Vec<_>>(), ["3", "5", "6"]);
 }

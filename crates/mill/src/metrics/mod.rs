@@ -35,6 +35,8 @@ pub struct Metrics {
     pub records_written: Counter,
     /// Bytes of the batches written, before compression.
     pub bytes_written: Counter,
+    /// Records that the transform passed over: final, with nothing written for them.
+    pub records_filtered: Counter,
     /// Batches that are final: written and acknowledged.
     pub batches: Counter,
     dead_letters: Family<ClassLabel, Counter>,
@@ -148,6 +150,7 @@ impl Metrics {
             "stale_batches",
             "Batches dropped because their assignment had ended or their partition is stopped",
         );
+        let records_filtered = counter("records_filtered", "Records that the transform passed over");
         let commits = counter("commits", "Commits that the coordinator agreed to");
         let commit_failures = counter("commit_failures", "Commits that failed and were tried again");
         let rebalances = counter("rebalances", "Changes of the assignment");
@@ -218,6 +221,7 @@ impl Metrics {
             bytes_read,
             records_written,
             bytes_written,
+            records_filtered,
             batches,
             dead_letters,
             dead_letters_by_class: Mutex::default(),

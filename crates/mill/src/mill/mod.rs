@@ -324,10 +324,11 @@ impl<S: Source, K: Sink> Mill<S, K> {
         match delivered {
             Delivered::Acknowledged(acknowledged) => {
                 self.tell_letters(&acknowledged);
-                let Acknowledged { ticket, written, bytes, time, .. } = acknowledged;
+                let Acknowledged { ticket, written, bytes, filtered, time, .. } = acknowledged;
                 self.metrics.batches.inc();
                 self.metrics.records_written.inc_by(written);
                 self.metrics.bytes_written.inc_by(bytes);
+                self.metrics.records_filtered.inc_by(filtered);
                 self.metrics.stage(TimedStage::Deliver, time);
                 self.acknowledge(&ticket);
             }

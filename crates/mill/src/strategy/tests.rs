@@ -97,7 +97,7 @@ async fn run(settings: &StrategySettings, batches: &[Vec<KeyValue>]) -> (Vec<Key
 
 fn decode(transformed: &Transformed) -> Vec<KeyValue> {
     let mut all = Vec::new();
-    for chunk in &transformed.chunks {
+    for chunk in transformed.chunks() {
         let bytes = |span: Span| span.get(&chunk.bytes).map(<[u8]>::to_vec);
         all.extend(chunk.records().unwrap().iter().map(|record| (bytes(record.key), bytes(record.value))));
     }

@@ -15,7 +15,7 @@ use crate::{
     batch::PartitionBatch,
     transform::{
         self, Breach, ErrorClass, Failure, OutputRoom, Transform, TransformKind, Transformed, ValueError,
-        expected_output,
+        Values, expected_output,
     },
 };
 
@@ -70,9 +70,8 @@ impl Transformer {
     fn attempt(&mut self, batch: &PartitionBatch, indexes: Range<usize>) -> Attempt {
         let room =
             OutputRoom { chunk_limit: self.chunk_limit, expected: self.expected(batch, indexes.clone()) };
-        let records = &batch.records[indexes];
         let transform = &mut *self.transform;
-        let apply = || transform::apply_to(transform, &batch.buffer, records, room);
+        let apply = || transform::apply_to(transform, Values::of(batch, indexes), room);
         catch_unwind(AssertUnwindSafe(apply)).map_err(|panic| {
             let message = message(&*panic);
             match catch_unwind(AssertUnwindSafe(|| self.kind.build())) {
@@ -144,11 +143,7 @@ impl Transformer {
             }
             match self.attempt(batch, part.clone()) {
                 Ok(Ok(transformed)) => {
-                    whole.chunks.extend(transformed.chunks);
-                    let failures = transformed.failures.into_iter();
-                    let moved =
-                        failures.map(|failure| Failure { index: part.start + failure.index, ..failure });
-                    whole.failures.extend(moved);
+                    whole.append(transformed, part.start, part.len());
                 }
                 Ok(Err(breach)) => return Err(self.breach(batch, part.start, breach)),
                 Err(Panic(message)) if part.len() == 1 => {
@@ -174,9 +169,10 @@ impl Transformer {
 
 /// The memory that the output takes.
 fn size_of_output(transformed: &Transformed) -> usize {
-    let chunks: usize = transformed.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum();
+    let chunks: usize = transformed.chunks().map(|chunk| chunk.bytes.capacity()).sum();
+    let sources: usize = transformed.outputs.iter().map(|output| output.sources.memory()).sum();
     let messages: usize = transformed.failures.iter().map(|failure| failure.error.message.len()).sum();
-    chunks + messages + transformed.failures.len() * size_of::<Failure>()
+    chunks + sources + messages + transformed.failures.len() * size_of::<Failure>()
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -4,6 +4,7 @@
 //! and an entry in the list below; a custom one is [registered](registry::register).
 
 mod output;
+mod outlets;
 mod name_event;
 mod hash_field;
 pub mod json;
@@ -15,12 +16,14 @@ use std::{fmt, ops::Range};
 
 pub use hash_field::{Digest, HashField};
 pub use name_event::NameEvent;
-pub use output::{Breach, Output, Transformed, apply, expected_output};
+pub use outlets::{Outgoing, Place, Sources};
+pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
 pub use registry::{TransformKind, TransformSpec};
+use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
 
-use crate::batch::{Record, Span};
+use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
 
 /// The transforms of this program; the first is the default.
 const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
@@ -38,7 +41,7 @@ const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
 /// For each batch:
 ///
 /// ```text
-/// batch = apply ((write | fail) for each index, ascending)
+/// batch = apply ((write | fail | skip | emit emit*) for each index, ascending)
 /// ```
 ///
 /// After a panic the instance is not used again, unless no other one can be built: a new one gets parts of the
@@ -46,21 +49,27 @@ const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
 /// A transform that never returns holds up its partitions, is reported by
 /// [`Health`](crate::health::Health), and is cut off at the end of a stop.
 pub trait Transform: Send {
-    /// Handles every value of `values` in ascending order of its index, with exactly one
-    /// [`Output::write`] or [`Output::fail`] each. Tombstones are not among the values: they are
-    /// passed on by `out`. A value left out becomes a dead letter; one that comes twice, or after a
-    /// later one, is a [`Breach`], for which nothing of the batch is written.
+    /// Handles every value of `values` in ascending order of its index: with one [`Output::write`],
+    /// [`Output::fail`] or [`Output::skip`], or with an [`Output::emit`] for each result that it has. Tombstones
+    /// may be left out: `out` passes them on. A value left out becomes a dead letter; one that comes twice, or
+    /// after a later one, is a [`Breach`], for which nothing of the batch is written.
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>);
 }
 
 /// The values of a batch that a transform sees.
 #[derive(Debug)]
 pub struct Values<'a> {
+    origin: &'a TopicPartition,
     buffer: &'a [u8],
     records: &'a [Record],
 }
 
 impl<'a> Values<'a> {
+    /// Some records of a batch.
+    pub(crate) fn of(batch: &'a PartitionBatch, indexes: Range<usize>) -> Values<'a> {
+        Values { origin: &batch.origin, buffer: &batch.buffer, records: &batch.records[indexes] }
+    }
+
     /// The number of records, tombstones included.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -75,6 +84,24 @@ impl<'a> Values<'a> {
     #[inline]
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         self.records[index].value.get(self.buffer)
+    }
+
+    /// The record at `index` in all its parts.
+    #[inline]
+    pub fn record(&self, index: usize) -> RecordView<'a> {
+        let record = &self.records[index];
+        RecordView {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.get(self.buffer),
+            value: record.value.get(self.buffer),
+            headers: record.headers.get(self.buffer).unwrap_or_default(),
+        }
+    }
+
+    /// The topic and partition that the records come from.
+    pub fn origin(&self) -> &'a TopicPartition {
+        self.origin
     }
 
     /// The values that are not tombstones, with their indexes.
@@ -95,6 +122,21 @@ impl<'a> Values<'a> {
     pub fn buffer(&self) -> &'a [u8] {
         self.buffer
     }
+}
+
+/// A record as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordView<'a> {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// In milliseconds since 1970.
+    pub timestamp: i64,
+    /// The key, `None` for null.
+    pub key: Option<&'a [u8]>,
+    /// The value, `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers in wire encoding; [`Headers`](topicmill_records::Headers) iterates over them.
+    pub headers: &'a [u8],
 }
 
 /// A record that failed.
@@ -124,7 +166,7 @@ impl ValueError {
 }
 
 /// The classes of record-level errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 #[non_exhaustive]
 pub enum ErrorClass {
     /// The value has no bytes.
@@ -143,6 +185,14 @@ pub enum ErrorClass {
     Oversized,
     /// The destination refused the record.
     Refused,
+    /// A path that is needed is missing.
+    Missing,
+    /// The topic that it should go to does not exist, or cannot.
+    Route,
+    /// An expression reports an error.
+    Jq,
+    /// It takes longer, or gives more output, than it may.
+    Limit,
     /// A custom transform panicked on it.
     Panic,
     /// A custom transform's own reason.
@@ -150,6 +200,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them.
+    pub const ALL: &[ErrorClass] = ErrorClass::VARIANTS;
+
     /// The class's name as it stands in headers, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -161,6 +214,10 @@ impl ErrorClass {
             ErrorClass::Depth => "depth",
             ErrorClass::Oversized => "oversized",
             ErrorClass::Refused => "refused",
+            ErrorClass::Missing => "missing",
+            ErrorClass::Route => "route",
+            ErrorClass::Jq => "jq",
+            ErrorClass::Limit => "limit",
             ErrorClass::Panic => "panic",
             ErrorClass::Other => "other",
         }

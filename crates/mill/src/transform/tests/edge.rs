@@ -4,7 +4,7 @@ use topicmill_records::NO_HEADERS;
 
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
-    transform::{self, ErrorClass, Kernel, NameEvent, Transformed, locate::locate},
+    transform::{self, ErrorClass, Kernel, NameEvent, locate::locate},
 };
 
 /// The longest value, in bytes: several blocks of every kernel.
@@ -66,14 +66,11 @@ fn batches_that_end_with_a_value_are_transformed_alike() {
     for len in 0..=LONGEST {
         for (value, count) in [(event(len), 3), (event(len), 17), (cut(len), 3), (cut(len), 17)] {
             let batch = batch(&value, count);
-            let answer = |kernel| {
-                let Transformed { chunks, failures } =
-                    transform::apply(&mut NameEvent::with_kernel(kernel), &batch, 1 << 20).unwrap();
-                (chunks, failures)
-            };
+            let answer =
+                |kernel| transform::apply(&mut NameEvent::with_kernel(kernel), &batch, 1 << 20).unwrap();
             let expected = answer(Kernel::PORTABLE);
             let class = if len == 0 { ErrorClass::Empty } else { ErrorClass::Eof };
-            let failed = expected.1.iter().filter(|failure| failure.error.class == class).count();
+            let failed = expected.failures.iter().filter(|failure| failure.error.class == class).count();
             assert_eq!(failed, if value.ends_with(b"}") { 0 } else { count }, "{}", value.escape_ascii());
             for kernel in Kernel::available() {
                 assert!(answer(kernel) == expected, "{kernel:?}: {count} of {}", value.escape_ascii());

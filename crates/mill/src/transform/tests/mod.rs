@@ -10,7 +10,7 @@ use topicmill_kernels::{Kernel, locate::Located, testing::locate_everywhere};
 use topicmill_records::NO_HEADERS;
 
 use super::{
-    Digest, ErrorClass, HashField, Output, Transform, TransformKind, Transformed, ValueError, Values, apply,
+    Digest, ErrorClass, HashField, Output, Transform, TransformKind, ValueError, Values, apply,
     name_event::{NameEvent, Rewriter},
 };
 use crate::batch::{PartitionBatch, Record, Span};
@@ -46,12 +46,12 @@ fn agree(value: &[u8]) {
 /// Each value's answer from a whole batch.
 fn batch_answers(kind: &TransformKind, values: &[Vec<u8>]) -> Vec<Result<Vec<u8>, ErrorClass>> {
     let batch = batch_of(values);
-    let Transformed { chunks, failures } = apply(&mut *kind.build(), &batch, CHUNK_LIMIT).unwrap();
-    let mut written = chunks.iter().flat_map(|chunk| {
+    let transformed = apply(&mut *kind.build(), &batch, CHUNK_LIMIT).unwrap();
+    let mut written = transformed.chunks().flat_map(|chunk| {
         let value = move |record: Record| record.value.get(&chunk.bytes).expect("no tombstone").to_vec();
         chunk.records().unwrap().into_iter().map(value)
     });
-    let mut failures = failures.iter().peekable();
+    let mut failures = transformed.failures.iter().peekable();
     let mut answer = |index| match failures.next_if(|failure| failure.index == index) {
         Some(failure) => Err(failure.error.class),
         None => Ok(written.next().expect("an output for each value")),

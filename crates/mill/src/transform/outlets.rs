@@ -1,0 +1,142 @@
+//! The places that the output of a batch goes to, and which record each output record comes from.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use topicmill_records::{EncodedBatch, RecordWriter};
+
+use super::output::OutputRoom;
+use crate::batch::TopicPartition;
+
+/// The output records for one place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where they go.
+    pub place: Place,
+    /// The encoded records in order.
+    pub chunks: Vec<EncodedBatch>,
+    /// The record of the batch that each of them comes from.
+    pub sources: Sources,
+}
+
+/// A topic and partition, as far as they are not those that records go to unless something else is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The topic; `None` for the destination.
+    pub topic: Option<Arc<str>>,
+    /// The partition; `None` for the one that the records come from.
+    pub partition: Option<i32>,
+}
+
+impl Place {
+    /// The topic and partition for records from `origin`.
+    pub fn of(&self, destination: &Arc<str>, origin: &TopicPartition) -> TopicPartition {
+        TopicPartition {
+            topic: Arc::clone(self.topic.as_ref().unwrap_or(destination)),
+            partition: self.partition.unwrap_or(origin.partition),
+        }
+    }
+}
+
+/// Which records of a batch the records of an output come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// Each record of the batch that did not fail, in order.
+    Each,
+    /// The index of one for each output record, ascending.
+    Listed(Vec<u32>),
+}
+
+impl Sources {
+    /// The index of each output record's source among the records `of` a batch, of which those at the ascending
+    /// indexes `failed` did.
+    pub fn listed<F: Iterator<Item = usize>>(
+        &self,
+        of: Range<usize>,
+        failed: F,
+    ) -> impl Iterator<Item = u32> + use<'_, F> {
+        let (each, listed) = match self {
+            Sources::Each => (of, [].as_slice()),
+            Sources::Listed(list) => (0..0, list.as_slice()),
+        };
+        let mut failed = failed.peekable();
+        let each = each.filter(move |index| failed.next_if_eq(index).is_none());
+        each.map(|index| index as u32).chain(listed.iter().copied())
+    }
+
+    /// The bytes of memory that this takes.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Sources::Each => 0,
+            Sources::Listed(list) => list.capacity() * size_of::<u32>(),
+        }
+    }
+
+    /// Adds more to a list.
+    pub(super) fn extend(&mut self, more: Vec<u32>) {
+        match self {
+            Sources::Listed(list) => list.extend(more),
+            Sources::Each => unreachable!("only what is listed is joined"),
+        }
+    }
+}
+
+/// The places of a batch besides the destination, and where its output comes from.
+#[derive(Debug, Default)]
+pub(super) struct Outlets {
+    /// The index of the source of each record for the destination.
+    pub sources: Vec<u32>,
+    /// The other places, in the order in which they were first used.
+    pub outlets: Vec<Outlet>,
+    /// Where each place is in `outlets`.
+    by_place: HashMap<Place, usize>,
+    /// The record that was emitted for last.
+    pub emitted: Option<usize>,
+    /// The records that were passed over.
+    pub skipped: usize,
+    /// Where the last record went: most often the next one goes there as well.
+    last: usize,
+}
+
+/// The records for a place.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    place: Place,
+    pub writer: RecordWriter,
+    pub sources: Vec<u32>,
+}
+
+/// Among several places, each is expected to take this part of a batch.
+const EXPECTED_PART: usize = 8;
+
+impl Outlets {
+    /// For what was written to the destination so far.
+    pub fn of(sources: Vec<u32>) -> Outlets {
+        Outlets { sources, ..Outlets::default() }
+    }
+
+    pub fn outlet(
+        &mut self,
+        topic: Option<&Arc<str>>,
+        partition: Option<i32>,
+        room: OutputRoom,
+    ) -> &mut Outlet {
+        let is_there =
+            |outlet: &Outlet| outlet.place.topic.as_ref() == topic && outlet.place.partition == partition;
+        if !self.outlets.get(self.last).is_some_and(is_there) {
+            let place = Place { topic: topic.cloned(), partition };
+            self.last = *self.by_place.entry(place).or_insert_with_key(|place| {
+                let writer = RecordWriter::new(room.chunk_limit, room.expected / EXPECTED_PART);
+                self.outlets.push(Outlet { place: place.clone(), writer, sources: Vec::new() });
+                self.outlets.len() - 1
+            });
+        }
+        &mut self.outlets[self.last]
+    }
+}
+
+impl From<Outlet> for Outgoing {
+    fn from(outlet: Outlet) -> Outgoing {
+        let Outlet { place, writer, sources } = outlet;
+        Outgoing { place, chunks: writer.finish(), sources: Sources::Listed(sources) }
+    }
+}
