@@ -18,36 +18,35 @@ pub(super) fn scan(doc: &[u8], structure: &mut Structure) {
 
 #[inline]
 fn classify(bytes: &[u8; BLOCK]) -> Classes {
-    let of = |is: fn(u8) -> bool| set(bytes, is);
     Classes {
-        quote: of(|byte| byte == b'"'),
-        backslash: of(|byte| byte == b'\\'),
-        control: of(|byte| byte < b' '),
-        white: of(|byte| (byte == b' ') | (byte == b'\t') | (byte == b'\n') | (byte == b'\r')),
-        open: of(|byte| byte | CURLY == b'{'),
-        close: of(|byte| byte | CURLY == b'}'),
-        curly: of(|byte| byte & CURLY != 0),
-        colon: of(|byte| byte == b':'),
-        comma: of(|byte| byte == b','),
-        digit: of(|byte| byte.wrapping_sub(b'0') < 10),
-        zero: of(|byte| byte == b'0'),
-        minus: of(|byte| byte == b'-'),
-        plus: of(|byte| byte == b'+'),
-        dot: of(|byte| byte == b'.'),
-        exponent: of(|byte| byte | 0x20 == b'e'),
-        beyond_ascii: of(|byte| byte >= 0x80),
+        quote: set(bytes, |byte| byte == b'"'),
+        backslash: set(bytes, |byte| byte == b'\\'),
+        control: set(bytes, |byte| byte < b' '),
+        white: set(bytes, |byte| (byte == b' ') | (byte == b'\t') | (byte == b'\n') | (byte == b'\r')),
+        open: set(bytes, |byte| byte | CURLY == b'{'),
+        close: set(bytes, |byte| byte | CURLY == b'}'),
+        curly: set(bytes, |byte| byte & CURLY != 0),
+        colon: set(bytes, |byte| byte == b':'),
+        comma: set(bytes, |byte| byte == b','),
+        digit: set(bytes, |byte| byte.wrapping_sub(b'0') < 10),
+        zero: set(bytes, |byte| byte == b'0'),
+        minus: set(bytes, |byte| byte == b'-'),
+        plus: set(bytes, |byte| byte == b'+'),
+        dot: set(bytes, |byte| byte == b'.'),
+        exponent: set(bytes, |byte| byte | 0x20 == b'e'),
+        beyond_ascii: set(bytes, |byte| byte >= 0x80),
     }
 }
 
-/// The bytes that `is` holds for. Eight at a time, so that the compiler has something to do at once.
+/// The bytes that `is` holds for: first a flag for each, which compilers do many at a time.
 #[inline(always)]
 fn set(bytes: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
+    let flags = bytes.map(|byte| u8::from(is(byte)));
     let mut set = 0;
-    for (nth, eight) in bytes.chunks_exact(8).enumerate() {
-        let flags: [u8; 8] = std::array::from_fn(|i| u8::from(is(eight[i])));
+    for (nth, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
         // Gathers the lowest bits of eight bytes in the highest byte, in order: every product has a place
         // of its own, so nothing is carried.
-        let gathered = u64::from_le_bytes(flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        let gathered = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         set |= gathered << (8 * nth);
     }
     set

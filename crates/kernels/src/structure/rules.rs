@@ -32,7 +32,7 @@ pub(super) fn drive(
     };
 }
 
-/// What one block leaves for the next: bits to be carried into its lowest place.
+/// What one block leaves for the next.
 #[derive(Clone, Copy)]
 struct Carried {
     /// Whether the next byte is escaped.
@@ -41,40 +41,42 @@ struct Carried {
     in_string: u64,
     /// Bytes of the word that goes on, as a set.
     word_left: u64,
-    /// Whether the last byte was of a number or word.
-    primitive: u64,
-    /// The last byte was one that a value follows: a comma, a colon, an opening bracket.
+    /// The numbers and words.
+    primitives: u64,
+    /// What a value follows: commas, colons, opening brackets.
     value: Follow,
-    /// The last byte was a comma or a `{`.
-    key: Follow,
-    /// The last byte was an opening bracket.
+    /// Commas and `{`.
+    member: Follow,
+    /// Opening brackets.
     opened: Follow,
-    /// A key goes on.
-    in_key: u64,
-    /// The last byte was the end of a key.
+    /// Whether a key goes on.
+    in_key: bool,
+    /// The ends of keys.
     after_key: Follow,
     number: Number,
 }
 
-/// For what follows something, with white space between: whether that stood in the last place, and
-/// whether white space since then goes on.
+/// For what follows something, with white space between.
 #[derive(Clone, Copy, Default)]
 struct Follow {
-    last: u64,
-    space: u64,
+    /// What is followed.
+    set: u64,
+    /// Whether white space since then goes on.
+    space: bool,
 }
 
-/// What may come next in a number.
+/// The numbers so far.
 #[derive(Clone, Copy, Default)]
 struct Number {
     minus: u64,
-    zero: u64,
-    whole: u64,
-    dot: u64,
-    fraction: u64,
+    leading_zero: u64,
     exponent: u64,
-    sign: u64,
-    digit: u64,
+    /// What a digit has to follow.
+    unfinished: u64,
+    /// Whether digits before a point go on.
+    in_whole: bool,
+    /// Whether digits after one do.
+    in_fraction: bool,
 }
 
 impl Carried {
@@ -83,20 +85,27 @@ impl Carried {
         escaped: 0,
         in_string: 0,
         word_left: 0,
-        primitive: 0,
-        value: Follow { last: 1, space: 0 },
-        key: Follow { last: 0, space: 0 },
-        opened: Follow { last: 0, space: 0 },
-        in_key: 0,
-        after_key: Follow { last: 0, space: 0 },
-        number: Number { minus: 0, zero: 0, whole: 0, dot: 0, fraction: 0, exponent: 0, sign: 0, digit: 0 },
+        primitives: 0,
+        value: Follow { set: 1 << 63, space: false },
+        member: Follow { set: 0, space: false },
+        opened: Follow { set: 0, space: false },
+        in_key: false,
+        after_key: Follow { set: 0, space: false },
+        number: Number {
+            minus: 0,
+            leading_zero: 0,
+            exponent: 0,
+            unfinished: 0,
+            in_whole: false,
+            in_fraction: false,
+        },
     };
 
     /// Whether something is missing at the end, after a space: the rest of a string, a value, or what a
     /// key or an element would have to be in.
     #[inline(always)]
     fn is_incomplete(&self) -> bool {
-        (self.in_string | self.value.space | self.after_key.space) != 0
+        self.in_string != 0 || self.value.space || self.after_key.space
     }
 
     /// The structure of the block at the front of `doc`; adds to `faults`.
@@ -121,11 +130,11 @@ impl Carried {
         let colons = classes.colon & outside;
         let commas = classes.comma & outside;
         let primitives = outside & !(white | open | close | colons | commas);
-        let primitive_starts = primitives & !shift(primitives, &mut self.primitive);
+        let primitive_starts = primitives & !shift(primitives, &mut self.primitives);
 
         // Where something other than white space may stand, and follows these.
         let values = self.value.after(open | commas | colons, white);
-        let in_members = self.key.after((open & classes.curly) | commas, white);
+        let in_members = self.member.after((open & classes.curly) | commas, white);
         let opened = self.opened.after(open, white);
         let value_starts = quote_open | primitive_starts | open;
         *faults |= value_starts & !values;
@@ -193,8 +202,12 @@ impl Carried {
             starts &= starts - 1;
             let is_false = doc.get(at..at + 5) == Some(b"false");
             let is_word = is_false || matches!(doc.get(at..at + 4), Some(b"true" | b"null"));
-            *faults |= u64::from(!is_word);
-            words |= (if is_false { 0b1_1111 } else { 0b1111 }) << at;
+            let len = if is_false { 5 } else { 4 };
+            // What else may follow a value does not follow a word.
+            let ends =
+                matches!(doc.get(at + len), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+            *faults |= u64::from(!(is_word && ends));
+            words |= ((1 << len) - 1) << at;
         }
         self.word_left = (words >> 64) as u64;
         words as u64
@@ -202,11 +215,11 @@ impl Carried {
 }
 
 impl Number {
-    /// The bytes of `numbers` that do not belong there; `starts` are those that numbers begin with.
+    /// Bits if some of the bytes of `numbers` do not belong there; `starts` are those that numbers begin
+    /// with, all of them digits and minus signs.
     ///
     /// Every byte has to be what may follow the one before: `-? (0 | [1-9] [0-9]*) (. [0-9]+)?
-    /// ([eE] [+-]? [0-9]+)?`. A run of digits is passed by adding its first one to all digits, which carries
-    /// into the place after the run.
+    /// ([eE] [+-]? [0-9]+)?`. Adding one to the lowest place of a run carries into the place after it.
     #[inline(always)]
     fn faults(&mut self, classes: &Classes, numbers: u64, starts: u64) -> u64 {
         let digits = classes.digit & numbers;
@@ -216,27 +229,21 @@ impl Number {
         let mut faults = numbers & !(digits | dots | exponents | signs);
 
         let minus = starts & classes.minus;
-        let after_minus = shift(minus, &mut self.minus);
-        let first = (starts & digits) | (after_minus & digits);
-        let after_zero = shift(first & classes.zero, &mut self.zero);
-        let after_whole = add(first, digits, &mut self.whole) & !digits;
+        let leading_zeros = (starts | shift(minus, &mut self.minus)) & classes.zero;
+        faults |= shift(leading_zeros, &mut self.leading_zero) & digits;
 
-        let after_dot = shift(dots, &mut self.dot);
-        let after_fraction = add(after_dot & digits, digits, &mut self.fraction) & !digits;
+        let whole = digits | minus;
+        let after_whole = add(starts, whole, &mut self.in_whole) & !whole;
+        faults |= dots & !after_whole;
+        let fractions = digits | dots;
+        let after_fraction = add(dots, fractions, &mut self.in_fraction) & !fractions;
+        faults |= exponents & !(after_whole | after_fraction);
 
         let after_exponent = shift(exponents, &mut self.exponent);
-        let power_sign = after_exponent & signs;
-        let after_sign = shift(power_sign, &mut self.sign);
-        let power = (after_exponent & !signs) | after_sign;
-
-        let starts_run = digits & !shift(digits, &mut self.digit);
-        faults |= (after_minus | after_dot | power) & !digits;
-        faults |= after_zero & digits;
-        faults |= dots & !after_whole;
-        faults |= exponents & !(after_whole | after_fraction);
-        faults |= signs & !(minus | power_sign);
-        faults |= starts_run & !(first | after_dot | power);
-        faults
+        let power_signs = after_exponent & signs;
+        faults |= signs & !(minus | power_signs);
+        let unfinished = shift(minus | dots | power_signs, &mut self.unfinished);
+        faults | (unfinished | (after_exponent & !signs)) & !digits
     }
 }
 
@@ -245,24 +252,23 @@ impl Follow {
     #[inline(always)]
     fn after(&mut self, these: u64, white: u64) -> u64 {
         // Adding one to the lowest place of a run of white space carries into the place after it.
-        let next = shift(these, &mut self.last);
+        let next = shift(these, &mut self.set);
         add(next, white, &mut self.space) & !white
     }
 }
 
-/// `set` moved up by one place.
+/// `set` moved up by one place, after the highest one of the block before.
 #[inline(always)]
-fn shift(set: u64, carry: &mut u64) -> u64 {
-    let shifted = set << 1 | *carry;
-    *carry = set >> 63;
+fn shift(set: u64, before: &mut u64) -> u64 {
+    let shifted = set << 1 | *before >> 63;
+    *before = set;
     shifted
 }
 
 #[inline(always)]
-fn add(a: u64, b: u64, carry: &mut u64) -> u64 {
-    let (sum, first) = a.overflowing_add(b);
-    let (sum, second) = sum.overflowing_add(*carry);
-    *carry = u64::from(first | second);
+fn add(a: u64, b: u64, carry: &mut bool) -> u64 {
+    let (sum, carried) = a.carrying_add(b, *carry);
+    *carry = carried;
     sum
 }
 

@@ -10,7 +10,7 @@ use topicmill_mill::transform::json::{Fault, JsonError, Kind, Scanner, Top, skip
 
 use super::{
     Found, PathSet,
-    walk::{Open, Walk},
+    walk::{Open, Walk, Walker},
 };
 
 /// Locates values; keeps its memory from one document to the next.
@@ -57,7 +57,7 @@ impl Locator {
         assert!(u32::try_from(doc.len()).is_ok(), "a record has less than 2 GiB");
         found.begin(paths);
         let Locator { kernel, structure, open, .. } = self;
-        let is_json = scan_in(*kernel, Walk { doc, paths, found, structure, open });
+        let is_json = scan_in(*kernel, Walk { structure, walker: Walker { doc, paths, found, open } });
         if !is_json || (structure.seen().beyond_ascii && simdutf8::basic::from_utf8(doc).is_err()) {
             return Err(fault(doc));
         }

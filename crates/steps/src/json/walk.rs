@@ -13,10 +13,15 @@ use super::{
 
 /// Whether the document is JSON but for its encoding, with what is found on the way.
 pub(super) struct Walk<'a> {
+    pub structure: &'a mut Structure,
+    pub walker: Walker<'a>,
+}
+
+/// What the walk is about.
+pub(super) struct Walker<'a> {
     pub doc: &'a [u8],
     pub paths: &'a PathSet,
     pub found: &'a mut Found,
-    pub structure: &'a mut Structure,
     /// What is open around the innermost one.
     pub open: &'a mut Vec<Open>,
 }
@@ -24,7 +29,10 @@ pub(super) struct Walk<'a> {
 /// An array or object that is open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
-    around: Around,
+    /// All bits, if it is an object; a member is misplaced elsewhere.
+    object: u64,
+    /// All bits, if it is an array.
+    array: u64,
     /// Whether a path leads to a member or an element.
     is_live: bool,
     state: StateId,
@@ -34,36 +42,23 @@ pub(super) struct Open {
     index: u32,
 }
 
-/// What stands around a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Around {
-    Nothing,
-    Array,
-    Object,
-}
-
 impl Work for Walk<'_> {
     type Output = bool;
 
     #[inline(always)]
     fn run(mut self, scan: impl Fn(&[u8], &mut Structure)) -> bool {
-        scan(self.doc, self.structure);
-        if self.structure.seen().faults {
-            return false;
-        }
-        let structure = std::mem::take(self.structure);
-        let is_json = self.walk(structure.blocks(), structure.seen().escapes);
-        *self.structure = structure;
-        is_json
+        scan(self.walker.doc, self.structure);
+        let seen = self.structure.seen();
+        !seen.faults && self.walker.walk(self.structure.blocks(), seen.escapes)
     }
 }
 
-impl Walk<'_> {
+impl Walker<'_> {
     #[inline(always)]
     fn walk(&mut self, blocks: &[Block], escapes: bool) -> bool {
         self.open.clear();
-        let mut inner =
-            Open { around: Around::Nothing, is_live: false, state: DEAD, current: ROOT, index: 0 };
+        // Nothing is around the outermost value, and so nothing may follow a comma there.
+        let mut inner = Open { object: 0, array: 0, is_live: false, state: DEAD, current: ROOT, index: 0 };
         let start = skip_space(self.doc, 0);
         self.enter(blocks, ROOT, 0..0, start, start);
         let mut misplaced = 0;
@@ -75,18 +70,12 @@ impl Walk<'_> {
                 // Up to the next bracket and with it, or up to the end of the block.
                 let upto = brackets ^ brackets.wrapping_sub(1);
                 let part = rest & upto;
-                misplaced |= part
-                    & match inner.around {
-                        Around::Object => block.in_array,
-                        Around::Array => block.in_object,
-                        Around::Nothing => block.in_array | block.in_object,
-                    };
+                misplaced |= part & (block.in_array & !inner.array | block.in_object & !inner.object);
                 if inner.is_live {
-                    match inner.around {
-                        Around::Object => {
-                            self.members(blocks, &mut inner, base, part & block.keys, escapes);
-                        }
-                        _ => self.elements(blocks, &mut inner, base, part & block.commas),
+                    if inner.object != 0 {
+                        self.members(blocks, &mut inner, base, part & block.keys, escapes);
+                    } else {
+                        self.elements(blocks, &mut inner, base, part & block.commas);
                     }
                 }
                 if brackets == 0 {
@@ -95,51 +84,50 @@ impl Walk<'_> {
                 let at = base + brackets.trailing_zeros() as usize;
                 rest &= !upto;
                 brackets &= brackets - 1;
-                let goes_on = match self.doc[at] {
-                    b'{' => self.push(&mut inner, Around::Object),
-                    b'[' => {
-                        self.push(&mut inner, Around::Array) && {
-                            self.first_element(blocks, &mut inner, at);
-                            true
-                        }
+                // By these two bits, the four brackets differ.
+                let bracket = self.doc[at];
+                let is_object = bracket & 0x20 != 0;
+                if bracket & 2 == 0 {
+                    if !self.pop(&mut inner, is_object, at) {
+                        return false;
                     }
-                    b'}' => self.pop(&mut inner, Around::Object, at),
-                    _ => self.pop(&mut inner, Around::Array, at),
-                };
-                if !goes_on {
-                    return false;
+                } else {
+                    if self.open.len() == MAX_DEPTH {
+                        return false;
+                    }
+                    self.push(&mut inner, is_object);
+                    if inner.is_live && !is_object {
+                        self.first_element(blocks, &mut inner, at);
+                    }
                 }
             }
         }
         misplaced == 0 && self.open.is_empty()
     }
 
-    /// Opens an array or object; `false` when there are too many.
+    /// Opens an array or object.
     #[inline(always)]
-    fn push(&mut self, inner: &mut Open, around: Around) -> bool {
-        if self.open.len() == MAX_DEPTH {
-            return false;
-        }
+    fn push(&mut self, inner: &mut Open, is_object: bool) {
         self.open.push(*inner);
         let state = inner.current;
-        let State { in_object, in_array, .. } = self.paths.states[state as usize];
-        let is_live = if around == Around::Object { in_object } else { in_array };
-        *inner = Open { around, is_live, state, current: DEAD, index: 0 };
-        true
+        let is_live = state != DEAD && {
+            let State { in_object, in_array, .. } = self.paths.states[state as usize];
+            if is_object { in_object } else { in_array }
+        };
+        let object = if is_object { u64::MAX } else { 0 };
+        *inner = Open { object, array: !object, is_live, state, current: DEAD, index: 0 };
     }
 
     /// Closes the innermost one at `at`; `false` when that is of another kind.
     #[inline(always)]
-    fn pop(&mut self, inner: &mut Open, around: Around, at: usize) -> bool {
-        if inner.around != around {
-            return false;
-        }
+    fn pop(&mut self, inner: &mut Open, is_object: bool, at: usize) -> bool {
+        let same = if is_object { inner.object } else { inner.array };
         let Some(outer) = self.open.pop() else { return false };
         *inner = outer;
-        if self.paths.states[inner.current as usize].is_site {
+        if inner.current != DEAD && self.paths.states[inner.current as usize].is_site {
             self.complete(inner.current, at + 1);
         }
-        true
+        same != 0
     }
 
     /// Looks at the members whose keys begin at `keys`, in a block that begins at `base`.
@@ -159,7 +147,10 @@ impl Walk<'_> {
                     continue;
                 }
                 let value = skip_space(self.doc, colon + 1);
-                let before = self.doc[..at].trim_ascii_end().len() - 1;
+                let before = match self.doc[at - 1] {
+                    b'{' | b',' => at - 1,
+                    _ => self.doc[..at].trim_ascii_end().len() - 1,
+                };
                 self.enter(blocks, inner.current, at as u32..end as u32, value, before);
             }
         }
@@ -168,7 +159,7 @@ impl Walk<'_> {
     /// The element after the opening bracket at `at`, if there is one.
     #[inline(always)]
     fn first_element(&mut self, blocks: &[Block], inner: &mut Open, at: usize) {
-        if inner.is_live && self.doc[skip_space(self.doc, at + 1)] != b']' {
+        if self.doc[skip_space(self.doc, at + 1)] != b']' {
             self.element(blocks, inner, at);
         }
     }
