@@ -167,6 +167,7 @@ impl ProduceVerdict {
                     | ResponseError::NotLeaderOrFollower
                     | ResponseError::NotEnoughReplicas
                     | ResponseError::UnknownTopicOrPartition
+                    | ResponseError::TopicAuthorizationFailed
             ),
         }
     }

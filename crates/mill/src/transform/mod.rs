@@ -16,7 +16,7 @@ use std::{fmt, ops::Range};
 
 pub use hash_field::{Digest, HashField};
 pub use name_event::NameEvent;
-pub use outlets::{Outgoing, Place, Sources};
+pub use outlets::{Outgoing, Place, Sources, resolve};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
 pub use registry::{TransformKind, TransformSpec};
