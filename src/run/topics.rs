@@ -54,7 +54,8 @@ pub(super) async fn prepare(client: &Client, config: &Config) -> Result<usize, R
 /// Where records are written, and the rules for topics that they are routed to: as for the destination.
 pub(super) fn routing(client: &Client, config: &Config) -> Routing {
     let fixed = vec![Arc::clone(&config.destination), Arc::clone(&config.dead_letter)];
-    Routing { fixed, maker: Arc::new(Maker { client: client.clone(), config: config.clone() }) }
+    let barred = vec![Arc::clone(&config.source)];
+    Routing { fixed, barred, maker: Arc::new(Maker { client: client.clone(), config: config.clone() }) }
 }
 
 /// Makes the topics that records are routed to.

@@ -168,6 +168,7 @@ impl ProduceVerdict {
                     | ResponseError::NotEnoughReplicas
                     | ResponseError::UnknownTopicOrPartition
                     | ResponseError::TopicAuthorizationFailed
+                    | ResponseError::InvalidTopicException
             ),
         }
     }

@@ -59,6 +59,8 @@ pub struct Routing {
     /// The topics that are waited for whatever happens to them: the destination, and that of the dead letters.
     /// All others are routed to, and may be refused.
     pub fixed: Vec<Arc<str>>,
+    /// The topics that nothing is routed to: the source, as what is written there would be read again.
+    pub barred: Vec<Arc<str>>,
     /// Makes those that are missing.
     pub maker: Arc<dyn MakeTopic>,
 }
@@ -112,7 +114,9 @@ impl Routed {
         if is_routed && !is_legal(&to.topic) {
             return Some(refused(format!("{:?} is no name for a topic", shown(&to.topic))));
         }
-        self.routing.as_ref()?;
+        if self.routing.as_ref()?.barred.contains(&to.topic) {
+            return Some(refused(format!("{} is what is read: nothing may be routed to it", to.topic)));
+        }
         if to.partition < 0 {
             return Some(refused(format!("{to}: there is no such partition")));
         }
@@ -230,7 +234,7 @@ mod tests {
 
     fn routed() -> Routed {
         let fixed = vec!["destination".into(), "über".into()];
-        Routed::new(Some(Routing { fixed, maker: Arc::new(Nobody) }))
+        Routed::new(Some(Routing { fixed, barred: vec!["source".into()], maker: Arc::new(Nobody) }))
     }
 
     fn is_refused(routed: &Routed, topic: &str, partition: i32) -> bool {
@@ -248,6 +252,7 @@ mod tests {
             assert!(!is_legal(name), "{name}");
             assert!(is_refused(&routed(), name, 0));
         }
+        assert!(is_refused(&routed(), "source", 0));
         assert!(!is_refused(&routed(), "über", 0), "what is fixed is the cluster's matter");
         assert!(!is_refused(&Routed::default(), "a b", -1), "without routing everything is");
     }

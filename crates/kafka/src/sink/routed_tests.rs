@@ -53,7 +53,8 @@ struct Routes {
 async fn routes(may: bool, properties: &[(&str, &str)]) -> Routes {
     let setup = setup(properties).await;
     let maker = Arc::new(Maker { client: setup.client.clone(), may, made: AtomicUsize::new(0) });
-    let routing = Routing { fixed: vec![Arc::clone(&setup.to.topic)], maker: Arc::new(Arc::clone(&maker)) };
+    let fixed = vec![Arc::clone(&setup.to.topic)];
+    let routing = Routing { fixed, barred: Vec::new(), maker: Arc::new(Arc::clone(&maker)) };
     let troubles = Troubles::default();
     let sink = NativeSink::with_routing(&setup.client, &setup.settings, troubles.clone(), routing);
     let sink = sink.await.unwrap();

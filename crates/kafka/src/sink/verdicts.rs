@@ -121,8 +121,11 @@ impl PartitionWriter {
 
     /// Whether the oldest batch is for a routed topic that this client may not write to.
     fn is_denied(&mut self, error: KafkaError) -> bool {
-        let is_denied = error.0 == ResponseError::TopicAuthorizationFailed;
-        is_denied && self.shared.routed.is_routed(&self.to.topic) && !self.oldest().batch.uncertain
+        // An internal topic is not a valid one.
+        use ResponseError::{InvalidTopicException, TopicAuthorizationFailed};
+        matches!(error.0, TopicAuthorizationFailed | InvalidTopicException)
+            && self.shared.routed.is_routed(&self.to.topic)
+            && !self.oldest().batch.uncertain
     }
 
     /// Nothing more is written to the topic: what follows the oldest batch is refused as it is, unless the answers

@@ -85,7 +85,8 @@ fn join(
         let mut sources = sources.listed(0..usize::MAX, std::iter::empty());
         for chunk in chunks {
             let read = chunk.records()?;
-            records.extend(read.into_iter().map(|record| (sources.next().unwrap_or(u32::MAX), chunk, record)));
+            records
+                .extend(read.into_iter().map(|record| (sources.next().unwrap_or(u32::MAX), chunk, record)));
         }
     }
     records.sort_by_key(|(source, ..)| *source);
