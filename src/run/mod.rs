@@ -118,7 +118,8 @@ async fn transform_until(
             EngineKind::Librdkafka => {
                 use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
                 let open = || async {
-                    let sink = LibrdkafkaSink::new(&config.client)?;
+                    let sink =
+                        LibrdkafkaSink::with_routing(&config.client, topics::routing(&client, config))?;
                     Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
                 };
                 turn(open, &settings, observers, drain).await

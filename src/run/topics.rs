@@ -84,6 +84,8 @@ async fn ensure_routed(client: &Client, config: &Config, topic: &Arc<str>) -> Re
         let partitions = client.topic(topic).await?.map_or(0, |info| info.partitions);
         return Ok(Made::There(partitions.max(source.partitions)));
     }
+    // Whoever chooses a partition takes a topic that is not known yet to be like the destination.
+    let destination = client.topic(&config.destination).await?.map_or(0, |info| info.partitions);
     let mut found = described(client, topic).await?;
     if matches!(found, Ok(None)) && !config.create_topics {
         tokio::time::sleep(SECOND_LOOK).await;
@@ -104,8 +106,9 @@ async fn ensure_routed(client: &Client, config: &Config, topic: &Arc<str>) -> Re
         }
         Ok(None) => {
             let choices = choices(&settings(client, &config.source).await, false);
-            match create(client, topic, &source, choices).await {
-                Ok(()) => Ok(Made::There(source.partitions)),
+            let partitions = source.partitions.max(destination);
+            match create(client, topic, &TopicInfo { partitions, ..source }, choices).await {
+                Ok(()) => Ok(Made::There(partitions)),
                 Err(error) if error.kind == ErrorKind::Fatal => Ok(Made::Refused(error.message)),
                 Err(error) => Err(error),
             }

@@ -34,7 +34,7 @@ mod tests;
 mod routed_tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::Write,
     ops::Range,
     sync::Arc,
@@ -266,9 +266,9 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
             compared.places = self.crossing(&partitions).await?;
         }
         for place in self.topics.places() {
-            if !compared.places.contains_key(&place) {
-                let partition = self.place(&place, BTreeMap::new()).await?;
-                compared.places.insert(place, partition);
+            if let Entry::Vacant(free) = compared.places.entry(place) {
+                let partition = self.place(free.key(), BTreeMap::new()).await?;
+                free.insert(partition);
             }
         }
         Ok(Some(compared))

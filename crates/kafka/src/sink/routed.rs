@@ -65,6 +65,24 @@ pub struct Routing {
     pub maker: Arc<dyn MakeTopic>,
 }
 
+impl Routing {
+    /// Whether a topic may be refused: it is not one of the fixed ones.
+    pub fn is_routed(&self, topic: &str) -> bool {
+        self.fixed.iter().all(|fixed| &**fixed != topic)
+    }
+
+    /// Why nothing can be written to a partition, whatever the cluster says.
+    pub fn refusal(&self, to: &TopicPartition) -> Option<ValueError> {
+        if self.is_routed(&to.topic) && !is_legal(&to.topic) {
+            return Some(refused(format!("{:?} is no name for a topic", shown(&to.topic))));
+        }
+        if self.barred.contains(&to.topic) {
+            return Some(refused(format!("{} is what is read: nothing may be routed to it", to.topic)));
+        }
+        (to.partition < 0).then(|| refused(format!("{to}: there is no such partition")))
+    }
+}
+
 /// Why a partition is not written now.
 #[derive(Clone, Debug)]
 pub enum Unavailable {
@@ -105,20 +123,13 @@ impl Routed {
 
     /// Whether a topic may be refused.
     pub fn is_routed(&self, topic: &str) -> bool {
-        self.routing.as_ref().is_some_and(|routing| routing.fixed.iter().all(|fixed| &**fixed != topic))
+        self.routing.as_ref().is_some_and(|routing| routing.is_routed(topic))
     }
 
     /// Why a partition is refused, if it is. Cheap: nobody is asked.
     pub fn refusal(&self, to: &TopicPartition) -> Option<ValueError> {
-        let is_routed = self.is_routed(&to.topic);
-        if is_routed && !is_legal(&to.topic) {
-            return Some(refused(format!("{:?} is no name for a topic", shown(&to.topic))));
-        }
-        if self.routing.as_ref()?.barred.contains(&to.topic) {
-            return Some(refused(format!("{} is what is read: nothing may be routed to it", to.topic)));
-        }
-        if to.partition < 0 {
-            return Some(refused(format!("{to}: there is no such partition")));
+        if let Some(refusal) = self.routing.as_ref()?.refusal(to) {
+            return Some(refusal);
         }
         let state = self.state.lock();
         if state.refused.is_empty() {
