@@ -24,7 +24,7 @@ pub static ORDERS: TransformSpec = TransformSpec {
 const TOPICS_MAX: usize = 1000;
 
 /// Splits orders into items, by country.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Orders {
     /// The topic of each country: a name is cheap to hand on, and made only once.
     topics: HashMap<String, Arc<str>>,

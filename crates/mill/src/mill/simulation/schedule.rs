@@ -84,8 +84,8 @@ impl Schedule {
             is_serial: random.random_bool(0.2),
             latest: random.random_bool(0.3),
             is_scarce: random.random_bool(0.3),
-            spreads: seed % 5 < 2,
-            fails_routed: seed % 10 < 2,
+            spreads: seed % 5 > 2,
+            fails_routed: seed % 10 > 7,
             decisions,
             plant: None,
         }

@@ -193,7 +193,10 @@ impl World {
         if is_refused || self.generations.get(&partition) != Some(&offset.assignment.0) {
             return false;
         }
-        let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
+        let chosen = self.chosen.get(&partition).copied().unwrap_or(0);
+        // What was committed before was looked at then.
+        let known = self.committed.get(&partition).copied().unwrap_or(0);
+        let from = chosen.max(self.start(partition)).max(known);
         let missing = (from..offset.next).find(|at| !self.is_final(partition, *at));
         if let Some(missing) = missing {
             let next = offset.next;
