@@ -6,7 +6,7 @@ use crate::{
     budget::{Budget, Permit},
     engine::Assignment,
     offsets::Offsets,
-    transform::{Transformed, ValueError},
+    transform::{Outgoing, Transformed, ValueError},
 };
 
 /// Answers nothing.

@@ -192,7 +192,7 @@ impl GapReason {
 pub trait Sink: Send {
     /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
     /// future resolves when the brokers have acknowledged every record, or refused some for their
-    /// contents. What can be retried is retried within the delivery timeout. The batch is on its
+    /// contents, or all because there is no such partition. What can be retried is retried within the delivery timeout. The batch is on its
     /// way once this returns, whether or not the future is polled.
     ///
     /// # Errors
