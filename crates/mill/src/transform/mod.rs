@@ -8,6 +8,7 @@ mod outlets;
 mod name_event;
 mod hash_field;
 pub mod json;
+mod partitions;
 pub mod registry;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use hash_field::{Digest, HashField};
 pub use name_event::NameEvent;
 pub use outlets::{Outgoing, Place, Sources};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
+pub use partitions::Partitions;
 pub(crate) use output::{OutputRoom, apply_to};
 pub use registry::{TransformKind, TransformSpec};
 pub use topicmill_kernels::{Kernel, locate, md5};
