@@ -140,6 +140,7 @@ pub use pipeline::Pipeline;
 pub use program::program;
 pub use tokio_util::sync::CancellationToken;
 pub use topicmill_mill::{batch, health, metrics, transform};
+pub use topicmill_steps as steps;
 
 use topicmill_mill::{backoff, budget, choice, clock, cpu, dead_letter, delivery, mill, sentences, strategy};
 use topicmill_records as records;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{ConnectionArgs, KeyArgs, TransformArgs, choice::choice};
+use super::{ConnectionArgs, KeyArgs, StepArgs, TransformArgs, choice::choice};
 use crate::{
     broker::BrokerSettings,
     config::{
@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 impl RunArgs {
@@ -118,12 +121,15 @@ pub struct VerifyArgs {
     /// The transform that the destination was written with.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps that the destination was written with.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `dry-run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DryRunArgs {
-    /// The configuration file (TOML); only its `[transform]` is used.
+    /// The configuration file (TOML); only its `[transform]` or its steps are used.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
     /// Each line is the base64 of a value, so that a value may hold any byte.
@@ -135,6 +141,9 @@ pub struct DryRunArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `lag`.

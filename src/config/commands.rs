@@ -6,6 +6,7 @@ use super::{
     Config, ConfigError, Origin, client,
     keys::{self, Section},
     layers, rules,
+    steps::transforming,
 };
 use crate::{
     cli::{BenchArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
@@ -110,7 +111,7 @@ impl VerifyConfig {
             dead_letter_given,
             group: settings.is_given(&keys::GROUP).then(|| group.clone()),
             usual_group: group,
-            transform: rules::transform_of_source(&mut settings),
+            transform: rules::transform_of_source(&mut settings).kind,
             order: settings.choice(&keys::ORDER),
             memory: rules::memory(&mut settings),
             json: args.json,
@@ -183,7 +184,7 @@ impl DemoConfig {
             settings.set_default(&keys::DESTINATION, destination);
             settings.set_default(&keys::KIND, DEMO_TRANSFORM.into());
         }
-        let transform = rules::transform(&mut settings);
+        let transform = transforming(&mut settings);
         let mut run = Config::read(&mut settings, transform);
         if embedded {
             run.client.brokers.clear();
@@ -243,7 +244,7 @@ impl DryRunConfig {
     /// All problems at once.
     pub fn new(args: &DryRunArgs) -> Result<DryRunConfig, ConfigError> {
         let mut settings = layers::load(args.config.as_deref(), args);
-        let transform = rules::transform(&mut settings);
+        let transform = transforming(&mut settings).kind;
         settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json })
     }
 }

@@ -12,6 +12,8 @@ use crate::{
     StepProblem, StepTable,
     expr::{Expr, Way},
     json::{Path, PathId, PathSet, Segment},
+    kind::Kind,
+    reader::Reader,
     run::Steps,
     step::{self, Action, Slot, Step, Text},
 };
@@ -122,6 +124,14 @@ impl Plan {
         &self.tables
     }
 
+    /// The setting of a table that names its step, if there is one.
+    pub fn name_in(table: &StepTable) -> Option<&str> {
+        let mut problems = Vec::new();
+        let kind = Reader::new(table, 0, &mut problems).kind()?;
+        let is_name = |key: &&str| Kind::find(key).is_some_and(|named| named.name() == kind.name());
+        table.settings.iter().map(|(key, _)| key.as_str()).find(is_name)
+    }
+
     /// How each step is done.
     pub fn report(&self) -> Vec<StepReport> {
         let of_pass = |(number, pass): (usize, &Pass)| {
@@ -226,9 +236,9 @@ fn locate_together(
 
 /// Whether `step` can work on the bytes that the others were given.
 fn fits(step: &Step, others: &[Step]) -> bool {
-    let (reads, writes) = (step.reads(), step.writes());
+    let (reads, writes) = (step.reads(), step.action.writes());
     others.iter().all(|other| {
-        let written = other.writes();
+        let written = other.action.writes();
         if let Action::Keep(kept) = &other.action {
             // All but what is kept is written. A step that drops what is gone anyway does no harm.
             let is_drop = matches!(step.action, Action::Drop(_)) && step.when.is_none();

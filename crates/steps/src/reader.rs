@@ -254,5 +254,5 @@ impl<'t> Reader<'t> {
 /// The known name that is meant, if one is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let nearest = known.into_iter().map(|known| (strsim::levenshtein(name, known), known)).min();
-    nearest.filter(|(distance, _)| *distance <= 2.max(name.len() / 4)).map(|(_, known)| known)
+    nearest.filter(|(distance, _)| *distance <= 2.max(name.len() / 4) && *distance < name.len()).map(|(_, known)| known)
 }

@@ -3,12 +3,14 @@
 use super::kafka;
 use crate::{
     cli::{
-        BenchArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs, VerifyArgs,
+        BenchArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs, StepArgs,
+        VerifyArgs,
     },
     config::{
         Origin,
         keys::Group,
         settings::{Settings, Value},
+        steps::GivenStep,
     },
 };
 
@@ -22,6 +24,7 @@ impl Flags for RunArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
         self.transform.put(settings);
+        self.steps.put(settings);
         self.keys.put(settings);
     }
 }
@@ -37,6 +40,7 @@ impl Flags for VerifyArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
         self.transform.put(settings);
+        self.steps.put(settings);
         self.keys.put(settings);
     }
 }
@@ -64,6 +68,16 @@ impl Flags for BenchArgs {
 impl Flags for DryRunArgs {
     fn put(&self, settings: &mut Settings) {
         self.transform.put(settings);
+        self.steps.put(settings);
+    }
+}
+
+impl Flags for StepArgs {
+    fn put(&self, settings: &mut Settings) {
+        for (flag, table) in self.given() {
+            let origin = Origin::Flag(format!("--{flag}"));
+            settings.put_step(GivenStep { table: table.clone(), origin, origins: Vec::new() });
+        }
     }
 }
 

@@ -9,12 +9,12 @@ mod topics;
 
 use topicmill_mill::transform::{TransformKind, ValueError};
 
-pub(crate) use parts::{Bound, Parent, Slot, Target, Text, Value};
+pub(crate) use parts::{Bound, Slot, Target, Text, Value};
 pub(crate) use read::read;
 pub(crate) use text::{Mask, truncated};
 pub(crate) use token::{Token, Tokens};
 pub use topics::check_topic;
-pub(crate) use topics::{Topics, TopicsError};
+pub(crate) use topics::Topics;
 
 use crate::json::Path;
 
