@@ -7,11 +7,12 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
+use serde_json::json;
 
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::{EncodedBatch, NO_HEADERS},
-    transform::{self, Transform, TransformKind, ValueError},
+    transform::{self, Transform, TransformKind, Transformed, ValueError},
 };
 
 /// The longest line that is read, in bytes: far beyond what Kafka takes, while its output still
@@ -27,7 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The number of lines by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DryRunSummary {
-    /// Lines transformed.
+    /// Lines transformed, those left out for which nothing is written.
     pub transformed: u64,
     /// Lines that failed.
     pub failed: u64,
@@ -36,7 +37,8 @@ pub struct DryRunSummary {
 /// Transforms `input` to `output`, one value a line. A value is the line without its newline, every
 /// other byte kept; with `base64` it is what the line encodes (an empty line is the empty value).
 ///
-/// With `json`, each line becomes one object, `{"output_b64":…}` or `{"error":CLASS}`. Otherwise
+/// With `json`, each line becomes one object, `{"output_b64":…}` or `{"error":CLASS}`; with steps also
+/// `{"filtered":true}`, several objects of the first kind, or such with a `topic` beside. Otherwise
 /// the new value is written as it is, and a line that fails is reported on standard error instead.
 /// Whatever has been read is answered before waiting for more.
 ///
@@ -61,7 +63,8 @@ fn run_with(
     base64: bool,
     json: bool,
 ) -> io::Result<DryRunSummary> {
-    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary: DryRunSummary::default() };
+    let summary = DryRunSummary::default();
+    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary, lines: 0 };
     let mut pending = Vec::new();
     loop {
         let chunk = match input.fill_buf() {
@@ -97,6 +100,8 @@ struct DryRun {
     base64: bool,
     json: bool,
     summary: DryRunSummary,
+    /// The lines answered so far.
+    lines: u64,
 }
 
 /// What is to be written for some lines.
@@ -140,22 +145,36 @@ impl DryRun {
                 return answers;
             }
         };
-        let mut values = transformed.chunks().flat_map(values);
+        let results = results(&transformed, batch.records.len());
+        let mut results = results.iter().peekable();
         let mut failures = transformed.failures.iter().peekable();
         for index in 0..batch.records.len() {
-            match failures.next_if(|failure| failure.index == index) {
-                Some(failure) => self.fail(&failure.error, &mut answers),
-                None => self.write(values.next().unwrap_or_default(), &mut answers.output),
+            self.lines += 1;
+            if let Some(failure) = failures.next_if(|failure| failure.index == index) {
+                self.fail(&failure.error, &mut answers);
+                continue;
             }
+            let mut is_passed_over = true;
+            while let Some(result) = results.next_if(|result| result.index == index) {
+                is_passed_over = false;
+                self.write(result, &mut answers.output);
+            }
+            if is_passed_over && self.json {
+                answers.output.extend_from_slice(b"{\"filtered\":true}\n");
+            }
+            self.summary.transformed += u64::from(!is_passed_over);
         }
         answers
     }
 
-    fn write(&mut self, value: &[u8], output: &mut Vec<u8>) {
-        self.summary.transformed += 1;
+    fn write(&self, result: &LineResult<'_>, output: &mut Vec<u8>) {
+        let value = result.value.unwrap_or_default();
         if self.json {
-            let text = BASE64.encode(value);
-            output.extend_from_slice(format!("{{\"output_b64\":\"{text}\"}}\n").as_bytes());
+            let mut object = json!({ "output_b64": result.value.map(|value| BASE64.encode(value)) });
+            if let Some(topic) = result.topic {
+                object["topic"] = topic.into();
+            }
+            output.extend_from_slice(format!("{object}\n").as_bytes());
         } else {
             output.extend_from_slice(value);
             output.push(b'\n');
@@ -167,19 +186,14 @@ impl DryRun {
         if self.json {
             answers.output.extend_from_slice(format!("{{\"error\":\"{}\"}}\n", error.class).as_bytes());
         } else {
-            let line = self.lines();
+            let line = self.lines;
             answers.complaints.extend_from_slice(format!("line {line}: {error}\n").as_bytes());
         }
     }
 
-    /// The lines answered so far.
-    fn lines(&self) -> u64 {
-        self.summary.transformed + self.summary.failed
-    }
-
     /// The error for the line after `unanswered` lines that follow the last answer.
     fn refuse(&self, unanswered: u64, why: String) -> io::Error {
-        let line = self.lines() + unanswered + 1;
+        let line = self.lines + unanswered + 1;
         io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}"))
     }
 }
@@ -198,14 +212,43 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
     }
 }
 
+/// A record that would be written for a line.
+struct LineResult<'a> {
+    /// Of the line.
+    index: usize,
+    /// `None` for the destination.
+    topic: Option<&'a str>,
+    /// `None` for a tombstone.
+    value: Option<&'a [u8]>,
+}
+
+/// What would be written for some lines, in their order.
+fn results(transformed: &Transformed, lines: usize) -> Vec<LineResult<'_>> {
+    let mut results = Vec::with_capacity(lines);
+    for output in &transformed.outputs {
+        let failed = transformed.failures.iter().map(|failure| failure.index);
+        let sources = output.sources.listed(0..lines, failed);
+        let topic = output.place.topic.as_deref();
+        let values = output.chunks.iter().flat_map(values);
+        let result = |(index, value)| LineResult { index: index as usize, topic, value };
+        results.extend(sources.zip(values).map(result));
+    }
+    results.sort_by_key(|result| result.index);
+    results
+}
+
 /// The values of a chunk in order.
-fn values(chunk: &EncodedBatch) -> impl Iterator<Item = &[u8]> {
+fn values(chunk: &EncodedBatch) -> impl Iterator<Item = Option<&[u8]>> {
     let records = chunk.records().expect("what the record writer wrote can be read");
-    records.into_iter().map(|record| record.value.get(&chunk.bytes).unwrap_or_default())
+    records.into_iter().map(|record| record.value.get(&chunk.bytes))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use topicmill_steps::{Plan, StepTable};
+
     use super::*;
     use crate::transform::NameEvent;
 
@@ -241,6 +284,34 @@ mod tests {
         assert!(lines[0].starts_with("{\"output_b64\":\"eyJmaXJzdF9uYW1lI"), "{output}");
         assert_eq!(lines[1..], ["{\"error\":\"empty\"}", "{\"error\":\"eof\"}"]);
         assert_eq!(complaints, "");
+    }
+
+    #[test]
+    fn a_line_may_have_no_result_or_several() {
+        let step = |name: &str, text: &str| StepTable::of(name, text);
+        let plan = Plan::new(vec![step("filter", ". != 0"), step("jq", ".[]"), step("route", "t{.}")]).unwrap();
+        let kind = Arc::new(plan).kind();
+        let run = |json| {
+            let (mut output, mut complaints) = (Vec::new(), Vec::new());
+            let input = &b"[1,2]\n0\n[]\n{\n[3]\n"[..];
+            let summary = run_with(&kind, input, &mut output, &mut complaints, false, json).unwrap();
+            assert_eq!(summary, DryRunSummary { transformed: 2, failed: 1 });
+            (String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
+        };
+        let (output, complaints) = run(false);
+        assert_eq!(output, "1\n2\n3\n");
+        assert!(complaints.starts_with("line 4: eof: step 1 (filter . != 0): "), "{complaints}");
+        let filtered = "{\"filtered\":true}";
+        let lines = [
+            "{\"output_b64\":\"MQ==\",\"topic\":\"t1\"}",
+            "{\"output_b64\":\"Mg==\",\"topic\":\"t2\"}",
+            filtered,
+            filtered,
+            "{\"error\":\"eof\"}",
+            "{\"output_b64\":\"Mw==\",\"topic\":\"t3\"}",
+            "",
+        ];
+        assert_eq!(run(true).0, lines.join("\n"));
     }
 
     #[test]

@@ -92,6 +92,10 @@ async fn transform_until(
     };
     let Prepared { client, chunk_limit, goal } = prepared;
     observers.metrics.lag.set_group(&config.group);
+    config.transform.partitions().set_destination(&config.destination);
+    if let Some(counts) = config.transform.counts() {
+        observers.metrics.steps.show(counts);
+    }
     let budget = Budget::new(config.memory);
     let settings = mill_settings(config, chunk_limit, goal.as_ref());
     let mut watcher = Watcher::start(&client, config, observers, &budget, goal, &drain);
