@@ -11,8 +11,9 @@ use serde_json::json;
 
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
-    records::{EncodedBatch, NO_HEADERS},
-    transform::{self, Transform, TransformKind, Transformed, ValueError},
+    records::NO_HEADERS,
+    transform::{Transform, TransformKind, ValueError},
+    trial::{self, Outcome, Written},
 };
 
 /// The longest line that is read, in bytes: far beyond what Kafka takes, while its output still
@@ -136,48 +137,41 @@ impl DryRun {
             spans.push(Span::new(start as u32, (buffer.len() - start) as u32));
         }
         let batch = batch(buffer, &spans);
-        let applied = transform::apply(self.transform.as_mut(), &batch, u32::MAX as usize / 2);
-        let transformed = match applied {
-            Ok(transformed) => transformed,
+        let outcomes = match trial::outcomes(self.transform.as_mut(), &batch) {
+            Ok(outcomes) => outcomes,
             Err(breach) => {
                 let what = format!("the transform breaks its contract: {breach}");
                 answers.error = Some(self.refuse(breach.index() as u64, what));
                 return answers;
             }
         };
-        let results = results(&transformed, batch.records.len());
-        let mut results = results.iter().peekable();
-        let mut failures = transformed.failures.iter().peekable();
-        for index in 0..batch.records.len() {
+        for outcome in outcomes {
             self.lines += 1;
-            if let Some(failure) = failures.next_if(|failure| failure.index == index) {
-                self.fail(&failure.error, &mut answers);
-                continue;
+            match outcome {
+                Outcome::Written(results) => self.write(&results, &mut answers.output),
+                Outcome::DeadLetter(error) => self.fail(&error, &mut answers),
             }
-            let mut is_passed_over = true;
-            while let Some(result) = results.next_if(|result| result.index == index) {
-                is_passed_over = false;
-                self.write(result, &mut answers.output);
-            }
-            if is_passed_over && self.json {
-                answers.output.extend_from_slice(b"{\"filtered\":true}\n");
-            }
-            self.summary.transformed += u64::from(!is_passed_over);
         }
         answers
     }
 
-    fn write(&self, result: &LineResult<'_>, output: &mut Vec<u8>) {
-        let value = result.value.unwrap_or_default();
-        if self.json {
-            let mut object = json!({ "output_b64": result.value.map(|value| BASE64.encode(value)) });
-            if let Some(topic) = result.topic {
-                object["topic"] = topic.into();
+    /// Answers a line with what would be written for it.
+    fn write(&mut self, results: &[Written], output: &mut Vec<u8>) {
+        self.summary.transformed += u64::from(!results.is_empty());
+        if results.is_empty() && self.json {
+            output.extend_from_slice(b"{\"filtered\":true}\n");
+        }
+        for Written { place, record } in results {
+            if self.json {
+                let mut object = json!({ "output_b64": record.value.as_ref().map(|value| BASE64.encode(value)) });
+                if let Some(topic) = &place.topic {
+                    object["topic"] = (**topic).into();
+                }
+                output.extend_from_slice(format!("{object}\n").as_bytes());
+            } else {
+                output.extend_from_slice(record.value.as_deref().unwrap_or_default());
+                output.push(b'\n');
             }
-            output.extend_from_slice(format!("{object}\n").as_bytes());
-        } else {
-            output.extend_from_slice(value);
-            output.push(b'\n');
         }
     }
 
@@ -210,37 +204,6 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
         records: (0..).zip(spans).map(record).collect(),
         ..PartitionBatch::default()
     }
-}
-
-/// A record that would be written for a line.
-struct LineResult<'a> {
-    /// Of the line.
-    index: usize,
-    /// `None` for the destination.
-    topic: Option<&'a str>,
-    /// `None` for a tombstone.
-    value: Option<&'a [u8]>,
-}
-
-/// What would be written for some lines, in their order.
-fn results(transformed: &Transformed, lines: usize) -> Vec<LineResult<'_>> {
-    let mut results = Vec::with_capacity(lines);
-    for output in &transformed.outputs {
-        let failed = transformed.failures.iter().map(|failure| failure.index);
-        let sources = output.sources.listed(0..lines, failed);
-        let topic = output.place.topic.as_deref();
-        let values = output.chunks.iter().flat_map(values);
-        let result = |(index, value)| LineResult { index: index as usize, topic, value };
-        results.extend(sources.zip(values).map(result));
-    }
-    results.sort_by_key(|result| result.index);
-    results
-}
-
-/// The values of a chunk in order.
-fn values(chunk: &EncodedBatch) -> impl Iterator<Item = Option<&[u8]>> {
-    let records = chunk.records().expect("what the record writer wrote can be read");
-    records.into_iter().map(|record| record.value.get(&chunk.bytes))
 }
 
 #[cfg(test)]

@@ -120,11 +120,13 @@ mod run;
 // The other commands.
 mod bench;
 mod broker;
+mod cases;
 mod check;
 mod demo;
 mod dry_run;
 mod generate;
 mod lag;
+mod trial;
 mod verify;
 
 // What a process shows.

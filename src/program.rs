@@ -5,9 +5,11 @@ use std::{io, num::NonZero, process::ExitCode, thread};
 use tokio::runtime::{self, Runtime};
 
 use crate::{
-    bench, broker, check,
+    bench, broker, cases, check,
     cli::{Cli, Command},
-    config::{BenchConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig},
+    config::{
+        BenchConfig, CasesConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig,
+    },
     console::logs::{self, Reader},
     demo, dry_run,
     exit::{Ended, Exit},
@@ -43,6 +45,7 @@ fn reader(command: &Command) -> Reader {
         | Command::Verify(_)
         | Command::Bench(_) => Reader::Log,
         Command::DryRun(_)
+        | Command::Test(_)
         | Command::Lag(_)
         | Command::Broker(_)
         | Command::Check(_)
@@ -82,6 +85,10 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
                 config.base64,
                 config.json,
             )?;
+        }
+        Command::Test(args) => {
+            let config = CasesConfig::new(&args)?;
+            return Ok(cases::command(&config, &mut io::stdout().lock())?);
         }
         Command::Lag(args) => {
             let config = LagConfig::new(&args)?;

@@ -146,6 +146,26 @@ pub struct DryRunArgs {
     pub steps: StepArgs,
 }
 
+/// The flags of `test`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CasesArgs {
+    /// The files of cases [default: orders.test.toml for `--config orders.toml`].
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The configuration file (TOML); only its transform or its steps are used.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write the results as JUnit's XML, too.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// The transform.
+    #[command(flatten)]
+    pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
+}
+
 /// The flags of `lag`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LagArgs {

@@ -99,6 +99,32 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 usage, 78 configuration"
 );
 
+pub(super) const TEST: &str = concat!(
+    "\
+A file of cases, such as orders.test.toml beside orders.toml:
+
+  [[case]]
+  name = \"an order keeps its id\"
+  value = '{\"id\":1,\"password\":\"x\"}'   # or value_base64, or tombstone = true
+  key = \"1\"                             # and headers, topic, partition, offset, timestamp
+  [[case.output]]                       # one for each record; what is absent may be anything
+  value = '{\"id\":1}'                   # or json, value_base64, tombstone = true
+  topic = \"orders_DE\"                   # without: the destination
+
+  [[case]]
+  value = 'no JSON'
+  dead_letter = \"syntax\"                # or filtered = true
+
+Examples:
+  topicmill test -c orders.toml
+  topicmill test -c orders.toml --junit report.xml cases/*.toml
+
+",
+    environment!(),
+    "
+Exit codes: 0 all passed, 1 a case failed, 2 usage, 78 configuration or cases"
+);
+
 pub(super) const LAG: &str = concat!(
     "\
 LAG_SECONDS is the age of the first record that is not committed.

@@ -14,8 +14,8 @@ pub(crate) use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformAr
 pub(crate) use choice::possible_values;
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub(crate) use commands::{
-    BenchArgs, BrokerArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, RunArgs,
-    VerifyArgs,
+    BenchArgs, BrokerArgs, CasesArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs,
+    LagArgs, RunArgs, VerifyArgs,
 };
 pub(crate) use keys::KeyArgs;
 pub(crate) use steps::{StepArgs, is_step_flag};
@@ -53,6 +53,9 @@ pub enum Command {
     /// Apply the transform to standard input, one value a line; needs no broker.
     #[command(after_long_help = examples::DRY_RUN)]
     DryRun(DryRunArgs),
+    /// Run the cases beside a configuration: records, and what should become of them; needs no broker.
+    #[command(after_long_help = examples::TEST)]
+    Test(CasesArgs),
     /// Show how far a consumer group is behind, per partition.
     #[command(after_long_help = examples::LAG)]
     Lag(LagArgs),
@@ -100,7 +103,7 @@ impl Cli {
             Command::Verify(args) => &args.connection.properties,
             Command::Lag(args) => &args.connection.properties,
             Command::Bench(args) => &args.connection.properties,
-            Command::DryRun(_) | Command::Broker(_) | Command::Completions(_) => &[],
+            Command::DryRun(_) | Command::Test(_) | Command::Broker(_) | Command::Completions(_) => &[],
         }
     }
 }

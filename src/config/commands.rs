@@ -1,6 +1,6 @@
 //! The configurations of the smaller commands.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Config, ConfigError, Origin, client,
@@ -9,7 +9,7 @@ use super::{
     steps::transforming,
 };
 use crate::{
-    cli::{BenchArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
+    cli::{BenchArgs, CasesArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
     engine::ClientSettings,
     generate::GenerateSettings,
     strategy::Order,
@@ -246,5 +246,31 @@ impl DryRunConfig {
         let mut settings = layers::load(args.config.as_deref(), args);
         let transform = transforming(&mut settings).kind;
         settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json })
+    }
+}
+
+/// What `test` is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct CasesConfig {
+    /// The transform.
+    pub transform: TransformKind,
+    /// The files of cases; without any, the one beside the configuration.
+    pub files: Vec<PathBuf>,
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Where to write JUnit's XML.
+    pub junit: Option<PathBuf>,
+}
+
+impl CasesConfig {
+    /// What `test` is to do, from flags, the environment and the file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub(crate) fn new(args: &CasesArgs) -> Result<CasesConfig, ConfigError> {
+        let mut settings = layers::load(args.config.as_deref(), args);
+        let transform = transforming(&mut settings).kind;
+        let CasesArgs { files, config, junit, .. } = args.clone();
+        settings.finish(CasesConfig { transform, files, config, junit })
     }
 }

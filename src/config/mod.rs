@@ -24,6 +24,7 @@ pub(crate) mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+pub(crate) use commands::CasesConfig;
 pub use commands::DryRunConfig;
 pub(crate) use commands::{BenchConfig, DemoConfig, GenerateConfig, LagConfig, VerifyConfig};
 use keys::Key;

@@ -3,8 +3,8 @@
 use super::kafka;
 use crate::{
     cli::{
-        BenchArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs, StepArgs,
-        VerifyArgs,
+        BenchArgs, CasesArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs,
+        StepArgs, VerifyArgs,
     },
     config::{
         Origin,
@@ -78,6 +78,13 @@ impl Flags for StepArgs {
             let origin = Origin::Flag(format!("--{flag}"));
             settings.put_step(GivenStep { table: table.clone(), origin, origins: Vec::new() });
         }
+    }
+}
+
+impl Flags for CasesArgs {
+    fn put(&self, settings: &mut Settings) {
+        self.transform.put(settings);
+        self.steps.put(settings);
     }
 }
 

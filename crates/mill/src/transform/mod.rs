@@ -22,6 +22,7 @@ pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub use partitions::Partitions;
 pub(crate) use output::{OutputRoom, apply_to};
 pub use registry::{TransformKind, TransformSpec};
+use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
 
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
@@ -167,7 +168,7 @@ impl ValueError {
 }
 
 /// The classes of record-level errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 #[non_exhaustive]
 pub enum ErrorClass {
     /// The value has no bytes.
@@ -201,6 +202,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them.
+    pub const ALL: &[ErrorClass] = ErrorClass::VARIANTS;
+
     /// The class's name as it stands in headers, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
