@@ -1,5 +1,7 @@
 //! `dry-run`: the transform from stdin to stdout, without a broker.
 
+pub(crate) mod topic;
+
 use std::io::{self, BufRead, Write};
 
 use base64::{
@@ -12,8 +14,8 @@ use serde_json::json;
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     records::NO_HEADERS,
-    transform::{Transform, TransformKind, ValueError},
-    trial::{self, Outcome, Written},
+    transform::{Place, Transform, TransformKind, ValueError},
+    trial::{self, Outcome, Plain, Written},
 };
 
 /// The longest line that is read, in bytes: far beyond what Kafka takes, while its output still
@@ -29,7 +31,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The number of lines by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DryRunSummary {
-    /// Lines transformed, those left out for which nothing is written.
+    /// Lines transformed.
     pub transformed: u64,
     /// Lines that failed.
     pub failed: u64,
@@ -38,9 +40,9 @@ pub struct DryRunSummary {
 /// Transforms `input` to `output`, one value a line. A value is the line without its newline, every
 /// other byte kept; with `base64` it is what the line encodes (an empty line is the empty value).
 ///
-/// With `json`, each line becomes one object, `{"output_b64":…}` or `{"error":CLASS}`; with steps also
-/// `{"filtered":true}`, several objects of the first kind, or such with a `topic` beside. Otherwise
-/// the new value is written as it is, and a line that fails is reported on standard error instead.
+/// With `json`, each line becomes one object: `{"output_b64":…}`, `{"error":CLASS}`, or, unless there is just
+/// one result for the destination, `{"outputs":[…]}`, which names topic and partition where they are chosen.
+/// Otherwise each result is written as it is, and a line that fails is reported on standard error instead.
 /// Whatever has been read is answered before waiting for more.
 ///
 /// # Errors
@@ -64,8 +66,7 @@ fn run_with(
     base64: bool,
     json: bool,
 ) -> io::Result<DryRunSummary> {
-    let summary = DryRunSummary::default();
-    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary, lines: 0 };
+    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary: DryRunSummary::default() };
     let mut pending = Vec::new();
     loop {
         let chunk = match input.fill_buf() {
@@ -101,8 +102,6 @@ struct DryRun {
     base64: bool,
     json: bool,
     summary: DryRunSummary,
-    /// The lines answered so far.
-    lines: u64,
 }
 
 /// What is to be written for some lines.
@@ -146,29 +145,36 @@ impl DryRun {
             }
         };
         for outcome in outcomes {
-            self.lines += 1;
             match outcome {
-                Outcome::Written(results) => self.write(&results, &mut answers.output),
                 Outcome::DeadLetter(error) => self.fail(&error, &mut answers),
+                Outcome::Written(all) => self.write(&all, &mut answers.output),
             }
         }
         answers
     }
 
-    /// Answers a line with what would be written for it.
-    fn write(&mut self, results: &[Written], output: &mut Vec<u8>) {
-        self.summary.transformed += u64::from(!results.is_empty());
-        if results.is_empty() && self.json {
-            output.extend_from_slice(b"{\"filtered\":true}\n");
-        }
-        for Written { place, record } in results {
-            if self.json {
-                let mut object = json!({ "output_b64": record.value.as_ref().map(|value| BASE64.encode(value)) });
-                if let Some(topic) = &place.topic {
-                    object["topic"] = (**topic).into();
+    fn write(&mut self, all: &[Written], output: &mut Vec<u8>) {
+        self.summary.transformed += 1;
+        if self.json {
+            let line = match all {
+                [Written { place, record }] if *place == Place::default() => output_of(record),
+                all => {
+                    let outputs = all.iter().map(|Written { place, record }| {
+                        let mut output = output_of(record);
+                        if let Some(topic) = &place.topic {
+                            output["topic"] = json!(**topic);
+                        }
+                        if let Some(partition) = place.partition {
+                            output["partition"] = json!(partition);
+                        }
+                        output
+                    });
+                    json!({ "outputs": outputs.collect::<Vec<_>>() })
                 }
-                output.extend_from_slice(format!("{object}\n").as_bytes());
-            } else {
+            };
+            output.extend_from_slice(format!("{line}\n").as_bytes());
+        } else {
+            for Written { record, .. } in all {
                 output.extend_from_slice(record.value.as_deref().unwrap_or_default());
                 output.push(b'\n');
             }
@@ -180,14 +186,19 @@ impl DryRun {
         if self.json {
             answers.output.extend_from_slice(format!("{{\"error\":\"{}\"}}\n", error.class).as_bytes());
         } else {
-            let line = self.lines;
+            let line = self.lines();
             answers.complaints.extend_from_slice(format!("line {line}: {error}\n").as_bytes());
         }
     }
 
+    /// The lines answered so far.
+    fn lines(&self) -> u64 {
+        self.summary.transformed + self.summary.failed
+    }
+
     /// The error for the line after `unanswered` lines that follow the last answer.
     fn refuse(&self, unanswered: u64, why: String) -> io::Error {
-        let line = self.lines + unanswered + 1;
+        let line = self.lines() + unanswered + 1;
         io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}"))
     }
 }
@@ -206,14 +217,15 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
     }
 }
 
+/// A value as `--json` shows it.
+fn output_of(record: &Plain) -> serde_json::Value {
+    json!({ "output_b64": BASE64.encode(record.value.as_deref().unwrap_or_default()) })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use topicmill_steps::{Plan, StepTable};
-
     use super::*;
-    use crate::transform::NameEvent;
+    use crate::transform::{Emission, NameEvent, Output, Values};
 
     fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<DryRunSummary>, String, String) {
         let (mut output, mut complaints) = (Vec::new(), Vec::new());
@@ -250,31 +262,36 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_have_no_result_or_several() {
-        let step = |name: &str, text: &str| StepTable::of(name, text);
-        let plan = Plan::new(vec![step("filter", ". != 0"), step("jq", ".[]"), step("route", "t{.}")]).unwrap();
-        let kind = Arc::new(plan).kind();
+    fn none_and_several_results_are_shown() {
+        /// Passes `none` over, and makes two of everything else.
+        struct Several;
+        impl Transform for Several {
+            fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+                for (index, value) in values.iter() {
+                    if value == b"none" {
+                        out.skip(index);
+                        continue;
+                    }
+                    for topic in [None, Some(&"there".into())] {
+                        let value = [value];
+                        let (value, headers) = (Some(value.as_slice()), NO_HEADERS);
+                        let (partition, timestamp, key) = (topic.map(|_| 3), 0, None);
+                        out.emit(index, &Emission { topic, partition, timestamp, key, value, headers });
+                    }
+                }
+            }
+        }
+        let kind = TransformKind::custom(|| Box::new(Several));
         let run = |json| {
-            let (mut output, mut complaints) = (Vec::new(), Vec::new());
-            let input = &b"[1,2]\n0\n[]\n{\n[3]\n"[..];
-            let summary = run_with(&kind, input, &mut output, &mut complaints, false, json).unwrap();
-            assert_eq!(summary, DryRunSummary { transformed: 2, failed: 1 });
-            (String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
+            let mut output = Vec::new();
+            let summary = run_with(&kind, &b"none\na\n"[..], &mut output, io::sink(), false, json).unwrap();
+            assert_eq!(summary, DryRunSummary { transformed: 2, failed: 0 });
+            String::from_utf8(output).unwrap()
         };
-        let (output, complaints) = run(false);
-        assert_eq!(output, "1\n2\n3\n");
-        assert!(complaints.starts_with("line 4: eof: step 1 (filter . != 0): "), "{complaints}");
-        let filtered = "{\"filtered\":true}";
-        let lines = [
-            "{\"output_b64\":\"MQ==\",\"topic\":\"t1\"}",
-            "{\"output_b64\":\"Mg==\",\"topic\":\"t2\"}",
-            filtered,
-            filtered,
-            "{\"error\":\"eof\"}",
-            "{\"output_b64\":\"Mw==\",\"topic\":\"t3\"}",
-            "",
-        ];
-        assert_eq!(run(true).0, lines.join("\n"));
+        assert_eq!(run(false), "a\na\n");
+        let there = r#"{"output_b64":"YQ==","partition":3,"topic":"there"}"#;
+        let expected = format!("{{\"outputs\":[]}}\n{{\"outputs\":[{{\"output_b64\":\"YQ==\"}},{there}]}}\n");
+        assert_eq!(run(true), expected);
     }
 
     #[test]

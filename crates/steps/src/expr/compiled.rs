@@ -101,7 +101,8 @@ impl Expr {
 
     pub(super) fn program(&self) -> &Program {
         self.0.program.get_or_init(|| {
-            let compiled = on_a_large_stack(self.text(), || Program::compile(self.text(), parse(self.text())?));
+            let compiled =
+                on_a_large_stack(self.text(), || Program::compile(self.text(), parse(self.text())?));
             compiled.expect("what is plain compiles")
         })
     }

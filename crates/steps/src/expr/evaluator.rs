@@ -92,7 +92,12 @@ impl Evaluator {
         Ok(())
     }
 
-    pub(super) fn holds_by_jaq(&mut self, expr: &Expr, doc: &[u8], meta: &Meta<'_>) -> Result<bool, ValueError> {
+    pub(super) fn holds_by_jaq(
+        &mut self,
+        expr: &Expr,
+        doc: &[u8],
+        meta: &Meta<'_>,
+    ) -> Result<bool, ValueError> {
         self.evaluate(expr, doc, meta, Want::Truth)?;
         Ok(self.results.is_true())
     }
@@ -107,7 +112,10 @@ impl Evaluator {
         self.evaluate(expr, doc, meta, Want::Results)?;
         let mut results = self.results.iter();
         if results.len() > 1 {
-            return Err(ValueError::new(ErrorClass::Jq, "the expression has several results where one is needed"));
+            return Err(ValueError::new(
+                ErrorClass::Jq,
+                "the expression has several results where one is needed",
+            ));
         }
         let result = results.next();
         out.extend_from_slice(result.unwrap_or_default());

@@ -41,7 +41,11 @@ impl Template {
                 return Err(ExprError::new(text, at..at + 1, "this brace closes nothing; '}}' is a brace"));
             } else if c == '{' {
                 let Some(end) = closing(rest) else {
-                    return Err(ExprError::new(text, at..at + 1, "this brace is not closed; '{{' is a brace"));
+                    return Err(ExprError::new(
+                        text,
+                        at..at + 1,
+                        "this brace is not closed; '{{' is a brace",
+                    ));
                 };
                 if !literal.is_empty() {
                     template.parts.push(Part::Literal(std::mem::take(&mut literal)));

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use jaq_json::Error;
 use topicmill_mill::transform::{ErrorClass, ValueError};
 
-use super::budget::Stop;
 use super::super::Limits;
+use super::budget::Stop;
 
 /// How much is looked at of what the interpreter says.
 const HEAD: usize = 64;

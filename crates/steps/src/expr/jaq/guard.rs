@@ -82,9 +82,10 @@ pub(in super::super) fn as_json(number: &str) -> &str {
 
 impl Guard {
     pub(super) fn def<'s>(self, def: Def<'s>) -> Def<'s> {
-        let calls_itself = any(&def.body, &mut |term| {
-            matches!(term, T::Call(name, args) if *name == def.name && args.len() == def.args.len())
-        });
+        let calls_itself = any(
+            &def.body,
+            &mut |term| matches!(term, T::Call(name, args) if *name == def.name && args.len() == def.args.len()),
+        );
         let has_functions = def.args.iter().any(|arg| !arg.starts_with('$'));
         let body = self.term(def.body);
         let body = match (calls_itself, has_functions, self.is_library) {
@@ -95,8 +96,9 @@ impl Guard {
         Def { name: def.name, args: def.args, body }
     }
 
-    fn boxed<'s>(self, term: Box<Term<'s>>) -> Box<Term<'s>> {
-        Box::new(self.term(*term))
+    fn boxed<'s>(self, mut term: Box<Term<'s>>) -> Box<Term<'s>> {
+        *term = self.term(std::mem::take(&mut *term));
+        term
     }
 
     fn terms<'s>(self, terms: Vec<Term<'s>>) -> Vec<Term<'s>> {
@@ -141,7 +143,11 @@ impl Guard {
         }
     }
 
-    fn parts<'s>(self, as_text: bool, parts: Vec<StrPart<&'s str, Term<'s>>>) -> Vec<StrPart<&'s str, Term<'s>>> {
+    fn parts<'s>(
+        self,
+        as_text: bool,
+        parts: Vec<StrPart<&'s str, Term<'s>>>,
+    ) -> Vec<StrPart<&'s str, Term<'s>>> {
         let part = |part| match part {
             StrPart::Term(term) if as_text => StrPart::Term(then(self.term(term), "__text")),
             StrPart::Term(term) => StrPart::Term(self.term(term)),
@@ -159,7 +165,7 @@ impl Guard {
         }
     }
 
-    fn pattern<'s>(self, pattern: Pattern<&'s str>) -> Pattern<&'s str> {
+    fn pattern(self, pattern: Pattern<&str>) -> Pattern<&str> {
         match pattern {
             Pattern::Var(name) => Pattern::Var(name),
             Pattern::Arr(parts) => Pattern::Arr(parts.into_iter().map(|part| self.pattern(part)).collect()),

@@ -125,7 +125,16 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// Built-in functions of jaq that what is refused is made of, or that are defined here.
 const LEFT_OUT: &[&str] = &[
-    "env", "now", "halt", "debug_empty", "stderr_empty", "localtime", "strflocaltime", "range", "tojson", "fromjson",
+    "env",
+    "now",
+    "halt",
+    "debug_empty",
+    "stderr_empty",
+    "localtime",
+    "strflocaltime",
+    "range",
+    "tojson",
+    "fromjson",
 ];
 
 /// Why there is no function or variable named `name`, if that is on purpose.
@@ -169,7 +178,9 @@ fn defs(text: &'static str) -> Vec<Def<'static>> {
 pub(super) fn reserved<'s>(term: &Term<'s>) -> Option<&'s str> {
     use jaq_core::load::parse::Term as T;
     match term {
-        T::Call(name, _) | T::Var(name) if name.trim_start_matches(['$', '@']).starts_with("__") => Some(name),
+        T::Call(name, _) | T::Var(name) if name.trim_start_matches(['$', '@']).starts_with("__") => {
+            Some(name)
+        }
         T::Def(defs, _) => {
             let names = defs.iter().flat_map(|def| def.args.iter().chain([&def.name]));
             names.copied().find(|name| name.trim_start_matches(['$', '@']).starts_with("__"))

@@ -118,12 +118,16 @@ pub(super) fn natives() -> Vec<Fun<Jaq>> {
         comparison!("__ge", >=),
         comparison!("__eq", ==),
         comparison!("__ne", !=),
-        ("range", v(3), Native::<Jaq>::new(|mut cv| {
-            let by = cv.0.pop_var();
-            let upto = cv.0.pop_var();
-            let from = cv.0.pop_var();
-            Box::new(range(*cv.0.data(), from, upto, by))
-        })),
+        (
+            "range",
+            v(3),
+            Native::<Jaq>::new(|mut cv| {
+                let by = cv.0.pop_var();
+                let upto = cv.0.pop_var();
+                let from = cv.0.pop_var();
+                Box::new(range(cv.0.data(), from, upto, by))
+            }),
+        ),
     ]
 }
 
@@ -244,7 +248,9 @@ fn weigh_both(env: &Env<'_>, left: &Val, right: &Val) -> Checked {
             env.budget.weigh(left)?;
             env.budget.weigh(right)
         }
-        (Val::TStr(left) | Val::BStr(left), Val::TStr(_) | Val::BStr(_)) => env.budget.spend(left.len() as u64 / STEP),
+        (Val::TStr(left) | Val::BStr(left), Val::TStr(_) | Val::BStr(_)) => {
+            env.budget.spend(left.len() as u64 / STEP)
+        }
         _ => Ok(()),
     }
 }
@@ -269,13 +275,12 @@ const BITS: u64 = 1 << 16;
 
 fn mul<'a>(env: &Env<'_>, left: Val, right: Val) -> ValX<'a, Val> {
     let cost = match (&left, &right) {
-        (Val::TStr(text) | Val::BStr(text), Val::Num(times)) | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => {
-            match times {
-                Num::Int(times) => (text.len() as u64).saturating_mul(u64::try_from(*times).unwrap_or(0)),
-                Num::BigInt(times) if times.bits() > 0 && !text.is_empty() => u64::MAX,
-                _ => 0,
-            }
-        }
+        (Val::TStr(text) | Val::BStr(text), Val::Num(times))
+        | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => match times {
+            Num::Int(times) => (text.len() as u64).saturating_mul(u64::try_from(*times).unwrap_or(0)),
+            Num::BigInt(times) if times.bits() > 0 && !text.is_empty() => u64::MAX,
+            _ => 0,
+        },
         (Val::Num(left), Val::Num(right)) => match bits(left) + bits(right) {
             bits if bits > BITS => u64::MAX,
             bits => bits / STEP,
@@ -298,7 +303,8 @@ fn bits(number: &Num) -> u64 {
 }
 
 fn div<'a>(env: &Env<'_>, left: Val, right: Val) -> ValX<'a, Val> {
-    if let (Val::TStr(text) | Val::BStr(text), Val::TStr(separator) | Val::BStr(separator)) = (&left, &right) {
+    if let (Val::TStr(text) | Val::BStr(text), Val::TStr(separator) | Val::BStr(separator)) = (&left, &right)
+    {
         halt(env.budget.spend(STEP * (1 + text.len() / separator.len().max(1)) as u64))?;
     }
     Ok((left / right)?)

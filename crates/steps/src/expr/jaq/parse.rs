@@ -140,7 +140,16 @@ pub(in super::super) fn any<'s>(term: &Term<'s>, test: &mut dyn FnMut(&Term<'s>)
     test(term) || children(term).into_iter().any(|child| any(child, test))
 }
 
-/// How many terms are within each other at most.
+/// How many terms are within each other at most, where those of a row are within each other, too: so
+/// the interpreter goes through them.
 pub(super) fn height(term: &Term<'_>) -> usize {
-    1 + children(term).into_iter().map(height).max().unwrap_or(0)
+    use jaq_core::load::parse::Term as T;
+    let row = match term {
+        T::Str(_, parts) => parts.len(),
+        T::Obj(entries) => entries.len(),
+        T::IfThenElse(branches, _) => branches.len(),
+        T::Path(_, path) => path.0.len(),
+        term => children(term).len(),
+    };
+    1 + row + children(term).into_iter().map(height).max().unwrap_or(0)
 }

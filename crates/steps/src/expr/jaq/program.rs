@@ -30,8 +30,9 @@ const LARGE: Stage = Stage { stack: 64 << 20, depth: crate::json::MAX_DEPTH, cal
 /// The stack of that thread; only what is used of it is taken.
 const LARGE_STACK: usize = 512 << 20;
 
-/// The most terms within each other for which the small stage is tried.
-const SMALL_HEIGHT: usize = 100;
+/// The most terms within each other for which the small stage is tried. Without optimisation, each takes
+/// some 15 KB of the stack.
+const SMALL_HEIGHT: usize = if cfg!(debug_assertions) { 40 } else { 200 };
 
 /// The function that is the whole expression.
 const MAIN: &str = "__main";
@@ -139,7 +140,8 @@ impl Program {
     /// # Errors
     /// Of the class `type` or `jq` for what the expression does, `limit` or `depth` for what it may not.
     pub(in super::super) fn run(&self, task: Task<'_>, results: &mut Results) -> Result<(), ValueError> {
-        let mut end = if self.is_tall { Err(End::Stop(Stop::Stack)) } else { self.attempt(task, SMALL, results) };
+        let mut end =
+            if self.is_tall { Err(End::Stop(Stop::Stack)) } else { self.attempt(task, SMALL, results) };
         if let Err(End::Stop(Stop::Stack | Stop::Depth)) = end {
             end = thread::scope(|scope| {
                 let large = thread::Builder::new().name("expression".to_owned()).stack_size(LARGE_STACK);

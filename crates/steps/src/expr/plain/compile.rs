@@ -157,8 +157,7 @@ impl Compiler {
                 let (left, right) = (self.source(left, base)?, self.source(right, base)?);
                 Ok(Source::Alternative(Box::new(left), Box::new(right)))
             }
-            Term::BinOp(left, BinaryOp::Pipe(None), right)
-                if matches!(&**right, Term::Call("type", args) if args.is_empty()) =>
+            Term::BinOp(left, BinaryOp::Pipe(None), right) if matches!(&**right, Term::Call("type", args) if args.is_empty()) =>
             {
                 let lookup = self.lookup(left, base)?;
                 self.read(&lookup);

@@ -36,9 +36,13 @@ impl Body {
     /// Whether the value, or a condition's result, is true.
     pub(in super::super) fn is_true(&self, context: Context<'_>) -> Result<bool, Fault> {
         match self {
-            Body::Condition(test) | Body::Value(Value::Test(test)) => Ok(test.holds(context)?.unwrap_or(false)),
+            Body::Condition(test) | Body::Value(Value::Test(test)) => {
+                Ok(test.holds(context)?.unwrap_or(false))
+            }
             Body::Value(Value::Text(_)) => Ok(true),
-            Body::Value(Value::Source(source)) => Ok(source.item(context)?.is_some_and(|item| item.is_true())),
+            Body::Value(Value::Source(source)) => {
+                Ok(source.item(context)?.is_some_and(|item| item.is_true()))
+            }
         }
     }
 
@@ -48,7 +52,9 @@ impl Body {
         let written = match self {
             Body::Condition(test) | Body::Value(Value::Test(test)) => {
                 let holds = test.holds(context)?;
-                out.extend_from_slice(holds.map_or("", |holds| if holds { "true" } else { "false" }).as_bytes());
+                out.extend_from_slice(
+                    holds.map_or("", |holds| if holds { "true" } else { "false" }).as_bytes(),
+                );
                 holds.is_some()
             }
             Body::Value(Value::Source(Source::Path(lookup))) if lookup.steps.is_empty() => {
@@ -265,7 +271,12 @@ impl Lookup {
                     return Ok(None);
                 }
                 let at = super::Lookup { steps: self.steps[..index].to_vec() };
-                return of_type(format!("{} is {}, in which {} is looked for", at.path(), kind.name(), step.segment));
+                return of_type(format!(
+                    "{} is {}, in which {} is looked for",
+                    at.path(),
+                    kind.name(),
+                    step.segment
+                ));
             }
             match step.read(context) {
                 Some(site) => kind = site.kind,
@@ -334,9 +345,12 @@ impl Test {
                 None => Ok(None),
                 Some(Kind::Object) => Ok(Some(step.read(context).is_some())),
                 Some(Kind::Null) => Ok(Some(false)),
-                Some(kind) => {
-                    of_type(format!("{} is {}, in which {} is looked for", lookup.path(), kind.name(), step.segment))
-                }
+                Some(kind) => of_type(format!(
+                    "{} is {}, in which {} is looked for",
+                    lookup.path(),
+                    kind.name(),
+                    step.segment
+                )),
             },
             Test::Within(lookup, test) => match lookup.place(context)? {
                 None => Ok(None),

@@ -4,21 +4,29 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+/// With what is on at the same time, and without optimisation.
+const LONG: Duration = Duration::from_secs(20);
+
 fn limits() -> Limits {
     Limits { time: Duration::from_millis(200), ..Limits::default() }
 }
 
 #[track_caller]
-fn is_stopped(text: &str, doc: &str) {
-    let began = Instant::now();
-    let error = run_within(limits(), text, doc).expect_err(text);
-    assert!(matches!(error.class, ErrorClass::Limit | ErrorClass::Depth), "{text}: {error}");
-    assert!(began.elapsed() < Duration::from_secs(20), "{text}: {:?}", began.elapsed());
+fn are_stopped(texts: &[&str], doc: &str) {
+    let went_on = texts.iter().filter_map(|text| {
+        let began = Instant::now();
+        let outcome = run_within(limits(), text, doc);
+        let is_stopped =
+            outcome.as_ref().is_err_and(|error| matches!(error.class, ErrorClass::Limit | ErrorClass::Depth));
+        let took = began.elapsed();
+        (!is_stopped || took > LONG).then(|| format!("{text}: {outcome:.200?} after {took:?}"))
+    });
+    assert_eq!(went_on.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]
 fn what_has_no_end_is_stopped() {
-    for text in [
+    let texts = [
         "def f: f; f",
         "def f: ., f; f | empty",
         "def f: f, 1; f",
@@ -51,14 +59,13 @@ fn what_has_no_end_is_stopped() {
         "path(repeat(.))",
         "[path(..)] | .[0] | until(false; .)",
         "any(range(1000000000000); . < 0)",
-    ] {
-        is_stopped(text, "null");
-    }
+    ];
+    are_stopped(&texts, "null");
 }
 
 #[test]
 fn what_is_nested_without_end_is_stopped() {
-    for text in [
+    let texts = [
         "def f: [f]; f",
         "def f: {a: f}; f",
         "def f: 1 + f; f",
@@ -70,8 +77,7 @@ fn what_is_nested_without_end_is_stopped() {
         "def f: f as $x | 1; f",
         "def f: 1, (f | . + 1); [f]",
         "def f: first(f); f",
-        "def f: path(f); f",
-        "def f: .a |= f; {} | f",
+        "def f: {a: .} | .a |= f; f",
         "def f(g): if . > 1000000 then g else . + 1 | f([g]) end; 0 | f(1)",
         "def f(g): def h: f(h | g); h; f(.)",
         "reduce range(1000000) as $i (0; [.])",
@@ -85,14 +91,13 @@ fn what_is_nested_without_end_is_stopped() {
         "def f($x): f([$x]); f(0)",
         "last(recurse([.]))",
         "[.] | until(false; [.])",
-    ] {
-        is_stopped(text, "null");
-    }
+    ];
+    are_stopped(&texts, "null");
 }
 
 #[test]
 fn what_takes_more_and_more_is_stopped() {
-    for text in [
+    let texts = [
         "\"x\" * 1000000000 * 1000",
         "\"x\" * 2000000000",
         "2000000000 * \"x\"",
@@ -103,13 +108,13 @@ fn what_takes_more_and_more_is_stopped() {
         "reduce range(60) as $i ([1]; [., .])",
         "reduce range(60) as $i ([1]; [., .]) | tojson",
         "reduce range(60) as $i ({}; {a: ., b: .}) | . == {}",
-        "reduce range(60) as $i ([1]; .[1] = .) | length",
+        "reduce range(60) as $i ([1, 1]; . as $x | .[0] = $x | .[1] = $x) | length",
         "def d: [., .]; def e: d | d; def f: e | e; def g: f | f; def h: g | g; def i: h | h; def j: i | i; 1 | j",
         "reduce range(40) as $i (1; ., .)",
         "def d: ., .; def e: d | d; def f: e | e; def g: f | f; def h: g | g; def i: h | h; [1 | i]",
         "[range(10000)] | .[] as $a | .[] as $b | .[] as $c | empty",
         "[range(10000)] | [combinations(4)]? // 1",
-        "[range(3000)] | contains([range(3000; 6000)]) or contains([range(3000)])",
+        "[range(30000)] | contains([range(30000)])",
         "[range(100000)] | indices([range(50000)])",
         "reduce range(1000000) as $i (2; . * .)",
         "[range(100000) | \"\\(\"x\" * 10000)\"]",
@@ -118,9 +123,8 @@ fn what_takes_more_and_more_is_stopped() {
         "[range(100000) as $i | \"x\" * 10000 / \"\"]",
         "\"x\" * 1000000 | [range(1000) as $i | ascii_upcase]",
         "[range(100000) as $i | [range(100)] | sort]",
-    ] {
-        is_stopped(text, r#"{"a":"x"}"#);
-    }
+    ];
+    are_stopped(&texts, r#"{"a":"x"}"#);
     let few = Limits { results: 3, output: 10, ..Limits::default() };
     assert_eq!(run_within(few.clone(), "range(4)", "0").unwrap_err().class, ErrorClass::Limit);
     assert_eq!(run_within(few.clone(), "\"x\" * 10", "0").unwrap_err().class, ErrorClass::Limit);
@@ -132,16 +136,36 @@ fn deep_documents_are_no_danger() {
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let deep = nested(10_000);
     for text in [
-        ".", "[..] | length", "tojson | length", "[paths] | length", ". == .", "walk(.)", ".. |= .", "sort", "flatten",
-        "[leaf_paths?] | length", "tojson | fromjson", "contains([])", "{(tojson): 1} | length", "unique", "[.[] | .. | numbers]",
-        "del(.. | numbers)", "getpath([range(9999) | 0])", "[getpath(paths)] | length", "map(tojson) | length", "def f: .[0]? // . | if isarray then f else . end; f",
+        ".",
+        "[..] | length",
+        "tojson | length",
+        "[paths] | length",
+        ". == .",
+        "walk(.)",
+        ".. |= .",
+        "sort",
+        "flatten",
+        "[leaf_paths?] | length",
+        "tojson | fromjson",
+        "contains([])",
+        "{(tojson): 1} | length",
+        "unique",
+        "[.[] | .. | numbers]",
+        "del(.. | numbers)",
+        "getpath([range(9999) | 0])",
+        "[getpath(paths)] | length",
+        "map(tojson) | length",
+        "def f: .[0]? // . | if isarray then f else . end; f",
     ] {
         let began = Instant::now();
         match run(text, &deep) {
             Ok(_) => {}
-            Err(error) => assert!(matches!(error.class, ErrorClass::Limit | ErrorClass::Depth | ErrorClass::Jq), "{text}: {error}"),
+            Err(error) => assert!(
+                matches!(error.class, ErrorClass::Limit | ErrorClass::Depth | ErrorClass::Jq),
+                "{text}: {error}"
+            ),
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "{text}: {:?}", began.elapsed());
+        assert!(began.elapsed() < LONG, "{text}: {:?}", began.elapsed());
     }
     assert_eq!(run(".", &deep).unwrap(), [deep.as_str()]);
     assert_eq!(run("[.]", &nested(9_999)).unwrap(), [deep.as_str()]);
@@ -157,7 +181,7 @@ fn recursion_that_ends_is_allowed() {
     for (text, result) in [
         ("def f: if . >= 100000 then . else . + 1 | f end; 0 | f", "100000"),
         ("def f(g): if . >= 10000 then g else . + 1 | f(g) end; 0 | f(.)", "10000"),
-        ("def f: if . == 0 then 0 else (. - 1 | f) + 1 end; 3000 | f", "3000"),
+        ("def f: if . == 0 then 0 else (. - 1 | f) + 1 end; 1000 | f", "1000"),
         ("reduce range(5000) as $i (0; [.]) | tojson | length", "10001"),
         ("[range(100000)] | length", "100000"),
         ("[range(1000)] | map({a: ., b: [.]}) | group_by(.a % 7) | length", "7"),

@@ -19,28 +19,53 @@ impl Strings for [&str] {
 
 #[test]
 fn programs_give_what_jq_gives() {
-    let order = r#"{"id":7,"items":[{"sku":"a","price":2.50,"qty":2},{"sku":"b","price":10,"qty":1}],"vip":true}"#;
+    let order =
+        r#"{"id":7,"items":[{"sku":"a","price":2.50,"qty":2},{"sku":"b","price":10,"qty":1}],"vip":true}"#;
     gives(".", r#" { "b" : 1.50, "a" : [ ] } "#, &[r#"{"b":1.50,"a":[]}"#]);
     gives("empty", "1", &[]);
     gives(".items[]", order, &[r#"{"sku":"a","price":2.50,"qty":2}"#, r#"{"sku":"b","price":10,"qty":1}"#]);
     gives("{id, total: ([.items[] | .price * .qty] | add)}", order, &[r#"{"id":7,"total":15}"#]);
     gives("del(.items) | .vip |= not", order, &[r#"{"id":7,"vip":false}"#]);
     gives("[.items[].sku] | join(\",\")", order, &[r#""a,b""#]);
-    gives(".items |= map(select(.qty > 1))", order, &[r#"{"id":7,"items":[{"sku":"a","price":2.50,"qty":2}],"vip":true}"#]);
+    gives(
+        ".items |= map(select(.qty > 1))",
+        order,
+        &[r#"{"id":7,"items":[{"sku":"a","price":2.50,"qty":2}],"vip":true}"#],
+    );
     gives("to_entries | map(.key)", order, &[r#"["id","items","vip"]"#]);
     gives("with_entries(.value |= tostring) | .id", order, &["\"7\""]);
     gives("reduce .items[] as $x (0; . + $x.qty)", order, &["3"]);
     gives("[foreach .items[] as {$qty} (0; . + $qty)]", order, &["[2,3]"]);
-    gives("[limit(3; repeat(1))], [range(0; 10; 3)], [range(3; 0; -2)]", "null", &["[1,1,1]", "[0,3,6,9]", "[3,1]"]);
+    gives(
+        "[limit(3; repeat(1))], [range(0; 10; 3)], [range(3; 0; -2)]",
+        "null",
+        &["[1,1,1]", "[0,3,6,9]", "[3,1]"],
+    );
     gives("[..] | length", "[[1,[2]],3]", &["6"]);
-    gives("[.[] | tostring] | map(tojson)", r#"[1.50,"x",[1],null]"#, &[r#"["\"1.50\"","\"x\"","\"[1]\"","\"null\""]"#]);
+    gives(
+        "[.[] | tostring] | map(tojson)",
+        r#"[1.50,"x",[1],null]"#,
+        &[r#"["\"1.50\"","\"x\"","\"[1]\"","\"null\""]"#],
+    );
     gives("def f($x): if $x > 3 then $x else f($x + 1) end; f(.)", "0", &["4"]);
     gives("try error(\"no\") catch .", "0", &["\"no\""]);
-    gives(".a += 1 | .b *= 2 | .c -= 1 | .d /= 2 | .e //= \"x\" | .f = .a", r#"{"a":1,"b":3,"c":0,"d":8}"#, &[r#"{"a":2,"b":6,"c":-1,"d":4,"e":"x","f":2}"#]);
-    gives("\"\\(.a)-\\(.b)\", @base64 \"\\(.b)\", @json", r#"{"a":1,"b":"x"}"#, &[r#""1-x""#, r#""eA==""#, r#""{\"a\":1,\"b\":\"x\"}""#]);
-    gives("[.[] | ascii_upcase], (sort, (map(explode) | map(implode)), index(\"b\"))", r#"["b","a"]"#, &[r#"["B","A"]"#, r#"["a","b"]"#, r#"["b","a"]"#, "0"]);
+    gives(
+        ".a += 1 | .b *= 2 | .c -= 1 | .d /= 2 | .e //= \"x\" | .f = .a",
+        r#"{"a":1,"b":3,"c":0,"d":8}"#,
+        &[r#"{"a":2,"b":6,"c":-1,"d":4,"e":"x","f":2}"#],
+    );
+    gives(
+        "\"\\(.a)-\\(.b)\", @base64 \"\\(.b)\", @json",
+        r#"{"a":1,"b":"x"}"#,
+        &[r#""1-x""#, r#""eA==""#, r#""{\"a\":1,\"b\":\"x\"}""#],
+    );
+    gives(
+        "[.[] | ascii_upcase], (sort, (map(explode) | map(implode)), index(\"b\"))",
+        r#"["b","a"]"#,
+        &[r#"["B","A"]"#, r#"["a","b"]"#, r#"["b","a"]"#, "0"],
+    );
     gives("group_by(.k) | map(length)", r#"[{"k":1},{"k":2},{"k":1}]"#, &["[2,1]"]);
-    gives("[paths] | length, ([leaf_paths]? // \"none\")", r#"{"a":[1]}"#, &["2"]);
+    gives("[paths], [leaf_paths]", r#"{"a":[1]}"#, &[r#"[["a"],["a",0]]"#, r#"[["a",0]]"#]);
 }
 
 #[test]
@@ -48,15 +73,31 @@ fn functions_of_jq_that_jaq_lacks_are_there() {
     gives(".a | IN(\"x\", \"y\"), IN(\"z\")", r#"{"a":"y"}"#, &["true", "false"]);
     gives("IN(.[]; 2, 3), IN(.[]; 5)", "[1,2]", &["true", "false"]);
     gives("INDEX(.id)", r#"[{"id":1},{"id":2}]"#, &[r#"{"1":{"id":1},"2":{"id":2}}"#]);
-    gives("@csv, @tsv", r#"[1,"a\"b",null,true,"t\tn"]"#, &[r#""1,\"a\"\"b\",,true,\"t\tn\"""#, r#""1\ta\"b\t\ttrue\tt\\tn""#]);
+    gives(
+        "@csv, @tsv",
+        r#"[1,"a\"b",null,true,"t\tn"]"#,
+        &[r#""1,\"a\"\"b\",,true,\"t\tn\"""#, r#""1\ta\"b\t\ttrue\tt\\tn""#],
+    );
     gives("toarray, (\"xax\" | trimstr(\"x\"))", "1", &["[1]", "\"a\""]);
 }
 
 #[test]
 fn numbers_are_exact_or_as_they_were() {
-    gives(".", "[1e400,-0,1.10,123456789012345678901234567890,1E5]", &["[1e400,0,1.10,123456789012345678901234567890,1E5]"]);
-    gives(".[] | . + 0", "[1e400,-0,1.10,3.0,123456789012345678901234567890]", &["1.7976931348623157e308", "0", "1.1", "3", "123456789012345678901234567890"]);
-    gives("nan, infinite, -infinite, 007, 00.50", "null", &["null", "1.7976931348623157e308", "-1.7976931348623157e308", "7", "0.50"]);
+    gives(
+        ".",
+        "[1e400,-0,1.10,123456789012345678901234567890,1E5]",
+        &["[1e400,0,1.10,123456789012345678901234567890,1E5]"],
+    );
+    gives(
+        ".[] | . + 0",
+        "[1e400,-0,1.10,3.0,123456789012345678901234567890]",
+        &["1.7976931348623157e308", "0", "1.1", "3", "123456789012345678901234567890"],
+    );
+    gives(
+        "nan, infinite, -infinite, 007, 00.50",
+        "null",
+        &["null", "1.7976931348623157e308", "-1.7976931348623157e308", "7", "0.50"],
+    );
     let long = "7".repeat(2000);
     gives(". == . + 0, .", &long, &["true", &long]);
     gives(". > 1e308, . < 0", &long, &["true", "false"]);
@@ -81,17 +122,25 @@ fn metadata_are_variables() {
     evaluator.run(&compile(all, Use::Program), b"0", &meta, |result| results.push(result.to_vec())).unwrap();
     let expected = r#"["orders",3,42,1700000000123,"k1",{"a":"2","b":null,"c":null},"2"]"#;
     assert_eq!(String::from_utf8_lossy(&results[0]), expected);
-    let plain = compile(r#"$topic == "orders" and $partition == 3 and $offset > 41 and $key == "k1" and $headers.a == "2" and $headers.b == null and $headers["z"] == null and $headers.c == null"#, Use::Condition);
+    let plain = compile(
+        r#"$topic == "orders" and $partition == 3 and $offset > 41 and $key == "k1" and $headers.a == "2" and $headers.b == null and $headers["z"] == null and $headers.c == null"#,
+        Use::Condition,
+    );
     assert!(is_plain(&plain));
     for evaluate in [true, false] {
-        let holds = with_located(&plain, "{}", |located| match evaluate {
-            true => evaluator.holds(&plain, located, &meta),
-            false => evaluator.holds_by_jaq(&plain, b"{}", &meta),
+        let holds = with_located(&plain, "{}", |located| {
+            if evaluate {
+                evaluator.holds(&plain, located, &meta)
+            } else {
+                evaluator.holds_by_jaq(&plain, b"{}", &meta)
+            }
         });
         assert_eq!(holds, Ok(true));
     }
     let strange = Meta { key: Some(b"\xff"), ..META };
-    evaluator.run(&compile("$key", Use::Program), b"0", &strange, |result| assert_eq!(result, b"null")).unwrap();
+    evaluator
+        .run(&compile("$key", Use::Program), b"0", &strange, |result| assert_eq!(result, b"null"))
+        .unwrap();
 }
 
 #[test]
@@ -180,7 +229,9 @@ fn templates_are_texts_with_values_in_them() {
     assert_eq!(out, "o_de_{x}_2}");
     assert_eq!(template.constant(), None);
     assert_eq!(Template::compile("a{{b").unwrap().constant().as_deref(), Some("a{b"));
-    for (text, class) in [("{.z}", ErrorClass::Missing), ("{empty}", ErrorClass::Missing), ("{.b}", ErrorClass::Type)] {
+    for (text, class) in
+        [("{.z}", ErrorClass::Missing), ("{empty}", ErrorClass::Missing), ("{.b}", ErrorClass::Type)]
+    {
         let template = Template::compile(text).unwrap();
         let paths = PathSet::new(template.paths()).unwrap();
         Locator::default().locate(doc.as_bytes(), &paths, &mut found).unwrap();

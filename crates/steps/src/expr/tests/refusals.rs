@@ -26,9 +26,30 @@ fn what_is_wrong_is_told_with_its_place() {
 #[test]
 fn nothing_reaches_outside() {
     for text in [
-        "env", "$ENV", "input", "inputs", "debug", "debug(1)", "stderr", "halt", "halt(1)", "halt_error", "halt_error(1)",
-        "now", "localtime", "strflocaltime(\"%H\")", "input_filename", "input_line_number", "modulemeta",
-        "get_search_list", "repl", "include \"a\"; .", "import \"a\" as a; .", "stderr_empty", "debug_empty", "a::b",
+        "env",
+        "$ENV",
+        "input",
+        "inputs",
+        "debug",
+        "debug(1)",
+        "stderr",
+        "halt",
+        "halt(1)",
+        "halt_error",
+        "halt_error(1)",
+        "now",
+        "localtime",
+        "strflocaltime(\"%H\")",
+        "input_filename",
+        "input_line_number",
+        "modulemeta",
+        "get_search_list",
+        "repl",
+        "include \"a\"; .",
+        "import \"a\" as a; .",
+        "stderr_empty",
+        "debug_empty",
+        "a::b",
     ] {
         assert!(Expr::compile(text, Use::Program).is_err(), "{text}");
     }
@@ -38,11 +59,27 @@ fn nothing_reaches_outside() {
 fn odd_texts_are_refused_or_compiled_but_never_more() {
     let deep = 5000;
     for text in [
-        "(".repeat(deep), "[".repeat(deep), format!("{}1{}", "(".repeat(deep), ")".repeat(deep)),
-        format!("{}1{}", "[".repeat(deep), "]".repeat(deep)), ".|".repeat(deep) + ".", "1+".repeat(deep) + "1",
-        "-".repeat(deep) + "1", ".a".repeat(deep), "def f: ".repeat(1000), format!("\"{}\"", "\\(".repeat(deep)),
-        "if ".repeat(deep), "\u{e9}".to_owned(), "\0".to_owned(), "x".repeat(MAX_TEXT + 1), "\"".to_owned(), "reduce . as".to_owned(),
-        "{(".to_owned(), ". as [".to_owned(), "..a".to_owned(), "?".to_owned(), "foreach . as $x (1)".to_owned(),
+        "(".repeat(deep),
+        "[".repeat(deep),
+        format!("{}1{}", "(".repeat(deep), ")".repeat(deep)),
+        format!("{}1{}", "[".repeat(deep), "]".repeat(deep)),
+        ".|".repeat(deep) + ".",
+        "1+".repeat(deep) + "1",
+        "-".repeat(deep) + "1",
+        ".a".repeat(deep),
+        "def f: ".repeat(1000),
+        format!("\"{}\"", "\\(".repeat(deep)),
+        "if ".repeat(deep),
+        "\u{e9}".to_owned(),
+        "\0".to_owned(),
+        "x".repeat(MAX_TEXT + 1),
+        "\"".to_owned(),
+        "reduce . as".to_owned(),
+        "{(".to_owned(),
+        ". as [".to_owned(),
+        "..a".to_owned(),
+        "?".to_owned(),
+        "foreach . as $x (1)".to_owned(),
     ] {
         for use_ in [Use::Condition, Use::Value, Use::Program] {
             if let Ok(expr) = Expr::compile(&text, use_) {
@@ -66,7 +103,11 @@ fn errors_tell_nothing_of_the_record() {
         ("error(\"no \\(.a)\")", ErrorClass::Jq, "the expression calls 'error'"),
         (".a | fromjson", ErrorClass::Type, "a text cannot be parsed"),
         (".a | test(\"(\")", ErrorClass::Jq, "a text is not a valid regular expression"),
-        ("{(.b): 1}", ErrorClass::Type, "a value of the wrong type is used as a key, which has to be a string"),
+        (
+            "{(.b): 1}",
+            ErrorClass::Type,
+            "a value of the wrong type is used as a key, which has to be a string",
+        ),
     ] {
         let error = run(text, r#"{"a":"secret","b":5}"#).expect_err(text);
         assert_eq!((error.class, error.message.as_str()), (class, message), "{text}");
@@ -76,8 +117,14 @@ fn errors_tell_nothing_of_the_record() {
 #[test]
 fn what_is_not_json_is_no_input() {
     for (doc, class) in [
-        ("", ErrorClass::Empty), ("{", ErrorClass::Eof), ("{]", ErrorClass::Syntax), ("1 2", ErrorClass::Trailing),
-        ("NaN", ErrorClass::Syntax), ("[1,]", ErrorClass::Syntax), ("# x\n1", ErrorClass::Syntax), ("+1", ErrorClass::Syntax),
+        ("", ErrorClass::Empty),
+        ("{", ErrorClass::Eof),
+        ("{]", ErrorClass::Syntax),
+        ("1 2", ErrorClass::Trailing),
+        ("NaN", ErrorClass::Syntax),
+        ("[1,]", ErrorClass::Syntax),
+        ("# x\n1", ErrorClass::Syntax),
+        ("+1", ErrorClass::Syntax),
     ] {
         assert_eq!(class_of(".", doc), class, "{doc}");
     }
@@ -95,7 +142,8 @@ fn the_way_says_why() {
     ] {
         assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why }, "{text}");
     }
-    let paths = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<crate::json::Path>>();
+    let paths =
+        |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<crate::json::Path>>();
     let expr = compile(".a.b == .c[0] and (.a | has(\"d\"))", Use::Condition);
     assert_eq!(expr.way(), Way::Plain { reads: &paths(&[".a.b", ".c[0]", ".a.d"]) });
     assert_eq!(expr.paths(), paths(&[".a", ".a.b", ".c", ".c[0]", ".a.d"]));
