@@ -63,10 +63,7 @@ const FLAGS: [StepFlag; 11] = [
         help: "Put an asterisk in the place of every character",
     },
     StepFlag {
-        name: "redact",
-        value: "PATH,…",
-        form: Form::Paths,
-        help: "Put *** in the place of a value",
+        name: "redact", value: "PATH,…", form: Form::Paths, help: "Put *** in the place of a value"
     },
     StepFlag {
         name: "header",
@@ -200,8 +197,17 @@ mod tests {
         let list = |paths: &[&str]| Given::List(paths.iter().map(|path| (*path).to_owned()).collect());
         let text = |text: &str| Given::Text(text.to_owned());
         let steps = parse(&[
-            "--drop", ".a", "--filter", "-1 < .b", "--drop=.c, .\"d,e\".f", "--set", ".g=.h == \"=\"", "--jq", ".",
-            "--rename", ".\"a=b\"=c",
+            "--drop",
+            ".a",
+            "--filter",
+            "-1 < .b",
+            "--drop=.c, .\"d,e\".f",
+            "--set",
+            ".g=.h == \"=\"",
+            "--jq",
+            ".",
+            "--rename",
+            ".\"a=b\"=c",
         ]);
         assert_eq!(
             steps,

@@ -344,7 +344,8 @@ impl DiffConfig {
             return settings.finish(()).map(|()| unreachable!("there is a problem"));
         };
         let mut old = layers::load(Some(old), args);
-        let (old_source, old_transform) = (rules::source(&mut old), rules::transform_of_source(&mut old).kind);
+        let (old_source, old_transform) =
+            (rules::source(&mut old), rules::transform_of_source(&mut old).kind);
         old.finish(())?;
         let mut settings = layers::load(Some(new), args);
         let mut source = rules::source(&mut settings);

@@ -115,8 +115,7 @@ pub(super) fn group(
 pub(super) fn transform_of_source(settings: &mut Settings) -> Transforming {
     let is_said = settings.is_given(&keys::KIND) || !settings.steps().is_empty();
     if settings.is_given(&keys::SOURCE) && !is_said {
-        let message =
-            format!("{NO_DEFAULT} it or --transform to {}, or write steps", names_of(&keys::KIND));
+        let message = format!("{NO_DEFAULT} it or --transform to {}, or write steps", names_of(&keys::KIND));
         settings.reject(&keys::KIND, message);
     }
     transforming(settings)

@@ -95,7 +95,8 @@ pub(super) fn written(table: &StepTable) -> String {
         Given::Other(name) => toml::Value::from(*name),
     };
     let name = Plan::name_in(table);
-    let (own, others): (Vec<_>, Vec<_>) = table.settings.iter().partition(|(key, _)| Some(key.as_str()) == name);
+    let (own, others): (Vec<_>, Vec<_>) =
+        table.settings.iter().partition(|(key, _)| Some(key.as_str()) == name);
     let lines = own.into_iter().chain(others).map(|(key, given)| format!("{key} = {}\n", value(given)));
     format!("[[step]]\n{}", lines.collect::<String>())
 }

@@ -48,7 +48,8 @@ fn check_says_how_each_step_is_done_and_prints_a_configuration() {
 
 #[test]
 fn flags_are_steps_in_the_order_in_which_they_are_typed() {
-    let flags = ["check", "--source", "a", "--destination", "b", "--drop", ".x,.y", "--filter", ".z", "--drop", ".w"];
+    let flags =
+        ["check", "--source", "a", "--destination", "b", "--drop", ".x,.y", "--filter", ".z", "--drop", ".w"];
     let steps = "[[step]]\ndrop = [\".x\", \".y\"]\n\n# step 2 (filter .z): pass 1, on the bytes\n[[step]]\nfilter = \
         \".z\"\n\n# step 3 (drop .w): pass 1, on the bytes\n[[step]]\ndrop = [\".w\"]\n";
     Program::new(flags).run().expect(0, &[steps]);
@@ -68,7 +69,10 @@ fn steps_and_a_transform_exclude_each_other_in_a_layer() {
     Program::new(["check"]).config(&both).run().expect(78, &said);
     Program::new(["check", "--filter", ".a", "--transform", "name-event"]).run().expect(78, &said[..1]);
     // The layer above decides.
-    Program::new(["check", "--transform", "name-event"]).config(FILE).run().expect(0, &["kind = \"name-event\""]);
+    Program::new(["check", "--transform", "name-event"])
+        .config(FILE)
+        .run()
+        .expect(0, &["kind = \"name-event\""]);
     let file = "[transform]\nkind = 'hash-field'";
     Program::new(["check", "--filter", ".a"]).config(file).run().expect(0, &["filter = \".a\""]);
 }
@@ -99,7 +103,10 @@ route = 'name_stream'
     Program::new(["check"]).config(file).run().expect(78, &said);
     let route = ["config: [[step]] route: must differ from the source, `name_stream`"];
     Program::new(["check", "--route", "name_stream"]).run().expect(78, &route);
-    Program::new(["check"]).config("[step]\nfilter = '.a'").run().expect(78, &["[step]: is written [[step]]"]);
+    Program::new(["check"])
+        .config("[step]\nfilter = '.a'")
+        .run()
+        .expect(78, &["[step]: is written [[step]]"]);
     let flag = ["config: [[step]] 1 drop: `a`: a path begins with '.'", "(from flag --drop)"];
     Program::new(["check", "--drop", "a"]).run().expect(78, &flag);
 }

@@ -246,9 +246,8 @@ fn fits(step: &Step, others: &[Step]) -> bool {
             return !matches!(step.action, Action::Keep(_)) && reads.iter().chain(&writes).all(is_same);
         }
         if let Action::Keep(kept) = &step.action {
-            return written.iter().all(|path| is_kept(path, kept)) && reads.iter().all(|path| {
-                written.iter().all(|written| !written.meets(path))
-            });
+            return written.iter().all(|path| is_kept(path, kept))
+                && reads.iter().all(|path| written.iter().all(|written| !written.meets(path)));
         }
         reads.iter().chain(&writes).all(|path| written.iter().all(|written| !written.meets(path)))
     })

@@ -30,8 +30,7 @@ impl<'t> Reader<'t> {
 
     /// Which step it is.
     pub(crate) fn kind(&mut self) -> Option<Kind> {
-        let names: Vec<(&str, Kind)> =
-            self.keys().filter_map(|key| Some((key, Kind::find(key)?))).collect();
+        let names: Vec<(&str, Kind)> = self.keys().filter_map(|key| Some((key, Kind::find(key)?))).collect();
         // The settings of a transform may be called like steps.
         let transform = names.iter().find(|(_, kind)| {
             let own = kind.settings();
@@ -78,7 +77,9 @@ impl<'t> Reader<'t> {
             let name = kind.name();
             let message = match nearest(key, own.iter().copied().chain(COMMON)) {
                 Some(near) => format!("unknown setting of `{name}`; did you mean `{near}`?"),
-                None if own.is_empty() => format!("unknown setting: `{name}` has none but when and on_missing"),
+                None if own.is_empty() => {
+                    format!("unknown setting: `{name}` has none but when and on_missing")
+                }
                 None => format!("unknown setting: `{name}` has {}", own.join(", ")),
             };
             self.problem(key, message);
@@ -254,5 +255,7 @@ impl<'t> Reader<'t> {
 /// The known name that is meant, if one is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let nearest = known.into_iter().map(|known| (strsim::levenshtein(name, known), known)).min();
-    nearest.filter(|(distance, _)| *distance <= 2.max(name.len() / 4) && *distance < name.len()).map(|(_, known)| known)
+    nearest
+        .filter(|(distance, _)| *distance <= 2.max(name.len() / 4) && *distance < name.len())
+        .map(|(_, known)| known)
 }

@@ -49,7 +49,7 @@ impl Scratch {
         if !self.applies(pass, step, draft, origin)? {
             return Ok(Outcome::Done);
         }
-        if step.action.needs_value() {
+        if step.acts_on_value {
             self.locate(pass, doc)?;
         }
         let done = match &step.action {
@@ -62,7 +62,8 @@ impl Scratch {
             Action::Route { topic, topics } => {
                 self.text_of(pass, topic, doc, &draft.item(None).meta(origin)).and_then(|()| {
                     let topic = topics.get(&self.text);
-                    let topic = topic.map_err(|error| ValueError::new(ErrorClass::Route, error.to_string()))?;
+                    let topic =
+                        topic.map_err(|error| ValueError::new(ErrorClass::Route, error.to_string()))?;
                     if topic == origin.topic {
                         let message = "the topic is the one that is read";
                         return Err(ValueError::new(ErrorClass::Route, message));
@@ -91,7 +92,7 @@ impl Scratch {
     ) -> Result<bool, ValueError> {
         let Some(when) = &step.when else { return Ok(true) };
         let doc = draft.before.value.unwrap_or(NO_VALUE);
-        if when.reads_value() {
+        if when.reads_value {
             self.locate(pass, doc)?;
         }
         self.holds(pass, when, doc, &draft.item(None).meta(origin))
@@ -124,7 +125,7 @@ impl Scratch {
                 let located = located(doc, pass, &self.found, ids);
                 template.write(&mut self.evaluator, located, meta, &mut self.text)?;
             }
-            Text::Expr(Bound { expr, ids }) => {
+            Text::Expr(Bound { expr, ids, .. }) => {
                 self.json.clear();
                 let located = located(doc, pass, &self.found, ids);
                 let is_there = self.evaluator.value(expr, located, meta, &mut self.json)?;

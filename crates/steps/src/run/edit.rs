@@ -165,13 +165,7 @@ impl Scratch {
         if is_put { Ok(()) } else { Err(missing("there is no object to put it in")) }
     }
 
-    fn rename(
-        &mut self,
-        from: &Slot,
-        key: &[u8],
-        parent: &Slot,
-        existing: &Slot,
-    ) -> Result<(), ValueError> {
+    fn rename(&mut self, from: &Slot, key: &[u8], parent: &Slot, existing: &Slot) -> Result<(), ValueError> {
         let Scratch { found, edits, .. } = self;
         let sites = found.all(from.id);
         if sites.is_empty() {
@@ -223,7 +217,9 @@ fn all(
         count += sites.len();
         for site in sites {
             match each(site) {
-                Err(error) if step.on_missing == OnMissing::Skip && !matches!(step.action, Action::Mask(..)) => {
+                Err(error)
+                    if step.on_missing == OnMissing::Skip && !matches!(step.action, Action::Mask(..)) =>
+                {
                     debug_assert_eq!(error.class, ErrorClass::Type);
                 }
                 done => done?,

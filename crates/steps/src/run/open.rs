@@ -74,9 +74,9 @@ impl Steps {
             Some(failure) => Err(failure.error),
             None => Ok(transformed),
         });
-        let results = transformed.as_ref().map_or(0, |transformed| {
-            transformed.chunks().map(|chunk| chunk.count as usize).sum()
-        });
+        let results = transformed
+            .as_ref()
+            .map_or(0, |transformed| transformed.chunks().map(|chunk| chunk.count as usize).sum());
         let transformed = self.count(plan, at, transformed, results)?;
         for output in &transformed.outputs {
             for chunk in &output.chunks {
@@ -84,9 +84,8 @@ impl Steps {
                 for record in chunk.records().expect("what was just encoded is read") {
                     let headers = record.headers.get(bytes).unwrap_or_default();
                     let key = record.key.get(bytes);
-                    let is_same = key == item.key
-                        && headers == item.headers
-                        && record.timestamp == item.timestamp;
+                    let is_same =
+                        key == item.key && headers == item.headers && record.timestamp == item.timestamp;
                     let item = Item {
                         offset: item.offset,
                         timestamp: record.timestamp,

@@ -13,8 +13,8 @@ pub(crate) use parts::{Bound, Slot, Target, Text, Value};
 pub(crate) use read::read;
 pub(crate) use text::{Mask, truncated};
 pub(crate) use token::{Token, Tokens};
-pub use topics::check_topic;
 pub(crate) use topics::Topics;
+pub use topics::check_topic;
 
 use crate::json::Path;
 
@@ -31,6 +31,8 @@ pub(crate) struct Step {
     pub(crate) when: Option<Bound>,
     pub(crate) on_missing: OnMissing,
     pub(crate) action: Action,
+    /// Whether the action reads or writes something of the value.
+    pub(crate) acts_on_value: bool,
 }
 
 /// What to do where a path leads nowhere, or to something of the wrong type.
@@ -48,10 +50,21 @@ pub(crate) enum Action {
     Drop(Vec<Slot>),
     Keep(Vec<Slot>),
     /// A new key in the same object, in the place of another one of that name.
-    Rename { from: Slot, key: Vec<u8>, parent: Slot, existing: Slot },
+    Rename {
+        from: Slot,
+        key: Vec<u8>,
+        parent: Slot,
+        existing: Slot,
+    },
     /// To another object.
-    Move { from: Slot, to: Target },
-    Set { value: Value, to: Target },
+    Move {
+        from: Slot,
+        to: Target,
+    },
+    Set {
+        value: Value,
+        to: Target,
+    },
     Mask(Vec<Slot>, Mask),
     /// With the JSON to put there.
     Redact(Vec<Slot>, Vec<u8>),
@@ -59,11 +72,23 @@ pub(crate) enum Action {
     /// In place.
     Tokens(Vec<Slot>, Token),
     /// Beside.
-    TokensTo { from: Slot, tokens: Tokens },
+    TokensTo {
+        from: Slot,
+        tokens: Tokens,
+    },
     /// `None` removes it.
-    Header { name: String, value: Option<Text> },
-    Key { value: Text, by_key: bool },
-    Route { topic: Text, topics: Topics },
+    Header {
+        name: String,
+        value: Option<Text>,
+    },
+    Key {
+        value: Text,
+        by_key: bool,
+    },
+    Route {
+        topic: Text,
+        topics: Topics,
+    },
     Jq(Bound),
     Transform(TransformKind),
 }
@@ -71,7 +96,7 @@ pub(crate) enum Action {
 impl Step {
     /// Whether it does nothing to a record without a value.
     pub(crate) fn needs_value(&self) -> bool {
-        self.when.as_ref().is_some_and(Bound::reads_value) || self.action.needs_value()
+        self.acts_on_value || self.when.as_ref().is_some_and(|when| when.reads_value)
     }
 
     /// What is read of the value, as far as it matters whether an earlier step has written it.
@@ -99,14 +124,9 @@ impl Step {
 
 impl Action {
     /// Whether it reads or writes something of the value.
-    pub(crate) fn needs_value(&self) -> bool {
-        match self {
-            Action::Filter(condition) => condition.reads_value(),
-            Action::Header { value, .. } => value.as_ref().is_some_and(Text::reads_value),
-            Action::Key { value, .. } => value.reads_value(),
-            Action::Route { topic, .. } => topic.reads_value(),
-            _ => true,
-        }
+    pub(crate) fn is_about_value(&self) -> bool {
+        let may_do_without = self.is_about_record() || matches!(self, Action::Filter(_));
+        !may_do_without || !self.reads().is_empty()
     }
 
     /// Whether it is about what stands around the value, so that it is for tombstones, too.
@@ -153,9 +173,7 @@ impl Action {
             Action::Rename { from, existing, .. } => vec![from.path.clone(), existing.path.clone()],
             Action::Move { from, to } => vec![from.path.clone(), to.sites.path.clone()],
             Action::Set { to, .. } => vec![to.sites.path.clone()],
-            Action::TokensTo { tokens, .. } => {
-                tokens.places().map(|(_, to)| to.sites.path.clone()).collect()
-            }
+            Action::TokensTo { tokens, .. } => tokens.places().map(|(_, to)| to.sites.path.clone()).collect(),
             Action::Jq(_) | Action::Transform(_) => vec![Path::default()],
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Slot {
 pub(crate) struct Bound {
     pub(crate) expr: Expr,
     pub(crate) ids: Vec<PathId>,
+    /// Whether it reads anything of the value.
+    pub(crate) reads_value: bool,
 }
 
 /// Where a value is put.
@@ -86,18 +88,12 @@ impl Slot {
 
 impl Bound {
     pub(crate) fn new(expr: Expr) -> Bound {
-        Bound { expr, ids: Vec::new() }
+        let reads_value = !reads(&expr).is_empty();
+        Bound { expr, ids: Vec::new(), reads_value }
     }
 
     pub(crate) fn reads(&self) -> Vec<Path> {
         reads(&self.expr)
-    }
-
-    pub(crate) fn reads_value(&self) -> bool {
-        match self.expr.way() {
-            Way::Plain { reads } => !reads.is_empty(),
-            Way::Jaq { .. } => true,
-        }
     }
 
     pub(super) fn bind(&mut self, paths: &mut Vec<Path>) {
@@ -146,10 +142,6 @@ impl Text {
             Text::Expr(bound) => bound.reads(),
             Text::Template(template, _) => template.exprs().flat_map(reads).collect(),
         }
-    }
-
-    pub(crate) fn reads_value(&self) -> bool {
-        !self.reads().is_empty()
     }
 
     /// Its expressions.

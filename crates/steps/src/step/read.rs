@@ -1,13 +1,10 @@
 //! From the settings of a step to the step.
 
-use topicmill_mill::transform::{
-    Digest, TransformKind, TransformSpec,
-    registry::Chosen,
-};
+use topicmill_mill::transform::{Digest, TransformKind, TransformSpec, registry::Chosen};
 
 use super::{
-    Action, Bound, Mask, OnMissing, Slot, Step, Target, Text, Token, Tokens, Topics, Value, check_topic, secret,
-    title, token::Algorithm,
+    Action, Bound, Mask, OnMissing, Slot, Step, Target, Text, Token, Tokens, Topics, Value, check_topic,
+    secret, title, token::Algorithm,
 };
 use crate::{
     StepProblem, StepTable,
@@ -49,7 +46,8 @@ pub(crate) fn read(table: &StepTable, index: usize, problems: &mut Vec<StepProbl
     });
     let title = title(name, &about.unwrap_or_default());
     let action = action.filter(|_| problems.len() == before)?;
-    Some(Step { index, name, title, when, on_missing, action })
+    let acts_on_value = action.is_about_value();
+    Some(Step { index, name, title, when, on_missing, action, acts_on_value })
 }
 
 fn action(kind: &Kind, reader: &mut Reader<'_>) -> Option<Action> {

@@ -21,21 +21,13 @@ fn hmac(key: &[u8], bytes: &[u8]) -> String {
 #[test]
 fn the_vectors_of_rfc_4231() {
     let cases: [(&[u8], &[u8], &str); 6] = [
-        (
-            &[0x0b; 20],
-            b"Hi There",
-            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
-        ),
+        (&[0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
         (
             b"Jefe",
             b"what do ya want for nothing?",
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
         ),
-        (
-            &[0xaa; 20],
-            &[0xdd; 50],
-            "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
-        ),
+        (&[0xaa; 20], &[0xdd; 50], "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
         (
             &std::array::from_fn::<u8, 25, _>(|index| index as u8 + 1),
             &[0xcd; 50],
@@ -63,7 +55,11 @@ fn the_vectors_of_rfc_4231() {
 fn what_python_computes() {
     let of_key = Token::of_key(Algorithm::HmacSha256, b"a key of some length", Some("2026-11")).unwrap();
     for (value, expected) in PYTHON {
-        assert_eq!(token(&of_key, &format!("{{\"a\":{value}}}"), ".a"), format!("2026-11:{expected}"), "{value}");
+        assert_eq!(
+            token(&of_key, &format!("{{\"a\":{value}}}"), ".a"),
+            format!("2026-11:{expected}"),
+            "{value}"
+        );
     }
 }
 
@@ -100,9 +96,8 @@ fn the_whole_value_is_taken_byte_by_byte() {
     let mut out = Vec::new();
     sha.write_of(b" \"a\" ", &mut out);
     assert_eq!(format!("\"{whole}\""), String::from_utf8(out).unwrap());
-    let ways = [Digest::Md5, Digest::Xxh3, Digest::Blake3].map(|digest| {
-        token(&Token::of_digest(digest), "{\"a\":\"abc\"}", ".a")
-    });
+    let ways = [Digest::Md5, Digest::Xxh3, Digest::Blake3]
+        .map(|digest| token(&Token::of_digest(digest), "{\"a\":\"abc\"}", ".a"));
     assert_eq!(ways[0], "900150983cd24fb0d6963f7d28e17f72");
     assert_eq!(ways[1], "78af5f94892f3950");
     assert_eq!(ways[2], "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");

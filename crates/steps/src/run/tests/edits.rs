@@ -14,17 +14,18 @@ fn drop_and_keep() {
     assert_eq!(kept.replace(' ', ""), r#"{"total":1.50e1,"address":{"city":"Z\u00fcrich"}}"#);
     assert_eq!(edited(&[keep.clone()], "5"), "null");
     let (class, message) = refused(&[keep.with("on_missing", text("fail"))], r#"{"total":1}"#);
-    assert_eq!((class, message.as_str()), (
-        ErrorClass::Missing,
-        "step 1 (keep .total, .address.city): .address.city leads nowhere"
-    ));
+    assert_eq!(
+        (class, message.as_str()),
+        (ErrorClass::Missing, "step 1 (keep .total, .address.city): .address.city leads nowhere")
+    );
 }
 
 #[test]
 fn what_is_missing_is_a_policy() {
     let drop = step(&[("drop", ".x.y")]);
     assert_eq!(edited(&[drop.clone()], r#"{"x":1}"#), r#"{"x":1}"#);
-    let (class, message) = refused(&[step(&[("drop", ".a")]), drop.with("on_missing", text("fail"))], r#"{"x":1}"#);
+    let (class, message) =
+        refused(&[step(&[("drop", ".a")]), drop.with("on_missing", text("fail"))], r#"{"x":1}"#);
     assert_eq!((class, message.as_str()), (ErrorClass::Missing, "step 2 (drop .x.y): .x.y leads nowhere"));
 }
 
@@ -61,7 +62,10 @@ fn set_and_copy() {
     assert_eq!(set(".b", "1", r#"{"a":0}"#), r#"{"a":0,"b":1}"#);
     assert_eq!(set(".a", "$topic", r#"{"a":0}"#), r#"{"a":"orders"}"#);
     assert_eq!(set(".a", ".b", r#"{"a":0,"b":1.00}"#), r#"{"a":1.00,"b":1.00}"#);
-    assert_eq!(set(".i[].c", ".c", r#"{"c":"EUR","i":[{},{"c":1},3]}"#), r#"{"c":"EUR","i":[{"c":"EUR"},{"c":"EUR"},3]}"#);
+    assert_eq!(
+        set(".i[].c", ".c", r#"{"c":"EUR","i":[{},{"c":1},3]}"#),
+        r#"{"c":"EUR","i":[{"c":"EUR"},{"c":"EUR"},3]}"#
+    );
     assert_eq!(set(".n", "(.a | length) + $offset", r#"{"a":[1,2]}"#), r#"{"a":[1,2],"n":12}"#);
     assert_eq!(set(".x.y", "1", r#"{"x":2}"#), r#"{"x":2}"#);
     assert_eq!(set(".x.y", "1", r#"{"x":{}}"#), r#"{"x":{"y":1}}"#);
@@ -82,7 +86,8 @@ fn set_and_copy() {
 
 #[test]
 fn mask_redact_truncate() {
-    let mask = StepTable::of("mask", ".email").with("first", Given::Integer(2)).with("last", Given::Integer(4));
+    let mask =
+        StepTable::of("mask", ".email").with("first", Given::Integer(2)).with("last", Given::Integer(4));
     assert_eq!(edited(&[mask.clone()], r#"{"email":"ada@example.org"}"#), r#"{"email":"ad*********.org"}"#);
     assert_eq!(edited(&[mask.clone()], r#"{"email":"\u00e9\u00e9\u00e9"}"#), r#"{"email":"***"}"#);
     assert_eq!(edited(&[mask.clone()], r#"{"email":null}"#), r#"{"email":null}"#);
@@ -128,7 +133,10 @@ fn hash_and_hmac() {
     let shown = format!("{:?}", plan(&[step(&[("hmac", ".a"), ("key_file", &key)])]).steps);
     assert!(!shown.contains("Jefe"), "{shown}");
     assert_eq!(
-        problems(&[step(&[("hmac", ".a"), ("key", "Jefe")]), step(&[("hmac", ".a"), ("key_file", "/nowhere")])])[0],
+        problems(&[
+            step(&[("hmac", ".a"), ("key", "Jefe")]),
+            step(&[("hmac", ".a"), ("key_file", "/nowhere")])
+        ])[0],
         "step 1, key: a key is no part of a configuration: name the file that it is in with `key_file`, or a \
          variable with `key_env`"
     );

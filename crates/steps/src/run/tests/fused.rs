@@ -94,7 +94,8 @@ fn a_pass_does_what_its_steps_do_one_after_the_other() {
                             each.into_iter().flatten().map(|written| written.value.unwrap()).collect()
                         });
                     }
-                    let at_once = at_once.map(|all| all.into_iter().map(|w| w.value.unwrap()).collect::<Vec<_>>());
+                    let at_once =
+                        at_once.map(|all| all.into_iter().map(|w| w.value.unwrap()).collect::<Vec<_>>());
                     let class = |error: (ErrorClass, String)| error.0;
                     assert_eq!(at_once.map_err(class), one_by_one.map_err(class), "{chain:?} {doc}");
                 }

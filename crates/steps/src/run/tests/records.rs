@@ -45,7 +45,10 @@ fn headers_are_set_in_the_place_of_others_and_removed() {
     let read = Read { value: Some(r#"{"n":1.0,"s":"x","o":{ }}"#), headers, ..Read::default() };
     let after = |steps: &[StepTable]| {
         let written = fates(steps, &[read.clone()]).remove(0).unwrap().remove(0);
-        let shown = written.headers.iter().map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("null")));
+        let shown = written
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("null")));
         shown.collect::<Vec<_>>().join(" ")
     };
     let set = |value: &str| step(&[("header", "a"), ("value", value)]);
@@ -127,7 +130,8 @@ fn a_program_has_any_number_of_results() {
     let (class, message) = values(&fails, doc).unwrap_err();
     assert_eq!(class, ErrorClass::Type);
     assert!(message.starts_with("step 2 (set .b): "), "{message}");
-    let keyed = fates(&[step(&[("jq", ".[]")])], &[Read { key: Some("k"), ..value("[1,2]") }]).remove(0).unwrap();
+    let keyed =
+        fates(&[step(&[("jq", ".[]")])], &[Read { key: Some("k"), ..value("[1,2]") }]).remove(0).unwrap();
     assert!(keyed.iter().all(|written| written.key.as_deref() == Some("k")) && keyed.len() == 2);
 }
 
@@ -136,7 +140,8 @@ fn transforms_are_steps_as_well() {
     let name_event = StepTable::default().with("name-event", Given::Boolean(true));
     let doc = r#"{"first_name":"Ada","last_name":"Lovelace","country":"UK"}"#;
     let alone = edited(&[name_event.clone()], doc);
-    let steps = [step(&[("filter", ".country == \"UK\"")]), name_event.clone(), step(&[("drop", ".first_name")])];
+    let steps =
+        [step(&[("filter", ".country == \"UK\"")]), name_event.clone(), step(&[("drop", ".first_name")])];
     assert_eq!(edited(&steps, doc), alone.replace(r#""first_name":"Ada","#, ""));
     let hash = StepTable::default().with("hash_field", Given::Boolean(true)).with("field", text("h"));
     let both = edited(&[hash, step(&[("drop", ".none")])], "{}");
