@@ -135,6 +135,7 @@ mod verify;
 mod admin;
 mod console;
 mod exit;
+mod partitions;
 mod program;
 
 // The crates of the workspace, under one name.

@@ -64,7 +64,7 @@ fn steps_and_a_transform_exclude_each_other_in_a_layer() {
     let said = [
         "config: [transform] kind: excludes steps: a transform may be one of them",
         "config: [transform] field: is for a transform",
-        "line 24)",
+        "line 25)",
     ];
     Program::new(["check"]).config(&both).run().expect(78, &said);
     Program::new(["check", "--filter", ".a", "--transform", "name-event"]).run().expect(78, &said[..1]);

@@ -105,7 +105,7 @@ pub struct TransformKind {
     settings: Chosen,
     build: Build,
     topics: Arc<[Arc<str>]>,
-    partitions: Arc<Partitions>,
+    partitions: Option<Arc<Partitions>>,
     counts: Option<Arc<StepCounts>>,
 }
 
@@ -128,7 +128,7 @@ impl TransformKind {
             settings: Chosen::default(),
             build,
             topics: Arc::default(),
-            partitions: Arc::default(),
+            partitions: None,
             counts: None,
         }
     }
@@ -143,7 +143,7 @@ impl TransformKind {
     /// Gives it the table that the instances choose partitions by.
     #[must_use]
     pub fn with_partitions(self, partitions: Arc<Partitions>) -> TransformKind {
-        TransformKind { partitions, ..self }
+        TransformKind { partitions: Some(partitions), ..self }
     }
 
     /// Gives it the counts that the instances keep.
@@ -172,9 +172,9 @@ impl TransformKind {
         &self.topics
     }
 
-    /// What the instances know of the topics' partitions: to be filled in before they are used.
-    pub fn partitions(&self) -> &Arc<Partitions> {
-        &self.partitions
+    /// The table that the instances choose partitions by, if they do: to be filled in before they are used.
+    pub fn partitions(&self) -> Option<&Arc<Partitions>> {
+        self.partitions.as_ref()
     }
 
     /// What the instances count, by step.

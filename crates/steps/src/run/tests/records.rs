@@ -74,8 +74,9 @@ fn a_key_may_choose_the_partition_anew() {
     let kind = plan.kind();
     assert_eq!(partitions(&fates_of(&kind, &records)), [None; 4], "nothing is known of a cluster");
     let destination = Arc::from("keyed");
-    kind.partitions().set_destination(&destination);
-    kind.partitions().set(&destination, 7);
+    let table = kind.partitions().unwrap();
+    table.set_destination(&destination);
+    table.set(&destination, 7);
     let of = |key: &str| Some(partition_of(key.as_bytes(), 7) as i32).filter(|own| *own != 2);
     let chosen = partitions(&fates_of(&kind, &records));
     assert_eq!(chosen, [of("21"), of("foobar"), of("abc"), None]);
@@ -108,7 +109,7 @@ fn routes() {
     let destination = Arc::from("o_1");
     plan.partitions.set_destination(&destination);
     let own = Arc::new(Plan::new(vec![route("o_{.c}")]).unwrap()).kind();
-    own.partitions().set_destination(&destination);
+    own.partitions().unwrap().set_destination(&destination);
     let fates = fates_of(&own, &docs.map(value));
     assert_eq!(fates[0].as_ref().unwrap()[0].topic, None, "the destination by another name");
 }
