@@ -99,7 +99,14 @@ async fn orders_are_filtered_edited_and_keyed() {
     std::fs::write(file.path(), STEPS).unwrap();
     let run = |command: &'static str| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_topicmill"));
-        program.args(["--log-level", "warn", command, "--brokers", &broker.address().to_string(), "--config"]);
+        program.args([
+            "--log-level",
+            "warn",
+            command,
+            "--brokers",
+            &broker.address().to_string(),
+            "--config",
+        ]);
         program.arg(file.path());
         let output = tokio::task::spawn_blocking(move || program.output());
         async move {

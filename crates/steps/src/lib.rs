@@ -19,6 +19,7 @@ mod table;
 mod kind;
 mod reader;
 mod step;
+mod fuse;
 mod plan;
 mod run;
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     expr::Meta,
     json::{Kind, decode},
-    plan::Pass,
+    fuse::Pass,
     step::{Action, Bound, OnMissing, Step, Text},
 };
 

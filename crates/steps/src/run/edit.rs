@@ -9,7 +9,7 @@ use super::{
 use crate::{
     expr::Meta,
     json::{Found, Kind, Site, decode, write_contents, write_string},
-    plan::Pass,
+    fuse::Pass,
     step::{Action, OnMissing, Slot, Step, Target, Tokens, Value, truncated},
 };
 

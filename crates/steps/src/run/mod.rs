@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     Plan,
-    plan::{Pass, Work},
+    fuse::{Pass, Work},
 };
 
 /// The steps of a [`Plan`] as a transform, for one thread.

@@ -7,7 +7,7 @@ use super::item::Draft;
 use crate::{
     expr::{Evaluator, Located},
     json::{Edits, Found, Locator, PathId},
-    plan::Pass,
+    fuse::Pass,
 };
 
 /// The most bytes that a buffer keeps for the next record.
