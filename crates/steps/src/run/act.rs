@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     expr::Meta,
-    json::{Kind, decode},
     fuse::Pass,
+    json::{Kind, decode},
     step::{Action, Bound, OnMissing, Step, Text},
 };
 

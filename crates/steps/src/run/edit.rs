@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     expr::Meta,
-    json::{Found, Kind, Site, decode, write_contents, write_string},
     fuse::Pass,
+    json::{Found, Kind, Site, decode, write_contents, write_string},
     step::{Action, OnMissing, Slot, Step, Target, Tokens, Value, truncated},
 };
 
