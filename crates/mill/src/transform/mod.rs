@@ -7,8 +7,9 @@ mod output;
 mod outlets;
 mod name_event;
 mod hash_field;
-mod copy;
+mod identity;
 pub mod json;
+mod partitions;
 pub mod registry;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use name_event::NameEvent;
 pub use outlets::{Outgoing, Place, Sources, resolve};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
+pub use partitions::Partitions;
 pub use registry::{TransformKind, TransformSpec};
 use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
@@ -28,7 +30,7 @@ pub use topicmill_records::{Headers, HeadersWriter, NO_HEADERS};
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
 
 /// The transforms of this program; the first is the default.
-const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &copy::SPEC];
+const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &identity::SPEC];
 
 /// Turns the records of a batch into the records to write: one for each, none, or several, each to the destination
 /// or to a topic and partition of its choice.
