@@ -62,7 +62,8 @@ pub struct ProduceSettings {
     pub batch_size: usize,
     /// `max.request.size` in bytes: no batch is larger, unless a single record is.
     pub max_request_size: usize,
-    /// `delivery.timeout.ms`: the limit of writing a batch, retries included.
+    /// `delivery.timeout.ms`: the limit of writing a batch, retries included. A batch that may be in
+    /// the log already is sent on past it: read again, its records would be written twice.
     pub delivery_timeout: Duration,
     /// `max.in.flight.requests.per.connection`: here per partition, 1 to 5 (KIP-98).
     pub in_flight: usize,
