@@ -159,8 +159,6 @@ pub struct Gap {
 pub enum GapReason {
     /// Retention, or DeleteRecords, was faster than the reader.
     Retention,
-    /// An unclean leader election truncated the log, and other records were written in their place.
-    Truncation,
 }
 
 impl GapReason {
@@ -168,7 +166,6 @@ impl GapReason {
     pub fn as_str(self) -> &'static str {
         match self {
             GapReason::Retention => "retention",
-            GapReason::Truncation => "truncation",
         }
     }
 }
