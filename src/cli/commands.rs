@@ -134,7 +134,7 @@ pub struct DryRunArgs {
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
     pub base64: bool,
-    /// Print one JSON object a line: the output in base64, or the class of the error.
+    /// Print one JSON object a line: the output in base64, or the class of the error and its message.
     #[arg(long)]
     pub json: bool,
     /// How to reach the cluster, for `--from-topic`.
