@@ -1,6 +1,7 @@
 mod faults;
 mod positions;
 mod rewind;
+mod scale;
 
 use std::{
     pin::pin,
