@@ -124,6 +124,9 @@ pub struct Assignment {
     /// Whether the group has committed `position`. One that it has not is committed before anything
     /// else: chosen by policy a second time, it could be a later one.
     pub is_committed: bool,
+    /// Whether other partitions of the same change of the assignment came before: the position of
+    /// this one was not known at first.
+    pub is_late: bool,
 }
 
 /// An offset to commit.
