@@ -1,3 +1,4 @@
+mod consumer;
 mod faults;
 mod positions;
 mod rewind;
