@@ -4,5 +4,6 @@ mod bad;
 mod broker;
 mod precedence;
 mod program;
+mod recipes;
 mod secrets;
 mod texts;
