@@ -1,4 +1,4 @@
-//! What the cluster says about itself: versions, metadata, coordinators, producer ids.
+//! What the cluster says about itself: versions, features, metadata, coordinators.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -6,9 +6,8 @@ use kafka_protocol::{
     error::ResponseError,
     messages::{
         ApiKey, ApiVersionsResponse, BrokerId, DescribeClusterResponse, FindCoordinatorRequest,
-        FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-        MetadataResponse, ProducerId, TopicName,
-        api_versions_response::ApiVersion,
+        FindCoordinatorResponse, MetadataRequest, MetadataResponse, TopicName,
+        api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
         describe_cluster_response::DescribeClusterBroker,
         find_coordinator_response::Coordinator,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
@@ -20,18 +19,41 @@ use super::{
     core::{CLUSTER_ID, Core, NODE},
     refusal::Refusal,
     topics::Topic,
+    transactions::Version,
     versions::SUPPORTED,
 };
 
-/// The versions that the broker speaks, with an error code or 0.
-pub fn api_versions(error: i16) -> ApiVersionsResponse {
+/// The feature that says how producers speak of transactions (KIP-890).
+const TRANSACTION_VERSION: StrBytes = StrBytes::from_static_str("transaction.version");
+
+/// The versions that the broker speaks, and since version 3 its features (KIP-584), with an error
+/// code or 0.
+pub fn api_versions(core: &Core, version: i16, error: i16) -> ApiVersionsResponse {
     let keys = SUPPORTED.iter().map(|api| {
         ApiVersion::default()
             .with_api_key(api.key as i16)
             .with_min_version(api.advertised_min)
             .with_max_version(api.max)
     });
-    ApiVersionsResponse::default().with_error_code(error).with_api_keys(keys.collect())
+    let response = ApiVersionsResponse::default().with_error_code(error).with_api_keys(keys.collect());
+    if version < 3 {
+        return response;
+    }
+    let (spoken, epoch) = core.transactions.version();
+    let level = match spoken {
+        Version::One => 1,
+        Version::Two => 2,
+    };
+    // Before version 4, clients do not understand a feature that may be absent (KIP-1022).
+    let supported = SupportedFeatureKey::default().with_name(TRANSACTION_VERSION).with_max_version(2);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(TRANSACTION_VERSION)
+        .with_max_version_level(level)
+        .with_min_version_level(level);
+    response
+        .with_supported_features(if version < 4 { Vec::new() } else { vec![supported] })
+        .with_finalized_features(vec![finalized])
+        .with_finalized_features_epoch(epoch)
 }
 
 /// Describes topics, creating those that are missing where this is allowed.
@@ -129,9 +151,14 @@ pub fn find_coordinator(
     forced: i16,
 ) -> FindCoordinatorResponse {
     const GROUP: i8 = 0;
-    let error =
-        if forced == 0 && request.key_type != GROUP { ResponseError::InvalidRequest.code() } else { forced };
-    let message = (error != 0).then(|| StrBytes::from_static_str("only groups have a coordinator here"));
+    const TRANSACTION: i8 = 1;
+    let error = match request.key_type {
+        _ if forced != 0 => forced,
+        GROUP | TRANSACTION => 0,
+        _ => ResponseError::InvalidRequest.code(),
+    };
+    let message = "only groups and transactions have a coordinator here";
+    let message = (error != 0).then(|| StrBytes::from_static_str(message));
     let (host, port) = core.advertised(local);
     if version < 4 {
         return FindCoordinatorResponse::default()
@@ -151,28 +178,6 @@ pub fn find_coordinator(
             .with_port(port)
     });
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
-}
-
-/// Gives an idempotent producer an id (KIP-98), or the next epoch of the one it has (KIP-360).
-pub fn init_producer_id(core: &Core, request: &InitProducerIdRequest, forced: i16) -> InitProducerIdResponse {
-    let error = match &request.transactional_id {
-        _ if forced != 0 => forced,
-        Some(_) => ResponseError::InvalidRequest.code(),
-        None => 0,
-    };
-    if error != 0 {
-        return InitProducerIdResponse::default()
-            .with_error_code(error)
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1);
-    }
-    let continues = request.producer_id.0 >= 0 && (0..i16::MAX - 1).contains(&request.producer_epoch);
-    let (id, epoch) = if continues {
-        (request.producer_id.0, request.producer_epoch + 1)
-    } else {
-        (core.next_producer_id(), 0)
-    };
-    InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
 }
 
 /// Describes the one node.

@@ -16,6 +16,7 @@ use super::{
     dispatch::{RequestError, answer},
     log::{Appended, Log},
     owned,
+    partition::Partition,
     rules::Rules,
     session::Session,
     topics::Topic,
@@ -25,6 +26,7 @@ use super::{
 mod connections;
 mod partitions;
 mod refusals;
+mod transactions;
 
 /// A record batch of `count` values with timestamps 1000, 1001, … from `producer` (id, epoch, sequence).
 fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
@@ -55,7 +57,13 @@ fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
 
 fn append(log: &mut Log, bytes: Bytes, max_message_bytes: usize) -> Result<Appended, ResponseError> {
     let rules = Rules::read(&owned(&[("max.message.bytes", &max_message_bytes.to_string())])).unwrap();
-    rules.admit(bytes).map_err(|refused| refused.error).and_then(|admitted| log.append(admitted))
+    rules.admit(bytes).map_err(|refused| refused.error).and_then(|admitted| log.append(admitted, false))
+}
+
+/// Appends one batch to a partition that takes it.
+fn put(partition: &Arc<Partition>, bytes: Bytes) {
+    let admitted = partition.admit(bytes, &Rules::default()).unwrap();
+    partition.append(admitted, false).unwrap();
 }
 
 const NO_PRODUCER: (i64, i16, i32) = (-1, -1, -1);
@@ -141,9 +149,9 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
     let core = core(10_000);
     let (a, b) = (create(&core, "a"), create(&core, "b"));
     let size = batch(100, NO_PRODUCER).len();
-    a.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
+    put(&a.partitions[0], batch(100, NO_PRODUCER));
     for _ in 0..100 {
-        b.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
+        put(&b.partitions[0], batch(100, NO_PRODUCER));
         assert!(core.store.used() <= 10_000);
     }
     assert!(core.store.used() + 2 * size > 10_000, "no more is dropped than needed");
@@ -163,7 +171,7 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
 fn a_deleted_topic_gives_its_memory_back() {
     let core = core(1 << 20);
     let topic = create(&core, "a");
-    topic.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
+    put(&topic.partitions[0], batch(100, NO_PRODUCER));
     assert!(core.store.used() > 0);
     core.topics.delete("a");
     drop(topic);
@@ -315,6 +323,29 @@ async fn every_version_that_is_claimed_is_answered() {
         check_versions(&core, |_| DescribeClusterRequest::default()).await,
         check_versions(&core, |_| SaslHandshakeRequest::default()).await,
         check_versions(&core, |_| SaslAuthenticateRequest::default()).await,
+        check_versions(&core, |version| {
+            let transaction = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default();
+            match version {
+                4.. => AddPartitionsToTxnRequest::default().with_transactions(vec![transaction]),
+                _ => AddPartitionsToTxnRequest::default(),
+            }
+        })
+        .await,
+        check_versions(&core, |_| AddOffsetsToTxnRequest::default().with_group_id(group())).await,
+        check_versions(&core, |_| EndTxnRequest::default()).await,
+        check_versions(&core, |_| {
+            let part = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+            let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default().with_name(name());
+            let topics = vec![topic.with_partitions(vec![part])];
+            TxnOffsetCommitRequest::default().with_group_id(group()).with_topics(topics)
+        })
+        .await,
+        check_versions(&core, |_| {
+            let id = TransactionalId(StrBytes::from_static_str("id"));
+            DescribeTransactionsRequest::default().with_transactional_ids(vec![id])
+        })
+        .await,
+        check_versions(&core, |_| ListTransactionsRequest::default()).await,
     ]);
     checked.sort_unstable();
     let mut spoken: Vec<i16> = SUPPORTED.iter().map(|api| api.key as i16).collect();
