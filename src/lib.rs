@@ -120,11 +120,15 @@ mod run;
 // The other commands.
 mod bench;
 mod broker;
+mod cases;
 mod check;
 mod demo;
+mod diff;
 mod dry_run;
 mod generate;
 mod lag;
+mod sample;
+mod trial;
 mod verify;
 
 // What a process shows.

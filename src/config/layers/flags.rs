@@ -3,7 +3,8 @@
 use super::kafka;
 use crate::{
     cli::{
-        BenchArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs, VerifyArgs,
+        BenchArgs, CasesArgs, ConnectionArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs,
+        Property, RunArgs, VerifyArgs,
     },
     config::{
         Origin,
@@ -63,18 +64,36 @@ impl Flags for BenchArgs {
 
 impl Flags for DryRunArgs {
     fn put(&self, settings: &mut Settings) {
+        self.connection.put(settings);
         self.transform.put(settings);
+    }
+}
+
+impl Flags for CasesArgs {
+    fn put(&self, settings: &mut Settings) {
+        self.transform.put(settings);
+    }
+}
+
+impl Flags for DiffArgs {
+    fn put(&self, settings: &mut Settings) {
+        put_properties(&self.properties, settings);
+        self.keys.put(settings);
     }
 }
 
 impl Flags for ConnectionArgs {
     /// `--brokers` is more specific than `-X bootstrap.servers`, so it comes last.
     fn put(&self, settings: &mut Settings) {
-        for property in &self.properties {
-            let origin = Origin::Flag(format!("-X {}", property.key));
-            kafka::put(&property.key, Value::Raw(property.value.clone()), origin, settings);
-        }
+        put_properties(&self.properties, settings);
         self.keys.put(settings);
+    }
+}
+
+fn put_properties(properties: &[Property], settings: &mut Settings) {
+    for property in properties {
+        let origin = Origin::Flag(format!("-X {}", property.key));
+        kafka::put(&property.key, Value::Raw(property.value.clone()), origin, settings);
     }
 }
 

@@ -20,6 +20,7 @@ pub use outlets::{Outgoing, Place, Sources};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
 pub use registry::{TransformKind, TransformSpec};
+use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
 
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
@@ -165,7 +166,7 @@ impl ValueError {
 }
 
 /// The classes of record-level errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 #[non_exhaustive]
 pub enum ErrorClass {
     /// The value has no bytes.
@@ -199,6 +200,9 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them.
+    pub const ALL: &[ErrorClass] = ErrorClass::VARIANTS;
+
     /// The class's name as it stands in headers, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,49 @@
+//! Expressions that the interpreter evaluates. Only this folder knows that it is jaq.
+
+mod parse;
+mod guard;
+mod budget;
+mod natives;
+mod library;
+mod read;
+mod write;
+mod failure;
+mod program;
+
+use std::cell::Cell;
+
+use jaq_core::{Lut, data::HasLut};
+use jaq_json::Val;
+
+pub(super) use guard::as_json;
+pub(super) use parse::{Term, parse};
+pub(super) use program::{Program, Results, Task, Want, literal};
+pub(super) use read::number;
+
+use budget::Budget;
+
+/// The stack for reading and compiling a text; only what is used of it is taken.
+pub(super) const COMPILE_STACK: usize = 256 << 20;
+
+/// What the interpreter works on.
+#[derive(Debug)]
+pub(super) struct Jaq;
+
+impl jaq_core::DataT for Jaq {
+    type V<'a> = Val;
+    type Data<'a> = &'a Env<'a>;
+}
+
+/// What an evaluation has beside its input.
+pub(super) struct Env<'a> {
+    lut: &'a Lut<Jaq>,
+    budget: Budget,
+    /// Whether something other than a scalar was put into a value.
+    deepened: Cell<bool>,
+}
+
+impl<'a> HasLut<'a, Jaq> for &'a Env<'a> {
+    fn lut(&self) -> &'a Lut<Jaq> {
+        self.lut
+    }
+}

@@ -1,0 +1,150 @@
+//! What is refused, and how it is told.
+
+use super::*;
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    for (text, message, place) in [
+        ("", "a value, a path or a call expected, not the end", 0..0),
+        (".a ==", "a value, a path or a call expected, not the end", 5..5),
+        (".a = = 1", "a value, a path or a call expected, not '='", 5..6),
+        (".a &", "a token expected, not '&'", 3..4),
+        ("(.a", "a closing parenthesis expected, not the end", 3..3),
+        (".a | maap(.)", "there is no function 'maap' with an argument", 5..9),
+        ("foo", "there is no function 'foo' without arguments", 0..3),
+        ("$x", "there is no variable '$x'", 0..2),
+        ("now", "'now' is not available: results may depend on the record only; there is $timestamp", 0..3),
+        ("$ENV.HOME", "'$ENV' is not available: the environment is not for expressions", 0..4),
+        ("[.] | __sort", "names that begin with '__' are not for expressions", 6..12),
+        ("def __x: 1; __x", "names that begin with '__' are not for expressions", 4..7),
+    ] {
+        let error = Expr::compile(text, Use::Program).expect_err(text);
+        assert_eq!((error.message.as_str(), error.span.clone()), (message, place), "{text}");
+    }
+}
+
+#[test]
+fn nothing_reaches_outside() {
+    for text in [
+        "env",
+        "$ENV",
+        "input",
+        "inputs",
+        "debug",
+        "debug(1)",
+        "stderr",
+        "halt",
+        "halt(1)",
+        "halt_error",
+        "halt_error(1)",
+        "now",
+        "localtime",
+        "strflocaltime(\"%H\")",
+        "input_filename",
+        "input_line_number",
+        "modulemeta",
+        "get_search_list",
+        "repl",
+        "include \"a\"; .",
+        "import \"a\" as a; .",
+        "stderr_empty",
+        "debug_empty",
+        "a::b",
+    ] {
+        assert!(Expr::compile(text, Use::Program).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn odd_texts_are_refused_or_compiled_but_never_more() {
+    let deep = 5000;
+    for text in [
+        "(".repeat(deep),
+        "[".repeat(deep),
+        format!("{}1{}", "(".repeat(deep), ")".repeat(deep)),
+        format!("{}1{}", "[".repeat(deep), "]".repeat(deep)),
+        ".|".repeat(deep) + ".",
+        "1+".repeat(deep) + "1",
+        "-".repeat(deep) + "1",
+        ".a".repeat(deep),
+        "def f: ".repeat(1000),
+        format!("\"{}\"", "\\(".repeat(deep)),
+        "if ".repeat(deep),
+        "\u{e9}".to_owned(),
+        "\0".to_owned(),
+        "x".repeat(MAX_TEXT + 1),
+        "\"".to_owned(),
+        "reduce . as".to_owned(),
+        "{(".to_owned(),
+        ". as [".to_owned(),
+        "..a".to_owned(),
+        "?".to_owned(),
+        "foreach . as $x (1)".to_owned(),
+    ] {
+        for use_ in [Use::Condition, Use::Value, Use::Program] {
+            if let Ok(expr) = Expr::compile(&text, use_) {
+                let _ = Evaluator::default().run(&expr, b"{}", &META, |_| {});
+            }
+        }
+    }
+}
+
+const MAX_TEXT: usize = 16 << 10;
+
+#[test]
+fn errors_tell_nothing_of_the_record() {
+    for (text, class, message) in [
+        (".a + 1", ErrorClass::Type, "values of the wrong types are calculated with"),
+        (".a | .b", ErrorClass::Type, "a value of the wrong type is indexed"),
+        (".a | .[]", ErrorClass::Type, "a value of the wrong type is used as iterable (array or object)"),
+        (".a | sort", ErrorClass::Type, "a value of the wrong type is used as array"),
+        ("error(.a)", ErrorClass::Jq, "the expression calls 'error'"),
+        ("error(\"no total\")", ErrorClass::Jq, "no total"),
+        ("error(\"no \\(.a)\")", ErrorClass::Jq, "the expression calls 'error'"),
+        (".a | fromjson", ErrorClass::Type, "a text cannot be parsed"),
+        (".a | test(\"(\")", ErrorClass::Jq, "a text is not a valid regular expression"),
+        (
+            "{(.b): 1}",
+            ErrorClass::Type,
+            "a value of the wrong type is used as a key, which has to be a string",
+        ),
+    ] {
+        let error = run(text, r#"{"a":"secret","b":5}"#).expect_err(text);
+        assert_eq!((error.class, error.message.as_str()), (class, message), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_no_input() {
+    for (doc, class) in [
+        ("", ErrorClass::Empty),
+        ("{", ErrorClass::Eof),
+        ("{]", ErrorClass::Syntax),
+        ("1 2", ErrorClass::Trailing),
+        ("NaN", ErrorClass::Syntax),
+        ("[1,]", ErrorClass::Syntax),
+        ("# x\n1", ErrorClass::Syntax),
+        ("+1", ErrorClass::Syntax),
+    ] {
+        assert_eq!(class_of(".", doc), class, "{doc}");
+    }
+}
+
+#[test]
+fn the_way_says_why() {
+    for (text, why) in [
+        (".a | map(.)", "it calls 'map'"),
+        (".items[].price > 1", "it iterates by '[]'"),
+        (".a + 1 > 2", "it calculates"),
+        ("if .a then 1 else 2 end", "it has 'if'"),
+        (".a[-1]", "an index is not a plain key or number"),
+        (".a | test(\"(\")", "a regular expression is not valid"),
+    ] {
+        assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why }, "{text}");
+    }
+    let paths =
+        |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<crate::json::Path>>();
+    let expr = compile(".a.b == .c[0] and (.a | has(\"d\"))", Use::Condition);
+    assert_eq!(expr.way(), Way::Plain { reads: &paths(&[".a.b", ".c[0]", ".a.d"]) });
+    assert_eq!(expr.paths(), paths(&[".a", ".a.b", ".c", ".c[0]", ".a.d"]));
+}

@@ -1,0 +1,143 @@
+use std::{io::Cursor, time::Instant};
+
+use super::*;
+use crate::transform::NameEvent;
+
+/// The outcome of the cases in `text` with the transform of name events: what is printed, and what JUnit reads.
+fn outcome(text: &str) -> (Result<Exit, CasesError>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, junit) = (folder.path().join("orders.test.toml"), folder.path().join("junit.xml"));
+    fs::write(&file, text).unwrap();
+    let config = CasesConfig {
+        transform: NameEvent::kind(),
+        files: Vec::new(),
+        config: Some(folder.path().join("orders.toml")),
+        junit: Some(junit.clone()),
+    };
+    let mut out = Cursor::new(Vec::new());
+    let exit = command(&config, &mut out);
+    let text = String::from_utf8(out.into_inner()).unwrap();
+    (
+        exit,
+        text.replace(&format!("{}/", folder.path().display()), ""),
+        fs::read_to_string(junit).unwrap_or_default(),
+    )
+}
+
+const GOOD: &str = r#"
+[[case]]
+name = "a name"
+value = '{"first_name":"Ada"}'
+key = "k"
+headers = { trace = "7" }
+[[case.output]]
+key = "k"
+headers = { trace = "7" }
+value = '{"first_name":"Ada","last_name":"","hash":"a9c1d2de4f91f1be24a54c9c2c8bb0a0"}'
+
+[[case]]
+tombstone = true
+[[case.output]]
+tombstone = true
+
+[[case]]
+name = "no JSON"
+value = "{"
+dead_letter = "eof"
+"#;
+
+#[test]
+fn what_is_as_expected_passes() {
+    let (exit, text, junit) = outcome(&GOOD.replace("a9c1d2de4f91f1be24a54c9c2c8bb0a0", &digest()));
+    assert_eq!(exit.unwrap(), Exit::Done, "{text}");
+    assert!(text.starts_with("3 cases: 3 passed, 0 failed; "), "{text}");
+    assert!(junit.contains(r#"tests="3" skipped="0" errors="0" failures="0""#), "{junit}");
+}
+
+/// Of the first value above.
+fn digest() -> String {
+    let batch = trial::batch_of(
+        &trial::Plain { value: Some(br#"{"first_name":"Ada"}"#.to_vec()), ..Default::default() },
+        TopicPartition::new("t", 0),
+        0,
+    );
+    let outcomes = trial::outcomes(NameEvent::kind().build().as_mut(), &batch).unwrap();
+    let trial::Outcome::Written(all) = &outcomes[0] else { panic!("{outcomes:?}") };
+    let value: serde_json::Value = serde_json::from_slice(all[0].record.value.as_ref().unwrap()).unwrap();
+    value["hash"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_difference_is_told_where_it_is() {
+    let (exit, text, junit) = outcome(GOOD);
+    assert_eq!(exit.unwrap(), Exit::Failed);
+    assert!(text.starts_with("FAILED orders.test.toml: a name\n    output 1: value:\n"), "{text}");
+    assert!(
+        text.contains("\n    -   \"hash\": \"a9c1d2de4f91f1be24a54c9c2c8bb0a0\",\n    +   \"hash\": \""),
+        "{text}"
+    );
+    assert!(text.contains("\n3 cases: 2 passed, 1 failed; "), "{text}");
+    assert!(junit.contains(r#"failures="1""#) && junit.contains("output 1: value"), "{junit}");
+}
+
+#[test]
+fn each_part_is_compared() {
+    for (part, case) in [
+        (
+            "header trace:\n    - 7\n    + (none)",
+            "value = '{}'\n[[case.output]]\nheaders = { trace = \"7\" }",
+        ),
+        ("key:\n    - k\n    + (null)", "value = '{}'\n[[case.output]]\nkey = \"k\""),
+        ("topic:\n    - other\n    + (the destination)", "value = '{}'\n[[case.output]]\ntopic = \"other\""),
+        ("partition:\n    - 3\n    + (that of the source)", "value = '{}'\n[[case.output]]\npartition = 3"),
+        ("value:\n    - (null)\n    + {", "value = '{}'\n[[case.output]]\ntombstone = true"),
+        (
+            "output 1: value:\n    - {\"a\":1}\n    + (null)",
+            "tombstone = true\n[[case.output]]\njson = '{\"a\": 1}'",
+        ),
+        ("expected to be filtered, but there is 1 output record:\n      {", "value = '{}'\nfiltered = true"),
+        (
+            "expected a dead letter of class type, but it becomes a dead letter: empty: ",
+            "value = ''\ndead_letter = 'type'",
+        ),
+        ("expected a dead letter of class type, but there is 1 output", "value = '{}'\ndead_letter = 'type'"),
+        (
+            "expected 2 output records, but there is 1 output",
+            "value = '{}'\n[[case.output]]\n[[case.output]]",
+        ),
+    ] {
+        let (exit, text, _) = outcome(&format!("[[case]]\n{case}"));
+        assert_eq!(exit.unwrap(), Exit::Failed, "{case}");
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+}
+
+#[test]
+fn a_file_that_says_no_case_clearly_is_refused() {
+    for (message, text) in [
+        ("case 1 (case 1): exactly one of `value`", "[[case]]\nfiltered = true"),
+        ("case 1 (a): exactly one of `[[case.output]]`", "[[case]]\nname = 'a'\nvalue = '{}'"),
+        ("exactly one of `[[case.output]]`", "[[case]]\nvalue = '{}'\nfiltered = true\ndead_letter = 'eof'"),
+        ("`dead_letter` must be one of empty, eof", "[[case]]\nvalue = '{}'\ndead_letter = 'poison'"),
+        ("output 1: `json`: EOF", "[[case]]\nvalue = '{}'\n[[case.output]]\njson = '{'"),
+        (
+            "output 1: at most one of",
+            "[[case]]\nvalue = '{}'\n[[case.output]]\nvalue = '{'\ntombstone = true",
+        ),
+        ("unknown field `vaule`", "[[case]]\nvaule = '{}'"),
+        ("no cases", ""),
+    ] {
+        let (exit, _, _) = outcome(text);
+        let error = exit.unwrap_err().to_string();
+        assert!(error.contains(message) && error.contains("orders.test.toml"), "{error}");
+    }
+}
+
+#[test]
+fn a_thousand_cases_are_run() {
+    let case = "[[case]]\nvalue = '{\"first_name\":\"Ada\"}'\n[[case.output]]\nheaders = {}\n\n";
+    let started = Instant::now();
+    let (exit, text, _) = outcome(&case.repeat(1000));
+    assert_eq!(exit.unwrap(), Exit::Done);
+    assert!(text.starts_with("1000 cases: 1000 passed"), "{text} after {:?}", started.elapsed());
+}
