@@ -8,7 +8,7 @@ use kafka_protocol::{
     messages::*,
     protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
 };
-use topicmill_records::{BatchHeader, HEADER_LEN, NO_HEADERS, RecordWriter};
+use topicmill_records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, ProducerStamp, RecordWriter};
 
 use super::{
     BrokerSettings, Fault, FaultAction,
@@ -53,6 +53,15 @@ fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
     bytes.put_u32(crc32c::crc32c(&head));
     bytes.put_slice(&head);
     bytes.freeze()
+}
+
+/// A batch of a transaction with one value, from `producer` (id, epoch, sequence).
+fn transactional(producer: (i64, i16, i32), value: &str) -> Bytes {
+    let mut writer = RecordWriter::new(1 << 20, 1 << 10);
+    writer.push(1000, None, Some(&[value.as_bytes()]), NO_HEADERS);
+    let [body] = writer.finish().try_into().expect("one batch");
+    let (producer_id, epoch, base_sequence) = producer;
+    body.seal(ProducerStamp { producer_id, epoch, base_sequence, transactional: true }, Compression::None)
 }
 
 fn append(log: &mut Log, bytes: Bytes, max_message_bytes: usize) -> Result<Appended, ResponseError> {
