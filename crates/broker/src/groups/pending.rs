@@ -51,6 +51,21 @@ impl Group {
     }
 }
 
+/// The same error code for each offset.
+fn refused(request: &TxnOffsetCommitRequest, code: i16) -> TxnOffsetCommitResponse {
+    let answered = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|part| {
+            TxnOffsetCommitResponsePartition::default()
+                .with_partition_index(part.partition_index)
+                .with_error_code(code)
+        });
+        TxnOffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
+    });
+    TxnOffsetCommitResponse::default().with_topics(answered.collect())
+}
+
 impl Groups {
     /// Keeps offsets until their transaction ends. `known` is the error code for a transaction that
     /// is not open.
@@ -62,11 +77,22 @@ impl Groups {
         known: Result<(), i16>,
         now: Instant,
     ) -> TxnOffsetCommitResponse {
+        // A group is made for one who is in none, not for one who claims to be a member.
+        let is_missing = self.with(&request.group_id, |group| group.is_none());
+        let known = match known {
+            Ok(()) if is_missing && request.generation_id >= 0 => {
+                Err(ResponseError::IllegalGeneration.code())
+            }
+            known => known,
+        };
+        if let Err(code) = known {
+            return refused(request, code);
+        }
         self.with_or_create(&request.group_id, |group| {
-            let admitted = known.and_then(|()| match group {
+            let admitted = match group {
                 Ok(group) => group.admit_pending(request, now).map_err(|error| error.code()),
                 Err(error) => Err(error.code()),
-            });
+            };
             let answered = request.topics.iter().map(|topic| {
                 let exists = topics.get(&topic.name);
                 let code = faults.meet_topic(ApiKey::TxnOffsetCommit, &topic.name, 0);

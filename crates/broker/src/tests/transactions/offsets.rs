@@ -107,7 +107,9 @@ async fn offsets_come_from_a_member_of_this_generation() {
             .with_group_instance_id(instance.map(text))
     };
     let member = &joined.member_id;
+    let of_none = claim(1, member, None).with_group_id(GroupId(text("none")));
     for (request, error) in [
+        (of_none, ResponseError::IllegalGeneration.code()),
         (claim(0, member, None), ResponseError::IllegalGeneration.code()),
         (claim(2, member, Some("instance")), ResponseError::IllegalGeneration.code()),
         (claim(1, &text("another"), None), ResponseError::UnknownMemberId.code()),
