@@ -1,6 +1,6 @@
 //! What the cluster says about itself: versions, features, metadata, coordinators.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use kafka_protocol::{
     error::ResponseError,
@@ -132,6 +132,7 @@ fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(topic.id)
+        .with_is_internal(matches!(&*topic.name, GROUPS_TOPIC | TRANSACTIONS_TOPIC))
         .with_partitions(partitions.collect())
 }
 
@@ -141,8 +142,13 @@ fn failed(name: &str, error: i16) -> MetadataResponseTopic {
         .with_error_code(error)
 }
 
+/// Where Kafka keeps what groups commit, and the state of transactions. Nothing is kept there here,
+/// but clients expect them.
+const GROUPS_TOPIC: &str = "__consumer_offsets";
+const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
 /// Answers that the one node coordinates everything, for several groups at once since version 4
-/// (KIP-699).
+/// (KIP-699). As in Kafka, the first to ask makes the topic that a coordinator keeps its state in.
 pub fn find_coordinator(
     core: &Core,
     request: &FindCoordinatorRequest,
@@ -152,11 +158,19 @@ pub fn find_coordinator(
 ) -> FindCoordinatorResponse {
     const GROUP: i8 = 0;
     const TRANSACTION: i8 = 1;
-    let error = match request.key_type {
-        _ if forced != 0 => forced,
-        GROUP | TRANSACTION => 0,
-        _ => ResponseError::InvalidRequest.code(),
+    let kept_in = match request.key_type {
+        _ if forced != 0 => Err(forced),
+        GROUP => Ok(GROUPS_TOPIC),
+        TRANSACTION => Ok(TRANSACTIONS_TOPIC),
+        _ => Err(ResponseError::InvalidRequest.code()),
     };
+    if let Ok(topic) = kept_in
+        && core.topics.get(topic).is_none()
+    {
+        // Either there is one by now, or the partitions are used up.
+        let _ = core.topics.create(topic, 1, BTreeMap::new(), false);
+    }
+    let error = kept_in.err().unwrap_or(0);
     let message = "only groups and transactions have a coordinator here";
     let message = (error != 0).then(|| StrBytes::from_static_str(message));
     let (host, port) = core.advertised(local);

@@ -416,3 +416,19 @@ async fn injected_faults_meet_the_request() {
     assert_eq!((part.error_code, part.base_offset), (0, 0));
     assert_eq!(topic.partitions[0].log().end(), 3);
 }
+
+#[tokio::test]
+async fn the_coordinators_topics_are_internal_and_there_when_they_are_needed() {
+    let core = core(1 << 20);
+    create(&core, "a");
+    let all = MetadataRequest::default().with_topics(None);
+    assert_eq!(ask(&core, 12, &all).await.topics.len(), 1);
+    for key_type in [0, 1, 1] {
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("x"));
+        assert_eq!(ask(&core, 3, &request.with_key_type(key_type)).await.error_code, 0);
+    }
+    let topics = ask(&core, 12, &all).await.topics;
+    let listed = topics.iter().map(|topic| (topic.name.as_ref().unwrap().as_str(), topic.is_internal));
+    let expected = [("__consumer_offsets", true), ("__transaction_state", true), ("a", false)];
+    assert_eq!(listed.collect::<Vec<_>>(), expected);
+}

@@ -47,7 +47,7 @@ fn one(state: TransactionState, transaction: &Transaction, now: Instant) -> Tran
     for participant in transaction.participants() {
         let (topic, partition) = match participant {
             Participant::Partition(topic, number) => (&**topic, *number),
-            // Where groups keep their offsets in Kafka; there is no such topic here.
+            // Where groups keep their offsets in Kafka.
             Participant::Group(_) => ("__consumer_offsets", 0),
         };
         topics.entry(topic).or_default().push(partition);
