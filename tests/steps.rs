@@ -129,6 +129,5 @@ async fn orders_are_filtered_edited_and_keyed() {
     }
     let letters = records(&broker, "shown_dead_letter", 0).await;
     assert_eq!(letters, [(None, "{\"country\":".to_owned())]);
-    run("verify").await;
     broker.stop().await;
 }

@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use super::*;
 
 const ORDER: &str = r#"{ "id":7,"email" : "ada@example.org", "total":1.50e1,"items":[{"sku":"a","price":1},{"sku":"b","secret":null,"price":2.0}],"address":{"city":"Z\u00fcrich","zip":"8000"},"vip":true }"#;
@@ -10,9 +12,9 @@ fn drop_and_keep() {
         r#"{ "id":7, "total":1.50e1,"items":[{"sku":"a"},{"sku":"b","secret":null}],"address":{"city":"Z\u00fcrich","zip":"8000"},"vip":true }"#
     );
     let keep = StepTable::default().with("keep", Given::List(vec![".total".into(), ".address.city".into()]));
-    let kept = edited(std::slice::from_ref(&keep), ORDER);
+    let kept = edited(from_ref(&keep), ORDER);
     assert_eq!(kept.replace(' ', ""), r#"{"total":1.50e1,"address":{"city":"Z\u00fcrich"}}"#);
-    assert_eq!(edited(std::slice::from_ref(&keep), "5"), "null");
+    assert_eq!(edited(from_ref(&keep), "5"), "null");
     let (class, message) = refused(&[keep.with("on_missing", text("fail"))], r#"{"total":1}"#);
     assert_eq!(
         (class, message.as_str()),
@@ -23,7 +25,7 @@ fn drop_and_keep() {
 #[test]
 fn what_is_missing_is_a_policy() {
     let drop = step(&[("drop", ".x.y")]);
-    assert_eq!(edited(std::slice::from_ref(&drop), r#"{"x":1}"#), r#"{"x":1}"#);
+    assert_eq!(edited(from_ref(&drop), r#"{"x":1}"#), r#"{"x":1}"#);
     let (class, message) =
         refused(&[step(&[("drop", ".a")]), drop.with("on_missing", text("fail"))], r#"{"x":1}"#);
     assert_eq!((class, message.as_str()), (ErrorClass::Missing, "step 2 (drop .x.y): .x.y leads nowhere"));
@@ -71,14 +73,14 @@ fn set_and_copy() {
     assert_eq!(set(".x.y", "1", r#"{"x":{}}"#), r#"{"x":{"y":1}}"#);
     let of_text = step(&[("set", ".a"), ("text", "{.first} \"{.last}\"")]);
     assert_eq!(
-        edited(std::slice::from_ref(&of_text), r#"{"first":"A","last":"L\n"}"#),
+        edited(from_ref(&of_text), r#"{"first":"A","last":"L\n"}"#),
         r#"{"first":"A","last":"L\n","a":"A \"L\n\""}"#
     );
-    assert_eq!(edited(std::slice::from_ref(&of_text), r#"{"first":"A"}"#), r#"{"first":"A"}"#);
+    assert_eq!(edited(from_ref(&of_text), r#"{"first":"A"}"#), r#"{"first":"A"}"#);
     let fails = of_text.with("on_missing", text("fail"));
     assert_eq!(refused(&[fails], r#"{"first":"A"}"#).0, ErrorClass::Missing);
     let copy = step(&[("copy", ".a.b"), ("to", ".c")]);
-    assert_eq!(edited(std::slice::from_ref(&copy), r#"{"a":{"b":1e2},"c":0}"#), r#"{"a":{"b":1e2},"c":1e2}"#);
+    assert_eq!(edited(from_ref(&copy), r#"{"a":{"b":1e2},"c":0}"#), r#"{"a":{"b":1e2},"c":1e2}"#);
     assert_eq!(edited(&[copy], r#"{"a":{}}"#), r#"{"a":{}}"#);
     let number = StepTable::of("set", ".a").with("value", Given::Integer(5));
     assert_eq!(edited(&[number], "{}"), r#"{"a":5}"#);
@@ -88,19 +90,19 @@ fn set_and_copy() {
 fn mask_redact_truncate() {
     let mask =
         StepTable::of("mask", ".email").with("first", Given::Integer(2)).with("last", Given::Integer(4));
-    assert_eq!(edited(std::slice::from_ref(&mask), r#"{"email":"ada@example.org"}"#), r#"{"email":"ad*********.org"}"#);
-    assert_eq!(edited(std::slice::from_ref(&mask), r#"{"email":"\u00e9\u00e9\u00e9"}"#), r#"{"email":"***"}"#);
-    assert_eq!(edited(std::slice::from_ref(&mask), r#"{"email":null}"#), r#"{"email":null}"#);
-    assert_eq!(edited(std::slice::from_ref(&mask), r#"{"email":1234567890}"#), r#"{"email":"12****7890"}"#);
-    let (class, message) = refused(std::slice::from_ref(&mask), r#"{"email":["a@b.c"]}"#);
+    assert_eq!(edited(from_ref(&mask), r#"{"email":"ada@example.org"}"#), r#"{"email":"ad*********.org"}"#);
+    assert_eq!(edited(from_ref(&mask), r#"{"email":"\u00e9\u00e9\u00e9"}"#), r#"{"email":"***"}"#);
+    assert_eq!(edited(from_ref(&mask), r#"{"email":null}"#), r#"{"email":null}"#);
+    assert_eq!(edited(from_ref(&mask), r#"{"email":1234567890}"#), r#"{"email":"12****7890"}"#);
+    let (class, message) = refused(from_ref(&mask), r#"{"email":["a@b.c"]}"#);
     assert_eq!(class, ErrorClass::Type, "it would stand there unmasked");
     assert_eq!(message, "step 1 (mask .email): an array where a text is needed");
     let redact = step(&[("redact", ".items[].secret"), ("with", "-")]);
     assert_eq!(edited(&[redact], r#"{"items":[{"secret":{"a":1}},{}]}"#), r#"{"items":[{"secret":"-"},{}]}"#);
     let truncate = StepTable::of("truncate", ".a").with("length", Given::Integer(2));
-    assert_eq!(edited(std::slice::from_ref(&truncate), r#"{"a":"\u00e9\u00e9\u00e9"}"#), "{\"a\":\"\u{e9}\u{e9}\"}");
-    assert_eq!(edited(std::slice::from_ref(&truncate), r#"{"a":"\u00e9\u00e9"}"#), r#"{"a":"\u00e9\u00e9"}"#);
-    assert_eq!(edited(std::slice::from_ref(&truncate), r#"{"a":[1]}"#), r#"{"a":[1]}"#);
+    assert_eq!(edited(from_ref(&truncate), r#"{"a":"\u00e9\u00e9\u00e9"}"#), "{\"a\":\"\u{e9}\u{e9}\"}");
+    assert_eq!(edited(from_ref(&truncate), r#"{"a":"\u00e9\u00e9"}"#), r#"{"a":"\u00e9\u00e9"}"#);
+    assert_eq!(edited(from_ref(&truncate), r#"{"a":[1]}"#), r#"{"a":[1]}"#);
     assert_eq!(refused(&[truncate.with("on_missing", text("fail"))], r#"{"a":[1]}"#).0, ErrorClass::Type);
 }
 
@@ -123,7 +125,7 @@ fn hash_and_hmac() {
     let jefe = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let doc = r#"{"a":"what do ya want for nothing?"}"#;
     let in_place = step(&[("hmac", ".a"), ("key_file", &key), ("key_id", "k1")]);
-    assert_eq!(edited(std::slice::from_ref(&in_place), doc), format!("{{\"a\":\"k1:{jefe}\"}}"));
+    assert_eq!(edited(from_ref(&in_place), doc), format!("{{\"a\":\"k1:{jefe}\"}}"));
     let rotating = in_place
         .with("previous_key_file", text(&previous))
         .with("previous_key_id", text("k0"))
@@ -145,7 +147,7 @@ fn hash_and_hmac() {
 #[test]
 fn each_step_may_have_a_condition() {
     let mask = step(&[("mask", ".email"), ("when", ".vip | not")]);
-    assert_eq!(edited(std::slice::from_ref(&mask), r#"{"email":"a","vip":false}"#), r#"{"email":"*","vip":false}"#);
+    assert_eq!(edited(from_ref(&mask), r#"{"email":"a","vip":false}"#), r#"{"email":"*","vip":false}"#);
     assert_eq!(edited(&[mask], r#"{"email":"a","vip":true}"#), r#"{"email":"a","vip":true}"#);
     let by_partition = step(&[("drop", ".a"), ("when", "$partition == 2")]);
     assert_eq!(edited(&[by_partition], r#"{"a":1}"#), "{}");

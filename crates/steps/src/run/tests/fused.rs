@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use super::*;
 
 /// The pass of each step.
@@ -88,7 +90,7 @@ fn a_pass_does_what_its_steps_do_one_after_the_other() {
                     let mut one_by_one = Ok(vec![doc.to_owned()]);
                     for step in &chain {
                         let Ok(docs) = &one_by_one else { break };
-                        let each = docs.iter().map(|doc| fates(&[step.clone()], &[value(doc)]).remove(0));
+                        let each = docs.iter().map(|doc| fates(from_ref(step), &[value(doc)]).remove(0));
                         let each: Result<Vec<_>, _> = each.collect();
                         one_by_one = each.map(|each| {
                             each.into_iter().flatten().map(|written| written.value.unwrap()).collect()

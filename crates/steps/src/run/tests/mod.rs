@@ -1,5 +1,6 @@
 //! Steps on records, as they are written in a configuration.
 
+mod differential;
 mod edits;
 mod fused;
 mod records;

@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use topicmill_mill::metrics::StepOutcome;
 use topicmill_records::partition_of;
 
@@ -31,11 +33,11 @@ fn tombstones_pass_but_for_what_is_about_the_record() {
     let routed = Written { topic: Some("gone".into()), ..same.clone() };
     assert_eq!(after(&[step(&[("route", "gone")])]), Ok(vec![routed]));
     let by_value = step(&[("key", ".id")]);
-    assert_eq!(after(&[by_value.clone()]), Ok(vec![same]));
+    assert_eq!(after(from_ref(&by_value)), Ok(vec![same]));
     let (class, _) = after(&[by_value.with("on_missing", text("fail"))]).unwrap_err();
     assert_eq!(class, ErrorClass::Missing);
     let key = Written { key: Some("k!".into()), ..Written::default() };
-    assert_eq!(after(&[step(&[("key", "$key + \"!\"")])]).is_ok(), true);
+    assert!(after(&[step(&[("key", "$key + \"!\"")])]).is_ok());
     assert_eq!(after(&[step(&[("key", "\"k!\"")])]), Ok(vec![key]));
 }
 
@@ -44,7 +46,7 @@ fn headers_are_set_in_the_place_of_others_and_removed() {
     let headers: &[(&str, Option<&str>)] = &[("a", Some("1")), ("b", None), ("a", Some("2"))];
     let read = Read { value: Some(r#"{"n":1.0,"s":"x","o":{ }}"#), headers, ..Read::default() };
     let after = |steps: &[StepTable]| {
-        let written = fates(steps, &[read.clone()]).remove(0).unwrap().remove(0);
+        let written = fates(steps, from_ref(&read)).remove(0).unwrap().remove(0);
         let shown = written
             .headers
             .iter()
@@ -122,8 +124,8 @@ fn a_program_has_any_number_of_results() {
     };
     let each = step(&[("jq", ".items[]?")]);
     let doc = r#"{"items":[{"a":1},{"a":"x"},{}]}"#;
-    assert_eq!(values(&[each.clone()], doc).unwrap(), [r#"{"a":1}"#, r#"{"a":"x"}"#, "{}"]);
-    assert_eq!(values(&[each.clone()], "{}").unwrap(), [""; 0]);
+    assert_eq!(values(from_ref(&each), doc).unwrap(), [r#"{"a":1}"#, r#"{"a":"x"}"#, "{}"]);
+    assert_eq!(values(from_ref(&each), "{}").unwrap(), [""; 0]);
     let after = [each.clone(), step(&[("filter", ".a == 1")]), step(&[("set", ".b"), ("value", "true")])];
     assert_eq!(values(&after, doc).unwrap(), [r#"{"a":1,"b":true}"#]);
     // The second one fails, so the first one is not written either.
@@ -140,7 +142,7 @@ fn a_program_has_any_number_of_results() {
 fn transforms_are_steps_as_well() {
     let name_event = StepTable::default().with("name-event", Given::Boolean(true));
     let doc = r#"{"first_name":"Ada","last_name":"Lovelace","country":"UK"}"#;
-    let alone = edited(&[name_event.clone()], doc);
+    let alone = edited(from_ref(&name_event), doc);
     let steps =
         [step(&[("filter", ".country == \"UK\"")]), name_event.clone(), step(&[("drop", ".first_name")])];
     assert_eq!(edited(&steps, doc), alone.replace(r#""first_name":"Ada","#, ""));
