@@ -127,9 +127,8 @@ async fn what_is_filtered_split_and_routed_faithfully_is_ok_in_any_order() {
 
 #[tokio::test]
 async fn every_planted_fault_is_found() {
-    type Plant = fn(&mut MemoryLogs);
-    type Fault<'a> = (&'a str, Plant, &'a [(Kind, u64)]);
-    let faults: [Fault<'_>; 9] = [
+    type Fault = (&'static str, fn(&mut MemoryLogs), &'static [(Kind, u64)]);
+    let faults: [Fault; 9] = [
         (
             "a record in the destination that belongs to the other topic",
             |logs| {
