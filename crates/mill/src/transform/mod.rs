@@ -7,7 +7,9 @@ mod output;
 mod outlets;
 mod name_event;
 mod hash_field;
+mod copy;
 pub mod json;
+mod partitions;
 pub mod registry;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ pub use name_event::NameEvent;
 pub use outlets::{Outgoing, Place, Sources};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
+pub use partitions::Partitions;
 pub use registry::{TransformKind, TransformSpec};
 use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
@@ -26,7 +29,7 @@ pub use topicmill_kernels::{Kernel, locate, md5};
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
 
 /// The transforms of this program; the first is the default.
-const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
+const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &copy::SPEC];
 
 /// Turns the values of a batch into the values to write.
 ///
