@@ -371,8 +371,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn a_reader_of_committed_records_sees_each_once_and_nothing_else(
         steps in vec(step(), 1..150),
