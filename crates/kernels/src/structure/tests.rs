@@ -30,11 +30,15 @@ fn the_sets_are_what_they_say() {
         assert_eq!(shown(|block| block.quotes), " ^    ^        ^  ^  ^ ^   ^ ^    ^ ^       ", "{before}");
         assert_eq!(shown(|block| block.words), "           ^^^                        ^^^^  ", "{before}");
         assert_eq!(
-            shown(|block| block.in_object),
-            "        ^                     ^      ^      ",
+            shown(|block| block.object_before),
+            "          ^                    ^           ^",
             "{before}"
         );
-        assert_eq!(shown(|block| block.in_array), "                   ^     ^                  ", "{before}");
+        assert_eq!(
+            shown(|block| block.array_before),
+            "                         ^                  ",
+            "{before}"
+        );
         assert!(!faults((" ".repeat(before) + r#"{"a":[1,-2.5e+3,true,"\u00e9\\"]}"#).as_bytes()));
     }
 }
