@@ -44,6 +44,21 @@ fn the_sets_are_what_they_say() {
 }
 
 #[test]
+fn places_are_those_of_the_sets() {
+    for doc in
+        ["[]".repeat(200), r#"{"a":1},"#.repeat(50), " ".repeat(100), format!("{0}[{0}", " ".repeat(63))]
+    {
+        let structure = structure_everywhere(doc.as_bytes());
+        let bit = |at: &usize| {
+            let block = &structure.blocks()[at / BLOCK];
+            (block.brackets | block.keys) >> (at % BLOCK) & 1 == 1
+        };
+        let places: Vec<usize> = (0..doc.len()).filter(bit).collect();
+        assert!(structure.places().iter().map(|&place| place as usize).eq(places), "{doc}");
+    }
+}
+
+#[test]
 fn every_byte_is_classified_alike_everywhere() {
     for byte in 0..=255u8 {
         for len in [1, 63, 64, 65, 130] {
