@@ -326,6 +326,7 @@ async fn prove(run: &Config) -> Result<Report, EngineError> {
         group: Some(run.group.clone()),
         usual_group: run.group.clone(),
         transform: run.transform.clone(),
+        protection: None,
         order: run.order,
         memory: run.memory,
         json: false,

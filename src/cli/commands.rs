@@ -116,6 +116,9 @@ pub struct VerifyArgs {
     /// The keys of the configuration.
     #[command(flatten)]
     pub keys: KeyArgs<{ keys::VERIFY }>,
+    /// Also look for what a step protects: in what was written and in the dead letters.
+    #[arg(long)]
+    pub no_plaintext: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -71,6 +71,7 @@ Examples:
   topicmill verify -b broker1:9092 --source orders --destination orders_hashed -g hasher \\
     --transform hash-field --field sha --digest sha256
   topicmill verify -c orders.toml --json
+  topicmill verify -c orders.toml --no-plaintext
 
 Findings:
   missing     expected, and neither in the destination nor in the dead letter topic
@@ -79,6 +80,8 @@ Findings:
   corrupt     other bytes in its place
   phantom     there, but nothing like it is expected
   misrouted   there, but expected in another partition
+  plaintext   with --no-plaintext: a text or number that a step protects, of 4 characters or more,
+              in a value, a key or a header; never printed itself
 
 ",
     environment!(),

@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use topicmill_steps::Protection;
+
 use super::{
     Config, ConfigError, Origin, client,
     keys::{self, Section},
     layers, rules,
-    steps::transforming,
+    steps::{protection, transforming},
 };
 use crate::{
     cli::{BenchArgs, CasesArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
@@ -86,6 +88,8 @@ pub(crate) struct VerifyConfig {
     pub usual_group: String,
     /// The transform that the destination was written with.
     pub transform: TransformKind,
+    /// What must not be found in plain text, if it is to be looked for.
+    pub protection: Option<Protection>,
     /// The order that the records must have kept.
     pub order: Order,
     /// The memory in bytes that batches may hold while they are read.
@@ -105,6 +109,8 @@ impl VerifyConfig {
         let dead_letter_given = settings.is_given(&keys::DEAD_LETTER);
         let topics = rules::topics(&mut settings, strategy);
         let group = rules::group(&mut settings, strategy, &topics.source, Some(&topics.destination));
+        let transforming = rules::transform_of_source(&mut settings);
+        let protection = args.no_plaintext.then(|| protection(&mut settings, transforming.steps.as_deref()));
         let config = VerifyConfig {
             client: client::native_client(&mut settings),
             source: topics.source,
@@ -113,7 +119,8 @@ impl VerifyConfig {
             dead_letter_given,
             group: settings.is_given(&keys::GROUP).then(|| group.clone()),
             usual_group: group,
-            transform: rules::transform_of_source(&mut settings).kind,
+            transform: transforming.kind,
+            protection: protection.flatten(),
             order: settings.choice(&keys::ORDER),
             memory: rules::memory(&mut settings),
             json: args.json,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use topicmill_steps::{Given, Plan, StepTable};
+use topicmill_steps::{Given, Plan, Protection, StepTable};
 
 use super::{
     Origin,
@@ -82,6 +82,22 @@ fn plan(settings: &mut Settings) -> Option<Arc<Plan>> {
         };
         settings.problem(subject, problem.message, origin.cloned().unwrap_or(Origin::Default));
     }
+    None
+}
+
+/// What the steps protect, for `--no-plaintext`; a problem if that is nothing, or cannot be told.
+pub(super) fn protection(settings: &mut Settings, steps: Option<&Plan>) -> Option<Protection> {
+    let flag = "--no-plaintext";
+    let message = match steps.map(Plan::protection) {
+        Some(Ok(Some(protection))) => return Some(protection),
+        Some(Err(problem)) => problem.to_string(),
+        Some(Ok(None)) | None => {
+            "looks for what a step protects, but none does: no mask or redact, no hash or hmac in place or with a \
+             drop of the original behind it"
+                .to_owned()
+        }
+    };
+    settings.problem(flag.into(), message, Origin::Flag(flag.into()));
     None
 }
 

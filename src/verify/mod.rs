@@ -9,6 +9,8 @@
 //! must still hold everything: what compaction took from the source counts as phantom in the
 //! destination, and what either took from the destination as missing.
 //!
+//! What the steps protect can be looked for in all that was written, in plain text: that reads it all once more.
+//!
 //! With a group, what it has not committed and is absent counts as behind, not missing.
 
 // What should be there.
@@ -23,6 +25,7 @@ mod several;
 mod misrouted;
 mod findings;
 mod missing;
+mod plaintext;
 // Around it.
 mod topics;
 mod gather;
@@ -32,6 +35,8 @@ mod report;
 mod tests;
 #[cfg(test)]
 mod routed_tests;
+#[cfg(test)]
+mod plaintext_tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -137,7 +142,12 @@ pub(crate) async fn verify_logs(
         }
         foreign.settle(&mut places);
     }
+    let plaintext = match &config.protection {
+        Some(protection) => Some(run.plaintext(protection).await?),
+        None => None,
+    };
     let mut report = Report {
+        plaintext,
         source: config.source.to_string(),
         destination: config.destination.to_string(),
         dead_letter: config.dead_letter.to_string(),

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::findings::{Counts, Kind};
+use super::{
+    findings::{Counts, Kind},
+    plaintext::{Plaintext, Spot},
+};
 use crate::batch::TopicPartition;
 
 /// How many places of each kind are shown.
@@ -28,6 +31,8 @@ pub(crate) struct Report {
     pub behind: Rest,
     /// Output of records that the source no longer holds; no violation.
     pub unchecked: Rest,
+    /// What steps protect and yet was found, if it was looked for.
+    pub plaintext: Option<Plaintext>,
     /// Possible explanations.
     pub hints: Vec<String>,
     /// The records read from the source.
@@ -77,7 +82,8 @@ pub(crate) struct Stretch {
     pub last: i64,
 }
 
-/// The report as one JSON object, with exactly these keys; the last two are left out when 0.
+/// The report as one JSON object, with exactly these keys; `behind` and `unchecked` are left out when 0, and
+/// `plaintext` when it was not looked for.
 #[derive(Serialize)]
 struct Json<'a> {
     source: &'a str,
@@ -94,6 +100,8 @@ struct Json<'a> {
     behind: u64,
     #[serde(skip_serializing_if = "is_none")]
     unchecked: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plaintext: Option<u64>,
 }
 
 fn is_none(count: &u64) -> bool {
@@ -103,7 +111,7 @@ fn is_none(count: &u64) -> bool {
 impl Report {
     /// Whether nothing is wrong.
     pub(crate) fn is_ok(&self) -> bool {
-        self.counts.total() == 0
+        self.counts.total() == 0 && self.plaintext.as_ref().is_none_or(|found| found.count == 0)
     }
 
     /// One JSON object.
@@ -121,6 +129,7 @@ impl Report {
             ok: self.is_ok(),
             behind: self.behind.count,
             unchecked: self.unchecked.count,
+            plaintext: self.plaintext.as_ref().map(|found| found.count),
         };
         serde_json::to_string(&json).expect("strings and numbers are always JSON")
     }
@@ -133,6 +142,7 @@ impl Report {
                 counts.push(format!("{} {what}", rest.count));
             }
         }
+        counts.extend(self.plaintext.as_ref().map(|found| format!("{} plaintext", found.count)));
         format!("{}: {}", counts.join(", "), if self.is_ok() { "ok" } else { "NOT ok" })
     }
 }
@@ -153,6 +163,7 @@ impl fmt::Display for Report {
         write_places(f, "behind", ", not committed yet", behind.count, behind.places.iter())?;
         let gone = ", made of records that the source no longer holds";
         write_places(f, "cannot be checked", gone, unchecked.count, unchecked.places.iter())?;
+        self.plaintext.iter().try_for_each(|found| found.fmt(f))?;
         self.hints.iter().try_for_each(|hint| writeln!(f, "hint: {hint}"))?;
         f.write_str(&self.verdict())
     }
@@ -174,6 +185,31 @@ fn write_places<'a>(
     match count.saturating_sub(told) {
         0 => Ok(()),
         more => writeln!(f, "{what}: and {} more", HumanCount(more)),
+    }
+}
+
+/// The first places, and where else such texts stand.
+impl fmt::Display for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.spots.iter().try_for_each(|spot| writeln!(f, "plaintext: {spot}"))?;
+        match self.count.saturating_sub(self.spots.len() as u64) {
+            0 => {}
+            more => writeln!(f, "plaintext: and {} more", HumanCount(more))?,
+        }
+        let Some(first) = &self.open_at else { return Ok(()) };
+        let count = HumanCount(self.open);
+        writeln!(
+            f,
+            "hint: {count} times a protected text was found that the source also holds where no step protects it, \
+             first in {first}; these do not count"
+        )
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TopicPartition { topic, partition } = &self.partition;
+        write!(f, "{topic}[{partition}]@{}, {}", self.offset, self.part)
     }
 }
 

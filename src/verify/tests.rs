@@ -161,6 +161,7 @@ pub(super) fn config(order: Order) -> VerifyConfig {
         group: None,
         usual_group: "topicmill-s-d".into(),
         transform: NameEvent::kind(),
+        protection: None,
         order,
         memory: 1 << 20,
         json: false,

@@ -107,13 +107,16 @@ fn fits(step: &Step, others: &[Step]) -> bool {
 
 /// Whether all that `path` leads to is kept.
 fn is_kept(path: &Path, kept: &[Slot]) -> bool {
-    let covers = |kept: &Segment, own: &Segment| match (kept, own) {
+    kept.iter().any(|kept| covers(&kept.path, path))
+}
+
+/// Whether all that `inner` leads to is a value of `outer` or within one.
+pub(crate) fn covers(outer: &Path, inner: &Path) -> bool {
+    let covers = |outer: &Segment, inner: &Segment| match (outer, inner) {
         (Segment::AnyIndex, _) => true,
         (Segment::AnyKey, Segment::Key(_) | Segment::AnyKey) => true,
-        (kept, own) => kept == own,
+        (outer, inner) => outer == inner,
     };
-    kept.iter().any(|kept| {
-        let kept = &kept.path.segments;
-        kept.len() <= path.segments.len() && kept.iter().zip(&path.segments).all(|(k, p)| covers(k, p))
-    })
+    let (outer, inner) = (&outer.segments, &inner.segments);
+    outer.len() <= inner.len() && outer.iter().zip(inner).all(|(outer, inner)| covers(outer, inner))
 }

@@ -21,9 +21,11 @@ mod reader;
 mod step;
 mod fuse;
 mod plan;
+mod protection;
 mod run;
 
 pub use plan::{Plan, StepReport};
-pub use run::Steps;
+pub use protection::Protection;
+pub use run::{Protector, Steps};
 pub use step::check_topic;
 pub use table::{Given, StepProblem, StepTable};

@@ -22,6 +22,7 @@ mod locate;
 mod walk;
 mod edits;
 mod text;
+mod texts;
 #[cfg(test)]
 mod tests;
 
@@ -31,4 +32,5 @@ pub use locate::Locator;
 pub use path::{MAX_SEGMENTS, Path, PathError, Segment};
 pub use set::{PathId, PathSet};
 pub use text::{decode, means, without_lone_surrogates, write_contents, write_string};
+pub use texts::{Way, each_text};
 pub use topicmill_mill::transform::json::{Fault, JsonError, Kind, MAX_DEPTH, Top};

@@ -9,6 +9,7 @@ mod scratch;
 mod act;
 mod edit;
 mod open;
+mod protect;
 mod sink;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use topicmill_mill::{
     metrics::{StepOutcome, StepTally},
     transform::{Output, Transform, ValueError, Values},
 };
+
+pub use self::protect::Protector;
 
 use self::{
     act::Outcome,
