@@ -92,7 +92,8 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
             };
             self.read(&partition, range, take).await?;
             if known.hashes.len() > TEXTS_MAX {
-                let text = format!("--no-plaintext looks for {TEXTS_MAX} different texts at most: there are more");
+                let text =
+                    format!("--no-plaintext looks for {TEXTS_MAX} different texts at most: there are more");
                 return Err(EngineError::new(ErrorKind::Fatal, text));
             }
         }
@@ -138,9 +139,9 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
                     texts.each(&view, Some(&value), |place, text| {
                         let Some(hit) = known.hits.remove(&xxh3_64(text.as_bytes())) else { return };
                         found.open += hit.count;
-                        found.open_at.get_or_insert_with(|| {
-                            spot(&batch.origin, record.offset, &place, &known.hashes)
-                        });
+                        found
+                            .open_at
+                            .get_or_insert_with(|| spot(&batch.origin, record.offset, &place, &known.hashes));
                     });
                 }
             };
@@ -229,12 +230,7 @@ struct Texts {
 
 impl Texts {
     /// Passes the texts of a record, whose value is `value`, to `each`. What is not JSON is one text.
-    fn each(
-        &mut self,
-        record: &RecordView<'_>,
-        value: Option<&[u8]>,
-        mut each: impl FnMut(Place<'_>, &str),
-    ) {
+    fn each(&mut self, record: &RecordView<'_>, value: Option<&[u8]>, mut each: impl FnMut(Place<'_>, &str)) {
         let parts = value.map(|value| (Part::Value, value)).into_iter();
         let parts = parts.chain(record.key.map(|key| (Part::Key, key)));
         let headers = Headers::new(record.headers);

@@ -84,7 +84,11 @@ fn header(name: &str, value: &str) -> Vec<u8> {
 #[tokio::test]
 async fn where_nothing_leaks_nothing_is_found() {
     let logs = transformed();
-    assert!(logs.topics["r"][&0].len() > 30 && logs.topics["d"][&0].len() > 20 && !logs.topics["t"][&0].is_empty());
+    assert!(
+        logs.topics["r"][&0].len() > 30
+            && logs.topics["d"][&0].len() > 20
+            && !logs.topics["t"][&0].is_empty()
+    );
     let report = report(&logs).await;
     assert!(report.is_ok(), "{report}");
     assert_eq!(report.plaintext, Some(Default::default()));

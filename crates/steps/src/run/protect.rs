@@ -107,9 +107,9 @@ mod tests {
     use crate::{Given, StepTable};
 
     fn step(settings: &[(&str, &str)]) -> StepTable {
-        settings.iter().fold(StepTable::default(), |table, (key, text)| {
-            table.with(key, Given::Text((*text).to_owned()))
-        })
+        settings
+            .iter()
+            .fold(StepTable::default(), |table, (key, text)| table.with(key, Given::Text((*text).to_owned())))
     }
 
     /// What becomes of a value, and what is replaced in it.
