@@ -129,7 +129,7 @@ async fn orders_are_filtered_edited_and_keyed() {
     broker.stop().await;
 }
 
-/// With every strategy, several results of a record and a key of their own among them.
+/// With every strategy. What comes of jq has no blanks.
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_are_split_and_routed() {
     for strategy in ["serial", "pipeline", "worker"] {
