@@ -10,6 +10,9 @@ use crate::json::decode;
 /// floating-point numbers.
 pub(in super::super) const MAX_DIGITS: usize = 1000;
 
+/// How many members there is room for in an object from the beginning.
+const MEMBERS: usize = 7;
+
 /// The value that a valid document has; with duplicate keys, the last one counts.
 ///
 /// # Errors
@@ -60,7 +63,7 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<Val, Stop> {
-        let mut members = Map::default();
+        let mut members = Map::with_capacity_and_hasher(MEMBERS, Default::default());
         loop {
             // An opening brace or a comma.
             self.at += 1;
