@@ -1,7 +1,8 @@
-//! What the transforms and their kernels cost, and the walk before and the encoding after them.
+//! What the transforms, the parts of the steps and their kernels cost, and the walk before and the encoding after them.
 //!
 //! Run with `cargo bench --bench kernels -- [PART OF A NAME]`.
 
+mod documents;
 mod harness;
 
 use std::hint::black_box;
@@ -79,6 +80,7 @@ fn main() {
             measure(count, || drop(black_box(transform::apply(&mut *transform, &batch, CHUNK).unwrap())))
         });
     }
+    documents::rows();
     let events = &values[0].1;
     report("walk, 53 bytes", |count| {
         let wire = seal(&events[..count]);

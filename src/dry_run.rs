@@ -1,5 +1,7 @@
 //! `dry-run`: the transform from stdin to stdout, without a broker.
 
+pub(crate) mod topic;
+
 use std::io::{self, BufRead, Write};
 
 use base64::{
@@ -7,11 +9,13 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
+use serde_json::json;
 
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
-    records::{EncodedBatch, NO_HEADERS},
-    transform::{self, Transform, TransformKind, ValueError},
+    records::NO_HEADERS,
+    transform::{Place, Transform, TransformKind, ValueError},
+    trial::{self, Outcome, Plain, Written},
 };
 
 /// The longest line that is read, in bytes: far beyond what Kafka takes, while its output still
@@ -36,8 +40,9 @@ pub struct DryRunSummary {
 /// Transforms `input` to `output`, one value a line. A value is the line without its newline, every
 /// other byte kept; with `base64` it is what the line encodes (an empty line is the empty value).
 ///
-/// With `json`, each line becomes one object, `{"output_b64":…}` or `{"error":CLASS}`. Otherwise
-/// the new value is written as it is, and a line that fails is reported on standard error instead.
+/// With `json`, each line becomes one object: `{"output_b64":…}`, `{"error":CLASS}`, or, unless there is just
+/// one result for the destination, `{"outputs":[…]}`, which names topic and partition where they are chosen.
+/// Otherwise each result is written as it is, and a line that fails is reported on standard error instead.
 /// Whatever has been read is answered before waiting for more.
 ///
 /// # Errors
@@ -131,34 +136,48 @@ impl DryRun {
             spans.push(Span::new(start as u32, (buffer.len() - start) as u32));
         }
         let batch = batch(buffer, &spans);
-        let applied = transform::apply(self.transform.as_mut(), &batch, u32::MAX as usize / 2);
-        let transformed = match applied {
-            Ok(transformed) => transformed,
+        let outcomes = match trial::outcomes(self.transform.as_mut(), &batch) {
+            Ok(outcomes) => outcomes,
             Err(breach) => {
                 let what = format!("the transform breaks its contract: {breach}");
                 answers.error = Some(self.refuse(breach.index() as u64, what));
                 return answers;
             }
         };
-        let mut values = transformed.chunks().flat_map(values);
-        let mut failures = transformed.failures.iter().peekable();
-        for index in 0..batch.records.len() {
-            match failures.next_if(|failure| failure.index == index) {
-                Some(failure) => self.fail(&failure.error, &mut answers),
-                None => self.write(values.next().unwrap_or_default(), &mut answers.output),
+        for outcome in outcomes {
+            match outcome {
+                Outcome::DeadLetter(error) => self.fail(&error, &mut answers),
+                Outcome::Written(all) => self.write(&all, &mut answers.output),
             }
         }
         answers
     }
 
-    fn write(&mut self, value: &[u8], output: &mut Vec<u8>) {
+    fn write(&mut self, all: &[Written], output: &mut Vec<u8>) {
         self.summary.transformed += 1;
         if self.json {
-            let text = BASE64.encode(value);
-            output.extend_from_slice(format!("{{\"output_b64\":\"{text}\"}}\n").as_bytes());
+            let line = match all {
+                [Written { place, record }] if *place == Place::default() => output_of(record),
+                all => {
+                    let outputs = all.iter().map(|Written { place, record }| {
+                        let mut output = output_of(record);
+                        if let Some(topic) = &place.topic {
+                            output["topic"] = json!(**topic);
+                        }
+                        if let Some(partition) = place.partition {
+                            output["partition"] = json!(partition);
+                        }
+                        output
+                    });
+                    json!({ "outputs": outputs.collect::<Vec<_>>() })
+                }
+            };
+            output.extend_from_slice(format!("{line}\n").as_bytes());
         } else {
-            output.extend_from_slice(value);
-            output.push(b'\n');
+            for Written { record, .. } in all {
+                output.extend_from_slice(record.value.as_deref().unwrap_or_default());
+                output.push(b'\n');
+            }
         }
     }
 
@@ -198,16 +217,15 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
     }
 }
 
-/// The values of a chunk in order.
-fn values(chunk: &EncodedBatch) -> impl Iterator<Item = &[u8]> {
-    let records = chunk.records().expect("what the record writer wrote can be read");
-    records.into_iter().map(|record| record.value.get(&chunk.bytes).unwrap_or_default())
+/// A value as `--json` shows it.
+fn output_of(record: &Plain) -> serde_json::Value {
+    json!({ "output_b64": BASE64.encode(record.value.as_deref().unwrap_or_default()) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transform::NameEvent;
+    use crate::transform::{Emission, NameEvent, Output, Values};
 
     fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<DryRunSummary>, String, String) {
         let (mut output, mut complaints) = (Vec::new(), Vec::new());
@@ -241,6 +259,39 @@ mod tests {
         assert!(lines[0].starts_with("{\"output_b64\":\"eyJmaXJzdF9uYW1lI"), "{output}");
         assert_eq!(lines[1..], ["{\"error\":\"empty\"}", "{\"error\":\"eof\"}"]);
         assert_eq!(complaints, "");
+    }
+
+    #[test]
+    fn none_and_several_results_are_shown() {
+        /// Passes `none` over, and makes two of everything else.
+        struct Several;
+        impl Transform for Several {
+            fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+                for (index, value) in values.iter() {
+                    if value == b"none" {
+                        out.skip(index);
+                        continue;
+                    }
+                    for topic in [None, Some(&"there".into())] {
+                        let value = [value];
+                        let (value, headers) = (Some(value.as_slice()), NO_HEADERS);
+                        let (partition, timestamp, key) = (topic.map(|_| 3), 0, None);
+                        out.emit(index, &Emission { topic, partition, timestamp, key, value, headers });
+                    }
+                }
+            }
+        }
+        let kind = TransformKind::custom(|| Box::new(Several));
+        let run = |json| {
+            let mut output = Vec::new();
+            let summary = run_with(&kind, &b"none\na\n"[..], &mut output, io::sink(), false, json).unwrap();
+            assert_eq!(summary, DryRunSummary { transformed: 2, failed: 0 });
+            String::from_utf8(output).unwrap()
+        };
+        assert_eq!(run(false), "a\na\n");
+        let there = r#"{"output_b64":"YQ==","partition":3,"topic":"there"}"#;
+        let expected = format!("{{\"outputs\":[]}}\n{{\"outputs\":[{{\"output_b64\":\"YQ==\"}},{there}]}}\n");
+        assert_eq!(run(true), expected);
     }
 
     #[test]

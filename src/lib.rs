@@ -123,9 +123,11 @@ mod broker;
 mod cases;
 mod check;
 mod demo;
+mod diff;
 mod dry_run;
 mod generate;
 mod lag;
+mod sample;
 mod trial;
 mod verify;
 

@@ -8,10 +8,11 @@ use crate::{
     bench, broker, cases, check,
     cli::{Cli, Command},
     config::{
-        BenchConfig, CasesConfig, Config, DemoConfig, DryRunConfig, GenerateConfig, LagConfig, VerifyConfig,
+        BenchConfig, CasesConfig, Config, DemoConfig, DiffConfig, DryRunConfig, GenerateConfig, LagConfig,
+        VerifyConfig,
     },
     console::logs::{self, Reader},
-    demo, dry_run,
+    demo, diff, dry_run,
     exit::{Ended, Exit},
     generate, lag, run, verify,
 };
@@ -46,6 +47,7 @@ fn reader(command: &Command) -> Reader {
         | Command::Bench(_) => Reader::Log,
         Command::DryRun(_)
         | Command::Test(_)
+        | Command::Diff(_)
         | Command::Lag(_)
         | Command::Broker(_)
         | Command::Check(_)
@@ -78,6 +80,11 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
         }
         Command::DryRun(args) => {
             let config = DryRunConfig::new(&args)?;
+            if let Some(from) = &config.from_topic {
+                let mut out = io::stdout();
+                let shown = dry_run::topic::command(&config.transform, from, config.json, &mut out);
+                return runtime()?.block_on(shown);
+            }
             dry_run::run(
                 &config.transform,
                 io::stdin().lock(),
@@ -89,6 +96,10 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
         Command::Test(args) => {
             let config = CasesConfig::new(&args)?;
             return Ok(cases::command(&config, &mut io::stdout().lock())?);
+        }
+        Command::Diff(args) => {
+            let config = DiffConfig::new(&args)?;
+            return runtime()?.block_on(diff::command(&config, &mut io::stdout()));
         }
         Command::Lag(args) => {
             let config = LagConfig::new(&args)?;

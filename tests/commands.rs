@@ -354,3 +354,46 @@ async fn what_only_librdkafka_knows_disturbs_no_command() {
     }
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_configuration_is_tried_on_real_records_without_a_trace() {
+    let broker = broker().await;
+    printed(&broker, 0, "generate --topic s --partitions 2 --count 3000 --keys zipf").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, digest: &str| {
+        let path = folder.path().join(name);
+        let text = format!(
+            "[source]\ntopic = \"s\"\n[transform]\nkind = \"hash-field\"\nfield = \"sum\"\ndigest = \"{digest}\"\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (old, new) = (file("old.toml", "md5"), file("new.toml", "xxh3"));
+
+    let same = printed(&broker, 0, &format!("diff -c {old} -c {old}")).await;
+    assert_eq!(same, "s: 3,000 records compared, 3,000 unchanged\n");
+    let changed = printed(&broker, 1, &format!("diff -c {old} -c {new} --from -1h --json")).await;
+    let changed: Value = serde_json::from_str(&changed).unwrap();
+    assert_eq!((&changed["records"], &changed["unchanged"]), (&json!(3000), &json!(0)));
+    assert_eq!(changed["changed"]["records"], 3000);
+    let parts = changed["changed"]["parts"].as_array().unwrap();
+    assert_eq!((parts.len(), &parts[0]["part"], &parts[0]["records"]), (1, &json!(".sum"), &json!(3000)));
+    assert!(!parts[0]["old"].as_str().unwrap().contains(['a', 'b', 'c']), "masked: {parts:?}");
+    let some = printed(&broker, 0, &format!("diff -c {old} -c {new} --sample 100 --allow changed=100")).await;
+    assert!(some.starts_with("s: 100 records compared, 0 unchanged\n         100 changed\n"), "{some}");
+    let told = topicmill(Some(&broker), &format!("diff -c {old}")).await;
+    assert_eq!(told.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("--config: must be given twice"), "{told:?}");
+
+    let shown = printed(&broker, 0, "dry-run --transform name-event --from-topic s --count 3 --json").await;
+    let shown = objects(&shown);
+    assert_eq!(shown.len(), 3);
+    assert_eq!((&shown[2]["partition"], &shown[2]["offset"]), (&json!(0), &json!(2)));
+    let value: Value = serde_json::from_str(shown[0]["outputs"][0]["value"].as_str().unwrap()).unwrap();
+    assert_eq!(value["hash"].as_str().unwrap().len(), 32);
+    let lines = printed(&broker, 0, "dry-run --transform name-event --from-topic s --count 2").await;
+    assert!(lines.starts_with("s[0]@0 → the destination: {\"first_name\":"), "{lines}");
+
+    let client = Client::connect(&client_settings(&broker)).await.unwrap();
+    assert!(client.topic("s_concurrent_transformed").await.unwrap().is_none(), "nothing is created");
+}

@@ -49,7 +49,7 @@ impl fmt::Debug for Property {
 }
 
 /// Never fails, because clap would repeat the value, which may be a secret, in its message.
-fn parse_property(text: &str) -> Result<Property, Infallible> {
+pub(super) fn parse_property(text: &str) -> Result<Property, Infallible> {
     let (key, value) = text.split_once('=').unwrap_or_default();
     Ok(Property { key: key.trim().into(), value: value.trim().into() })
 }

@@ -1,10 +1,10 @@
 //! The flags of each command. What is absent here may be in the environment or the file.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 
-use super::{ConnectionArgs, KeyArgs, TransformArgs, choice::choice};
+use super::{ConnectionArgs, KeyArgs, Property, TransformArgs, args::parse_property, choice::choice};
 use crate::{
     broker::BrokerSettings,
     config::{
@@ -12,9 +12,11 @@ use crate::{
         units::{parse_count, parse_duration, parse_size},
     },
     delivery::DeliveryKind,
+    diff::Allowance,
     engine::EngineKind,
     generate::Keys,
     records::Compression,
+    sample::Begin,
     strategy::StrategyKind,
 };
 
@@ -123,15 +125,21 @@ pub struct VerifyArgs {
 /// The flags of `dry-run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DryRunArgs {
-    /// The configuration file (TOML); only its `[transform]` is used.
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<std::path::PathBuf>,
+    /// Transform records of this topic instead, without a consumer group: nothing is committed or written.
+    #[arg(long, value_name = "TOPIC", conflicts_with = "base64")]
+    pub from_topic: Option<String>,
+    /// How many records of the topic: the first ones.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count, requires = "from_topic")]
+    pub count: u64,
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
     pub base64: bool,
     /// Print one JSON object a line: the output in base64, or the class of the error.
     #[arg(long)]
     pub json: bool,
+    /// How to reach the cluster, for `--from-topic`.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
@@ -152,6 +160,40 @@ pub struct CasesArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+}
+
+/// The flags of `diff`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DiffArgs {
+    /// The configuration files (TOML): the old one, then the new one.
+    #[arg(short, long = "config", value_name = "FILE", required = true)]
+    pub configs: Vec<PathBuf>,
+    /// The topic to read [default: the source of the new configuration].
+    #[arg(long, value_name = "TOPIC")]
+    pub source: Option<String>,
+    /// Where to begin: `earliest`, or how long ago, such as `-1h`.
+    #[arg(long, value_name = "WHEN", default_value = "earliest", allow_hyphen_values = true, value_parser = Begin::from_str)]
+    pub from: Begin,
+    /// Compare about so many records, spread evenly [default: all].
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub sample: Option<u64>,
+    /// Differences that are allowed: KIND, KIND=RECORDS or KIND=PERCENT%, of the kinds changed,
+    /// newly-filtered, no-longer-filtered, newly-dead, no-longer-dead, rerouted, results; may be repeated.
+    #[arg(long, value_name = "KIND", value_parser = Allowance::from_str)]
+    pub allow: Vec<Allowance>,
+    /// Show the values of the examples rather than what they look like.
+    #[arg(long)]
+    pub show_values: bool,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// The keys that are about the connection.
+    #[command(flatten)]
+    #[command(next_help_heading = "Connection")]
+    pub keys: KeyArgs<{ keys::CONNECTION }>,
+    /// Set a Kafka property, as in `[kafka]` of the file; may be repeated. Not for secrets.
+    #[arg(short = 'X', long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
+    pub properties: Vec<Property>,
 }
 
 /// The flags of `lag`.

@@ -87,16 +87,17 @@ Exit codes: 0 nothing found, 1 failed, 2 usage, 65 violations, 75 no broker, 78 
 pub(super) const DRY_RUN: &str = concat!(
     "\
 A line that fails is reported on standard error, or as an object with --json; the exit code
-stays 0.
+stays 0. With --from-topic it shows what becomes of each record, which stays where it is.
 
 Examples:
   topicmill dry-run --transform hash-field --field sha < values.jsonl
   topicmill dry-run -c orders.toml --json < values.jsonl
+  topicmill dry-run -c orders.toml --from-topic orders --count 20
 
 ",
     environment!(),
     "
-Exit codes: 0 done, 1 failed, 2 usage, 78 configuration"
+Exit codes: 0 done, 1 failed, 2 usage, 75 no broker, 78 configuration"
 );
 
 pub(super) const TEST: &str = concat!(
@@ -123,6 +124,23 @@ Examples:
     environment!(),
     "
 Exit codes: 0 all passed, 1 a case failed, 2 usage, 78 configuration or cases"
+);
+
+pub(super) const DIFF: &str = concat!(
+    "\
+Reads the source of the new configuration without a consumer group, transforms each record by both
+configurations and tells the differences apart: changed (by field), newly filtered, newly dead,
+rerouted. Examples show the form of a value only, unless --show-values is given.
+
+Examples:
+  topicmill diff -c orders.toml -c orders-new.toml --from -1h
+  topicmill diff -c orders.toml -c orders-new.toml --sample 10000 --allow changed --allow newly-dead=0.1%
+
+",
+    environment!(),
+    "
+Exit codes: 0 no differences but allowed ones, 1 others or failed, 2 usage, 75 no broker,
+78 configuration"
 );
 
 pub(super) const LAG: &str = concat!(

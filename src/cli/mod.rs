@@ -13,8 +13,8 @@ pub(crate) use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformAr
 pub(crate) use choice::possible_values;
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 pub(crate) use commands::{
-    BenchArgs, BrokerArgs, CasesArgs, CheckArgs, CompletionsArgs, DemoArgs, DryRunArgs, GenerateArgs,
-    LagArgs, RunArgs, VerifyArgs,
+    BenchArgs, BrokerArgs, CasesArgs, CheckArgs, CompletionsArgs, DemoArgs, DiffArgs, DryRunArgs,
+    GenerateArgs, LagArgs, RunArgs, VerifyArgs,
 };
 pub(crate) use keys::KeyArgs;
 
@@ -54,6 +54,9 @@ pub enum Command {
     /// Run the cases beside a configuration: records, and what should become of them; needs no broker.
     #[command(after_long_help = examples::TEST)]
     Test(CasesArgs),
+    /// Show what a changed configuration would do to real records; nothing is written.
+    #[command(after_long_help = examples::DIFF)]
+    Diff(DiffArgs),
     /// Show how far a consumer group is behind, per partition.
     #[command(after_long_help = examples::LAG)]
     Lag(LagArgs),
@@ -99,9 +102,11 @@ impl Cli {
             Command::Run(args) | Command::Check(CheckArgs { run: args }) => &args.connection.properties,
             Command::Generate(args) => &args.connection.properties,
             Command::Verify(args) => &args.connection.properties,
+            Command::Diff(args) => &args.properties,
+            Command::DryRun(args) => &args.connection.properties,
             Command::Lag(args) => &args.connection.properties,
             Command::Bench(args) => &args.connection.properties,
-            Command::DryRun(_) | Command::Test(_) | Command::Broker(_) | Command::Completions(_) => &[],
+            Command::Test(_) | Command::Broker(_) | Command::Completions(_) => &[],
         }
     }
 }

@@ -8,9 +8,11 @@ use super::{
     layers, rules,
 };
 use crate::{
-    cli::{BenchArgs, CasesArgs, DemoArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
+    cli::{BenchArgs, CasesArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
+    diff::Allowance,
     engine::ClientSettings,
     generate::GenerateSettings,
+    sample::{Amount, Begin},
     strategy::Order,
     transform::TransformKind,
 };
@@ -234,6 +236,21 @@ pub struct DryRunConfig {
     pub base64: bool,
     /// Whether to print one JSON object a line.
     pub json: bool,
+    /// The records of a topic to transform rather than standard input.
+    pub from_topic: Option<FromTopicConfig>,
+}
+
+/// Which records of a topic to transform.
+#[derive(Clone, Debug)]
+pub struct FromTopicConfig {
+    /// How to reach the cluster.
+    pub client: ClientSettings,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// How many records: the first ones.
+    pub count: u64,
+    /// The memory in bytes that batches may hold while they are read.
+    pub memory: usize,
 }
 
 impl DryRunConfig {
@@ -242,9 +259,18 @@ impl DryRunConfig {
     /// # Errors
     /// All problems at once.
     pub fn new(args: &DryRunArgs) -> Result<DryRunConfig, ConfigError> {
-        let mut settings = layers::load(args.config.as_deref(), args);
+        let mut settings = layers::load(args.connection.config.as_deref(), args);
         let transform = rules::transform(&mut settings);
-        settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json })
+        let from_topic = args.from_topic.as_deref().map(|topic| {
+            let parsed = rules::parse_topic(topic).unwrap_or_else(|message| {
+                settings.problem("--from-topic".into(), message, Origin::Flag("--from-topic".into()));
+                Arc::default()
+            });
+            let client = client::native_client(&mut settings);
+            let memory = rules::memory(&mut settings);
+            FromTopicConfig { client, topic: parsed, count: args.count, memory }
+        });
+        settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json, from_topic })
     }
 }
 
@@ -271,5 +297,82 @@ impl CasesConfig {
         let transform = rules::transform(&mut settings);
         let CasesArgs { files, config, junit, .. } = args.clone();
         settings.finish(CasesConfig { transform, files, config, junit })
+    }
+}
+
+/// What `diff` is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct DiffConfig {
+    /// How to reach the cluster.
+    pub client: ClientSettings,
+    /// The topic to read.
+    pub source: Arc<str>,
+    /// The transform of the old configuration.
+    pub old: TransformKind,
+    /// That of the new one.
+    pub new: TransformKind,
+    /// Where to begin.
+    pub begin: Begin,
+    /// How many records to compare.
+    pub amount: Amount,
+    /// The differences that are allowed.
+    pub allow: Vec<Allowance>,
+    /// Whether examples show values.
+    pub show_values: bool,
+    /// The memory in bytes that batches may hold while they are read.
+    pub memory: usize,
+    /// Whether to print one JSON object.
+    pub json: bool,
+}
+
+impl DiffConfig {
+    /// What `diff` is to do, from flags, the environment and the two files. The cluster and the source are
+    /// those of the new file.
+    ///
+    /// # Errors
+    /// All problems of a file at once.
+    pub(crate) fn new(args: &DiffArgs) -> Result<DiffConfig, ConfigError> {
+        let [old, new] = args.configs.as_slice() else {
+            let mut settings = layers::load(None, args);
+            let origin = Origin::Flag("--config".into());
+            settings.problem(
+                "--config".into(),
+                "must be given twice: the old file, then the new one",
+                origin,
+            );
+            return settings.finish(()).map(|()| unreachable!("there is a problem"));
+        };
+        let mut old = layers::load(Some(old), args);
+        let (old_source, old_transform) = (rules::source(&mut old), rules::transform_of_source(&mut old));
+        old.finish(())?;
+        let mut settings = layers::load(Some(new), args);
+        let mut source = rules::source(&mut settings);
+        match &args.source {
+            Some(topic) => match rules::parse_topic(topic) {
+                Ok(topic) => source = topic,
+                Err(message) => {
+                    settings.problem("--source".into(), message, Origin::Flag("--source".into()));
+                }
+            },
+            None if old_source != source => {
+                let message =
+                    format!("is `{old_source}` in the old file and `{source}` in the new one: say which");
+                settings.problem("--source".into(), message, Origin::Default);
+            }
+            None => {}
+        }
+        let config = DiffConfig {
+            client: client::native_client(&mut settings),
+            source,
+            old: old_transform,
+            new: rules::transform_of_source(&mut settings),
+            begin: args.from,
+            amount: args.sample.map_or(Amount::All, Amount::Spread),
+            allow: args.allow.clone(),
+            show_values: args.show_values,
+            memory: rules::memory(&mut settings),
+            json: args.json,
+        };
+        settings.finish(config)
     }
 }

@@ -23,9 +23,10 @@ pub(crate) mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-pub(crate) use commands::CasesConfig;
 pub use commands::DryRunConfig;
+pub(crate) use commands::FromTopicConfig;
 pub(crate) use commands::{BenchConfig, DemoConfig, GenerateConfig, LagConfig, VerifyConfig};
+pub(crate) use commands::{CasesConfig, DiffConfig};
 use keys::Key;
 pub use problem::{ConfigError, Origin, Problem};
 use settings::Settings;

@@ -10,8 +10,8 @@ use topicmill::internal::Cli;
 
 use super::program::Program;
 
-const COMMANDS: [&str; 10] =
-    ["demo", "run", "generate", "verify", "dry-run", "test", "lag", "broker", "check", "completions"];
+const COMMANDS: [&str; 11] =
+    ["demo", "run", "generate", "verify", "dry-run", "test", "diff", "lag", "broker", "check", "completions"];
 
 #[test]
 fn every_command_has_help() {

@@ -5,6 +5,7 @@ use topicmill_records::Span;
 use crate::{
     Kernel,
     locate::{Located, locate},
+    structure::{Structure, scan},
 };
 
 /// The answer of all kernels, wherever the value is in a buffer.
@@ -19,6 +20,22 @@ pub fn locate_everywhere(value: &[u8]) -> Option<Located> {
             let located = locate(kernel, &buffer, Span::new(2, value.len() as u32));
             assert_eq!(located, twin, "{kernel:?} before {} bytes: {}", after.len(), value.escape_ascii());
         }
+    }
+    twin
+}
+
+/// The structure of `doc` by all kernels.
+///
+/// # Panics
+/// When one differs from the portable one.
+pub fn structure_everywhere(doc: &[u8]) -> Structure {
+    let mut twin = Structure::default();
+    scan(Kernel::PORTABLE, doc, &mut twin);
+    for kernel in Kernel::available() {
+        let mut structure = Structure::default();
+        scan(kernel, doc, &mut structure);
+        assert_eq!(structure.seen(), twin.seen(), "{kernel:?}: {}", doc.escape_ascii());
+        assert_eq!(structure.blocks(), twin.blocks(), "{kernel:?}: {}", doc.escape_ascii());
     }
     twin
 }

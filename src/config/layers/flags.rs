@@ -3,8 +3,8 @@
 use super::kafka;
 use crate::{
     cli::{
-        BenchArgs, CasesArgs, ConnectionArgs, DemoArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs, RunArgs,
-        VerifyArgs,
+        BenchArgs, CasesArgs, ConnectionArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs,
+        Property, RunArgs, VerifyArgs,
     },
     config::{
         Origin,
@@ -64,6 +64,7 @@ impl Flags for BenchArgs {
 
 impl Flags for DryRunArgs {
     fn put(&self, settings: &mut Settings) {
+        self.connection.put(settings);
         self.transform.put(settings);
     }
 }
@@ -74,14 +75,25 @@ impl Flags for CasesArgs {
     }
 }
 
+impl Flags for DiffArgs {
+    fn put(&self, settings: &mut Settings) {
+        put_properties(&self.properties, settings);
+        self.keys.put(settings);
+    }
+}
+
 impl Flags for ConnectionArgs {
     /// `--brokers` is more specific than `-X bootstrap.servers`, so it comes last.
     fn put(&self, settings: &mut Settings) {
-        for property in &self.properties {
-            let origin = Origin::Flag(format!("-X {}", property.key));
-            kafka::put(&property.key, Value::Raw(property.value.clone()), origin, settings);
-        }
+        put_properties(&self.properties, settings);
         self.keys.put(settings);
+    }
+}
+
+fn put_properties(properties: &[Property], settings: &mut Settings) {
+    for property in properties {
+        let origin = Origin::Flag(format!("-X {}", property.key));
+        kafka::put(&property.key, Value::Raw(property.value.clone()), origin, settings);
     }
 }
 

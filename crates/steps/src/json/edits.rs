@@ -123,8 +123,9 @@ impl Edits {
         self.removals.sort_unstable_by_key(|removal| (removal.start, Reverse(removal.end)));
         self.place_insertions(doc);
         self.place_removals(doc);
-        // The outer one first, and what stands at the same place in the order that it was asked for.
-        self.cuts.sort_by_key(|cut| (cut.bytes.start, Reverse(cut.bytes.end)));
+        // The outer one first, a removal before a replacement, and the rest in the order that it was asked
+        // for.
+        self.cuts.sort_by_key(|cut| (cut.bytes.start, Reverse(cut.bytes.end), !cut.text.is_empty()));
         let mut at = 0;
         for Cut { bytes, text } in &self.cuts {
             let (start, end) = (bytes.start as usize, bytes.end as usize);

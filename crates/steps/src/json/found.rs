@@ -13,9 +13,10 @@ pub struct Site {
     pub key: Range<u32>,
     /// The value, a string with its quotes.
     pub value: Range<u32>,
-    /// Where the comma or the bracket stands that comes before.
+    /// Where the comma or the bracket stands that comes before; the outermost value's own beginning.
     pub before: u32,
-    /// Where the comma or the bracket stands that comes after.
+    /// Where the comma or the bracket stands that comes after; for the outermost value, the document's
+    /// end.
     pub after: u32,
     /// The value's type.
     pub kind: Kind,

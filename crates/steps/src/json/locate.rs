@@ -1,21 +1,23 @@
 //! Validates a document and finds the values that paths lead to, in one pass.
 
-use std::{ops::Range, sync::LazyLock};
+use std::sync::LazyLock;
 
-use topicmill_mill::transform::json::{
-    Fault, JsonError, Kind, MAX_DEPTH, Top, scalar_end, skip_space, string_end,
+use topicmill_kernels::{
+    Kernel,
+    structure::{Structure, scan_in},
 };
+use topicmill_mill::transform::json::{Fault, JsonError, Kind, Scanner, Top, skip_space};
 
 use super::{
-    Found, PathSet, Site,
-    set::{DEAD, ROOT, State, StateId},
-    text::means,
+    Found, PathSet,
+    walk::{Open, Walk, Walker},
 };
 
 /// Locates values; keeps its memory from one document to the next.
 #[derive(Debug, Default)]
 pub struct Locator {
-    /// What is open, outermost first.
+    kernel: Kernel,
+    structure: Structure,
     open: Vec<Open>,
     /// What no paths find.
     nothing: Found,
@@ -23,30 +25,19 @@ pub struct Locator {
 
 static NO_PATHS: LazyLock<PathSet> = LazyLock::new(|| PathSet::new(&[]).expect("no paths are not too many"));
 
-/// An array or object that is open.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    is_object: bool,
-    state: StateId,
-    /// The state of its member or element that is not complete yet.
-    current: StateId,
-    /// The index of that element.
-    index: u32,
-    /// Where the last comma stands, or the opening bracket.
-    before: u32,
-}
-
-enum Next {
-    Value,
-    Key,
-    After,
-}
-
 impl Locator {
+    /// One that uses `kernel` instead of the fastest of this machine.
+    pub fn with_kernel(kernel: Kernel) -> Locator {
+        Locator { kernel, ..Locator::default() }
+    }
+
     /// Checks that `doc` is one JSON document, see [the module](super) for what that is.
     ///
     /// # Errors
     /// The first fault; never [`Fault::Type`].
+    ///
+    /// # Panics
+    /// As [`locate`](Locator::locate).
     pub fn validate(&mut self, doc: &[u8]) -> Result<Top, JsonError> {
         let mut found = std::mem::take(&mut self.nothing);
         let top = self.locate(doc, &NO_PATHS, &mut found);
@@ -65,155 +56,23 @@ impl Locator {
     pub fn locate(&mut self, doc: &[u8], paths: &PathSet, found: &mut Found) -> Result<Top, JsonError> {
         assert!(u32::try_from(doc.len()).is_ok(), "a record has less than 2 GiB");
         found.begin(paths);
-        let top = self.walk(doc, paths, found)?;
-        match simdutf8::compat::from_utf8(doc) {
-            Ok(_) => Ok(top),
-            Err(error) => Err(JsonError { offset: error.valid_up_to(), fault: Fault::Utf8 }),
+        let Locator { kernel, structure, open, .. } = self;
+        let is_json = scan_in(*kernel, Walk { structure, walker: Walker { doc, paths, found, open } });
+        if !is_json || (structure.seen().beyond_ascii && simdutf8::basic::from_utf8(doc).is_err()) {
+            return Err(fault(doc));
         }
-    }
-
-    fn walk(&mut self, doc: &[u8], paths: &PathSet, found: &mut Found) -> Result<Top, JsonError> {
-        if doc.is_empty() {
-            return Err(JsonError { offset: 0, fault: Fault::Empty });
-        }
-        self.open.clear();
         let start = skip_space(doc, 0);
-        let mut at = start;
-        let mut key = 0..0;
-        // The state of the value that comes next.
-        let mut state = ROOT;
-        let mut next = Next::Value;
-        loop {
-            next = match next {
-                Next::Value => {
-                    let kind = doc.get(at).map_or(Kind::Null, |&first| Kind::of(first));
-                    self.enter(&paths.states[state as usize], state, &key, at, kind, found);
-                    if let Kind::Object | Kind::Array = kind {
-                        if self.open.len() == MAX_DEPTH {
-                            return Err(JsonError { offset: at, fault: Fault::Depth });
-                        }
-                        let is_object = kind == Kind::Object;
-                        self.open.push(Open { is_object, state, current: DEAD, index: 0, before: at as u32 });
-                        at = skip_space(doc, at + 1);
-                        let close = if is_object { b'}' } else { b']' };
-                        if doc.get(at) == Some(&close) {
-                            self.open.pop();
-                            at += 1;
-                            Next::After
-                        } else if is_object {
-                            Next::Key
-                        } else {
-                            key = 0..0;
-                            state = self.element(paths);
-                            Next::Value
-                        }
-                    } else {
-                        at = scalar_end(doc, at)?;
-                        Next::After
-                    }
-                }
-                Next::Key => {
-                    expect(doc, at, b'"', "a key in quotes")?;
-                    let end = string_end(doc, at + 1)?;
-                    let colon = skip_space(doc, end);
-                    expect(doc, colon, b':', "a colon")?;
-                    key = at as u32..end as u32;
-                    state = self.member(paths, &doc[at + 1..end - 1]);
-                    at = skip_space(doc, colon + 1);
-                    Next::Value
-                }
-                Next::After => {
-                    let end = at as u32;
-                    at = skip_space(doc, at);
-                    let Some(open) = self.open.last_mut() else {
-                        complete(&paths.states[ROOT as usize], end, end, found);
-                        break;
-                    };
-                    complete(&paths.states[open.current as usize], end, at as u32, found);
-                    match (open.is_object, doc.get(at)) {
-                        (_, Some(b',')) => {
-                            open.before = at as u32;
-                            open.index += 1;
-                            at = skip_space(doc, at + 1);
-                            if open.is_object {
-                                Next::Key
-                            } else {
-                                key = 0..0;
-                                state = self.element(paths);
-                                Next::Value
-                            }
-                        }
-                        (true, Some(b'}')) | (false, Some(b']')) => {
-                            self.open.pop();
-                            at += 1;
-                            Next::After
-                        }
-                        (true, found) => return Err(missing(found, at, "a comma or '}'")),
-                        (false, found) => return Err(missing(found, at, "a comma or ']'")),
-                    }
-                }
-            };
-        }
-        match doc.get(at) {
-            Some(&found) => Err(JsonError { offset: at, fault: Fault::Trailing { found } }),
-            None => {
-                let end = start + doc[start..].trim_ascii_end().len();
-                Ok(Top { kind: Kind::of(doc[start]), range: start..end })
-            }
-        }
-    }
-
-    /// The state of the member with this key of what is open.
-    fn member(&mut self, paths: &PathSet, key: &[u8]) -> StateId {
-        let open = self.open.last_mut().expect("an object");
-        let State { keys, other_key, .. } = &paths.states[open.state as usize];
-        let own = keys.iter().find(|(own, _)| means(key, own));
-        open.current = own.map_or(*other_key, |&(_, state)| state);
-        open.current
-    }
-
-    /// The state of the next element of what is open.
-    fn element(&mut self, paths: &PathSet) -> StateId {
-        let open = self.open.last_mut().expect("an array");
-        open.current = paths.states[open.state as usize].index(open.index);
-        open.current
-    }
-
-    /// Notes that a value begins.
-    fn enter(&self, state: &State, id: StateId, key: &Range<u32>, at: usize, kind: Kind, found: &mut Found) {
-        let start = at as u32;
-        found.entered[id as usize] = start;
-        let before = self.open.last().map_or(start, |open| open.before);
-        let site = || Site { key: key.clone(), value: start..start, before, after: start, kind };
-        let is_scalar = !matches!(kind, Kind::Array | Kind::Object);
-        let rest = state.rest_if_scalar.filter(|_| is_scalar);
-        for &path in state.paths.iter().chain(&rest) {
-            found.sites[path].push(site());
-        }
+        let end = doc.trim_ascii_end().len();
+        Ok(Top { kind: Kind::of(doc[start]), range: start..end })
     }
 }
 
-/// Notes that the value with `state` is complete: no two values of a path are within each other. Those of
-/// the rest may be within one that would belong to it if it had no parts, and are complete already.
-fn complete(state: &State, end: u32, after: u32, found: &mut Found) {
-    for &path in state.paths.iter().chain(&state.rest_if_scalar) {
-        if let Some(site) = found.sites[path].last_mut()
-            && site.value.is_empty()
-        {
-            (site.value.end, site.after) = (end, after);
-        }
+/// What is wrong with a document: the walk only says that something is.
+#[cold]
+fn fault(doc: &[u8]) -> JsonError {
+    if let Err(error) = Scanner::default().scan(doc, |_| {}) {
+        return error;
     }
-}
-
-fn expect(doc: &[u8], at: usize, byte: u8, expected: &'static str) -> Result<(), JsonError> {
-    let found = doc.get(at);
-    if found == Some(&byte) { Ok(()) } else { Err(missing(found, at, expected)) }
-}
-
-fn missing(found: Option<&u8>, offset: usize, expected: &'static str) -> JsonError {
-    let fault = match found {
-        Some(&found) => Fault::Unexpected { found, expected },
-        None => Fault::Eof { expected },
-    };
-    JsonError { offset, fault }
+    let error = simdutf8::compat::from_utf8(doc).expect_err("what is JSON and UTF-8 has no fault");
+    JsonError { offset: error.valid_up_to(), fault: Fault::Utf8 }
 }

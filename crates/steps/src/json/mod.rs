@@ -19,6 +19,7 @@ mod path;
 mod set;
 mod found;
 mod locate;
+mod walk;
 mod edits;
 mod text;
 #[cfg(test)]

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::{Path, PathError, Segment};
+use super::{
+    Path, PathError, Segment,
+    text::{means, write_string},
+};
 
 /// A path of a [`PathSet`]: its index in what the set was made of.
 pub type PathId = usize;
@@ -36,7 +39,7 @@ pub(super) struct State {
     /// The paths that lead to this value.
     pub(super) paths: Box<[PathId]>,
     /// The members that have a state of their own.
-    pub(super) keys: Box<[(Box<str>, StateId)]>,
+    pub(super) keys: Box<[KeyState]>,
     /// The state of the other members.
     pub(super) other_key: StateId,
     /// The elements that have a state of their own, ascending.
@@ -45,6 +48,52 @@ pub(super) struct State {
     pub(super) other_index: StateId,
     /// The rest, if this value belongs to it when it has no parts.
     pub(super) rest_if_scalar: Option<PathId>,
+    /// Whether there are `paths`.
+    pub(super) is_site: bool,
+    /// Whether a member can have another state than [`DEAD`].
+    pub(super) in_object: bool,
+    /// Whether an element can.
+    pub(super) in_array: bool,
+}
+
+/// A key and the state of a member that has it, ready to be compared with bytes of a document.
+#[derive(Clone, Debug)]
+pub(super) struct KeyState {
+    key: Box<str>,
+    /// The key and its closing quote as they stand in a document, if nothing is escaped.
+    quoted: Box<[u8]>,
+    /// The first eight bytes of `quoted`, the first one lowest. Where the key has to be escaped, bytes
+    /// that are in no text.
+    pub(super) front: u64,
+    /// Those that there are.
+    pub(super) mask: u64,
+    pub(super) state: StateId,
+}
+
+impl KeyState {
+    fn new(key: &str, state: StateId) -> KeyState {
+        let mut quoted = Vec::new();
+        write_string(key, &mut quoted);
+        let is_plain = quoted[1..quoted.len() - 1] == *key.as_bytes();
+        let (mut front, mut mask) = ([0; 8], [0; 8]);
+        for (nth, byte) in quoted[1..].iter().take(8).enumerate() {
+            front[nth] = if is_plain { *byte } else { 0xff };
+            mask[nth] = 0xff;
+        }
+        KeyState {
+            key: key.into(),
+            quoted: quoted[1..].into(),
+            front: u64::from_le_bytes(front),
+            mask: u64::from_le_bytes(mask),
+            state,
+        }
+    }
+
+    /// What follows the first eight bytes.
+    #[inline]
+    pub(super) fn rest(&self) -> &[u8] {
+        self.quoted.get(8..).unwrap_or_default()
+    }
 }
 
 impl PathSet {
@@ -174,19 +223,24 @@ impl<'a> Builder<'a> {
         };
         let mut key_states = Vec::new();
         for key in keys {
-            key_states.push((key.into(), self.after(progress, |segment| by_key(segment, key))?));
+            key_states.push(KeyState::new(key, self.after(progress, |segment| by_key(segment, key))?));
         }
         let mut index_states = Vec::new();
         for index in indexes {
             index_states.push((index, self.after(progress, |segment| by_index(segment, index))?));
         }
         let any = |segment: &Segment| matches!(segment, Segment::AnyKey | Segment::AnyIndex);
+        let other_key = self.after(progress, any)?;
+        let other_index = self.after(progress, |segment| matches!(segment, Segment::AnyIndex))?;
         Ok(State {
+            is_site: !paths.is_empty(),
+            in_object: !key_states.is_empty() || other_key != DEAD,
+            in_array: !index_states.is_empty() || other_index != DEAD,
             paths: paths.into(),
             keys: key_states.into(),
-            other_key: self.after(progress, any)?,
+            other_key,
             indexes: index_states.into(),
-            other_index: self.after(progress, |segment| matches!(segment, Segment::AnyIndex))?,
+            other_index,
             rest_if_scalar: progress.keep.is_some().then_some(rest),
         })
     }
@@ -247,8 +301,13 @@ impl<'a> Builder<'a> {
 impl State {
     /// The state of the member with `key`.
     pub(super) fn key(&self, key: &str) -> StateId {
-        let own = self.keys.iter().find(|(own, _)| **own == *key);
-        own.map_or(self.other_key, |&(_, state)| state)
+        self.keys.iter().find(|own| *own.key == *key).map_or(self.other_key, |own| own.state)
+    }
+
+    /// The state of the member whose key has these contents, escapes still in them.
+    #[cold]
+    pub(super) fn escaped_key(&self, contents: &[u8]) -> StateId {
+        self.keys.iter().find(|own| means(contents, &own.key)).map_or(self.other_key, |own| own.state)
     }
 
     /// The state of the element at `index`.

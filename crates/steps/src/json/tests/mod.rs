@@ -1,5 +1,9 @@
 mod locating;
 mod splicing;
+mod simple;
+mod tree;
+mod generated;
+mod suite;
 
 use super::*;
 

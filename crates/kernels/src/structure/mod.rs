@@ -1,0 +1,128 @@
+//! The structure of JSON documents (RFC 8259): which bytes are in strings, where brackets, commas and
+//! keys stand, and whether every byte may stand where it does.
+//!
+//! Sixty-four bytes at a time are turned into sets of bits, one for each kind of character; the rules
+//! are then arithmetic on these sets. What is within brackets follows from all that comes before, and is
+//! left to a walk over them: of the rules of the grammar, only that brackets match, and that members are
+//! in objects and elements in arrays, are its business.
+
+mod classes;
+mod rules;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(test)]
+mod tests;
+
+use crate::kernel::{Isa, Kernel};
+
+/// The bytes that a [`Block`] is about.
+pub const BLOCK: usize = 64;
+
+/// The structure of [`BLOCK`] bytes, a bit for each: the first is the lowest.
+///
+/// After the document's end, every byte is a space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// `{`, `}`, `[` and `]`, as all of the following outside of strings.
+    pub brackets: u64,
+    /// Commas.
+    pub commas: u64,
+    /// The opening quotes of the strings that follow a `{` or a comma: in objects, these are the keys.
+    pub keys: u64,
+    /// The quotes at both ends of strings.
+    pub quotes: u64,
+    /// What numbers and words are made of.
+    pub words: u64,
+    /// Bytes by which what they are in has to be an object: colons. A bracket is in what is around it.
+    pub in_object: u64,
+    /// Bytes by which what they are in has to be an array.
+    pub in_array: u64,
+}
+
+/// The structure of a document; keeps its memory from one to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Structure {
+    /// At least as many as were ever needed.
+    blocks: Vec<Block>,
+    /// How many of them are in use.
+    count: usize,
+    /// What was seen in any of the document's bytes.
+    seen: Seen,
+}
+
+/// What a document has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// A byte that may not stand where it does, or an end where something is missing.
+    pub faults: bool,
+    /// Bytes beyond ASCII, which are not looked at further: they need not be UTF-8.
+    pub beyond_ascii: bool,
+    /// Backslashes.
+    pub escapes: bool,
+}
+
+impl Structure {
+    /// The blocks of the document, of which the last one has at least one byte after its end.
+    #[inline(always)]
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks[..self.count]
+    }
+
+    /// What the document has.
+    #[inline(always)]
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// Room for the blocks of a document of `len` bytes.
+    #[inline(always)]
+    fn room(&mut self, len: usize) -> &mut [Block] {
+        self.count = len / BLOCK + 1;
+        if self.blocks.len() < self.count {
+            self.blocks.resize(self.count, Block::default());
+        }
+        &mut self.blocks[..self.count]
+    }
+}
+
+/// Finds the structure of `doc`.
+#[inline]
+pub fn scan(kernel: Kernel, doc: &[u8], structure: &mut Structure) {
+    struct Alone<'a>(&'a [u8], &'a mut Structure);
+    impl Work for Alone<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run(self, scan: impl Fn(&[u8], &mut Structure)) {
+            scan(self.0, self.1);
+        }
+    }
+    scan_in(kernel, Alone(doc, structure));
+}
+
+/// Work that scans documents, and goes over their blocks.
+pub trait Work {
+    /// What it results in.
+    type Output;
+
+    /// Does it; `scan` is [`scan()`] in the kernel's form. To be `#[inline(always)]`, so that all that is
+    /// inlined into it has the kernel's instructions.
+    fn run(self, scan: impl Fn(&[u8], &mut Structure)) -> Self::Output;
+}
+
+/// Runs `work`, compiled for the kernel's instructions.
+#[inline]
+pub fn scan_in<W: Work>(kernel: Kernel, work: W) -> W::Output {
+    match kernel.isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the kernel proves that this machine has these instructions.
+        Isa::Avx512 => unsafe { avx512::run(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the kernel proves that this machine has these instructions.
+        Isa::Avx2 => unsafe { avx2::run(work) },
+        Isa::Portable => work.run(portable::scan),
+    }
+}

@@ -1,0 +1,282 @@
+//! From the classes of characters to the structure, and what may stand where: arithmetic on sets of the
+//! bytes of a block, with what is carried into the next one.
+
+use super::{BLOCK, Block, Seen, Structure, classes::Classes};
+
+/// Fills `structure` with that of `doc`: `whole` gives the classes of a block, `part` those of the last
+/// one, which is less than a block and continued by spaces.
+#[inline(always)]
+pub(super) fn drive(
+    doc: &[u8],
+    structure: &mut Structure,
+    whole: impl Fn(&[u8; BLOCK]) -> Classes,
+    part: impl Fn(&[u8]) -> Classes,
+) {
+    let (blocks, rest) = doc.as_chunks::<BLOCK>();
+    let out = structure.room(doc.len());
+    let mut carried = Carried::START;
+    let mut faults = 0;
+    let mut beyond_ascii = 0;
+    let mut backslashes = 0;
+    let classes = blocks.iter().map(Some).chain([None]);
+    for (nth, (bytes, out)) in classes.zip(out).enumerate() {
+        let classes = bytes.map_or_else(|| part(rest), &whole);
+        beyond_ascii |= classes.beyond_ascii;
+        backslashes |= classes.backslash;
+        *out = carried.block(&classes, &doc[nth * BLOCK..], &mut faults);
+    }
+    structure.seen = Seen {
+        faults: faults != 0 || carried.is_incomplete(),
+        beyond_ascii: beyond_ascii != 0,
+        escapes: backslashes != 0,
+    };
+}
+
+/// What one block leaves for the next.
+#[derive(Clone, Copy)]
+struct Carried {
+    /// Whether the next byte is escaped.
+    escaped: u64,
+    /// All bits, if the next byte is in a string.
+    in_string: u64,
+    /// Bytes of the word that goes on, as a set.
+    word_left: u64,
+    /// The numbers and words.
+    primitives: u64,
+    /// What a value follows: commas, colons, opening brackets.
+    value: Follow,
+    /// Commas and `{`.
+    member: Follow,
+    /// Opening brackets.
+    opened: Follow,
+    /// Whether a key goes on.
+    in_key: bool,
+    /// The ends of keys.
+    after_key: Follow,
+    number: Number,
+}
+
+/// For what follows something, with white space between.
+#[derive(Clone, Copy, Default)]
+struct Follow {
+    /// What is followed.
+    set: u64,
+    /// Whether white space since then goes on.
+    space: bool,
+}
+
+/// The numbers so far.
+#[derive(Clone, Copy, Default)]
+struct Number {
+    minus: u64,
+    leading_zero: u64,
+    exponent: u64,
+    /// What a digit has to follow.
+    unfinished: u64,
+    /// Whether digits before a point go on.
+    in_whole: bool,
+    /// Whether digits after one do.
+    in_fraction: bool,
+}
+
+impl Carried {
+    /// Before the document, as if a value were to follow.
+    const START: Carried = Carried {
+        escaped: 0,
+        in_string: 0,
+        word_left: 0,
+        primitives: 0,
+        value: Follow { set: 1 << 63, space: false },
+        member: Follow { set: 0, space: false },
+        opened: Follow { set: 0, space: false },
+        in_key: false,
+        after_key: Follow { set: 0, space: false },
+        number: Number {
+            minus: 0,
+            leading_zero: 0,
+            exponent: 0,
+            unfinished: 0,
+            in_whole: false,
+            in_fraction: false,
+        },
+    };
+
+    /// Whether something is missing at the end, after a space: the rest of a string, a value, or what a
+    /// key or an element would have to be in.
+    #[inline(always)]
+    fn is_incomplete(&self) -> bool {
+        self.in_string != 0 || self.value.space || self.after_key.space
+    }
+
+    /// The structure of the block at the front of `doc`; adds to `faults`.
+    #[inline(always)]
+    fn block(&mut self, classes: &Classes, doc: &[u8], faults: &mut u64) -> Block {
+        let escaped = if (classes.backslash | self.escaped) == 0 {
+            0
+        } else {
+            self.escaped(classes.backslash, doc, faults)
+        };
+        let quotes = classes.quote & !escaped;
+        // From the opening quote up to the byte before the closing one.
+        let strings = parity(quotes) ^ self.in_string;
+        self.in_string = ((strings as i64) >> 63) as u64;
+        *faults |= classes.control & strings;
+        let (quote_open, quote_close) = (quotes & strings, quotes & !strings);
+
+        let outside = !(strings | quotes);
+        let white = classes.white & outside;
+        let open = classes.open & outside;
+        let close = classes.close & outside;
+        let colons = classes.colon & outside;
+        let commas = classes.comma & outside;
+        let primitives = outside & !(white | open | close | colons | commas);
+        let primitive_starts = primitives & !shift(primitives, &mut self.primitives);
+
+        // Where something other than white space may stand, and follows these.
+        let values = self.value.after(open | commas | colons, white);
+        let in_members = self.member.after((open & classes.curly) | commas, white);
+        let opened = self.opened.after(open, white);
+        let value_starts = quote_open | primitive_starts | open;
+        *faults |= value_starts & !values;
+        *faults |= (commas | colons) & values;
+        *faults |= close & values & !opened;
+
+        let keys = in_members & quote_open;
+        let key_ends = add(keys, strings, &mut self.in_key) & quote_close;
+        let after_keys = self.after_key.after(key_ends, white);
+        *faults |= colons & !after_keys;
+
+        let words = primitive_starts & !(classes.digit | classes.minus);
+        let words_whole = if (words | self.word_left) == 0 { 0 } else { self.words(words, doc, faults) };
+        *faults |= self.number.faults(classes, primitives & !words_whole, primitive_starts & !words);
+        Block {
+            brackets: open | close,
+            commas,
+            keys,
+            quotes,
+            words: primitives,
+            in_object: colons,
+            in_array: (after_keys & !colons) | (in_members & (primitive_starts | open)),
+        }
+    }
+
+    /// The bytes that a backslash escapes, each of which is looked at.
+    #[cold]
+    fn escaped(&mut self, backslashes: u64, doc: &[u8], faults: &mut u64) -> u64 {
+        let mut escaped = self.escaped;
+        // Those that are not escaped themselves, the first first.
+        let mut escaping = backslashes & !escaped;
+        self.escaped = 0;
+        while escaping != 0 {
+            let at = escaping.trailing_zeros();
+            escaping &= escaping - 1;
+            if at == 63 {
+                self.escaped = 1;
+                break;
+            }
+            escaped |= 2 << at;
+            escaping &= !(2 << at);
+        }
+        let mut rest = escaped;
+        while rest != 0 {
+            let at = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            let is_letter = match doc.get(at) {
+                Some(b'u') => {
+                    let digits = doc.get(at + 1..at + 5);
+                    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+                }
+                letter => matches!(letter, Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')),
+            };
+            *faults |= u64::from(!is_letter);
+        }
+        escaped
+    }
+
+    /// The bytes of the words `true`, `false` and `null`, of which those begin here that `starts` names.
+    #[inline(always)]
+    fn words(&mut self, mut starts: u64, doc: &[u8], faults: &mut u64) -> u64 {
+        let mut words = u128::from(self.word_left);
+        while starts != 0 {
+            let at = starts.trailing_zeros() as usize;
+            starts &= starts - 1;
+            let is_false = doc.get(at..at + 5) == Some(b"false");
+            let is_word = is_false || matches!(doc.get(at..at + 4), Some(b"true" | b"null"));
+            let len = if is_false { 5 } else { 4 };
+            // What else may follow a value does not follow a word.
+            let ends =
+                matches!(doc.get(at + len), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+            *faults |= u64::from(!(is_word && ends));
+            words |= ((1 << len) - 1) << at;
+        }
+        self.word_left = (words >> 64) as u64;
+        words as u64
+    }
+}
+
+impl Number {
+    /// Bits if some of the bytes of `numbers` do not belong there; `starts` are those that numbers begin
+    /// with, all of them digits and minus signs.
+    ///
+    /// Every byte has to be what may follow the one before: `-? (0 | [1-9] [0-9]*) (. [0-9]+)?
+    /// ([eE] [+-]? [0-9]+)?`. Adding one to the lowest place of a run carries into the place after it.
+    #[inline(always)]
+    fn faults(&mut self, classes: &Classes, numbers: u64, starts: u64) -> u64 {
+        let digits = classes.digit & numbers;
+        let dots = classes.dot & numbers;
+        let exponents = classes.exponent & numbers;
+        let signs = (classes.minus | classes.plus) & numbers;
+        let mut faults = numbers & !(digits | dots | exponents | signs);
+
+        let minus = starts & classes.minus;
+        let leading_zeros = (starts | shift(minus, &mut self.minus)) & classes.zero;
+        faults |= shift(leading_zeros, &mut self.leading_zero) & digits;
+
+        let whole = digits | minus;
+        let after_whole = add(starts, whole, &mut self.in_whole) & !whole;
+        faults |= dots & !after_whole;
+        let fractions = digits | dots;
+        let after_fraction = add(dots, fractions, &mut self.in_fraction) & !fractions;
+        faults |= exponents & !(after_whole | after_fraction);
+
+        let after_exponent = shift(exponents, &mut self.exponent);
+        let power_signs = after_exponent & signs;
+        faults |= signs & !(minus | power_signs);
+        let unfinished = shift(minus | dots | power_signs, &mut self.unfinished);
+        faults | (unfinished | (after_exponent & !signs)) & !digits
+    }
+}
+
+impl Follow {
+    /// The places that come after those of `these`, with nothing but `white` between.
+    #[inline(always)]
+    fn after(&mut self, these: u64, white: u64) -> u64 {
+        // Adding one to the lowest place of a run of white space carries into the place after it.
+        let next = shift(these, &mut self.set);
+        add(next, white, &mut self.space) & !white
+    }
+}
+
+/// `set` moved up by one place, after the highest one of the block before.
+#[inline(always)]
+fn shift(set: u64, before: &mut u64) -> u64 {
+    let shifted = set << 1 | *before >> 63;
+    *before = set;
+    shifted
+}
+
+#[inline(always)]
+fn add(a: u64, b: u64, carry: &mut bool) -> u64 {
+    let (sum, carried) = a.carrying_add(b, *carry);
+    *carry = carried;
+    sum
+}
+
+/// For each place, whether the places up to it, itself included, hold an odd number of bits.
+#[inline(always)]
+fn parity(mut set: u64) -> u64 {
+    for by in [1, 2, 4, 8, 16, 32] {
+        set ^= set << by;
+    }
+    set
+}

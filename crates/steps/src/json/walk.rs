@@ -1,0 +1,292 @@
+//! The walk over the structure of a document: from bracket to bracket, and to the keys and commas of
+//! those arrays and objects that a path leads into.
+
+use std::ops::Range;
+
+use topicmill_kernels::structure::{BLOCK, Block, Structure, Work};
+use topicmill_mill::transform::json::{Kind, MAX_DEPTH, skip_space};
+
+use super::{
+    Found, PathSet, Site,
+    set::{DEAD, ROOT, State, StateId},
+};
+
+/// Whether the document is JSON but for its encoding, with what is found on the way.
+pub(super) struct Walk<'a> {
+    pub structure: &'a mut Structure,
+    pub walker: Walker<'a>,
+}
+
+/// What the walk is about.
+pub(super) struct Walker<'a> {
+    pub doc: &'a [u8],
+    pub paths: &'a PathSet,
+    pub found: &'a mut Found,
+    /// What is open around the innermost one.
+    pub open: &'a mut Vec<Open>,
+}
+
+/// An array or object that is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// All bits, if it is an object; a member is misplaced elsewhere.
+    object: u64,
+    /// All bits, if it is an array.
+    array: u64,
+    /// Whether a path leads to a member or an element.
+    is_live: bool,
+    state: StateId,
+    /// The state of the member or element that is not complete yet.
+    current: StateId,
+    /// The index of that element.
+    index: u32,
+}
+
+impl Work for Walk<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(mut self, scan: impl Fn(&[u8], &mut Structure)) -> bool {
+        scan(self.walker.doc, self.structure);
+        let seen = self.structure.seen();
+        !seen.faults && self.walker.walk(self.structure.blocks(), seen.escapes)
+    }
+}
+
+impl Walker<'_> {
+    #[inline(always)]
+    fn walk(&mut self, blocks: &[Block], escapes: bool) -> bool {
+        self.open.clear();
+        // Nothing is around the outermost value, and so nothing may follow a comma there.
+        let mut inner = Open { object: 0, array: 0, is_live: false, state: DEAD, current: ROOT, index: 0 };
+        let start = skip_space(self.doc, 0);
+        self.enter(blocks, ROOT, 0..0, start, start);
+        let mut misplaced = 0;
+        for (nth, block) in blocks.iter().enumerate() {
+            let base = nth * BLOCK;
+            let mut brackets = block.brackets;
+            let mut rest = u64::MAX;
+            loop {
+                // Up to the next bracket and with it, or up to the end of the block.
+                let upto = brackets ^ brackets.wrapping_sub(1);
+                let part = rest & upto;
+                misplaced |= part & (block.in_array & !inner.array | block.in_object & !inner.object);
+                if inner.is_live {
+                    if inner.object != 0 {
+                        self.members(blocks, &mut inner, base, part & block.keys, escapes);
+                    } else {
+                        self.elements(blocks, &mut inner, base, part & block.commas);
+                    }
+                }
+                if brackets == 0 {
+                    break;
+                }
+                let at = base + brackets.trailing_zeros() as usize;
+                rest &= !upto;
+                brackets &= brackets - 1;
+                // By these two bits, the four brackets differ.
+                let bracket = self.doc[at];
+                let is_object = bracket & 0x20 != 0;
+                if bracket & 2 == 0 {
+                    if !self.pop(&mut inner, is_object, at) {
+                        return false;
+                    }
+                } else {
+                    if self.open.len() == MAX_DEPTH {
+                        return false;
+                    }
+                    self.push(&mut inner, is_object);
+                    if inner.is_live && !is_object {
+                        self.first_element(blocks, &mut inner, at);
+                    }
+                }
+            }
+        }
+        misplaced == 0 && self.open.is_empty()
+    }
+
+    /// Opens an array or object.
+    #[inline(always)]
+    fn push(&mut self, inner: &mut Open, is_object: bool) {
+        self.open.push(*inner);
+        let state = inner.current;
+        let is_live = state != DEAD && {
+            let State { in_object, in_array, .. } = self.paths.states[state as usize];
+            if is_object { in_object } else { in_array }
+        };
+        let object = if is_object { u64::MAX } else { 0 };
+        *inner = Open { object, array: !object, is_live, state, current: DEAD, index: 0 };
+    }
+
+    /// Closes the innermost one at `at`; `false` when that is of another kind.
+    #[inline(always)]
+    fn pop(&mut self, inner: &mut Open, is_object: bool, at: usize) -> bool {
+        let same = if is_object { inner.object } else { inner.array };
+        let Some(outer) = self.open.pop() else { return false };
+        *inner = outer;
+        if inner.current != DEAD && self.paths.states[inner.current as usize].is_site {
+            self.complete(inner.current, at + 1);
+        }
+        same != 0
+    }
+
+    /// Looks at the members whose keys begin at `keys`, in a block that begins at `base`.
+    #[inline(always)]
+    fn members(&mut self, blocks: &[Block], inner: &mut Open, base: usize, mut keys: u64, escapes: bool) {
+        let state = &self.paths.states[inner.state as usize];
+        while keys != 0 {
+            let at = base + keys.trailing_zeros() as usize;
+            keys &= keys - 1;
+            inner.current = member(state, self.doc, blocks, at, escapes);
+            if inner.current != DEAD {
+                let end = next_quote(blocks, at + 1) + 1;
+                let colon = skip_space(self.doc, end);
+                if self.doc.get(colon) != Some(&b':') {
+                    // No key: what that is misplaced by comes later.
+                    inner.current = DEAD;
+                    continue;
+                }
+                let value = skip_space(self.doc, colon + 1);
+                let before = match self.doc[at - 1] {
+                    b'{' | b',' => at - 1,
+                    _ => self.doc[..at].trim_ascii_end().len() - 1,
+                };
+                self.enter(blocks, inner.current, at as u32..end as u32, value, before);
+            }
+        }
+    }
+
+    /// The element after the opening bracket at `at`, if there is one.
+    #[inline(always)]
+    fn first_element(&mut self, blocks: &[Block], inner: &mut Open, at: usize) {
+        if self.doc[skip_space(self.doc, at + 1)] != b']' {
+            self.element(blocks, inner, at);
+        }
+    }
+
+    /// Looks at the elements after `commas`, in a block that begins at `base`.
+    #[inline(always)]
+    fn elements(&mut self, blocks: &[Block], inner: &mut Open, base: usize, mut commas: u64) {
+        while commas != 0 {
+            let at = base + commas.trailing_zeros() as usize;
+            commas &= commas - 1;
+            inner.index += 1;
+            self.element(blocks, inner, at);
+        }
+    }
+
+    /// The element after a comma or bracket at `before`.
+    #[inline(always)]
+    fn element(&mut self, blocks: &[Block], inner: &mut Open, before: usize) {
+        inner.current = self.paths.states[inner.state as usize].index(inner.index);
+        if inner.current != DEAD {
+            let value = skip_space(self.doc, before + 1);
+            self.enter(blocks, inner.current, 0..0, value, before);
+        }
+    }
+
+    /// Notes that a value begins at `at`; one without parts is completed.
+    fn enter(&mut self, blocks: &[Block], id: StateId, key: Range<u32>, at: usize, before: usize) {
+        let state = &self.paths.states[id as usize];
+        let start = at as u32;
+        self.found.entered[id as usize] = start;
+        if !state.is_site && state.rest_if_scalar.is_none() {
+            return;
+        }
+        let kind = Kind::of(self.doc[at]);
+        let is_scalar = !matches!(kind, Kind::Array | Kind::Object);
+        let rest = state.rest_if_scalar.filter(|_| is_scalar);
+        for &path in state.paths.iter().chain(&rest) {
+            let site =
+                Site { key: key.clone(), value: start..start, before: before as u32, after: start, kind };
+            self.found.sites[path].push(site);
+        }
+        match kind {
+            Kind::Array | Kind::Object => {}
+            Kind::String => self.complete(id, next_quote(blocks, at + 1) + 1),
+            Kind::Null | Kind::Bool | Kind::Number => self.complete(id, word_end(blocks, at)),
+        }
+    }
+
+    /// Notes that the value with `state` ends: no two values of a path are within each other. Those of
+    /// the rest may be within one that would belong to it if it had no parts, and are complete already.
+    fn complete(&mut self, state: StateId, end: usize) {
+        let state = &self.paths.states[state as usize];
+        let after = skip_space(self.doc, end) as u32;
+        for &path in state.paths.iter().chain(&state.rest_if_scalar) {
+            if let Some(site) = self.found.sites[path].last_mut()
+                && site.value.is_empty()
+            {
+                (site.value.end, site.after) = (end as u32, after);
+            }
+        }
+    }
+}
+
+/// The state of the member whose key begins at `at`, with its quote.
+#[inline(always)]
+fn member(state: &State, doc: &[u8], blocks: &[Block], at: usize, escapes: bool) -> StateId {
+    let word = eight(doc, at + 1);
+    let mut is_open = false;
+    for key in &state.keys {
+        if (word ^ key.front) & key.mask == 0 {
+            let rest = key.rest();
+            if rest.is_empty() || doc[at + 9..].starts_with(rest) {
+                return key.state;
+            }
+            is_open = true;
+        }
+    }
+    // A key that has no escape in its first bytes differs there from all others.
+    if escapes && (is_open || holds_backslash(word)) {
+        let contents = &doc[at + 1..next_quote(blocks, at + 1)];
+        return state.escaped_key(contents);
+    }
+    state.other_key
+}
+
+/// The eight bytes at `at`, zeros after the end.
+#[inline(always)]
+fn eight(doc: &[u8], at: usize) -> u64 {
+    match doc[at..].first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => last_bytes(&doc[at..]),
+    }
+}
+
+#[cold]
+fn last_bytes(rest: &[u8]) -> u64 {
+    rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// Whether one of the bytes is a backslash: a zero byte once they are compared, which borrows.
+#[inline(always)]
+fn holds_backslash(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    let compared = word ^ (ONES * b'\\' as u64);
+    compared.wrapping_sub(ONES) & !compared & ONES << 7 != 0
+}
+
+/// Where the next end of a string stands, from `at` on.
+#[inline(always)]
+fn next_quote(blocks: &[Block], at: usize) -> usize {
+    next(blocks, at, |block| block.quotes)
+}
+
+/// Where the number or word at `at` ends.
+#[inline(always)]
+fn word_end(blocks: &[Block], at: usize) -> usize {
+    next(blocks, at, |block| !block.words)
+}
+
+/// The next byte of a set, from `at` on.
+#[inline(always)]
+fn next(blocks: &[Block], at: usize, set: impl Fn(&Block) -> u64) -> usize {
+    let mut nth = at / BLOCK;
+    let mut rest = set(&blocks[nth]) & u64::MAX << (at % BLOCK);
+    while rest == 0 {
+        nth += 1;
+        rest = set(&blocks[nth]);
+    }
+    nth * BLOCK + rest.trailing_zeros() as usize
+}
