@@ -291,7 +291,7 @@ pub(in super::super) fn literal(parts: &[StrPart<&str, Term<'_>>]) -> Option<Str
 /// The value of a variable.
 fn of_meta(variable: Variable, meta: &Meta<'_>) -> Val {
     let text = |text: &str| Val::from(text.to_owned());
-    let number = |number: i64| read::integer(number);
+    let number = |number: i64| read::of_integer(number);
     match variable {
         Variable::Topic => text(meta.topic),
         Variable::Partition => number(meta.partition.into()),

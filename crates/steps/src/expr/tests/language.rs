@@ -66,7 +66,7 @@ fn programs_give_what_jq_gives() {
     );
     gives("group_by(.k) | map(length)", r#"[{"k":1},{"k":2},{"k":1}]"#, &["[2,1]"]);
     gives(
-        "[match(\"(?<x>b)?(\\u00e9.)\"; \"g\") | .offset, .length, .captures[1].string]",
+        "[match(\"(?<x>b)?(\\u00e9.)\"; \"g\") | .offset, .length, .captures[-1].string]",
         "\"a\u{e9}cb\u{e9}d\"",
         &["[1,2,\"\u{e9}c\",3,3,\"\u{e9}d\"]"],
     );
