@@ -7,6 +7,7 @@ mod output;
 mod outlets;
 mod name_event;
 mod hash_field;
+mod copy;
 pub mod json;
 pub mod registry;
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub use topicmill_kernels::{Kernel, locate, md5};
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
 
 /// The transforms of this program; the first is the default.
-const BUILT_IN: [&TransformSpec; 2] = [&name_event::SPEC, &hash_field::SPEC];
+const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &copy::SPEC];
 
 /// Turns the values of a batch into the values to write.
 ///

@@ -12,6 +12,7 @@ use topicmill_records::NO_HEADERS;
 use super::{
     Digest, ErrorClass, HashField, Output, Transform, TransformKind, ValueError, Values, apply,
     name_event::{NameEvent, Rewriter},
+    registry::{self, Chosen},
 };
 use crate::batch::{PartitionBatch, Record, Span};
 
@@ -133,6 +134,13 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn copy_changes_no_byte(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..40)) {
+        let spec = registry::find("copy").expect("it is built in");
+        let answers = batch_answers(&TransformKind::of(spec, Chosen::default()), &values);
+        prop_assert_eq!(answers.into_iter().collect::<Result<Vec<_>, _>>(), Ok(values));
+    }
 
     #[test]
     fn hash_field_changes_one_field_and_no_other_byte(value in generator::json()) {

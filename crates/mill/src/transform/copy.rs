@@ -1,0 +1,25 @@
+//! Records as they are.
+
+use std::sync::Arc;
+
+use super::{Output, Transform, TransformSpec, Values};
+
+/// `copy`.
+pub(super) static SPEC: TransformSpec = TransformSpec {
+    name: "copy",
+    doc: "Every record as it is, whatever it holds",
+    settings: &[],
+    make: |_| Arc::new(|| Box::new(Copy)),
+};
+
+/// Writes each value unchanged.
+#[derive(Debug)]
+pub(super) struct Copy;
+
+impl Transform for Copy {
+    fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+        for (index, value) in values.iter() {
+            out.write_inline(index, &[value]);
+        }
+    }
+}
