@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::*;
 
 /// How many pairs are compared; `EXPRESSION_PAIRS` in the environment is another number.
-const PAIRS: usize = 20_000;
+const PAIRS: usize = 10_000;
 
 const KEYS: [&str; 5] = ["a", "b", "c d", "\u{e9}", "0"];
 const SCALARS: [&str; 32] = [
