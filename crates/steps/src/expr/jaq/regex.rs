@@ -1,6 +1,6 @@
 //! Regular expressions, which are kept once they are compiled.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use jaq_core::Error;
@@ -17,7 +17,7 @@ const MAX_SIZE: usize = 1 << 20;
 /// Regular expressions by pattern and flags.
 #[derive(Debug, Default)]
 pub(in super::super) struct Regexes {
-    kept: RefCell<Vec<Rc<Kept>>>,
+    kept: RefCell<Vec<Arc<Kept>>>,
 }
 
 #[derive(Debug)]
@@ -86,16 +86,16 @@ impl Regexes {
         Ok(parts.into_iter().collect())
     }
 
-    fn get(&self, pattern: &[u8], flags: &[u8]) -> Fallible<Rc<Kept>> {
+    fn get(&self, pattern: &[u8], flags: &[u8]) -> Fallible<Arc<Kept>> {
         let mut all = self.kept.borrow_mut();
         if let Some(kept) = all.iter().find(|kept| kept.pattern == pattern && kept.flags == flags) {
-            return Ok(Rc::clone(kept));
+            return Ok(Arc::clone(kept));
         }
         if all.len() == MAX_KEPT {
             all.clear();
         }
-        let kept = Rc::new(Kept::compile(pattern, flags)?);
-        all.push(Rc::clone(&kept));
+        let kept = Arc::new(Kept::compile(pattern, flags)?);
+        all.push(Arc::clone(&kept));
         Ok(kept)
     }
 }
