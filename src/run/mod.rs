@@ -112,7 +112,8 @@ async fn transform_until(
         match config.engine {
             EngineKind::Native => {
                 let open = || async {
-                    let sink = NativeSink::new(&client, &config.client, observers.troubles.clone()).await?;
+                    let (troubles, routing) = (observers.troubles.clone(), topics::routing(&client, config));
+                    let sink = NativeSink::with_routing(&client, &config.client, troubles, routing).await?;
                     Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
                 };
                 turn(open, &settings, observers, drain).await
@@ -121,7 +122,8 @@ async fn transform_until(
             EngineKind::Librdkafka => {
                 use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
                 let open = || async {
-                    let sink = LibrdkafkaSink::new(&config.client)?;
+                    let sink =
+                        LibrdkafkaSink::with_routing(&config.client, topics::routing(&client, config))?;
                     Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
                 };
                 turn(open, &settings, observers, drain).await
