@@ -135,6 +135,7 @@ mod verify;
 mod admin;
 mod console;
 mod exit;
+mod partitions;
 mod program;
 
 // The crates of the workspace, under one name.
@@ -144,6 +145,9 @@ pub use pipeline::Pipeline;
 pub use program::program;
 pub use tokio_util::sync::CancellationToken;
 pub use topicmill_mill::{batch, health, metrics, transform};
+/// Steps as a transform: [`Plan::kind`](steps::Plan::kind) is one for
+/// [`transform_kind`](pipeline::PipelineBuilder::transform_kind).
+pub use topicmill_steps as steps;
 
 use topicmill_mill::{backoff, budget, choice, clock, cpu, dead_letter, delivery, mill, sentences, strategy};
 use topicmill_records as records;

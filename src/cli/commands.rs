@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 
-use super::{ConnectionArgs, KeyArgs, Property, TransformArgs, args::parse_property, choice::choice};
+use super::{
+    ConnectionArgs, KeyArgs, Property, StepArgs, TransformArgs, args::parse_property, choice::choice,
+};
 use crate::{
     broker::BrokerSettings,
     config::{
@@ -33,6 +35,9 @@ pub struct RunArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 impl RunArgs {
@@ -120,6 +125,9 @@ pub struct VerifyArgs {
     /// The transform that the destination was written with.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps that the destination was written with.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `dry-run`.
@@ -143,6 +151,9 @@ pub struct DryRunArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `test`.
@@ -151,7 +162,7 @@ pub struct CasesArgs {
     /// The files of cases [default: orders.test.toml for `--config orders.toml`].
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The configuration file (TOML); only its transform is used.
+    /// The configuration file (TOML); only its transform or its steps are used.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Write the results as JUnit's XML, too.
@@ -160,6 +171,9 @@ pub struct CasesArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `diff`.

@@ -6,6 +6,7 @@ mod choice;
 mod commands;
 mod examples;
 mod keys;
+mod steps;
 
 use std::io;
 
@@ -17,6 +18,7 @@ pub(crate) use commands::{
     GenerateArgs, LagArgs, RunArgs, VerifyArgs,
 };
 pub(crate) use keys::KeyArgs;
+pub(crate) use steps::{StepArgs, is_step_flag};
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
 #[derive(Debug, Parser)]

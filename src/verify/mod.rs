@@ -59,6 +59,7 @@ use crate::{
     console::progress::Progress,
     engine::{EngineError, native::Client},
     exit::{Ended, Exit},
+    partitions,
     strategy::Order,
 };
 
@@ -92,6 +93,7 @@ pub(crate) async fn verify(
     progress: impl FnMut(u64, u64) + Send,
 ) -> Result<Report, EngineError> {
     let client = Client::connect(&config.client).await?;
+    partitions::tell(&client, &config.transform, &config.source, &config.destination).await?;
     verify_logs(&ClusterLogs { client, budget: Budget::new(config.memory) }, config, progress).await
 }
 

@@ -5,4 +5,5 @@ mod broker;
 mod precedence;
 mod program;
 mod secrets;
+mod steps;
 mod texts;

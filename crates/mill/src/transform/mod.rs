@@ -9,6 +9,7 @@ mod name_event;
 mod hash_field;
 mod copy;
 pub mod json;
+mod partitions;
 pub mod registry;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use name_event::NameEvent;
 pub use outlets::{Outgoing, Place, Sources, resolve};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
+pub use partitions::Partitions;
 pub use registry::{TransformKind, TransformSpec};
 use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
