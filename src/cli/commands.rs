@@ -142,7 +142,7 @@ pub struct DryRunArgs {
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
     pub base64: bool,
-    /// Print one JSON object a line: the output in base64, or the class of the error.
+    /// Print one JSON object a line: the output in base64, or the class of the error and its message.
     #[arg(long)]
     pub json: bool,
     /// How to reach the cluster, for `--from-topic`.
@@ -219,6 +219,9 @@ pub struct LagArgs {
     /// Print one JSON object a line and partition.
     #[arg(long)]
     pub json: bool,
+    /// Show it again and again, after this time each, until stopped.
+    #[arg(long, value_name = "DURATION", value_parser = parse_pause)]
+    pub watch: Option<Duration>,
     /// How to reach the cluster.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -326,6 +329,11 @@ fn parse_positive(text: &str) -> Result<usize, String> {
 fn parse_events(text: &str) -> Result<u64, String> {
     let events = parse_count(text)?;
     if events > 0 { Ok(events) } else { Err("must be greater than 0".into()) }
+}
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    let pause = parse_duration(text)?;
+    if pause.is_zero() { Err("must be more than 0".into()) } else { Ok(pause) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

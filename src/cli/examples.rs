@@ -152,6 +152,7 @@ LAG_SECONDS is the age of the first record that is not committed.
 
 Examples:
   topicmill lag -b broker1:9092 -g hasher
+  topicmill lag -b broker1:9092 -g hasher --watch 5s
   topicmill lag -c orders.toml --json | jq .lag
 
 ",

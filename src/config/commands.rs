@@ -1,6 +1,6 @@
 //! The configurations of the smaller commands.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Config, ConfigError, Origin, client,
@@ -133,6 +133,8 @@ pub(crate) struct LagConfig {
     pub group: String,
     /// Whether to print one JSON object a line and partition.
     pub json: bool,
+    /// How long to wait before it is shown again; `None` shows it once.
+    pub watch: Option<Duration>,
 }
 
 impl LagConfig {
@@ -150,6 +152,7 @@ impl LagConfig {
             group: rules::group(&mut settings, strategy, &source, destination.as_deref()),
             source: settings.parsed(&keys::SOURCE, rules::parse_topic),
             json: args.json,
+            watch: args.watch,
         };
         settings.finish(config)
     }

@@ -36,6 +36,7 @@ pub fn structure_everywhere(doc: &[u8]) -> Structure {
         scan(kernel, doc, &mut structure);
         assert_eq!(structure.seen(), twin.seen(), "{kernel:?}: {}", doc.escape_ascii());
         assert_eq!(structure.blocks(), twin.blocks(), "{kernel:?}: {}", doc.escape_ascii());
+        assert_eq!(structure.places(), twin.places(), "{kernel:?}: {}", doc.escape_ascii());
     }
     twin
 }

@@ -36,10 +36,10 @@ pub struct Block {
     pub quotes: u64,
     /// What numbers and words are made of.
     pub words: u64,
-    /// Bytes by which what they are in has to be an object: colons. A bracket is in what is around it.
-    pub in_object: u64,
-    /// Bytes by which what they are in has to be an array.
-    pub in_array: u64,
+    /// The brackets before which, since the last one, a colon says that what is around is an object.
+    pub object_before: u64,
+    /// The brackets before which, since the last one, an element says that what is around is an array.
+    pub array_before: u64,
 }
 
 /// The structure of a document; keeps its memory from one to the next.
@@ -49,6 +49,10 @@ pub struct Structure {
     blocks: Vec<Block>,
     /// How many of them are in use.
     count: usize,
+    /// Where brackets and keys stand; room for one in every byte of the blocks.
+    places: Vec<u32>,
+    /// How many of them there are.
+    placed: usize,
     /// What was seen in any of the document's bytes.
     seen: Seen,
 }
@@ -71,20 +75,27 @@ impl Structure {
         &self.blocks[..self.count]
     }
 
+    /// Where the brackets and the opening quotes of keys stand, in order.
+    #[inline(always)]
+    pub fn places(&self) -> &[u32] {
+        &self.places[..self.placed]
+    }
+
     /// What the document has.
     #[inline(always)]
     pub fn seen(&self) -> Seen {
         self.seen
     }
 
-    /// Room for the blocks of a document of `len` bytes.
+    /// Room for the blocks of a document of `len` bytes, and for places.
     #[inline(always)]
-    fn room(&mut self, len: usize) -> &mut [Block] {
+    fn room(&mut self, len: usize) -> (&mut [Block], &mut [u32]) {
         self.count = len / BLOCK + 1;
         if self.blocks.len() < self.count {
             self.blocks.resize(self.count, Block::default());
+            self.places.resize(self.count * BLOCK, 0);
         }
-        &mut self.blocks[..self.count]
+        (&mut self.blocks[..self.count], &mut self.places)
     }
 }
 

@@ -13,7 +13,8 @@ pub(super) fn drive(
     part: impl Fn(&[u8]) -> Classes,
 ) {
     let (blocks, rest) = doc.as_chunks::<BLOCK>();
-    let out = structure.room(doc.len());
+    let (out, places) = structure.room(doc.len());
+    let mut placed = 0;
     let mut carried = Carried::START;
     let mut faults = 0;
     let mut beyond_ascii = 0;
@@ -24,12 +25,34 @@ pub(super) fn drive(
         beyond_ascii |= classes.beyond_ascii;
         backslashes |= classes.backslash;
         *out = carried.block(&classes, &doc[nth * BLOCK..], &mut faults);
+        placed += place(out.brackets | out.keys, nth * BLOCK, &mut places[placed..]);
     }
+    structure.placed = placed;
     structure.seen = Seen {
         faults: faults != 0 || carried.is_incomplete(),
         beyond_ascii: beyond_ascii != 0,
         escapes: backslashes != 0,
     };
+}
+
+/// Writes where the bits of `set` stand after `base`, and returns how many there are.
+#[inline(always)]
+fn place(mut set: u64, base: usize, places: &mut [u32]) -> usize {
+    // As many as most blocks have are written at once, whether there are that many or not: how many
+    // there are is hard to foresee.
+    const AT_ONCE: usize = 8;
+    let count = set.count_ones() as usize;
+    let (at_once, rest) = places.split_at_mut(AT_ONCE);
+    let mut next = || {
+        let at = base as u32 + set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        at
+    };
+    at_once.iter_mut().for_each(|place| *place = next());
+    if count > AT_ONCE {
+        rest[..count - AT_ONCE].iter_mut().for_each(|place| *place = next());
+    }
+    count
 }
 
 /// What one block leaves for the next.
@@ -53,6 +76,10 @@ struct Carried {
     in_key: bool,
     /// The ends of keys.
     after_key: Follow,
+    /// Whether there was a colon since the last bracket.
+    colon: bool,
+    /// Whether there was an element.
+    element: bool,
     number: Number,
 }
 
@@ -91,6 +118,8 @@ impl Carried {
         opened: Follow { set: 0, space: false },
         in_key: false,
         after_key: Follow { set: 0, space: false },
+        colon: false,
+        element: false,
         number: Number {
             minus: 0,
             leading_zero: 0,
@@ -102,10 +131,10 @@ impl Carried {
     };
 
     /// Whether something is missing at the end, after a space: the rest of a string, a value, or what a
-    /// key or an element would have to be in.
+    /// member or an element would have to be in.
     #[inline(always)]
     fn is_incomplete(&self) -> bool {
-        self.in_string != 0 || self.value.space || self.after_key.space
+        self.in_string != 0 || self.value.space || self.after_key.space || self.colon || self.element
     }
 
     /// The structure of the block at the front of `doc`; adds to `faults`.
@@ -149,14 +178,19 @@ impl Carried {
         let words = primitive_starts & !(classes.digit | classes.minus);
         let words_whole = if (words | self.word_left) == 0 { 0 } else { self.words(words, doc, faults) };
         *faults |= self.number.faults(classes, primitives & !words_whole, primitive_starts & !words);
+        let brackets = open | close;
+        let between = !brackets;
+        // A string that follows a comma and is no key, or anything else that follows one.
+        let elements = (after_keys & !colons) | (in_members & (primitive_starts | open));
         Block {
-            brackets: open | close,
+            brackets,
             commas,
             keys,
             quotes,
             words: primitives,
-            in_object: colons,
-            in_array: (after_keys & !colons) | (in_members & (primitive_starts | open)),
+            // However many there are between two brackets, one of them carries through to the second.
+            object_before: add(colons, between, &mut self.colon) & brackets,
+            array_before: (add(elements & between, between, &mut self.element) | elements) & brackets,
         }
     }
 

@@ -30,12 +30,31 @@ fn the_sets_are_what_they_say() {
         assert_eq!(shown(|block| block.quotes), " ^    ^        ^  ^  ^ ^   ^ ^    ^ ^       ", "{before}");
         assert_eq!(shown(|block| block.words), "           ^^^                        ^^^^  ", "{before}");
         assert_eq!(
-            shown(|block| block.in_object),
-            "        ^                     ^      ^      ",
+            shown(|block| block.object_before),
+            "          ^                    ^           ^",
             "{before}"
         );
-        assert_eq!(shown(|block| block.in_array), "                   ^     ^                  ", "{before}");
+        assert_eq!(
+            shown(|block| block.array_before),
+            "                         ^                  ",
+            "{before}"
+        );
         assert!(!faults((" ".repeat(before) + r#"{"a":[1,-2.5e+3,true,"\u00e9\\"]}"#).as_bytes()));
+    }
+}
+
+#[test]
+fn places_are_those_of_the_sets() {
+    for doc in
+        ["[]".repeat(200), r#"{"a":1},"#.repeat(50), " ".repeat(100), format!("{0}[{0}", " ".repeat(63))]
+    {
+        let structure = structure_everywhere(doc.as_bytes());
+        let bit = |at: &usize| {
+            let block = &structure.blocks()[at / BLOCK];
+            (block.brackets | block.keys) >> (at % BLOCK) & 1 == 1
+        };
+        let places: Vec<usize> = (0..doc.len()).filter(bit).collect();
+        assert!(structure.places().iter().map(|&place| place as usize).eq(places), "{doc}");
     }
 }
 

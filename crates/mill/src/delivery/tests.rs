@@ -44,7 +44,13 @@ fn poison_in(count: usize, memory: Permit) -> Product {
         ..PartitionBatch::default()
     };
     let mut offsets = Offsets::default();
-    offsets.assign(&Assignment { partition: origin, id: AssignmentId(1), position: 0, is_committed: true });
+    offsets.assign(&Assignment {
+        partition: origin,
+        id: AssignmentId(1),
+        position: 0,
+        is_committed: true,
+        is_late: false,
+    });
     let ticket = offsets.begin(&batch, memory).unwrap();
     let error = ValueError::new(ErrorClass::Syntax, "poison");
     let failures = (0..count).map(|index| Failure { index, error: error.clone() }).collect();

@@ -7,7 +7,7 @@ mod output;
 mod outlets;
 mod name_event;
 mod hash_field;
-mod copy;
+mod identity;
 pub mod json;
 mod partitions;
 pub mod registry;
@@ -30,7 +30,7 @@ pub use topicmill_records::{Headers, HeadersWriter, NO_HEADERS};
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
 
 /// The transforms of this program; the first is the default.
-const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &copy::SPEC];
+const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &identity::SPEC];
 
 /// Turns the records of a batch into the records to write: one for each, none, or several, each to the destination
 /// or to a topic and partition of its choice.

@@ -49,60 +49,54 @@ impl Work for Walk<'_> {
     fn run(mut self, scan: impl Fn(&[u8], &mut Structure)) -> bool {
         scan(self.walker.doc, self.structure);
         let seen = self.structure.seen();
-        !seen.faults && self.walker.walk(self.structure.blocks(), seen.escapes)
+        !seen.faults && self.walker.walk(self.structure, seen.escapes)
     }
 }
 
 impl Walker<'_> {
     #[inline(always)]
-    fn walk(&mut self, blocks: &[Block], escapes: bool) -> bool {
+    fn walk(&mut self, structure: &Structure, escapes: bool) -> bool {
+        let blocks = structure.blocks();
         self.open.clear();
-        // Nothing is around the outermost value, and so nothing may follow a comma there.
         let mut inner = Open { object: 0, array: 0, is_live: false, state: DEAD, current: ROOT, index: 0 };
         let start = skip_space(self.doc, 0);
         self.enter(blocks, ROOT, 0..0, start, start);
         let mut misplaced = 0;
-        for (nth, block) in blocks.iter().enumerate() {
-            let base = nth * BLOCK;
-            let mut brackets = block.brackets;
-            let mut rest = u64::MAX;
-            loop {
-                // Up to the next bracket and with it, or up to the end of the block.
-                let upto = brackets ^ brackets.wrapping_sub(1);
-                let part = rest & upto;
-                misplaced |= part & (block.in_array & !inner.array | block.in_object & !inner.object);
-                if inner.is_live {
-                    if inner.object != 0 {
-                        self.members(blocks, &mut inner, base, part & block.keys, escapes);
-                    } else {
-                        self.elements(blocks, &mut inner, base, part & block.commas);
-                    }
+        // After the last bracket.
+        let mut after = 0;
+        for &place in structure.places() {
+            let at = place as usize;
+            let byte = self.doc[at];
+            if byte == b'"' {
+                if inner.is_live && inner.object != 0 {
+                    self.member(blocks, &mut inner, at, escapes);
                 }
-                if brackets == 0 {
-                    break;
+                continue;
+            }
+            let (block, bit) = (&blocks[at / BLOCK], at % BLOCK);
+            misplaced |=
+                block.array_before >> bit & !inner.array | block.object_before >> bit & !inner.object;
+            if inner.is_live && inner.array != 0 {
+                self.elements(blocks, &mut inner, after, at);
+            }
+            after = at + 1;
+            // By these two bits, the four brackets differ.
+            let is_object = byte & 0x20 != 0;
+            if byte & 2 == 0 {
+                if !self.pop(&mut inner, is_object, at) {
+                    return false;
                 }
-                let at = base + brackets.trailing_zeros() as usize;
-                rest &= !upto;
-                brackets &= brackets - 1;
-                // By these two bits, the four brackets differ.
-                let bracket = self.doc[at];
-                let is_object = bracket & 0x20 != 0;
-                if bracket & 2 == 0 {
-                    if !self.pop(&mut inner, is_object, at) {
-                        return false;
-                    }
-                } else {
-                    if self.open.len() == MAX_DEPTH {
-                        return false;
-                    }
-                    self.push(&mut inner, is_object);
-                    if inner.is_live && !is_object {
-                        self.first_element(blocks, &mut inner, at);
-                    }
+            } else {
+                if self.open.len() == MAX_DEPTH {
+                    return false;
+                }
+                self.push(&mut inner, is_object);
+                if inner.is_live && !is_object {
+                    self.first_element(blocks, &mut inner, at);
                 }
             }
         }
-        misplaced == 0 && self.open.is_empty()
+        misplaced & 1 == 0 && self.open.is_empty()
     }
 
     /// Opens an array or object.
@@ -130,30 +124,26 @@ impl Walker<'_> {
         same != 0
     }
 
-    /// Looks at the members whose keys begin at `keys`, in a block that begins at `base`.
+    /// Looks at the member whose key begins at `at`.
     #[inline(always)]
-    fn members(&mut self, blocks: &[Block], inner: &mut Open, base: usize, mut keys: u64, escapes: bool) {
-        let state = &self.paths.states[inner.state as usize];
-        while keys != 0 {
-            let at = base + keys.trailing_zeros() as usize;
-            keys &= keys - 1;
-            inner.current = member(state, self.doc, blocks, at, escapes);
-            if inner.current != DEAD {
-                let end = next_quote(blocks, at + 1) + 1;
-                let colon = skip_space(self.doc, end);
-                if self.doc.get(colon) != Some(&b':') {
-                    // No key: what that is misplaced by comes later.
-                    inner.current = DEAD;
-                    continue;
-                }
-                let value = skip_space(self.doc, colon + 1);
-                let before = match self.doc[at - 1] {
-                    b'{' | b',' => at - 1,
-                    _ => self.doc[..at].trim_ascii_end().len() - 1,
-                };
-                self.enter(blocks, inner.current, at as u32..end as u32, value, before);
-            }
+    fn member(&mut self, blocks: &[Block], inner: &mut Open, at: usize, escapes: bool) {
+        inner.current = member(&self.paths.states[inner.state as usize], self.doc, blocks, at, escapes);
+        if inner.current == DEAD {
+            return;
         }
+        let end = next_quote(blocks, at + 1) + 1;
+        let colon = skip_space(self.doc, end);
+        if self.doc.get(colon) != Some(&b':') {
+            // No key: the next bracket is where that is misplaced.
+            inner.current = DEAD;
+            return;
+        }
+        let value = skip_space(self.doc, colon + 1);
+        let before = match self.doc[at - 1] {
+            b'{' | b',' => at - 1,
+            _ => self.doc[..at].trim_ascii_end().len() - 1,
+        };
+        self.enter(blocks, inner.current, at as u32..end as u32, value, before);
     }
 
     /// The element after the opening bracket at `at`, if there is one.
@@ -164,14 +154,24 @@ impl Walker<'_> {
         }
     }
 
-    /// Looks at the elements after `commas`, in a block that begins at `base`.
+    /// Looks at the elements after the commas from `from` up to the bracket at `until`.
     #[inline(always)]
-    fn elements(&mut self, blocks: &[Block], inner: &mut Open, base: usize, mut commas: u64) {
-        while commas != 0 {
-            let at = base + commas.trailing_zeros() as usize;
-            commas &= commas - 1;
-            inner.index += 1;
-            self.element(blocks, inner, at);
+    fn elements(&mut self, blocks: &[Block], inner: &mut Open, from: usize, until: usize) {
+        for nth in from / BLOCK..=until / BLOCK {
+            let base = nth * BLOCK;
+            let mut commas = blocks[nth].commas;
+            if base < from {
+                commas &= u64::MAX << (from - base);
+            }
+            if until < base + BLOCK {
+                commas &= (1 << (until - base)) - 1;
+            }
+            while commas != 0 {
+                let at = base + commas.trailing_zeros() as usize;
+                commas &= commas - 1;
+                inner.index += 1;
+                self.element(blocks, inner, at);
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use topicmill_records::HeadersWriter;
 use super::item::Draft;
 use crate::{
     expr::{Evaluator, Located},
-    json::{Edits, Found, Locator, PathId},
     fuse::Pass,
+    json::{Edits, Found, Locator, PathId},
 };
 
 /// The most bytes that a buffer keeps for the next record.

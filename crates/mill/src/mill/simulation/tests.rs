@@ -84,7 +84,10 @@ fn every_fault_that_is_planted_is_found_and_its_schedule_shrunk() {
         // Whatever the transform does.
         let spread = (0..400).map(|seed| Schedule { spreads: true, ..planted(seed) });
         let is_found = |schedule: &Schedule| run(schedule).is_err_and(|failure| failure.contains(says));
-        assert!(spread.into_iter().any(|schedule| is_found(&schedule)), "{plant:?} is not found where it spreads");
+        assert!(
+            spread.into_iter().any(|schedule| is_found(&schedule)),
+            "{plant:?} is not found where it spreads"
+        );
         let before = schedule.decisions.len();
         let fails = |candidate: &Schedule| run(candidate).err().filter(|failure| failure.contains(says));
         let (smallest, failure) = schedule.shrunk(failure, fails);

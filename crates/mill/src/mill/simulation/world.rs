@@ -156,7 +156,8 @@ impl World {
         let position = committed.unwrap_or_else(|| self.choose(partition));
         self.expected.insert((partition, id), position);
         let is_committed = committed.is_some() || self.plant == Some(Plant::PositionsCountAsCommitted);
-        Assignment { partition: source(partition), id: AssignmentId(id), position, is_committed }
+        let partition = source(partition);
+        Assignment { partition, id: AssignmentId(id), position, is_committed, is_late: false }
     }
 
     /// A position by policy.
