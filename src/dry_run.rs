@@ -40,9 +40,10 @@ pub struct DryRunSummary {
 /// Transforms `input` to `output`, one value a line. A value is the line without its newline, every
 /// other byte kept; with `base64` it is what the line encodes (an empty line is the empty value).
 ///
-/// With `json`, each line becomes one object: `{"output_b64":…}`, `{"error":CLASS}`, or, unless there is just
-/// one result for the destination, `{"outputs":[…]}`, which names topic and partition where they are chosen.
-/// Otherwise each result is written as it is, and a line that fails is reported on standard error instead.
+/// With `json`, each line becomes one object: `{"output_b64":…}`, `{"error":CLASS,"message":…}`, or, unless
+/// there is just one result for the destination, `{"outputs":[…]}`, which names topic and partition where they
+/// are chosen. Otherwise each result is written as it is, and a line that fails is reported on standard error
+/// instead.
 /// Whatever has been read is answered before waiting for more.
 ///
 /// # Errors
@@ -184,7 +185,9 @@ impl DryRun {
     fn fail(&mut self, error: &ValueError, answers: &mut DryRunOutput) {
         self.summary.failed += 1;
         if self.json {
-            answers.output.extend_from_slice(format!("{{\"error\":\"{}\"}}\n", error.class).as_bytes());
+            let message = serde_json::Value::from(error.message.as_str());
+            let object = format!("{{\"error\":\"{}\",\"message\":{message}}}\n", error.class);
+            answers.output.extend_from_slice(object.as_bytes());
         } else {
             let line = self.lines();
             answers.complaints.extend_from_slice(format!("line {line}: {error}\n").as_bytes());
@@ -257,7 +260,8 @@ mod tests {
         assert_eq!(summary.unwrap(), DryRunSummary { transformed: 1, failed: 2 });
         let lines: Vec<_> = output.lines().collect();
         assert!(lines[0].starts_with("{\"output_b64\":\"eyJmaXJzdF9uYW1lI"), "{output}");
-        assert_eq!(lines[1..], ["{\"error\":\"empty\"}", "{\"error\":\"eof\"}"]);
+        assert_eq!(lines[1], r#"{"error":"empty","message":"the value has no bytes"}"#);
+        assert!(lines[2].starts_with(r#"{"error":"eof","message":""#), "{output}");
         assert_eq!(complaints, "");
     }
 

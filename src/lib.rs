@@ -135,6 +135,7 @@ mod verify;
 mod admin;
 mod console;
 mod exit;
+mod partitions;
 mod program;
 
 // The crates of the workspace, under one name.
@@ -144,6 +145,9 @@ pub use pipeline::Pipeline;
 pub use program::program;
 pub use tokio_util::sync::CancellationToken;
 pub use topicmill_mill::{batch, health, metrics, transform};
+/// Steps as a transform: [`Plan::kind`](steps::Plan::kind) is one for
+/// [`transform_kind`](pipeline::PipelineBuilder::transform_kind).
+pub use topicmill_steps as steps;
 
 use topicmill_mill::{backoff, budget, choice, clock, cpu, dead_letter, delivery, mill, sentences, strategy};
 use topicmill_records as records;
@@ -155,6 +159,20 @@ pub mod internal {
         cli::{Cli, Command},
         config::{Config, ConfigError, DryRunConfig},
     };
+    /// The report of the command `verify` with these words, and whether all is as it should be.
+    ///
+    /// # Errors
+    /// What is wrong with the words, or why nothing can be verified.
+    pub async fn verify<'a>(words: impl Iterator<Item = &'a str>) -> Result<(String, bool), String> {
+        use clap::Parser as _;
+        let Command::Verify(args) = Cli::try_parse_from(words).map_err(|error| error.to_string())?.command
+        else {
+            return Err("it is not `verify`".to_owned());
+        };
+        let config = crate::config::VerifyConfig::new(&args).map_err(|error| error.to_string())?;
+        let report = crate::verify::verify(&config, |_, _| {}).await.map_err(|error| error.to_string())?;
+        Ok((report.to_string(), report.is_ok()))
+    }
     /// The command `dry-run`.
     pub mod dry_run {
         pub use crate::dry_run::run;

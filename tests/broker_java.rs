@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use topicmill_broker::{Broker, BrokerSettings};
+use topicmill_broker::{ApiKey, Broker, BrokerSettings};
 
 const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
@@ -16,6 +16,8 @@ const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
+const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 
 /// The longest that a tool may take.
 const TIMEOUT_S: &str = "120";
@@ -28,6 +30,11 @@ async fn broker() -> Broker {
 
 /// Runs a tool, which has to succeed, and returns its standard output without its log.
 async fn tool(broker: &Broker, class: &str, arguments: &[&str], input: &str) -> String {
+    let address = broker.address().to_string();
+    java(class, &[&["--bootstrap-server", &address], arguments].concat(), input).await
+}
+
+async fn java(class: &str, arguments: &[&str], input: &str) -> String {
     let libs = std::env::var("TEST_KAFKA_LIBS")
         .expect("set TEST_KAFKA_LIBS to the folder with the jars of Apache Kafka");
     let mut command = Command::new("timeout");
@@ -40,7 +47,7 @@ async fn tool(broker: &Broker, class: &str, arguments: &[&str], input: &str) -> 
         &format!("{libs}/*"),
         class,
     ]);
-    command.args(["--bootstrap-server", &broker.address().to_string()]).args(arguments);
+    command.args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let input = input.to_owned();
     let run = move || {
@@ -129,4 +136,37 @@ async fn records_that_a_topic_does_not_take_are_refused_by_their_number() {
     let read = tool(&broker, CONSUMER, &stamped, "").await;
     assert!(read.starts_with("LogAppendTime:") && read.ends_with("with a key\n"), "{read}");
     broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transactional_copy_is_read_once_and_in_order() {
+    for version in [1, 2] {
+        let broker = broker().await;
+        broker.set_transaction_version(version).expect("there are two");
+        for topic in ["in", "out"] {
+            broker.create_topic(topic, 1, &[]).expect("a new topic");
+        }
+        tool(&broker, PRODUCER, &["--topic", "in"], &lines(1000)).await;
+        let address = broker.address().to_string();
+        let copy = ["--broker-list", &address, "--input-topic", "in", "--input-partition", "0"];
+        let within = ["--consumer-group", "g", "--transactional-id", "id", "--transaction-size", "50"];
+        let how = ["--output-topic", "out", "--group-mode", "--use-group-metadata", "--enable-random-aborts"];
+        java(COPIER, &[&copy[..], &within, &how].concat(), "").await;
+        let committed = ["--isolation-level", "read_committed", "--from-beginning"];
+        let read = [&committed[..], &["--topic", "out", "--max-messages", "1000"]].concat();
+        assert_eq!(tool(&broker, CONSUMER, &read, "").await, lines(1000), "version {version}");
+        let (_, end) = broker.offsets("out", 0).expect("a topic");
+        assert_eq!(broker.last_stable_offset("out", 0), Some(end), "nothing is open");
+        assert_eq!(broker.committed_offset("g", "in", 0), Some(1000));
+        // The client speaks the version that it is told.
+        let added = broker.seen(ApiKey::AddPartitionsToTxn).requests;
+        assert_eq!(added > 0, version == 1, "{added} requests to add partitions");
+        assert!(broker.seen(ApiKey::EndTxn).requests >= 20);
+
+        let listed = tool(&broker, TRANSACTIONS, &["list"], "").await;
+        assert!(listed.lines().any(|line| line.starts_with("id ") && line.contains("Complete")), "{listed}");
+        let described = tool(&broker, TRANSACTIONS, &["describe", "--transactional-id", "id"], "").await;
+        assert!(described.contains("Complete"), "{described}");
+        broker.stop().await;
+    }
 }

@@ -26,10 +26,10 @@ fn every_golden_case_comes_out_as_from_go() {
     let output = String::from_utf8(output).expect("JSON is UTF-8");
     assert_eq!(output.lines().count(), 190);
     for (case, line) in cases.iter().zip(output.lines()) {
-        let expected = match &case.output_b64 {
-            Some(output) => format!("{{\"output_b64\":\"{output}\"}}"),
-            None => format!("{{\"error\":\"{}\"}}", case.class),
+        let is_expected = match &case.output_b64 {
+            Some(output) => line == format!("{{\"output_b64\":\"{output}\"}}"),
+            None => line.starts_with(&format!("{{\"error\":\"{}\",\"message\":", case.class)),
         };
-        assert!(line == expected, "case {} ({}): got {line:.300}", case.id, case.note);
+        assert!(is_expected, "case {} ({}): got {line:.300}", case.id, case.note);
     }
 }

@@ -107,7 +107,7 @@ async fn trickle(client: Client, settings: ClientSettings, topic: String, stop: 
 #[test]
 fn a_trickle_whose_destination_stalls_does_not_hold_what_is_fetched_beside_it() {
     const HOT: i32 = 6;
-    const COUNT: usize = 1000;
+    const COUNT: usize = 1600;
     let cluster = Cluster::embedded();
     let names = Names::new("trickle");
     cluster.create(&names.source, HOT + 1, &[]);

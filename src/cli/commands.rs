@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 
-use super::{ConnectionArgs, KeyArgs, Property, TransformArgs, args::parse_property, choice::choice};
+use super::{
+    ConnectionArgs, KeyArgs, Property, StepArgs, TransformArgs, args::parse_property, choice::choice,
+};
 use crate::{
     broker::BrokerSettings,
     config::{
@@ -33,6 +35,9 @@ pub struct RunArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 impl RunArgs {
@@ -120,6 +125,9 @@ pub struct VerifyArgs {
     /// The transform that the destination was written with.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps that the destination was written with.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `dry-run`.
@@ -134,7 +142,7 @@ pub struct DryRunArgs {
     /// Each line is the base64 of a value, so that a value may hold any byte.
     #[arg(long)]
     pub base64: bool,
-    /// Print one JSON object a line: the output in base64, or the class of the error.
+    /// Print one JSON object a line: the output in base64, or the class of the error and its message.
     #[arg(long)]
     pub json: bool,
     /// How to reach the cluster, for `--from-topic`.
@@ -143,6 +151,9 @@ pub struct DryRunArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `test`.
@@ -151,7 +162,7 @@ pub struct CasesArgs {
     /// The files of cases [default: orders.test.toml for `--config orders.toml`].
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The configuration file (TOML); only its transform is used.
+    /// The configuration file (TOML); only its transform or its steps are used.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Write the results as JUnit's XML, too.
@@ -160,6 +171,9 @@ pub struct CasesArgs {
     /// The transform.
     #[command(flatten)]
     pub transform: TransformArgs,
+    /// The steps.
+    #[command(flatten)]
+    pub steps: StepArgs,
 }
 
 /// The flags of `diff`.
@@ -205,6 +219,9 @@ pub struct LagArgs {
     /// Print one JSON object a line and partition.
     #[arg(long)]
     pub json: bool,
+    /// Show it again and again, after this time each, until stopped.
+    #[arg(long, value_name = "DURATION", value_parser = parse_pause)]
+    pub watch: Option<Duration>,
     /// How to reach the cluster.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -312,6 +329,11 @@ fn parse_positive(text: &str) -> Result<usize, String> {
 fn parse_events(text: &str) -> Result<u64, String> {
     let events = parse_count(text)?;
     if events > 0 { Ok(events) } else { Err("must be greater than 0".into()) }
+}
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    let pause = parse_duration(text)?;
+    if pause.is_zero() { Err("must be more than 0".into()) } else { Ok(pause) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

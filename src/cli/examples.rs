@@ -40,6 +40,8 @@ pub(super) const RUN: &str = concat!(
 Examples:
   topicmill run -b broker1:9092 --source orders --destination orders_hashed -g hasher \\
     --transform hash-field --field sha --digest sha256
+  topicmill run -b broker1:9092 --source orders --destination orders_shown \
+    --drop '.password,.items[].cost' --mask .email --key .customer.id
   topicmill run -c orders.toml --until-caught-up
   topicmill run -c orders.toml -X group.instance.id=hasher-0 --admin 0.0.0.0:9464
 
@@ -91,6 +93,7 @@ stays 0. With --from-topic it shows what becomes of each record, which stays whe
 
 Examples:
   topicmill dry-run --transform hash-field --field sha < values.jsonl
+  topicmill dry-run --jq '.items[]' < values.jsonl
   topicmill dry-run -c orders.toml --json < values.jsonl
   topicmill dry-run -c orders.toml --from-topic orders --count 20
 
@@ -149,6 +152,7 @@ LAG_SECONDS is the age of the first record that is not committed.
 
 Examples:
   topicmill lag -b broker1:9092 -g hasher
+  topicmill lag -b broker1:9092 -g hasher --watch 5s
   topicmill lag -c orders.toml --json | jq .lag
 
 ",

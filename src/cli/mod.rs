@@ -6,17 +6,19 @@ mod choice;
 mod commands;
 mod examples;
 mod keys;
+mod steps;
 
 use std::io;
 
 pub(crate) use args::{ConnectionArgs, LogFormat, LogLevel, Property, TransformArgs};
 pub(crate) use choice::possible_values;
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 pub(crate) use commands::{
     BenchArgs, BrokerArgs, CasesArgs, CheckArgs, CompletionsArgs, DemoArgs, DiffArgs, DryRunArgs,
     GenerateArgs, LagArgs, RunArgs, VerifyArgs,
 };
 pub(crate) use keys::KeyArgs;
+pub(crate) use steps::{StepArgs, is_step_flag};
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
 #[derive(Debug, Parser)]
@@ -78,10 +80,16 @@ impl Cli {
     /// Reads the command line of this process; on `--help`, `--version` and errors the process
     /// ends here, with exit code 2 for errors.
     pub fn from_command_line() -> Cli {
-        let cli = Cli::parse();
+        let matches = Cli::command().get_matches();
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if cli.properties().iter().any(|property| property.key.is_empty()) {
+            let mut program = Cli::command();
+            // The usage of a command begins with the program's name from here on.
+            program.build();
+            let name = matches.subcommand_name().unwrap_or_default();
+            let command = program.find_subcommand_mut(name).expect("only a command has properties");
             // What was typed is not repeated: it may be a secret.
-            Cli::command().error(ErrorKind::ValueValidation, "-X: write it as KEY=VALUE").exit();
+            command.error(ErrorKind::ValueValidation, "-X: write it as KEY=VALUE").exit();
         }
         cli
     }

@@ -1,11 +1,12 @@
 //! The configurations of the smaller commands.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Config, ConfigError, Origin, client,
     keys::{self, Section},
     layers, rules,
+    steps::transforming,
 };
 use crate::{
     cli::{BenchArgs, CasesArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
@@ -112,7 +113,7 @@ impl VerifyConfig {
             dead_letter_given,
             group: settings.is_given(&keys::GROUP).then(|| group.clone()),
             usual_group: group,
-            transform: rules::transform_of_source(&mut settings),
+            transform: rules::transform_of_source(&mut settings).kind,
             order: settings.choice(&keys::ORDER),
             memory: rules::memory(&mut settings),
             json: args.json,
@@ -132,6 +133,8 @@ pub(crate) struct LagConfig {
     pub group: String,
     /// Whether to print one JSON object a line and partition.
     pub json: bool,
+    /// How long to wait before it is shown again; `None` shows it once.
+    pub watch: Option<Duration>,
 }
 
 impl LagConfig {
@@ -149,6 +152,7 @@ impl LagConfig {
             group: rules::group(&mut settings, strategy, &source, destination.as_deref()),
             source: settings.parsed(&keys::SOURCE, rules::parse_topic),
             json: args.json,
+            watch: args.watch,
         };
         settings.finish(config)
     }
@@ -185,7 +189,7 @@ impl DemoConfig {
             settings.set_default(&keys::DESTINATION, destination);
             settings.set_default(&keys::KIND, DEMO_TRANSFORM.into());
         }
-        let transform = rules::transform(&mut settings);
+        let transform = transforming(&mut settings);
         let mut run = Config::read(&mut settings, transform);
         if embedded {
             run.client.brokers.clear();
@@ -260,7 +264,7 @@ impl DryRunConfig {
     /// All problems at once.
     pub fn new(args: &DryRunArgs) -> Result<DryRunConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
-        let transform = rules::transform(&mut settings);
+        let transform = transforming(&mut settings).kind;
         let from_topic = args.from_topic.as_deref().map(|topic| {
             let parsed = rules::parse_topic(topic).unwrap_or_else(|message| {
                 settings.problem("--from-topic".into(), message, Origin::Flag("--from-topic".into()));
@@ -294,7 +298,7 @@ impl CasesConfig {
     /// All problems at once.
     pub(crate) fn new(args: &CasesArgs) -> Result<CasesConfig, ConfigError> {
         let mut settings = layers::load(args.config.as_deref(), args);
-        let transform = rules::transform(&mut settings);
+        let transform = transforming(&mut settings).kind;
         let CasesArgs { files, config, junit, .. } = args.clone();
         settings.finish(CasesConfig { transform, files, config, junit })
     }
@@ -343,7 +347,8 @@ impl DiffConfig {
             return settings.finish(()).map(|()| unreachable!("there is a problem"));
         };
         let mut old = layers::load(Some(old), args);
-        let (old_source, old_transform) = (rules::source(&mut old), rules::transform_of_source(&mut old));
+        let (old_source, old_transform) =
+            (rules::source(&mut old), rules::transform_of_source(&mut old).kind);
         old.finish(())?;
         let mut settings = layers::load(Some(new), args);
         let mut source = rules::source(&mut settings);
@@ -365,7 +370,7 @@ impl DiffConfig {
             client: client::native_client(&mut settings),
             source,
             old: old_transform,
-            new: rules::transform_of_source(&mut settings),
+            new: rules::transform_of_source(&mut settings).kind,
             begin: args.from,
             amount: args.sample.map_or(Amount::All, Amount::Spread),
             allow: args.allow.clone(),

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use super::{Config, keys::Section};
+use super::{Config, keys::Section, steps::written};
 use crate::engine::native::properties::is_secret;
 
 impl fmt::Display for Config {
     /// Writes TOML; secrets as `***` in a comment, since no file may hold one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.shown();
-        for (index, section) in Section::ALL.into_iter().enumerate() {
+        let is_shown = |section: &Section| *section != Section::Transform || self.steps.is_none();
+        for (index, section) in Section::ALL.into_iter().filter(is_shown).enumerate() {
             let blank = if index > 0 { "\n" } else { "" };
             writeln!(f, "{blank}[{}]", section.name())?;
             for (key, value) in shown.iter().filter(|(key, _)| key.section == section) {
@@ -21,7 +22,7 @@ impl fmt::Display for Config {
                 _ => {}
             }
         }
-        Ok(())
+        self.write_steps(f)
     }
 }
 
@@ -33,6 +34,15 @@ impl Config {
             } else {
                 writeln!(f, "{name} = {}", text(value))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Each step with how it is done.
+    fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(plan) = &self.steps else { return Ok(()) };
+        for (table, report) in plan.tables().iter().zip(plan.report()) {
+            write!(f, "\n# {report}\n{}", written(table))?;
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl Given {
             settings.reject(&keys::KIND, "is missing");
             rules::transform(&mut settings)
         });
-        let config = Config::read(&mut settings, transform);
+        let config = Config::read(&mut settings, transform.into());
         settings.finish(config)
     }
 }

@@ -4,7 +4,7 @@
 use clap::builder::PossibleValue;
 
 use crate::{
-    cli::possible_values,
+    cli::{is_step_flag, possible_values},
     delivery::DeliveryKind,
     engine::{EngineKind, OffsetReset, native::properties},
     mill::OnGap,
@@ -232,7 +232,7 @@ keys! {
 
     pub(crate) static KIND = Key::new(Transform, "kind", Form::Choice(transforms))
         .flag("transform", "NAME", &[
-            (TRANSFORM, "The transform; required with --source"),
+            (TRANSFORM, "The transform; required with --source, unless there are steps"),
         ]);
 }
 
@@ -263,7 +263,9 @@ impl Key {
 
     /// The key of a transform's setting; without a flag when the program has one of that name.
     pub(super) fn of_setting(setting: &'static SettingSpec) -> Key {
-        let is_taken = NO_KEYS.contains(&setting.flag) || TABLE.iter().any(|key| key.flag == setting.flag);
+        let is_taken = NO_KEYS.contains(&setting.flag)
+            || is_step_flag(setting.flag)
+            || TABLE.iter().any(|key| key.flag == setting.flag);
         Key {
             default: setting.default,
             flag: if is_taken { "" } else { setting.flag },

@@ -19,6 +19,7 @@ mod problem;
 mod reference_tests;
 mod rules;
 mod settings;
+mod steps;
 pub(crate) mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -30,6 +31,8 @@ pub(crate) use commands::{CasesConfig, DiffConfig};
 use keys::Key;
 pub use problem::{ConfigError, Origin, Problem};
 use settings::Settings;
+use steps::Transforming;
+use topicmill_steps::Plan;
 
 use crate::{
     choice::Choice,
@@ -60,6 +63,8 @@ pub struct Config {
     pub on_gap: OnGap,
     /// The transform.
     pub transform: TransformKind,
+    /// The steps that the transform was made of, if it was.
+    pub steps: Option<Arc<Plan>>,
     /// How batches are transformed.
     pub strategy: StrategyKind,
     /// The number of threads that transform, at least 1; 1 unless the strategy is `worker`.
@@ -110,11 +115,13 @@ impl Config {
         client::native(self.engine, self.client.clone())
     }
 
-    fn read(settings: &mut Settings, transform: TransformKind) -> Config {
+    fn read(settings: &mut Settings, transforming: Transforming) -> Config {
         let (strategy, workers, order) = rules::strategy(settings);
         let engine = rules::engine(settings);
         let topics = rules::topics(settings, strategy);
         let until_caught_up = settings.boolean(&keys::UNTIL_CAUGHT_UP);
+        let Transforming { kind: transform, steps } = transforming;
+        rules::routes(settings, steps.as_deref(), &topics);
         Config {
             client: client::client(settings, engine),
             group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),
@@ -124,6 +131,7 @@ impl Config {
             offset_reset: settings.choice(&keys::AUTO_OFFSET_RESET),
             on_gap: settings.choice(&keys::ON_GAP),
             transform,
+            steps,
             strategy,
             workers,
             order,

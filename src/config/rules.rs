@@ -2,9 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use topicmill_steps::{Plan, check_topic};
+
 use super::{
+    Origin,
     keys::{self, Key, Section},
     settings::{Settings, default, names_of, one_of},
+    steps::{Transforming, transforming},
     units::{format_size, parse_duration},
 };
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
     strategy::{Order, StrategyKind},
     transform::{
         TransformKind, TransformSpec,
-        registry::{self, Chosen},
+        registry::{self, Chosen, SettingSpec},
     },
 };
 
@@ -108,12 +112,32 @@ pub(super) fn group(
 
 /// The transform for records of a given source: there is no default, as the wrong one would destroy
 /// what it writes.
-pub(super) fn transform_of_source(settings: &mut Settings) -> TransformKind {
-    if settings.is_given(&keys::SOURCE) && !settings.is_given(&keys::KIND) {
-        let message = format!("{NO_DEFAULT} it or --transform to {}", names_of(&keys::KIND));
+pub(super) fn transform_of_source(settings: &mut Settings) -> Transforming {
+    let is_said = settings.is_given(&keys::KIND) || !settings.steps().is_empty();
+    if settings.is_given(&keys::SOURCE) && !is_said {
+        let message = format!("{NO_DEFAULT} it or --transform to {}, or write steps", names_of(&keys::KIND));
         settings.reject(&keys::KIND, message);
     }
-    transform(settings)
+    transforming(settings)
+}
+
+/// The transform where nothing is said.
+pub(super) fn default_transform() -> TransformKind {
+    let spec = registry::all()[0];
+    let default = |setting: &SettingSpec| (setting.name, setting.default.to_owned());
+    TransformKind::of(spec, Chosen(spec.settings.iter().map(default).collect()))
+}
+
+/// The topics that steps name must be neither the source nor that of the dead letters.
+pub(super) fn routes(settings: &mut Settings, steps: Option<&Plan>, topics: &Topics) {
+    for topic in steps.into_iter().flat_map(Plan::topics) {
+        for (other, key) in [(&topics.source, "source"), (&topics.dead_letter, "dead letter topic")] {
+            if topic == &**other {
+                let message = format!("must differ from the {key}, `{topic}`");
+                settings.problem("[[step]] route".into(), message, Origin::Default);
+            }
+        }
+    }
 }
 
 /// The transform, with its settings or their defaults.
@@ -249,14 +273,7 @@ pub(super) fn admin(settings: &mut Settings) -> Option<SocketAddr> {
 
 /// A name that brokers take for a topic.
 pub(super) fn parse_topic(name: &str) -> Result<Arc<str>, String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match name {
-        "" => Err("must not be empty".into()),
-        "." | ".." => Err("must not be `.` or `..`".into()),
-        _ if name.len() > 249 => Err("must have at most 249 characters".into()),
-        _ if !name.chars().all(legal) => Err("must consist of letters, digits, `.`, `_` and `-`".into()),
-        _ => Ok(name.into()),
-    }
+    check_topic(name).map(|()| name.into()).map_err(str::to_owned)
 }
 
 /// An address, whose host may be `localhost`, or `off`.

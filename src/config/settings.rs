@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use super::{
     ConfigError, Origin, Problem,
     keys::{self, Form, Key, Section},
+    steps::GivenStep,
     units,
 };
 use crate::choice::Choice;
@@ -48,6 +49,8 @@ pub(super) struct Setting {
 #[derive(Default)]
 pub(super) struct Settings {
     values: BTreeMap<(Section, String), Setting>,
+    /// Those of one layer.
+    steps: Vec<GivenStep>,
     problems: Vec<Problem>,
 }
 
@@ -64,6 +67,18 @@ impl Settings {
         {
             self.reject_named(section, key, format!("is given twice, also by {earlier}"));
         }
+    }
+
+    /// Adds a step. Those of a layer take the place of those of a layer below.
+    pub(super) fn put_step(&mut self, step: GivenStep) {
+        let layer = step.origin.layer();
+        self.steps.retain(|earlier| earlier.origin.layer() == layer);
+        self.steps.push(step);
+    }
+
+    /// The steps in their order.
+    pub(super) fn steps(&self) -> &[GivenStep] {
+        &self.steps
     }
 
     /// Sets a value that no layer has set.
@@ -102,6 +117,11 @@ impl Settings {
     pub(super) fn outweighs(&self, (section, name): (Section, &str), other: (Section, &str)) -> bool {
         let other = self.origin(other.0, other.1).layer();
         self.get(section, name).is_some_and(|setting| setting.origin.layer() >= other)
+    }
+
+    /// Where the value of a key came from.
+    pub(super) fn origin_of(&self, key: &Key) -> Origin {
+        self.origin(key.section, key.name)
     }
 
     fn origin(&self, section: Section, key: &str) -> Origin {

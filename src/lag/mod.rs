@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     batch::TopicPartition,
@@ -234,19 +234,25 @@ pub(crate) async fn first_timestamp(
     Ok(None)
 }
 
-/// The command: prints a table, or one JSON object a line.
+/// The command: prints a table, or one JSON object a line, once or again and again.
 ///
 /// # Errors
 /// As [`measure`], and when `out` does not take the output.
 pub(crate) async fn command(config: &LagConfig, out: &mut impl Write) -> Result<(), Ended> {
     let client = Client::connect(&config.client).await?;
-    let all = measure(&client, &config.group, config.source.as_deref()).await?;
-    if config.json {
-        show::json(&all, out)?;
-    } else {
-        show::table(&all, out)?;
+    loop {
+        let all = measure(&client, &config.group, config.source.as_deref()).await?;
+        if config.json {
+            show::json(&all, out)?;
+        } else {
+            show::table(&all, out)?;
+        }
+        let Some(pause) = config.watch else { return Ok(()) };
+        sleep(pause).await;
+        if !config.json {
+            writeln!(out)?;
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::{
         native::{Client, NativeSink, NativeSource},
     },
     mill::{Ended, Mill, MillError, MillSettings, Observers},
+    partitions,
     strategy::StrategySettings,
 };
 
@@ -92,6 +93,9 @@ async fn transform_until(
     };
     let Prepared { client, chunk_limit, goal } = prepared;
     observers.metrics.lag.set_group(&config.group);
+    if let Some(counts) = config.transform.counts() {
+        observers.metrics.steps.show(counts);
+    }
     let budget = Budget::new(config.memory);
     let settings = mill_settings(config, chunk_limit, goal.as_ref());
     let mut watcher = Watcher::start(&client, config, observers, &budget, goal, &drain);
@@ -108,7 +112,8 @@ async fn transform_until(
         match config.engine {
             EngineKind::Native => {
                 let open = || async {
-                    let sink = NativeSink::new(&client, &config.client, observers.troubles.clone()).await?;
+                    let (troubles, routing) = (observers.troubles.clone(), topics::routing(&client, config));
+                    let sink = NativeSink::with_routing(&client, &config.client, troubles, routing).await?;
                     Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
                 };
                 turn(open, &settings, observers, drain).await
@@ -117,7 +122,8 @@ async fn transform_until(
             EngineKind::Librdkafka => {
                 use crate::engine::librdkafka::{LibrdkafkaSink, LibrdkafkaSource};
                 let open = || async {
-                    let sink = LibrdkafkaSink::new(&config.client)?;
+                    let sink =
+                        LibrdkafkaSink::with_routing(&config.client, topics::routing(&client, config))?;
                     Ok((LibrdkafkaSource::new(&config.client, source())?, sink))
                 };
                 turn(open, &settings, observers, drain).await
@@ -153,6 +159,7 @@ async fn reach(config: &Config, observers: &Observers) -> Result<Prepared, RunEr
     let client = Client::connect(&config.native_client()).await?;
     waiting_for("the topics are being looked at and created");
     let chunk_limit = topics::prepare(&client, config).await?;
+    partitions::tell(&client, &config.transform, &config.source, &config.destination).await?;
     let goal = if config.until_caught_up { Some(Goal::now(&client, config).await?) } else { None };
     Ok(Prepared { client, chunk_limit, goal })
 }

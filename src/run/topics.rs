@@ -1,8 +1,9 @@
 //! The topics of a run: the source must exist; the others are created and grow with the source,
-//! unless that is turned off.
+//! unless that is turned off. So are those that records are routed to, when the first record for them comes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tracing::{info, warn};
 
 use super::RunError;
@@ -11,7 +12,7 @@ use crate::{
     config::Config,
     engine::{
         EngineError, ErrorKind, Place, Troubles,
-        native::{Client, TopicInfo},
+        native::{Client, Made, MakeTopic, Routing, TopicInfo},
     },
 };
 
@@ -30,6 +31,10 @@ const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The value of a setting without a bound.
 const UNBOUNDED: &str = "9223372036854775807";
 
+/// A broker may learn of a topic a moment after it was created: one that seems to be missing is looked for once
+/// more after this.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
+
 /// The settings to create a topic with: the first of these that the cluster accepts.
 type Choices = Vec<Vec<(&'static str, String)>>;
 
@@ -44,6 +49,80 @@ pub(super) async fn prepare(client: &Client, config: &Config) -> Result<usize, R
     ensure_both(client, config, &source).await?;
     let limit = max_message_bytes(&settings(client, &config.destination).await).min(client.batch_size());
     Ok(limit.min(DEFAULT_MAX_MESSAGE_BYTES))
+}
+
+/// Where records are written, and the rules for topics that they are routed to: as for the destination.
+pub(super) fn routing(client: &Client, config: &Config) -> Routing {
+    let fixed = vec![Arc::clone(&config.destination), Arc::clone(&config.dead_letter)];
+    let barred = vec![Arc::clone(&config.source)];
+    Routing { fixed, barred, maker: Arc::new(Maker { client: client.clone(), config: config.clone() }) }
+}
+
+/// Makes the topics that records are routed to.
+#[derive(Debug)]
+struct Maker {
+    client: Client,
+    config: Config,
+}
+
+impl MakeTopic for Maker {
+    fn make(&self, topic: Arc<str>) -> BoxFuture<'static, Result<Made, EngineError>> {
+        let (client, config) = (self.client.clone(), self.config.clone());
+        Box::pin(async move { ensure_routed(&client, &config, &topic).await })
+    }
+}
+
+async fn ensure_routed(client: &Client, config: &Config, topic: &Arc<str>) -> Result<Made, EngineError> {
+    let Some(source) = client.topic(&config.source).await? else {
+        return Err(EngineError::new(
+            ErrorKind::Retriable,
+            format!("topic {} does not exist", config.source),
+        ));
+    };
+    if *topic == config.destination || *topic == config.dead_letter {
+        // Others look after these.
+        let partitions = client.topic(topic).await?.map_or(0, |info| info.partitions);
+        return Ok(Made::There(partitions.max(source.partitions)));
+    }
+    // Whoever chooses a partition takes a topic that is not known yet to be like the destination.
+    let destination = client.topic(&config.destination).await?.map_or(0, |info| info.partitions);
+    let mut found = described(client, topic).await?;
+    if matches!(found, Ok(None)) && !config.create_topics {
+        tokio::time::sleep(SECOND_LOOK).await;
+        found = described(client, topic).await?;
+    }
+    match found {
+        Err(reason) => Ok(Made::Refused(reason)),
+        Ok(Some(info)) if info.partitions < source.partitions => {
+            match grow(client, config, &source, &info, (topic, "route")).await {
+                Ok(()) => Ok(Made::There(source.partitions)),
+                Err(RunError::TooFewPartitions { partitions, .. }) => Ok(Made::There(partitions)),
+                Err(error) => Err(EngineError::new(ErrorKind::Retriable, error.to_string())),
+            }
+        }
+        Ok(Some(info)) => Ok(Made::There(info.partitions)),
+        Ok(None) if !config.create_topics => {
+            Ok(Made::Refused(format!("the topic {topic} does not exist, and creating any is turned off")))
+        }
+        Ok(None) => {
+            let choices = choices(&settings(client, &config.source).await, false);
+            let partitions = source.partitions.max(destination);
+            match create(client, topic, &TopicInfo { partitions, ..source }, choices).await {
+                Ok(()) => Ok(Made::There(partitions)),
+                Err(error) if error.kind == ErrorKind::Fatal => Ok(Made::Refused(error.message)),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// The topic, if there is one, or why the cluster does not tell.
+async fn described(client: &Client, topic: &str) -> Result<Result<Option<TopicInfo>, String>, EngineError> {
+    match client.topic(topic).await {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if error.kind == ErrorKind::Fatal => Ok(Err(error.message)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Looks after the topics while a run goes on.

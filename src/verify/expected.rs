@@ -1,8 +1,14 @@
-//! What a partition of the destination should hold, computed from the source.
+//! What the partitions of the destination, and of the topics that records are routed to, should hold,
+//! computed from the source.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::fingerprint::{Fingerprint, Identity, Original, key_hash};
 use crate::{
-    batch::{PartitionBatch, Span},
+    batch::{PartitionBatch, Span, TopicPartition},
     records::EncodedBatch,
     transform::{self, Transform},
 };
@@ -10,27 +16,63 @@ use crate::{
 /// So large that the expected output of a batch is nearly always one chunk.
 const CHUNK_LIMIT: usize = 64 << 20;
 
-/// What should stand in a partition of the destination, and what in the dead letter topic.
+/// What should have come of a partition of the source.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// What should stand where.
+    pub places: BTreeMap<TopicPartition, Expected>,
+    /// The source records that cannot be transformed.
+    pub failed: Vec<Original>,
+    /// The source records read.
+    pub read: u64,
+}
+
+/// What of a partition of the source should stand in one that is written.
 #[derive(Debug, Default)]
 pub(super) struct Expected {
     /// The output records in order.
     pub sequence: Vec<Fingerprint>,
     /// The hashes of their keys, when asked for.
     pub keys: Vec<u64>,
-    /// The source records that cannot be transformed.
-    pub failed: Vec<Original>,
-    /// The source records whose output the destination refused, according to their letters.
-    pub excused: Vec<(Original, Fingerprint)>,
+    /// The output of source records that was refused, according to their letters.
+    pub excused: Vec<Excused>,
     /// The number of output records, which is kept when the sequence is freed.
     pub outputs: usize,
-    /// The source records read.
-    pub read: u64,
     offsets: OffsetRuns,
 }
 
-impl Expected {
+/// Output of a source record of which some was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Excused {
+    /// The source record.
+    pub original: Original,
+    /// The output.
+    pub output: Fingerprint,
+    /// Whether it is all that there is of the record: then it is this that was refused. Of several, those that
+    /// were not refused may stand where they belong.
+    pub is_all: bool,
+}
+
+/// How an outcome is computed.
+pub(super) struct Rules<'a> {
+    /// The topic that records go to unless something else is said.
+    pub destination: &'a Arc<str>,
+    /// What makes an output record, by its topic; a topic that is not named is as the destination.
+    pub outputs: &'a BTreeMap<Arc<str>, Identity>,
+    /// What makes a dead letter.
+    pub letters: Identity,
+}
+
+impl Rules<'_> {
+    fn identity(&self, topic: &Arc<str>) -> Identity {
+        let known = self.outputs.get(topic).or_else(|| self.outputs.get(self.destination));
+        *known.expect("the destination is known")
+    }
+}
+
+impl Outcome {
     /// Adds the outcome of the records of `batch`, the next one of the partition. `is_excused`
-    /// returns whether the destination refused the output of an offset.
+    /// returns whether output of an offset was refused; only places that are `wanted` are kept.
     ///
     /// # Panics
     /// When a custom transform breaks its contract: then there is nothing to compare with.
@@ -38,39 +80,72 @@ impl Expected {
         &mut self,
         batch: &PartitionBatch,
         transform: &mut dyn Transform,
-        outputs: Identity,
-        letters: Identity,
+        rules: &Rules<'_>,
         is_excused: impl Fn(i64) -> bool,
+        wanted: impl Fn(&TopicPartition) -> bool,
     ) {
         self.read += batch.records.len() as u64;
         let transformed = transform::apply(transform, batch, CHUNK_LIMIT);
         let transformed = transformed
             .unwrap_or_else(|breach| panic!("{}: the transform breaks its contract: {breach}", batch.origin));
-        let mut failures = transformed.failures.iter().map(|failure| failure.index).peekable();
-        let mut inputs = batch.records.iter().enumerate();
-        for chunk in transformed.chunks() {
-            each_record(chunk, |timestamp, key, value, headers| {
-                let fingerprint = outputs.of(timestamp, key, value, headers);
-                // The output's source record is the next one that did not fail.
-                for (index, record) in inputs.by_ref() {
-                    if failures.next_if_eq(&index).is_some() {
-                        self.failed.push(original(batch, index, letters));
-                    } else if is_excused(record.offset) {
-                        self.excused.push((original(batch, index, letters), fingerprint));
-                        return;
-                    } else {
-                        self.offsets.push(self.sequence.len(), record.offset);
-                        self.sequence.push(fingerprint);
-                        self.outputs += 1;
-                        if outputs.with_keys {
-                            self.keys.push(key_hash(key));
-                        }
+        let failed: Vec<usize> = transformed.failures.iter().map(|failure| failure.index).collect();
+        self.failed.extend(failed.iter().map(|index| original(batch, *index, rules.letters)));
+        let resolved = transform::resolve(transformed.outputs, rules.destination, &batch.origin);
+        let resolved = resolved.expect("what was just encoded is read");
+        let records = 0..batch.records.len();
+        let mut results = HashMap::new();
+        for (_, _, sources) in &resolved {
+            let sources = sources.listed(records.clone(), failed.iter().copied());
+            for index in sources.filter(|index| is_excused(batch.records[*index as usize].offset)) {
+                *results.entry(index).or_insert(0) += 1;
+            }
+        }
+        for (to, chunks, sources) in &resolved {
+            if !wanted(to) {
+                continue;
+            }
+            let identity = rules.identity(&to.topic);
+            if !self.places.contains_key(to) {
+                self.places.insert(to.clone(), Expected::default());
+            }
+            let expected = self.places.get_mut(to).expect("it was just inserted");
+            let mut sources = sources.listed(records.clone(), failed.iter().copied());
+            for chunk in chunks {
+                each_record(chunk, |timestamp, key, value, headers| {
+                    let Some(index) = sources.next() else { return };
+                    let output = identity.of(timestamp, key, value, headers);
+                    if let Some(results) = results.get(&index) {
+                        let original = original(batch, index as usize, rules.letters);
+                        expected.excused.push(Excused { original, output, is_all: *results == 1 });
                         return;
                     }
-                }
-            });
+                    let position = expected.sequence.len();
+                    expected.offsets.push(position, batch.records[index as usize].offset);
+                    expected.sequence.push(output);
+                    expected.outputs += 1;
+                    if identity.with_keys {
+                        expected.keys.push(key_hash(key));
+                    }
+                });
+            }
         }
-        self.failed.extend(failures.map(|index| original(batch, index, letters)));
+    }
+
+    /// The source records that must have a dead letter, in the order of their offsets.
+    pub(super) fn due(&self) -> Vec<Original> {
+        let excused = self.places.values().flat_map(|expected| &expected.excused);
+        let excused = excused.map(|excused| excused.original);
+        let mut due: Vec<Original> = self.failed.iter().copied().chain(excused).collect();
+        due.sort_unstable_by_key(|original| original.offset);
+        due.dedup_by_key(|original| original.offset);
+        due
+    }
+}
+
+impl Expected {
+    /// Frees what is only needed to compare.
+    pub(super) fn free(&mut self) {
+        (self.sequence, self.keys) = Default::default();
     }
 
     /// The source offset of the expected record at `position`.
@@ -81,14 +156,6 @@ impl Expected {
     /// The position of the first expected record at `offset` of the source or behind it.
     pub(super) fn position_of(&self, offset: i64) -> usize {
         self.offsets.find(offset).min(self.outputs)
-    }
-
-    /// The source records that must have a dead letter, in the order of their offsets.
-    pub(super) fn due(&self) -> Vec<Original> {
-        let excused = self.excused.iter().map(|(original, _)| *original);
-        let mut due: Vec<Original> = self.failed.iter().copied().chain(excused).collect();
-        due.sort_unstable_by_key(|original| original.offset);
-        due
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Corrupt,
     /// It is there, but nothing like it is expected.
     Phantom,
-    /// It is there, but expected in another partition.
+    /// It is there, but expected in another partition, or another topic.
     Misrouted,
 }
 
@@ -190,6 +190,26 @@ impl Findings {
                 }
             }
         }
+    }
+
+    /// No longer counts foreign records that `may` be there; what one of them replaced is missing.
+    pub(super) fn forgive(&mut self, mut may: impl FnMut(&Foreign) -> bool) {
+        for foreign in std::mem::take(&mut self.foreign) {
+            if !may(&foreign) {
+                self.foreign.push(foreign);
+                continue;
+            }
+            self.take_back(foreign.kind(), foreign.position(), foreign.actual.offset);
+            if let Some((fingerprint, position)) = foreign.instead_of {
+                self.add_missing(fingerprint, position);
+            }
+        }
+    }
+
+    /// Takes out what counts as missing, which then counts no more.
+    pub(super) fn take_absent(&mut self) -> Vec<(Fingerprint, usize)> {
+        self.counts.0[Kind::Missing as usize] -= self.absent.len() as u64;
+        std::mem::take(&mut self.absent)
     }
 
     /// No longer counts the expected records at `positions` as missing.

@@ -51,7 +51,7 @@ pub(super) struct Original {
 }
 
 /// How records are told apart.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Timestamps do not count: the brokers stamp the records themselves.
     pub without_timestamps: bool,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{
-    expected::Expected,
     findings::Kind,
     fingerprint::{Identity, Original},
 };
@@ -108,16 +107,10 @@ pub(super) fn is_refused(letters: &[Letter], offset: i64) -> bool {
     about(letters, offset).iter().any(|letter| letter.refused)
 }
 
-/// Compares the letters about a partition, of which the offsets `range` were read, with what the
-/// transform produced.
-pub(super) fn check(
-    letters: &[Letter],
-    expected: &Expected,
-    range: std::ops::Range<i64>,
-) -> Vec<LetterFinding> {
+/// Compares the letters about a partition, of which the offsets `range` were read, with those that are due.
+pub(super) fn check(letters: &[Letter], due: &[Original], range: std::ops::Range<i64>) -> Vec<LetterFinding> {
     let mut findings = Vec::new();
-    let due = expected.due();
-    for original in &due {
+    for original in due {
         let offset = original.offset;
         let about = about(letters, offset);
         let intact = about.iter().position(|letter| letter.original.fingerprint == original.fingerprint);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Partition, findings::Kind, fingerprint::Fingerprint};
+use crate::batch::TopicPartition;
 
 /// The records that no partition is missing; they may still be second copies of another
 /// partition's.
@@ -13,7 +14,7 @@ pub(super) struct Strangers {
 
 /// Counts the foreign records of each partition that another one misses as misrouted, and no
 /// longer as missing there.
-pub(super) fn resolve(partitions: &mut BTreeMap<i32, Partition>) -> Strangers {
+pub(super) fn resolve(partitions: &mut BTreeMap<TopicPartition, Partition>) -> Strangers {
     // Again after each change: a record that was in another's place leaves a gap, which yet another
     // may fill.
     while partitions.len() > 1 && resolve_once(partitions) {}
@@ -24,21 +25,21 @@ pub(super) fn resolve(partitions: &mut BTreeMap<i32, Partition>) -> Strangers {
     }
 }
 
-fn resolve_once(partitions: &mut BTreeMap<i32, Partition>) -> bool {
+fn resolve_once(partitions: &mut BTreeMap<TopicPartition, Partition>) -> bool {
     if partitions.values().all(|partition| partition.findings.foreign.is_empty()) {
         return false;
     }
-    let mut absent: HashMap<Fingerprint, Vec<(i32, usize)>> = HashMap::new();
-    for (&number, partition) in partitions.iter() {
+    let mut absent: HashMap<Fingerprint, Vec<(TopicPartition, usize)>> = HashMap::new();
+    for (number, partition) in partitions.iter() {
         for &(fingerprint, position) in &partition.findings.absent {
-            absent.entry(fingerprint).or_default().push((number, position));
+            absent.entry(fingerprint).or_default().push((number.clone(), position));
         }
     }
-    let mut found: BTreeMap<i32, HashSet<usize>> = BTreeMap::new();
-    for (&number, partition) in partitions.iter_mut() {
+    let mut found: BTreeMap<TopicPartition, HashSet<usize>> = BTreeMap::new();
+    for (number, partition) in partitions.iter_mut() {
         partition.findings.reclassify(|foreign| {
             let places = absent.get_mut(&foreign.actual.fingerprint)?;
-            let place = places.iter().position(|&(of, _)| of != number)?;
+            let place = places.iter().position(|(of, _)| of != number)?;
             let (of, position) = places.swap_remove(place);
             found.entry(of).or_default().insert(position);
             Some(Kind::Misrouted)
@@ -65,7 +66,7 @@ impl Strangers {
 
     /// Counts those that were found as misrouted. What had been taken for wrong bytes leaves a gap,
     /// which another of them may fill.
-    pub(super) fn settle(&self, partitions: &mut BTreeMap<i32, Partition>) {
+    pub(super) fn settle(&self, partitions: &mut BTreeMap<TopicPartition, Partition>) {
         let mut moved: HashMap<Fingerprint, usize> = HashMap::new();
         for partition in partitions.values_mut() {
             partition.findings.reclassify(|foreign| {

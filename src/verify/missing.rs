@@ -1,10 +1,6 @@
 //! The records that are absent, as ranges: lost, or behind what the group has committed.
 
-use super::{
-    expected::Expected,
-    findings::{Findings, Kind},
-    letters::LetterFinding,
-};
+use super::{expected::Expected, findings::Kind, fingerprint::Original, letters::LetterFinding};
 
 /// Consecutive source records of a partition of which nothing is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +15,18 @@ pub(super) struct Gap {
     pub is_tail: bool,
 }
 
-/// The gaps of a partition: below `committed` they are missing, from there on they are behind.
+/// The gaps in what is `expected` of a partition, of which the records at the positions `absent` are, and in the
+/// letters about it, of which those that are `due` are expected: below `committed` they are missing, from there
+/// on they are behind.
 pub(super) fn gaps(
     expected: &Expected,
-    findings: &Findings,
+    absent: impl Iterator<Item = usize>,
+    due: &[Original],
     letters: &[LetterFinding],
     committed: Option<i64>,
 ) -> (Vec<Gap>, Vec<Gap>) {
     // Outputs and letters in one order, that of the source records: a number and an offset each.
-    let due = expected.due();
-    let outputs = findings.absent.iter().map(|&(_, position)| {
+    let outputs = absent.map(|position| {
         let offset = expected.offset(position);
         (position + due.partition_point(|original| original.offset < offset), offset)
     });

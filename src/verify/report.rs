@@ -6,6 +6,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::findings::{Counts, Kind};
+use crate::batch::TopicPartition;
 
 /// How many places of each kind are shown.
 pub(super) const PLACES_MAX: usize = 10;
@@ -55,6 +56,8 @@ pub(crate) struct Place {
     pub source: Option<Stretch>,
     /// What stands in the destination or the dead letter topic, if something does.
     pub found: Option<Stretch>,
+    /// Where they are missing, if not in the counterpart of their partition in the destination.
+    pub due_in: Option<TopicPartition>,
     /// How many records.
     pub count: u64,
     /// Whether they are missing and nothing that is expected comes after them.
@@ -183,6 +186,9 @@ impl fmt::Display for Place {
         }
         if let (Some(source), Some(_)) = (&self.source, &self.found) {
             write!(f, ", from {source}")?;
+        }
+        if let Some(due_in) = &self.due_in {
+            write!(f, ", due in {due_in}")?;
         }
         if self.is_tail {
             f.write_str(", the end of the partition: is the transformer done? See `topicmill lag`")?;

@@ -7,17 +7,17 @@ use crate::{
 };
 
 /// A record: key, value, headers, timestamp.
-type Row = (Option<&'static str>, Option<String>, Vec<u8>, i64);
+pub(super) type Row = (Option<&'static str>, Option<String>, Vec<u8>, i64);
 
 /// Logs in memory.
 #[derive(Default)]
-struct MemoryLogs {
-    topics: BTreeMap<String, BTreeMap<i32, Vec<Row>>>,
+pub(super) struct MemoryLogs {
+    pub(super) topics: BTreeMap<String, BTreeMap<i32, Vec<Row>>>,
     stamped: Vec<&'static str>,
     /// What the group has committed of the source.
-    committed: BTreeMap<i32, i64>,
+    pub(super) committed: BTreeMap<i32, i64>,
     /// The records that retention took from the beginning of each partition of the source.
-    cut: usize,
+    pub(super) cut: usize,
 }
 
 impl Logs for MemoryLogs {
@@ -53,7 +53,7 @@ impl Logs for MemoryLogs {
     }
 }
 
-fn batch(origin: &TopicPartition, first: i64, rows: &[Row]) -> PartitionBatch {
+pub(super) fn batch(origin: &TopicPartition, first: i64, rows: &[Row]) -> PartitionBatch {
     let mut buffer = Vec::new();
     let mut records = Vec::new();
     for (index, (key, value, headers, timestamp)) in rows.iter().enumerate() {
@@ -84,7 +84,7 @@ fn batch(origin: &TopicPartition, first: i64, rows: &[Row]) -> PartitionBatch {
     }
 }
 
-fn rows_of(chunk: &EncodedBatch, key: Option<&'static str>) -> Vec<Row> {
+pub(super) fn rows_of(chunk: &EncodedBatch, key: Option<&'static str>) -> Vec<Row> {
     let text = |span: Span| span.get(&chunk.bytes).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
     let headers = |record: &Record| record.headers.get(&chunk.bytes).unwrap().to_vec();
     let records = chunk.records().unwrap();
@@ -130,7 +130,12 @@ fn row(partition: i32, at: i64) -> Row {
     (Some(["a", "b"][at as usize % 2]), value, headers.finish(), 1000 + at / 20)
 }
 
-fn letter(one: &PartitionBatch, stage: Stage, error: ValueError, key: Option<&'static str>) -> Vec<Row> {
+pub(super) fn letter(
+    one: &PartitionBatch,
+    stage: Stage,
+    error: ValueError,
+    key: Option<&'static str>,
+) -> Vec<Row> {
     letter_of("g", one, stage, error, key)
 }
 
@@ -146,7 +151,7 @@ fn letter_of(
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 
-fn config(order: Order) -> VerifyConfig {
+pub(super) fn config(order: Order) -> VerifyConfig {
     VerifyConfig {
         client: Default::default(),
         source: "s".into(),
@@ -162,7 +167,7 @@ fn config(order: Order) -> VerifyConfig {
     }
 }
 
-async fn report_with(logs: &MemoryLogs, config: &VerifyConfig) -> Report {
+pub(super) async fn report_with(logs: &MemoryLogs, config: &VerifyConfig) -> Report {
     verify_logs(logs, config, |done, total| assert!(done <= total)).await.unwrap()
 }
 
@@ -179,7 +184,7 @@ async fn found(logs: &MemoryLogs) -> Vec<(Kind, u64)> {
 }
 
 impl MemoryLogs {
-    fn rows(&mut self, topic: &str, partition: i32) -> &mut Vec<Row> {
+    pub(super) fn rows(&mut self, topic: &str, partition: i32) -> &mut Vec<Row> {
         self.topics.get_mut(topic).unwrap().get_mut(&partition).unwrap()
     }
 }

@@ -78,13 +78,13 @@ fn beginning(places: &mut [(i64, bool)]) -> i64 {
 }
 
 /// The offset behind which half of what is expected lies, for sorted places.
-fn middle(places: &[(i64, bool)]) -> i64 {
+pub(super) fn middle(places: &[(i64, bool)]) -> i64 {
     let expected: Vec<i64> = places.iter().filter(|(_, expected)| *expected).map(|(at, _)| *at).collect();
     expected.get(expected.len() / 2).copied().unwrap_or(i64::MAX)
 }
 
 /// A record that is nowhere expected stands for a missing one with its key and timestamp.
-fn pair(findings: &mut Findings, mut absent: Vec<(Fingerprint, usize)>, mut foreign: Vec<Actual>) {
+pub(super) fn pair(findings: &mut Findings, mut absent: Vec<(Fingerprint, usize)>, mut foreign: Vec<Actual>) {
     absent.sort_unstable();
     foreign.sort_unstable_by_key(|actual| (actual.fingerprint.place, actual.offset));
     let mut foreign = foreign.into_iter().peekable();

@@ -207,6 +207,14 @@ fn commands() {
 }
 
 #[test]
+fn a_property_that_is_none_shows_the_usage_of_its_command() {
+    for command in ["run", "check", "lag", "generate", "verify"] {
+        let usage = format!("Usage: topicmill {command} ");
+        Program::new([command, "-X", "bogus"]).run().expect(USAGE, &["-X: write it as KEY=VALUE", &usage]);
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let toml = "[run]\nworkers = 0\nspeed = 9\n[source]\ntopic = '.'\n[destination]\ntopic = 'd'\n[transform]\nkind = 'name-event'\n[kafka]\nacks = 0\nlingr.ms = 5";
     let ended = Program::new(["check", "--memory", "1"]).config(toml).run();

@@ -4,5 +4,7 @@ mod bad;
 mod broker;
 mod precedence;
 mod program;
+mod recipes;
 mod secrets;
+mod steps;
 mod texts;

@@ -74,6 +74,11 @@ fn a_source_partition_without_a_leader_keeps_no_other_from_starting() {
     eprintln!("the partition is through {took:?} after its return");
     mill.until_status("/readyz", 200, "ok");
     expect_undisturbed(&cluster, &mill);
+    assert_eq!(
+        mill.metric("topicmill_rebalances_total"),
+        Some(1.0),
+        "its return is no change of the assignment"
+    );
     stop(mill);
     names.expect_clean(&cluster, "partition");
 }

@@ -8,7 +8,7 @@ use std::{
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
-    IMPATIENT, broker, expect_undisturbed,
+    IMPATIENT, broker, expect_undisturbed, poll,
     program::{Running, goods},
     stall, stop,
     support::{Names, topicmill},
@@ -19,15 +19,19 @@ use crate::{
 fn a_quota_costs_time_and_nothing_else() {
     let names = Names::new("quota");
     let cluster = with_topics(&names, 2);
-    (0..2).for_each(|partition| cluster.produce(&names.source, partition, &goods(2000)));
-    // So that all of it takes longer than a delivery may.
+    (0..2).for_each(|partition| cluster.produce(&names.source, partition, &goods(6000)));
+    // So that all of it takes longer than a delivery may, each batch longer than a request, and there is
+    // more than may be under way at once.
     broker(&cluster).limit_produce_quota(Some(20_000));
-    let mill = Running::run(&cluster, &names, &[&IMPATIENT[..], &["-X", "batch.size=10000"]].concat());
-    mill.until_metric("topicmill_partitions_assigned", 2.0);
+    let mill = Running::run(&cluster, &names, &[&IMPATIENT[..], &["-X", "batch.size=40000"]].concat());
+    let written = |partition| broker(&cluster).offsets(&names.destination, partition).unwrap().1;
+    poll("records", || written(0) > 0 && written(1) > 0);
     stall();
+    assert!(written(0) + written(1) < 12_000, "the quota is no limit");
+    assert_eq!(mill.metric("topicmill_rewinds_total"), Some(0.0), "what waits for it is not late");
     expect_undisturbed(&cluster, &mill);
     broker(&cluster).limit_produce_quota(None);
-    until_committed(&cluster, &names, 0..2, 2000);
+    until_committed(&cluster, &names, 0..2, 6000);
     expect_undisturbed(&cluster, &mill);
     stop(mill);
     names.expect_clean(&cluster, "partition");

@@ -1,13 +1,17 @@
 //! `lag`, and the lag among the metrics.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::Duration,
+};
 
 use serde_json::Value;
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
     program::{Running, goods},
-    support::{Cluster, Names, TestRecord, expect, topicmill},
+    support::{Cluster, Names, TestRecord, command, expect, topicmill},
 };
 
 fn lag(cluster: &Cluster, group: &str, more: &[&str]) -> Vec<Value> {
@@ -169,4 +173,21 @@ fn thousands_of_partitions_are_asked_in_few_requests() {
     assert_eq!(all.iter().filter(|of| of["lag_seconds"].is_number()).count(), 50);
     let asked = broker(&cluster).seen(ApiKey::ListOffsets).requests - before;
     assert!(asked <= 6, "{asked} times for the offsets of one broker");
+}
+
+#[test]
+fn what_is_watched_is_shown_again_and_again() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("lag"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    names.catch_up(&cluster, &[]);
+    let lag = ["lag", "--brokers", &cluster.brokers, "--group", &names.group, "--json", "--watch", "100ms"];
+    let mut watching = command(&lag).stdout(Stdio::piped()).spawn().unwrap();
+    let shown = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut lags = shown.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["lag"].clone());
+    assert_eq!(lags.next(), Some(0.into()));
+    cluster.produce(&names.source, 0, &goods(5));
+    assert!(lags.take(600).any(|lag| lag == 5), "what is new is not shown");
+    watching.kill().unwrap();
+    watching.wait().unwrap();
 }

@@ -1,6 +1,6 @@
 //! A stop begins at once and ends in time, whatever the cluster does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
@@ -109,13 +109,21 @@ fn a_later_one_stops_at_once() {
     }
 }
 
-/// Scaled down: each question gives up after a second, and the cluster is away for many.
+/// Scaled down: each question and attempt to connect gives up after a second, a session after six, and
+/// the cluster is away for many.
 #[test]
 fn a_cluster_that_is_away_is_waited_for() {
     let (cluster, names) = (Cluster::embedded(), Names::new("away"));
     cluster.create(&names.source, 2, &[]);
     cluster.produce(&names.source, 0, &goods(10));
-    let quick = ["request.timeout.ms=1000", "delivery.timeout.ms=2000", "default.api.timeout.ms=2000"];
+    let quick = [
+        "request.timeout.ms=1000",
+        "delivery.timeout.ms=2000",
+        "default.api.timeout.ms=2000",
+        "socket.connection.setup.timeout.ms=1000",
+        "session.timeout.ms=6000",
+        "heartbeat.interval.ms=1000",
+    ];
     let quick: Vec<&str> = quick.iter().flat_map(|property| ["-X", property]).collect();
     let mill = Running::run(&cluster, &names, &quick);
     mill.until_metric("topicmill_records_written_total", 10.0);
@@ -123,11 +131,14 @@ fn a_cluster_that_is_away_is_waited_for() {
     let frozen = broker(&cluster).inject(Fault::everywhere(FaultAction::Freeze));
     pause(Duration::from_secs(20));
     assert_eq!(mill.get("/livez").0, 200, "to wait is to be alive");
-    mill.until_status("/readyz", 503, "");
+    assert_eq!(mill.get("/readyz").0, 503, "it has failed for more than ten seconds");
     broker(&cluster).lift(frozen);
+    let back = Instant::now();
     cluster.produce(&names.source, 1, &goods(10));
     mill.until_metric("topicmill_records_written_total", 20.0);
+    assert!(back.elapsed() < Duration::from_secs(10) + SLACK, "{:?}", back.elapsed());
     mill.until_status("/readyz", 200, "ok");
+    assert_eq!(mill.metric("topicmill_restarts_total"), Some(0.0), "it goes on where it was");
     mill.signal("-TERM");
     assert_eq!(mill.end(SOON).0, 0);
     names.expect_clean(&cluster, "partition");

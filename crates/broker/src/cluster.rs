@@ -1,14 +1,13 @@
-//! What the cluster says about itself: versions, metadata, coordinators, producer ids.
+//! What the cluster says about itself: versions, features, metadata, coordinators.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use kafka_protocol::{
     error::ResponseError,
     messages::{
         ApiKey, ApiVersionsResponse, BrokerId, DescribeClusterResponse, FindCoordinatorRequest,
-        FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-        MetadataResponse, ProducerId, TopicName,
-        api_versions_response::ApiVersion,
+        FindCoordinatorResponse, MetadataRequest, MetadataResponse, TopicName,
+        api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
         describe_cluster_response::DescribeClusterBroker,
         find_coordinator_response::Coordinator,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
@@ -20,18 +19,41 @@ use super::{
     core::{CLUSTER_ID, Core, NODE},
     refusal::Refusal,
     topics::Topic,
+    transactions::Version,
     versions::SUPPORTED,
 };
 
-/// The versions that the broker speaks, with an error code or 0.
-pub fn api_versions(error: i16) -> ApiVersionsResponse {
+/// The feature that says how producers speak of transactions (KIP-890).
+const TRANSACTION_VERSION: StrBytes = StrBytes::from_static_str("transaction.version");
+
+/// The versions that the broker speaks, and since version 3 its features (KIP-584), with an error
+/// code or 0.
+pub fn api_versions(core: &Core, version: i16, error: i16) -> ApiVersionsResponse {
     let keys = SUPPORTED.iter().map(|api| {
         ApiVersion::default()
             .with_api_key(api.key as i16)
             .with_min_version(api.advertised_min)
             .with_max_version(api.max)
     });
-    ApiVersionsResponse::default().with_error_code(error).with_api_keys(keys.collect())
+    let response = ApiVersionsResponse::default().with_error_code(error).with_api_keys(keys.collect());
+    if version < 3 {
+        return response;
+    }
+    let (spoken, epoch) = core.transactions.version();
+    let level = match spoken {
+        Version::One => 1,
+        Version::Two => 2,
+    };
+    // Before version 4, clients do not understand a feature that may be absent (KIP-1022).
+    let supported = SupportedFeatureKey::default().with_name(TRANSACTION_VERSION).with_max_version(2);
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(TRANSACTION_VERSION)
+        .with_max_version_level(level)
+        .with_min_version_level(level);
+    response
+        .with_supported_features(if version < 4 { Vec::new() } else { vec![supported] })
+        .with_finalized_features(vec![finalized])
+        .with_finalized_features_epoch(epoch)
 }
 
 /// Describes topics, creating those that are missing where this is allowed.
@@ -110,6 +132,7 @@ fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(topic.id)
+        .with_is_internal(matches!(&*topic.name, GROUPS_TOPIC | TRANSACTIONS_TOPIC))
         .with_partitions(partitions.collect())
 }
 
@@ -119,8 +142,13 @@ fn failed(name: &str, error: i16) -> MetadataResponseTopic {
         .with_error_code(error)
 }
 
+/// Where Kafka keeps what groups commit, and the state of transactions. Nothing is kept there here,
+/// but clients expect them.
+const GROUPS_TOPIC: &str = "__consumer_offsets";
+const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
 /// Answers that the one node coordinates everything, for several groups at once since version 4
-/// (KIP-699).
+/// (KIP-699). As in Kafka, the first to ask makes the topic that a coordinator keeps its state in.
 pub fn find_coordinator(
     core: &Core,
     request: &FindCoordinatorRequest,
@@ -129,9 +157,22 @@ pub fn find_coordinator(
     forced: i16,
 ) -> FindCoordinatorResponse {
     const GROUP: i8 = 0;
-    let error =
-        if forced == 0 && request.key_type != GROUP { ResponseError::InvalidRequest.code() } else { forced };
-    let message = (error != 0).then(|| StrBytes::from_static_str("only groups have a coordinator here"));
+    const TRANSACTION: i8 = 1;
+    let kept_in = match request.key_type {
+        _ if forced != 0 => Err(forced),
+        GROUP => Ok(GROUPS_TOPIC),
+        TRANSACTION => Ok(TRANSACTIONS_TOPIC),
+        _ => Err(ResponseError::InvalidRequest.code()),
+    };
+    if let Ok(topic) = kept_in
+        && core.topics.get(topic).is_none()
+    {
+        // Either there is one by now, or the partitions are used up.
+        let _ = core.topics.create(topic, 1, BTreeMap::new(), false);
+    }
+    let error = kept_in.err().unwrap_or(0);
+    let message = "only groups and transactions have a coordinator here";
+    let message = (error != 0).then(|| StrBytes::from_static_str(message));
     let (host, port) = core.advertised(local);
     if version < 4 {
         return FindCoordinatorResponse::default()
@@ -151,28 +192,6 @@ pub fn find_coordinator(
             .with_port(port)
     });
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
-}
-
-/// Gives an idempotent producer an id (KIP-98), or the next epoch of the one it has (KIP-360).
-pub fn init_producer_id(core: &Core, request: &InitProducerIdRequest, forced: i16) -> InitProducerIdResponse {
-    let error = match &request.transactional_id {
-        _ if forced != 0 => forced,
-        Some(_) => ResponseError::InvalidRequest.code(),
-        None => 0,
-    };
-    if error != 0 {
-        return InitProducerIdResponse::default()
-            .with_error_code(error)
-            .with_producer_id(ProducerId(-1))
-            .with_producer_epoch(-1);
-    }
-    let continues = request.producer_id.0 >= 0 && (0..i16::MAX - 1).contains(&request.producer_epoch);
-    let (id, epoch) = if continues {
-        (request.producer_id.0, request.producer_epoch + 1)
-    } else {
-        (core.next_producer_id(), 0)
-    };
-    InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(epoch)
 }
 
 /// Describes the one node.

@@ -35,6 +35,8 @@ pub async fn serve(listener: TcpListener, core: Arc<Core>, closed: watch::Receiv
     let mut clock = JoinSet::new();
     let timed = Arc::clone(&core);
     clock.spawn(async move { timed.groups.keep_time().await });
+    let timed = Arc::clone(&core);
+    clock.spawn(async move { timed.transactions.keep_time(&timed).await });
     loop {
         tokio::select! {
             () = &mut stop => break,

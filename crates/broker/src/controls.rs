@@ -168,7 +168,7 @@ impl Broker {
         self.core.seen.connections()
     }
 
-    fn change(
+    pub(crate) fn change(
         &self,
         topic: &str,
         partition: i32,

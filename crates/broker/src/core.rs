@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 
 use super::{
     BrokerSettings, credentials::Credentials, faults::Faults, frame::MAX_FRAME, groups::Groups, pace::Pace,
-    partition::Store, seen::Counts, topics::Topics,
+    partition::Store, seen::Counts, topics::Topics, transactions::Transactions,
 };
 
 /// The id of the one node there is.
@@ -31,6 +31,8 @@ pub struct Core {
     pub topics: Topics,
     /// The consumer groups.
     pub groups: Groups,
+    /// The transactions.
+    pub transactions: Transactions,
     /// The faults.
     pub faults: Faults,
     /// The rate at which produced bytes are taken.
@@ -54,6 +56,7 @@ impl Core {
             topics: Topics::new(Arc::clone(&store), settings.partitions),
             store,
             groups: Groups::default(),
+            transactions: Transactions::default(),
             faults: Faults::default(),
             disk: Pace::default(),
             quota: Pace::default(),

@@ -1,6 +1,6 @@
 //! From a request's bytes to its answer's: one match on the api.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -23,6 +23,7 @@ use super::{
     produce::produce,
     session::Session,
     throttle::{Throttled, millis},
+    transactions,
     versions::SUPPORTED,
 };
 
@@ -91,7 +92,7 @@ pub async fn answer(core: &Core, session: &mut Session, frame: Bytes) -> Result<
     if !known {
         // A client that is newer than the broker tries again with what it learns here (KIP-511).
         request.version = 0;
-        return request.encode(cluster::api_versions(ResponseError::UnsupportedVersion.code()));
+        return request.encode(cluster::api_versions(core, 0, ResponseError::UnsupportedVersion.code()));
     }
     if !session.may_ask(core, request.api) {
         return Err(RequestError::LoginNeeded(request.api));
@@ -127,7 +128,7 @@ async fn dispatch(
         ApiKey::Produce => {
             let asked: ProduceRequest = q.decode()?;
             let acks = asked.acks;
-            let (response, throttle) = produce(core, asked, forced).await;
+            let (response, throttle) = produce(core, asked, version, forced).await;
             session.mute = session.mute.max(throttle);
             if acks != 0 {
                 return q.encode(response);
@@ -151,11 +152,27 @@ async fn dispatch(
         ApiKey::ListOffsets => q.encode(list_offsets::list_offsets(core, &q.decode()?, version, forced)),
         ApiKey::OffsetForLeaderEpoch => q.encode(list_offsets::epoch_ends(core, &q.decode()?, forced)),
         ApiKey::Metadata => q.encode(cluster::metadata(core, &q.decode()?, version, session.local, forced)),
-        ApiKey::ApiVersions => q.encode(cluster::api_versions(forced)),
+        ApiKey::ApiVersions => q.encode(cluster::api_versions(core, version, forced)),
         ApiKey::FindCoordinator => {
             q.encode(cluster::find_coordinator(core, &q.decode()?, version, session.local, forced))
         }
-        ApiKey::InitProducerId => q.encode(cluster::init_producer_id(core, &q.decode()?, forced)),
+        ApiKey::InitProducerId => {
+            q.encode(transactions::initialise(core, &q.decode()?, version, forced, Instant::now()))
+        }
+        ApiKey::AddPartitionsToTxn => {
+            q.encode(transactions::add_partitions(core, &q.decode()?, version, forced, Instant::now()))
+        }
+        ApiKey::AddOffsetsToTxn => {
+            q.encode(transactions::add_offsets(core, &q.decode()?, version, forced, Instant::now()))
+        }
+        ApiKey::TxnOffsetCommit => {
+            q.encode(transactions::commit_offsets(core, &q.decode()?, version, forced, Instant::now()))
+        }
+        ApiKey::EndTxn => q.encode(transactions::end(core, &q.decode()?, version, forced, Instant::now())),
+        ApiKey::DescribeTransactions => {
+            q.encode(transactions::describe(core, &q.decode()?, forced, Instant::now()))
+        }
+        ApiKey::ListTransactions => q.encode(transactions::list(core, &q.decode()?, forced, Instant::now())),
         ApiKey::DescribeCluster => q.encode(cluster::describe_cluster(core, session.local)),
         ApiKey::JoinGroup => {
             let host = session.remote.ip().to_string();

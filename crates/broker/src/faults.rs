@@ -86,14 +86,15 @@ impl Fault {
     }
 
     /// The same for one topic only, for an error code of Produce, Fetch, ListOffsets,
-    /// OffsetForLeaderEpoch, OffsetCommit, Metadata, CreateTopics, CreatePartitions.
+    /// OffsetForLeaderEpoch, OffsetCommit, TxnOffsetCommit, AddPartitionsToTxn, Metadata,
+    /// CreateTopics, CreatePartitions.
     #[must_use]
     pub fn on(self, topic: &str) -> Fault {
         Fault { topic: Some(topic.to_owned()), ..self }
     }
 
     /// The same for one partition only, for an error code of Produce, Fetch, ListOffsets,
-    /// OffsetForLeaderEpoch, OffsetCommit.
+    /// OffsetForLeaderEpoch, OffsetCommit, TxnOffsetCommit, AddPartitionsToTxn.
     #[must_use]
     pub fn on_partition(self, topic: &str, partition: i32) -> Fault {
         Fault { partition: Some(partition), ..self.on(topic) }

@@ -40,6 +40,9 @@ struct FetchedPartition {
     end: i64,
     last_stable: i64,
     batches: Vec<StoredBatch>,
+    /// The producer's id and the first offset of aborted transactions, for a reader that leaves out
+    /// their records.
+    aborted: Vec<(i64, i64)>,
 }
 
 /// Reads what a request asks for; `forced` is a fault's error code for the whole of it, or 0. There
@@ -130,7 +133,11 @@ fn read_partition(
     let max = usize::try_from(part.partition_max_bytes).unwrap_or(0);
     let max = max.min(round.limit.saturating_sub(round.size));
     let batches = log.read(part.fetch_offset, before, max, round.size == 0)?;
-    Ok(FetchedPartition { number: part.partition, error: 0, start, end, last_stable, batches })
+    let aborted = match batches.last() {
+        Some(last) if read_committed => log.aborted(part.fetch_offset, last.last_offset + 1),
+        _ => Vec::new(),
+    };
+    Ok(FetchedPartition { number: part.partition, error: 0, start, end, last_stable, batches, aborted })
 }
 
 impl Fetched {
@@ -173,7 +180,9 @@ impl Fetched {
 
 impl FetchedPartition {
     fn failed(number: i32, error: i16) -> FetchedPartition {
-        FetchedPartition { number, error, start: -1, end: -1, last_stable: -1, batches: Vec::new() }
+        let (start, end, last_stable) = (-1, -1, -1);
+        let (batches, aborted) = (Vec::new(), Vec::new());
+        FetchedPartition { number, error, start, end, last_stable, batches, aborted }
     }
 
     fn encode(self, builder: &mut FrameBuilder, version: i16) {
@@ -186,7 +195,14 @@ impl FetchedPartition {
         if version >= 5 {
             out.put_i64(self.start);
         }
-        put_len(out, 0, compact); // aborted transactions
+        put_len(out, self.aborted.len(), compact);
+        for (producer_id, first_offset) in &self.aborted {
+            out.put_i64(*producer_id);
+            out.put_i64(*first_offset);
+            if compact {
+                out.put_u8(0); // no tagged fields
+            }
+        }
         if version >= 11 {
             out.put_i32(-1); // preferred read replica
         }

@@ -1,10 +1,10 @@
 //! The embedded broker: enough of Kafka's protocol for demos, development and tests.
 //!
 //! A request arrives by `connection`, is decoded in `dispatch`, and meets either a partition's
-//! `log`, a consumer group in `groups` or the list of `topics`. Record batches stay the bytes they
-//! were sent as, in memory of a bounded size. There is one node and one replica; transactions are
-//! refused. What a test may do to it is in `controls`: `faults` affect requests, the rest is done
-//! to a topic, a partition or the whole.
+//! `log`, a consumer group in `groups`, the coordinator of `transactions` or the list of `topics`.
+//! Record batches stay the bytes they were sent as, in memory of a bounded size. There is one node
+//! and one replica. What a test may do to it is in `controls`: `faults` affect requests, the rest is
+//! done to a topic, a partition, a transaction or the whole.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod frame;
 mod groups;
 mod list_offsets;
 mod log;
+mod open;
 mod pace;
 mod partition;
 mod produce;
@@ -34,6 +35,7 @@ mod session;
 mod tests;
 mod throttle;
 mod topics;
+mod transactions;
 mod versions;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -46,6 +48,7 @@ pub use self::{
     faults::{Fault, FaultAction, FaultId},
     refusal::Refusal,
     seen::Seen,
+    transactions::TransactionSeen,
 };
 pub use kafka_protocol::messages::ApiKey;
 

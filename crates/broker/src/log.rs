@@ -8,8 +8,10 @@ use topicmill_records::{BatchHeader, HEADER_LEN, layout, walk};
 
 use super::{
     epochs::Epochs,
+    open::LogTransactions,
     producers::{Admission, Producers},
     rules::Admitted,
+    transactions::{Marker, Producer},
 };
 
 /// What a stored batch costs in memory besides its bytes.
@@ -53,6 +55,13 @@ impl StoredBatch {
         self.sent.len() + OVERHEAD
     }
 
+    /// Its offset, its producer, and whether it ends a transaction, if it is of one.
+    fn transactional(&self) -> Option<(i64, Producer, bool)> {
+        let header = BatchHeader::read(&self.sent).ok().filter(BatchHeader::is_transactional)?;
+        let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+        Some((self.base_offset, producer, header.is_control()))
+    }
+
     /// The offset and timestamp of the first record that is not older than `timestamp`. Of a
     /// compressed batch nothing but the header is read, so it answers with its first record.
     fn locate(&self, timestamp: i64) -> Option<(i64, i64)> {
@@ -76,6 +85,7 @@ pub struct Log {
     end: i64,
     batches: VecDeque<StoredBatch>,
     producers: Producers,
+    transactions: LogTransactions,
     epochs: Epochs,
     leaderless: bool,
     /// Where a test has opened a transaction that never ends.
@@ -108,7 +118,30 @@ impl Log {
 
     /// The offset below which every transaction is decided.
     pub fn last_stable(&self) -> i64 {
-        self.held.map_or(self.end, |held| held.clamp(self.start, self.end))
+        let open = self.transactions.first_open();
+        let held = [open, self.held].into_iter().flatten().min();
+        held.map_or(self.end, |held| held.clamp(self.start, self.end))
+    }
+
+    /// Whether this producer has a transaction open here.
+    pub fn has_open(&self, producer: Producer) -> bool {
+        self.transactions.is_open(producer)
+    }
+
+    /// The producer's id and the first offset of each aborted transaction that has records from
+    /// `from` to before `end`.
+    pub fn aborted(&self, from: i64, end: i64) -> Vec<(i64, i64)> {
+        self.transactions.aborted(from, end)
+    }
+
+    /// Whether anything is known of a producer.
+    pub fn knows_producer(&self, id: i64) -> bool {
+        self.producers.knows(id)
+    }
+
+    /// Forgets all producers that have no transaction open.
+    pub fn forget_producers(&mut self) {
+        self.producers.forget(|id| self.transactions.is_open_for(id));
     }
 
     /// Opens a transaction from `offset` on, or ends it.
@@ -173,19 +206,59 @@ impl Log {
         }
     }
 
-    /// Appends a batch, unless its producer's sequence says otherwise.
+    /// Appends a batch, unless its producer's sequence says otherwise. `may_begin` if a transaction
+    /// may begin with it here, which the coordinator knows.
     ///
     /// # Errors
     /// The protocol's error for a batch that is out of order or fenced, or when there is no leader.
-    pub fn append(&mut self, admitted: Admitted) -> Result<Appended, ResponseError> {
+    /// `InvalidTxnState` for one of a transaction that is not open here, or one without where one is.
+    pub fn append(&mut self, admitted: Admitted, may_begin: bool) -> Result<Appended, ResponseError> {
         self.check_leader(-1)?;
         let Admitted { header, bytes, append_time } = admitted;
         if let Admission::Duplicate { base_offset } = self.producers.check(&header)? {
             return Ok(Appended { base_offset, cost: 0, append_time });
         }
+        let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
+        let allowed = if header.is_transactional() {
+            may_begin || self.transactions.is_open(producer)
+        } else {
+            !self.transactions.is_open_for(producer.id)
+        };
+        if !allowed {
+            return Err(ResponseError::InvalidTxnState);
+        }
+        let base_offset = self.end;
+        self.producers.appended(&header, base_offset);
+        if header.is_transactional() {
+            self.transactions.appended(producer, base_offset);
+        }
+        let cost = self.push(&header, bytes);
+        Ok(Appended { base_offset, cost, append_time })
+    }
+
+    /// Appends the end of a transaction, the control batch `header` and `bytes`, and returns the
+    /// memory that it took in bytes.
+    ///
+    /// # Errors
+    /// When there is no leader, or `InvalidProducerEpoch`.
+    pub fn append_end(
+        &mut self,
+        marker: Marker,
+        header: &BatchHeader,
+        bytes: Bytes,
+    ) -> Result<usize, ResponseError> {
+        self.check_leader(-1)?;
+        let Producer { id, epoch } = marker.producer;
+        self.producers.check_end(id, epoch)?;
+        self.producers.ended(id, epoch, self.end);
+        self.transactions.ended(marker, self.end);
+        Ok(self.push(header, bytes))
+    }
+
+    /// Puts a batch at the end and returns the memory that it took in bytes.
+    fn push(&mut self, header: &BatchHeader, bytes: Bytes) -> usize {
         let base_offset = self.end;
         self.end += i64::from(header.last_offset_delta) + 1;
-        self.producers.appended(&header, base_offset);
         let batch = StoredBatch {
             base_offset,
             last_offset: self.end - 1,
@@ -196,7 +269,7 @@ impl Log {
         };
         let cost = batch.cost();
         self.batches.push_back(batch);
-        Ok(Appended { base_offset, cost, append_time })
+        cost
     }
 
     /// The batches from `offset` on that end below `before`, up to `max_size` bytes. The first is
@@ -231,6 +304,7 @@ impl Log {
     pub fn drop_oldest(&mut self) -> usize {
         let Some(batch) = self.batches.pop_front() else { return 0 };
         self.start = self.start.max(batch.last_offset + 1);
+        self.transactions.drop_below(self.start);
         batch.cost()
     }
 
@@ -260,6 +334,8 @@ impl Log {
         }
         self.start = self.start.min(self.end);
         self.producers.truncate(self.end);
+        let left = self.batches.iter().filter_map(StoredBatch::transactional);
+        self.transactions.truncate(self.start, self.end, left);
         self.epochs.elect(self.end);
         freed
     }

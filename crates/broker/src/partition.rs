@@ -13,10 +13,12 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
+use topicmill_records::BatchHeader;
 
 use super::{
     log::{Appended, Log},
-    rules::{Refused, Rules},
+    rules::{Admitted, Refused, Rules},
+    transactions::Marker,
 };
 
 /// The least time between two warnings that records were dropped.
@@ -45,19 +47,48 @@ impl Partition {
         self.log.lock()
     }
 
-    /// Appends one batch, wakes the waiting readers and drops what no longer fits into memory.
+    /// Judges one batch before it is appended.
     ///
     /// # Errors
-    /// What [`Rules::admit`] and [`Log::append`] refuse.
-    pub fn append(self: &Arc<Self>, bytes: Bytes, rules: &Rules) -> Result<Appended, Refused> {
+    /// What [`Rules::admit`] refuses, or when there is no leader.
+    pub fn admit(&self, bytes: Bytes, rules: &Rules) -> Result<Admitted, Refused> {
         self.log().check_leader(-1)?;
-        let admitted = rules.admit(bytes)?;
-        let appended = self.log().append(admitted)?;
-        if appended.cost > 0 {
-            self.store.account(self, appended.cost);
+        rules.admit(bytes)
+    }
+
+    /// Appends one batch, wakes the waiting readers and drops what no longer fits into memory.
+    /// `may_begin` if a transaction may begin with it here.
+    ///
+    /// # Errors
+    /// What [`Log::append`] refuses.
+    pub fn append(self: &Arc<Self>, admitted: Admitted, may_begin: bool) -> Result<Appended, ResponseError> {
+        let appended = self.log().append(admitted, may_begin)?;
+        self.grown(appended.cost);
+        Ok(appended)
+    }
+
+    /// Appends the end of a transaction, as [`Log::append_end`], and wakes the readers that wait
+    /// for it.
+    ///
+    /// # Errors
+    /// When there is no leader, or `InvalidProducerEpoch`.
+    pub fn append_end(
+        self: &Arc<Self>,
+        marker: Marker,
+        header: &BatchHeader,
+        bytes: Bytes,
+    ) -> Result<(), ResponseError> {
+        let cost = self.log().append_end(marker, header, bytes)?;
+        self.grown(cost);
+        Ok(())
+    }
+
+    /// The log has grown by a batch of this memory in bytes; 0 for none.
+    fn grown(self: &Arc<Self>, cost: usize) {
+        if cost > 0 {
+            self.store.account(self, cost);
             self.store.wake();
         }
-        Ok(appended)
     }
 
     /// Changes the log other than by an append, and wakes the readers that wait for one, so that

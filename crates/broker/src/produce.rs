@@ -1,6 +1,6 @@
 //! Produce: record batches into the logs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::{
     error::ResponseError,
@@ -12,12 +12,19 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{core::Core, log::Appended, rules::Refused, throttle::millis, topics::Topic};
+use super::{
+    core::Core, log::Appended, rules::Refused, throttle::millis, topics::Topic, transactions::Asked,
+};
 
 /// Appends what a request carries; `forced` is a fault's error code for the whole of it, or 0. The
 /// answer comes late when the rate is limited. Where there is a quota, it says how long the client
 /// has to be quiet (KIP-219), which is returned as well.
-pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> (ProduceResponse, Duration) {
+pub async fn produce(
+    core: &Core,
+    request: ProduceRequest,
+    version: i16,
+    forced: i16,
+) -> (ProduceResponse, Duration) {
     let forced = match request.acks {
         _ if forced != 0 => forced,
         -1..=1 => 0,
@@ -25,10 +32,12 @@ pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> (Prod
     };
     let named = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
     core.seen.partitions(ApiKey::Produce, named);
+    let asked = Asked { id: request.transactional_id.as_ref().map(|id| id.as_str()), version };
+    core.transactions.settle(asked).await;
     let mut taken = 0;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
-        responses.push(produce_topic(core, topic, forced, &mut taken));
+        responses.push(produce_topic(core, topic, asked, forced, &mut taken));
     }
     let delay = core.disk.take(taken);
     if !delay.is_zero() {
@@ -42,6 +51,7 @@ pub async fn produce(core: &Core, request: ProduceRequest, forced: i16) -> (Prod
 fn produce_topic(
     core: &Core,
     data: TopicProduceData,
+    asked: Asked<'_>,
     forced: i16,
     taken: &mut usize,
 ) -> TopicProduceResponse {
@@ -56,7 +66,7 @@ fn produce_topic(
             0 => found.as_ref().map_err(|code| *code),
             fault => Err(fault),
         };
-        match topic.map(|topic| append(topic, part, taken)) {
+        match topic.map(|topic| append(core, topic, part, asked, taken)) {
             Ok(Ok((appended, start))) => response
                 .with_base_offset(appended.base_offset)
                 .with_log_append_time_ms(appended.append_time)
@@ -85,11 +95,25 @@ fn say(response: PartitionProduceResponse, refused: Refused) -> PartitionProduce
         .with_record_errors(records.collect())
 }
 
-fn append(topic: &Topic, data: PartitionProduceData, taken: &mut usize) -> Result<(Appended, i64), Refused> {
+fn append(
+    core: &Core,
+    topic: &Topic,
+    data: PartitionProduceData,
+    asked: Asked<'_>,
+    taken: &mut usize,
+) -> Result<(Appended, i64), Refused> {
     let partition = topic.partition(data.index).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let records = data.records.unwrap_or_default();
     *taken += records.len();
-    let appended = partition.append(records, &topic.rules).inspect_err(|refused| {
+    let appended = partition.admit(records, &topic.rules).and_then(|admitted| {
+        let appended = if admitted.header.is_transactional() {
+            core.transactions.append(partition, admitted, asked, Instant::now())
+        } else {
+            partition.append(admitted, false)
+        };
+        Ok(appended?)
+    });
+    let appended = appended.inspect_err(|refused| {
         tracing::debug!(
             topic = %topic.name, partition = data.index, error = %refused, "a record batch was refused"
         );

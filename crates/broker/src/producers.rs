@@ -33,7 +33,10 @@ pub struct Producers {
 #[derive(Debug)]
 struct Producer {
     epoch: i16,
+    /// Its last batches, the oldest first; none at the beginning of an epoch.
     recent: VecDeque<RecentBatch>,
+    /// Where it was last heard of.
+    last_offset: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +84,7 @@ impl Producers {
         if header.producer_id < 0 {
             return;
         }
-        if self.by_id.len() >= MAX_PRODUCERS && !self.by_id.contains_key(&header.producer_id) {
-            self.forget_most_silent();
-        }
-        let producer = self
-            .by_id
-            .entry(header.producer_id)
-            .or_insert(Producer { epoch: header.producer_epoch, recent: VecDeque::new() });
-        if producer.epoch != header.producer_epoch {
-            producer.epoch = header.producer_epoch;
-            producer.recent.clear();
-        }
+        let producer = self.hear_of(header.producer_id, header.producer_epoch, base_offset);
         if producer.recent.len() == REMEMBERED_BATCHES {
             producer.recent.pop_front();
         }
@@ -102,17 +95,54 @@ impl Producers {
         });
     }
 
+    /// Judges the end of a transaction, whose epoch may be a new one.
+    ///
+    /// # Errors
+    /// `InvalidProducerEpoch` when a later epoch is known.
+    pub fn check_end(&self, id: i64, epoch: i16) -> Result<(), ResponseError> {
+        let later = self.by_id.get(&id).is_some_and(|producer| producer.epoch > epoch);
+        if later { Err(ResponseError::InvalidProducerEpoch) } else { Ok(()) }
+    }
+
+    /// The end of a transaction stands at `offset`: from there on, the producer has this epoch.
+    pub fn ended(&mut self, id: i64, epoch: i16, offset: i64) {
+        self.hear_of(id, epoch, offset);
+    }
+
+    /// Whether anything is known of a producer.
+    pub fn knows(&self, id: i64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    /// Forgets all producers but those that are `kept`.
+    pub fn forget(&mut self, kept: impl Fn(i64) -> bool) {
+        self.by_id.retain(|id, _| kept(*id));
+    }
+
+    fn hear_of(&mut self, id: i64, epoch: i16, offset: i64) -> &mut Producer {
+        if self.by_id.len() >= MAX_PRODUCERS && !self.by_id.contains_key(&id) {
+            self.forget_most_silent();
+        }
+        let known = || Producer { epoch, recent: VecDeque::new(), last_offset: offset };
+        let producer = self.by_id.entry(id).or_insert_with(known);
+        if producer.epoch != epoch {
+            producer.epoch = epoch;
+            producer.recent.clear();
+        }
+        producer.last_offset = offset;
+        producer
+    }
+
     /// Forgets the batches that a truncation to the offset `end` took away.
     pub fn truncate(&mut self, end: i64) {
         self.by_id.retain(|_, producer| {
             producer.recent.retain(|appended| appended.base_offset < end);
-            !producer.recent.is_empty()
+            producer.last_offset < end || !producer.recent.is_empty()
         });
     }
 
     fn forget_most_silent(&mut self) {
-        let last_offset = |producer: &Producer| producer.recent.back().map_or(-1, |last| last.base_offset);
-        let silent = self.by_id.iter().min_by_key(|(_, producer)| last_offset(producer)).map(|(id, _)| *id);
+        let silent = self.by_id.iter().min_by_key(|(_, producer)| producer.last_offset).map(|(id, _)| *id);
         if let Some(id) = silent {
             self.by_id.remove(&id);
         }

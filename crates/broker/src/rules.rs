@@ -206,8 +206,8 @@ fn check(bytes: &[u8], max_size: usize) -> Result<BatchHeader, ResponseError> {
         return Err(ResponseError::InvalidRecord);
     }
     header.check_crc(bytes).map_err(|_| ResponseError::CorruptMessage)?;
-    if header.is_transactional() {
-        return Err(ResponseError::InvalidTxnState);
+    if header.is_transactional() && header.producer_id < 0 {
+        return Err(ResponseError::InvalidRecord);
     }
     Ok(header)
 }

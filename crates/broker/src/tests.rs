@@ -8,7 +8,7 @@ use kafka_protocol::{
     messages::*,
     protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
 };
-use topicmill_records::{BatchHeader, HEADER_LEN, NO_HEADERS, RecordWriter};
+use topicmill_records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, ProducerStamp, RecordWriter};
 
 use super::{
     BrokerSettings, Fault, FaultAction,
@@ -16,6 +16,7 @@ use super::{
     dispatch::{RequestError, answer},
     log::{Appended, Log},
     owned,
+    partition::Partition,
     rules::Rules,
     session::Session,
     topics::Topic,
@@ -25,6 +26,7 @@ use super::{
 mod connections;
 mod partitions;
 mod refusals;
+mod transactions;
 
 /// A record batch of `count` values with timestamps 1000, 1001, … from `producer` (id, epoch, sequence).
 fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
@@ -53,9 +55,24 @@ fn batch(count: usize, producer: (i64, i16, i32)) -> Bytes {
     bytes.freeze()
 }
 
+/// A batch of a transaction with one value, from `producer` (id, epoch, sequence).
+fn transactional(producer: (i64, i16, i32), value: &str) -> Bytes {
+    let mut writer = RecordWriter::new(1 << 20, 1 << 10);
+    writer.push(1000, None, Some(&[value.as_bytes()]), NO_HEADERS);
+    let [body] = writer.finish().try_into().expect("one batch");
+    let (producer_id, epoch, base_sequence) = producer;
+    body.seal(ProducerStamp { producer_id, epoch, base_sequence, transactional: true }, Compression::None)
+}
+
 fn append(log: &mut Log, bytes: Bytes, max_message_bytes: usize) -> Result<Appended, ResponseError> {
     let rules = Rules::read(&owned(&[("max.message.bytes", &max_message_bytes.to_string())])).unwrap();
-    rules.admit(bytes).map_err(|refused| refused.error).and_then(|admitted| log.append(admitted))
+    rules.admit(bytes).map_err(|refused| refused.error).and_then(|admitted| log.append(admitted, false))
+}
+
+/// Appends one batch to a partition that takes it.
+fn put(partition: &Arc<Partition>, bytes: Bytes) {
+    let admitted = partition.admit(bytes, &Rules::default()).unwrap();
+    partition.append(admitted, false).unwrap();
 }
 
 const NO_PRODUCER: (i64, i16, i32) = (-1, -1, -1);
@@ -141,9 +158,9 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
     let core = core(10_000);
     let (a, b) = (create(&core, "a"), create(&core, "b"));
     let size = batch(100, NO_PRODUCER).len();
-    a.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
+    put(&a.partitions[0], batch(100, NO_PRODUCER));
     for _ in 0..100 {
-        b.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
+        put(&b.partitions[0], batch(100, NO_PRODUCER));
         assert!(core.store.used() <= 10_000);
     }
     assert!(core.store.used() + 2 * size > 10_000, "no more is dropped than needed");
@@ -163,7 +180,7 @@ fn full_memory_drops_the_oldest_of_all_partitions() {
 fn a_deleted_topic_gives_its_memory_back() {
     let core = core(1 << 20);
     let topic = create(&core, "a");
-    topic.partitions[0].append(batch(100, NO_PRODUCER), &Rules::default()).unwrap();
+    put(&topic.partitions[0], batch(100, NO_PRODUCER));
     assert!(core.store.used() > 0);
     core.topics.delete("a");
     drop(topic);
@@ -315,6 +332,29 @@ async fn every_version_that_is_claimed_is_answered() {
         check_versions(&core, |_| DescribeClusterRequest::default()).await,
         check_versions(&core, |_| SaslHandshakeRequest::default()).await,
         check_versions(&core, |_| SaslAuthenticateRequest::default()).await,
+        check_versions(&core, |version| {
+            let transaction = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default();
+            match version {
+                4.. => AddPartitionsToTxnRequest::default().with_transactions(vec![transaction]),
+                _ => AddPartitionsToTxnRequest::default(),
+            }
+        })
+        .await,
+        check_versions(&core, |_| AddOffsetsToTxnRequest::default().with_group_id(group())).await,
+        check_versions(&core, |_| EndTxnRequest::default()).await,
+        check_versions(&core, |_| {
+            let part = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+            let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default().with_name(name());
+            let topics = vec![topic.with_partitions(vec![part])];
+            TxnOffsetCommitRequest::default().with_group_id(group()).with_topics(topics)
+        })
+        .await,
+        check_versions(&core, |_| {
+            let id = TransactionalId(StrBytes::from_static_str("id"));
+            DescribeTransactionsRequest::default().with_transactional_ids(vec![id])
+        })
+        .await,
+        check_versions(&core, |_| ListTransactionsRequest::default()).await,
     ]);
     checked.sort_unstable();
     let mut spoken: Vec<i16> = SUPPORTED.iter().map(|api| api.key as i16).collect();
@@ -375,4 +415,20 @@ async fn injected_faults_meet_the_request() {
     let part = &again.responses[0].partition_responses[0];
     assert_eq!((part.error_code, part.base_offset), (0, 0));
     assert_eq!(topic.partitions[0].log().end(), 3);
+}
+
+#[tokio::test]
+async fn the_coordinators_topics_are_internal_and_there_when_they_are_needed() {
+    let core = core(1 << 20);
+    create(&core, "a");
+    let all = MetadataRequest::default().with_topics(None);
+    assert_eq!(ask(&core, 12, &all).await.topics.len(), 1);
+    for key_type in [0, 1, 1] {
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("x"));
+        assert_eq!(ask(&core, 3, &request.with_key_type(key_type)).await.error_code, 0);
+    }
+    let topics = ask(&core, 12, &all).await.topics;
+    let listed = topics.iter().map(|topic| (topic.name.as_ref().unwrap().as_str(), topic.is_internal));
+    let expected = [("__consumer_offsets", true), ("__transaction_state", true), ("a", false)];
+    assert_eq!(listed.collect::<Vec<_>>(), expected);
 }

@@ -41,11 +41,18 @@ pub const SUPPORTED: &[Api] = &[
     api(ApiKey::DeleteRecords, 0, 2),
     api(ApiKey::InitProducerId, 0, 5),
     api(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    // From version 4 on it is what brokers ask the coordinator (KIP-890).
+    api(ApiKey::AddPartitionsToTxn, 0, 5),
+    api(ApiKey::AddOffsetsToTxn, 0, 4),
+    api(ApiKey::EndTxn, 0, 5),
+    api(ApiKey::TxnOffsetCommit, 0, 5),
     api(ApiKey::DescribeConfigs, 1, 4),
     api(ApiKey::CreatePartitions, 0, 3),
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
+    api(ApiKey::DescribeTransactions, 0, 0),
+    api(ApiKey::ListTransactions, 0, 2),
     // What follows version 0 has no frames of the protocol (KIP-152), but librdkafka wants it claimed.
     Api { key: ApiKey::SaslHandshake, min: 1, advertised_min: 0, max: 1 },
     api(ApiKey::SaslAuthenticate, 0, 2),

@@ -23,7 +23,7 @@ use std::{
 
 pub use events::EventMaker;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-pub use keys::{KeySource, Keys, partition_of};
+pub use keys::{KeySource, Keys};
 use tokio::sync::mpsc;
 use topicmill_kafka::{Client, NativeSink};
 use topicmill_mill::{

@@ -14,11 +14,9 @@ use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
     clock,
 };
-use topicmill_records::RecordWriter;
+use topicmill_records::{RecordWriter, partition_of};
 
-use super::{
-    EventMaker, GenerateSettings, KeySource, Keys, events::EVENT_SIZE_MAX, pace::Pace, partition_of,
-};
+use super::{EventMaker, GenerateSettings, KeySource, Keys, events::EVENT_SIZE_MAX, pace::Pace};
 
 /// The largest batch in bytes: below the 1 MiB that brokers accept by default.
 const BATCH_BYTES_MAX: usize = 1_000_000;

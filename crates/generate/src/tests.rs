@@ -9,6 +9,7 @@ use topicmill_mill::{
     engine::{ErrorKind, Receipt, Refusal},
     transform::{ErrorClass, ValueError},
 };
+use topicmill_records::partition_of;
 
 use super::*;
 

@@ -41,11 +41,17 @@ struct AssignmentsState {
     identity: Identity,
     held: HashMap<TopicPartition, HeldPartition>,
     last: u64,
+    /// The changes of the assignment that added partitions.
+    changes: u64,
+    /// The last of them of which any partition's position has become known.
+    announced: u64,
 }
 
 #[derive(Debug)]
 struct HeldPartition {
     assignment: AssignmentId,
+    /// The change of the assignment that added it, or that was the last when it was sought again.
+    change: u64,
     /// Whether batches still go to the consumer of events; not once a revoke has begun.
     is_reading: bool,
     /// Whether its position has yet to be found.
@@ -64,6 +70,7 @@ impl Assignments {
     /// have to be found.
     pub fn add<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         let mut inner = self.inner.lock();
+        inner.changes += 1;
         for partition in partitions {
             inner.add(partition);
         }
@@ -130,22 +137,26 @@ impl Assignments {
     }
 
     /// Notes for which assignments the position is now known. `tell` gets those of `found` that are
-    /// still being read, if there are any, before anyone can stop or remove the partitions.
+    /// still being read, if there are any, before anyone can stop or remove the partitions, and
+    /// whether the changes that added them have been announced by others.
     pub fn settle<T>(
         &self,
         mut found: Vec<(Settled, T)>,
         note: &Arc<str>,
-        tell: impl FnOnce(Vec<(Settled, T)>),
+        tell: impl FnOnce(Vec<(Settled, T)>, bool),
     ) {
         let mut inner = self.inner.lock();
+        let mut change = 0;
         found.retain(|((partition, assignment), _)| {
             let held = inner.held(partition, *assignment).filter(|held| held.is_reading && held.is_sought);
             let Some(held) = held else { return false };
             (held.is_sought, held.note) = (false, Arc::clone(note));
+            change = change.max(held.change);
             true
         });
         if !found.is_empty() {
-            tell(found);
+            tell(found, change <= inner.announced);
+            inner.announced = inner.announced.max(change);
         }
     }
 
@@ -228,6 +239,7 @@ impl AssignmentsState {
         let assignment = AssignmentId(self.last);
         let held = HeldPartition {
             assignment,
+            change: self.changes,
             is_reading: true,
             is_sought: true,
             committed: -1,
@@ -327,18 +339,39 @@ mod tests {
             assert_eq!(renewed, std::slice::from_ref(&partition))
         });
         let of = |found: &[Settled]| found.iter().map(|place| (place.clone(), 7)).collect::<Vec<_>>();
-        assignments.settle(of(&first), &no_note(), |_| panic!("it is another assignment"));
+        assignments.settle(of(&first), &no_note(), |_, _| panic!("it is another assignment"));
         let second = assignments.sought();
         assert_ne!(first, second);
         let mut told = Vec::new();
-        assignments.settle(of(&second), &no_note(), |found| told = found);
+        assignments.settle(of(&second), &no_note(), |found, is_late| {
+            assert!(!is_late);
+            told = found;
+        });
         assert_eq!(told, of(&second));
         assert_eq!(assignments.sought(), []);
         // A revoke while the position is being looked for wins.
         assignments.seek([(partition.clone(), Some(second[0].1))], |_| {});
         let third = assignments.sought();
         assignments.stop_reading(&BTreeSet::from([partition]));
-        assignments.settle(of(&third), &no_note(), |_| panic!("it is revoked"));
+        assignments.settle(of(&third), &no_note(), |_, _| panic!("it is revoked"));
         assert_eq!(assignments.sought(), []);
+    }
+
+    #[test]
+    fn a_position_that_is_found_after_others_of_the_same_change_is_late() {
+        let assignments = Assignments::default();
+        let [first, second, third] = [0, 1, 2].map(|number| TopicPartition::new("t", number));
+        let find = |partition: &TopicPartition| {
+            let sought = assignments.sought().into_iter().find(|(of, _)| of == partition).unwrap();
+            let mut late = None;
+            assignments.settle(vec![(sought, 7)], &no_note(), |_, is_late| late = Some(is_late));
+            late.unwrap()
+        };
+        assignments.add([&first, &second]);
+        assert_eq!((find(&first), find(&second)), (false, true));
+        assignments.add([&third]);
+        // A rewind is no change.
+        assignments.seek([(first.clone(), None)], drop);
+        assert_eq!((find(&third), find(&first)), (false, true));
     }
 }

@@ -101,6 +101,7 @@ impl Client {
         let dial = Dial {
             client_id: native.client_id.clone(),
             connect_timeout: native.connection_timeout.min(settings.connect_timeout),
+            max_idle: Some(native.connections_max_idle).filter(|limit| !limit.is_zero()),
             // Twice, as a broker whose quotas throttle this client reads nothing for a while.
             sockets: Sockets::new(native.family, 2 * native.request_timeout),
             security: Arc::new(security),

@@ -205,6 +205,13 @@ impl Cluster {
         error.because(what, message)
     }
 
+    /// Nobody asks for this topic any more.
+    pub fn unwanted(&self, topic: &str) {
+        let mut state = self.state();
+        state.wanted.remove(topic);
+        Arc::make_mut(&mut state.metadata).topics.remove(topic);
+    }
+
     /// Makes the next question for a leader ask the cluster.
     pub fn invalidate(&self) {
         self.state().stale = true;

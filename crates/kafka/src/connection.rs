@@ -120,6 +120,7 @@ impl Connection {
         let mut frame = body;
         frame.push_front(head.bytes.freeze());
         let outgoing = Outgoing { frame, waiting };
+        self.shared.set_used();
         // A full queue moves on or ends with its connection: a written request has a limit.
         if self.outgoing.send(outgoing).await.is_err() {
             return Err(self.shared.closed());
@@ -157,12 +158,13 @@ impl Connection {
         self.shared.shut(reason.to_owned());
     }
 
-    /// Whether the connection has ended, or its authentication soon will (KIP-368); then a new one
-    /// is needed.
+    /// Whether the connection has ended, or soon will: with its authentication (KIP-368), or because
+    /// nothing is asked on it; then a new one is needed.
     pub fn is_closed(&self) -> bool {
         self.outgoing.is_closed()
             || self.shared.closed.get().is_some()
             || self.shared.expires.get().is_some_and(|expires| *expires <= Instant::now())
+            || self.shared.max_idle().is_some_and(|limit| self.shared.is_idle_for(limit))
     }
 
     /// Has the connection replaced in time before its authentication ends.

@@ -25,6 +25,8 @@ pub(super) struct Opening {
     pub throttle: Throttle,
     /// Who is notified of misbehaviour.
     pub watcher: Option<Watcher>,
+    /// How long it may be without a question; `None` for ever.
+    pub max_idle: Option<Duration>,
     pub is_tls: bool,
     pub is_sasl: bool,
 }
@@ -71,6 +73,8 @@ pub(super) struct ConnectionShared {
     pub(super) refused: AtomicBool,
     /// When the oldest request was written that is not answered.
     pub(super) unanswered: Mutex<Option<Instant>>,
+    /// When something was last asked or answered.
+    used: Mutex<Instant>,
 }
 
 impl ConnectionShared {
@@ -88,6 +92,7 @@ impl ConnectionShared {
             trusted: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             unanswered: Mutex::new(None),
+            used: Mutex::new(Instant::now()),
         }
     }
 
@@ -120,10 +125,26 @@ impl ConnectionShared {
 
     /// Notes since when the oldest request waits for its answer.
     pub(super) fn set_unanswered(&self, since: Option<Instant>) {
+        self.set_used();
         *self.unanswered.lock() = since;
         if since.is_none() && self.is_ready() {
             self.trusted.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that something is asked or answered.
+    pub(super) fn set_used(&self) {
+        *self.used.lock() = Instant::now();
+    }
+
+    /// How long it may be without a question.
+    pub(super) fn max_idle(&self) -> Option<Duration> {
+        self.opening.max_idle
+    }
+
+    /// Whether nothing has been asked or answered for `limit`, and nothing waits for its answer.
+    pub(super) fn is_idle_for(&self, limit: Duration) -> bool {
+        self.used.lock().elapsed() >= limit && self.unanswered.lock().is_none()
     }
 
     /// Notes that this side ended the connection because nobody needs it any more.

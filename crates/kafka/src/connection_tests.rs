@@ -4,6 +4,7 @@ use topicmill_broker::{Broker, Fault, FaultAction};
 
 use super::*;
 use crate::{
+    connection_state::Watcher,
     handshake::Dial,
     settings::Family,
     testing::embedded,
@@ -16,6 +17,7 @@ async fn open() -> (Broker, Dial, Address) {
     let dial = Dial {
         client_id: "a-test".to_owned(),
         connect_timeout: Duration::from_secs(10),
+        max_idle: None,
         sockets: Sockets::new(Family::Any, Duration::from_secs(60)),
         security: Arc::default(),
         logins: Arc::default(),
@@ -120,4 +122,27 @@ async fn a_port_that_does_not_speak_kafka_is_told() {
     let error = open_with(&dial, &address).await.unwrap_err();
     assert!(error.to_string().contains("is this a Kafka port?"), "{error}");
     server.abort();
+}
+
+#[tokio::test]
+async fn what_nothing_is_asked_on_is_closed_and_that_is_no_bad_omen() {
+    let (broker, mut dial, address) = open().await;
+    let limit = Duration::from_millis(500);
+    dial.max_idle = Some(limit);
+    let tell = |omen| panic!("{omen:?}");
+    let watcher = Watcher { quiet: LIMIT, tell: Arc::new(tell) };
+    let connection = dial.open(&address, Throttle::default(), Some(watcher)).await.unwrap();
+    // Who waits for an answer, however long, is not idle.
+    let slow = FaultAction::Delay(4 * limit);
+    broker.inject(Fault::once(ApiKey::Metadata, slow));
+    ask(&connection).await.unwrap();
+    tokio::time::sleep(limit).await;
+    assert!(connection.is_closed(), "nobody gets it any more");
+    let ended = async {
+        while connection.shared.closed.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, ended).await.expect("it is not kept");
+    assert!(matches!(ask(&connection).await, Err(WireError::Closed { .. })));
 }

@@ -32,6 +32,8 @@ pub(super) struct Dial {
     pub client_id: String,
     /// The limit of connecting, negotiating and authenticating together.
     pub connect_timeout: Duration,
+    /// How long a connection may be without a question; `None` for ever.
+    pub max_idle: Option<Duration>,
     /// Which addresses are tried, and the options of the sockets.
     pub sockets: Sockets,
     /// TLS and SASL.
@@ -101,6 +103,7 @@ impl Dial {
             client_id: self.client_id.clone(),
             throttle,
             watcher,
+            max_idle: self.max_idle,
             is_tls: tls.is_some(),
             is_sasl: self.security.sasl.is_some(),
         };

@@ -53,7 +53,7 @@ mod versions;
 pub use client::{Client, GroupInfo, MemberInfo, OffsetAt, TopicInfo};
 pub use reader::Reader;
 pub use settings::{Isolation, NativeSettings, Secret};
-pub use sink::NativeSink;
+pub use sink::{Made, MakeTopic, NativeSink, Routing};
 pub use source::NativeSource;
 
 #[cfg(fuzzing)]

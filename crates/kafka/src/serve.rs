@@ -35,6 +35,10 @@ const READ_AHEAD_BYTES: usize = 16 << 20;
 /// The most requests that wait to be written, and the most that wait for an answer.
 pub const QUEUE_REQUESTS_MAX: usize = 64;
 
+/// How much longer an idle connection is there than it counts as open: who got it just before may
+/// still be about to ask.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
 /// A request as it goes out.
 pub struct Outgoing {
     pub frame: FramePieces,
@@ -68,7 +72,8 @@ pub async fn serve(
     let writing = async {
         match write_requests(&shared, write, &mut requests, sent).await {
             // Every handle is gone; the answers in flight are still read.
-            Ok(_open) => std::future::pending().await,
+            Ok(Some(_open)) => std::future::pending().await,
+            Ok(None) => {}
             Err(error) => broken(&shared, &error, "write"),
         }
     };
@@ -86,14 +91,25 @@ pub async fn serve(
     shared.ended_here();
 }
 
-/// Returns the open half when no more requests can come.
+/// Returns the open half when no more requests can come; `None` when none has come for so long that
+/// the connection is to be closed.
 async fn write_requests(
     shared: &ConnectionShared,
     mut write: WriteHalf,
     requests: &mut mpsc::Receiver<Outgoing>,
     sent: mpsc::Sender<Sent>,
-) -> Result<WriteHalf> {
-    while let Some(Outgoing { mut frame, waiting }) = requests.recv().await {
+) -> Result<Option<WriteHalf>> {
+    let max_idle = shared.max_idle().map(|limit| limit + IDLE_GRACE);
+    loop {
+        let next = match max_idle {
+            None => requests.recv().await,
+            Some(limit) => match timeout(limit, requests.recv()).await {
+                Ok(next) => next,
+                Err(_) if shared.is_idle_for(limit) => return Ok(None),
+                Err(_) => continue,
+            },
+        };
+        let Some(Outgoing { mut frame, waiting }) = next else { break };
         shared.throttle().wait().await;
         if waiting.answer.is_closed() {
             // The caller is gone, perhaps because of the wait.
@@ -110,7 +126,7 @@ async fn write_requests(
         write.write_all_buf(&mut frame).await?;
         write.flush().await?;
     }
-    Ok(write)
+    Ok(Some(write))
 }
 
 /// Gives every request its answer, until the connection ends or no request can come.

@@ -23,6 +23,9 @@ pub struct NativeSettings {
     pub reconnect: Backoff,
     /// `metadata.max.age.ms`: metadata is refreshed after this time in any case.
     pub metadata_max_age: Duration,
+    /// `connections.max.idle.ms`: a connection that nothing is asked on for this long is closed,
+    /// before the broker or a gateway does it without a word; zero keeps it.
+    pub connections_max_idle: Duration,
     /// `broker.address.family`: which of a name's addresses are tried.
     pub family: Family,
     /// `security.protocol`, `ssl.*` and `sasl.*`.
@@ -62,7 +65,8 @@ pub struct ProduceSettings {
     pub batch_size: usize,
     /// `max.request.size` in bytes: no batch is larger, unless a single record is.
     pub max_request_size: usize,
-    /// `delivery.timeout.ms`: the limit of writing a batch, retries included.
+    /// `delivery.timeout.ms`: the limit of writing a batch, retries included. A batch that may be in
+    /// the log already is sent on past it: read again, its records would be written twice.
     pub delivery_timeout: Duration,
     /// `max.in.flight.requests.per.connection`: here per partition, 1 to 5 (KIP-98).
     pub in_flight: usize,
@@ -350,6 +354,7 @@ impl Default for NativeSettings {
             retry: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
             reconnect: Backoff { first: Duration::from_millis(50), most: Duration::from_secs(1) },
             metadata_max_age: Duration::from_secs(300),
+            connections_max_idle: Duration::from_secs(540),
             family: Family::Any,
             security: SecuritySettings::default(),
             produce: ProduceSettings {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use topicmill_mill::{
     batch::TopicPartition,
     engine::{EngineError, ErrorKind, Receipt, Refusal},
-    transform::ValueError,
+    transform::{ErrorClass, ValueError},
 };
 
 use super::{error, report::Reporter};
@@ -60,6 +60,8 @@ pub(super) struct Deliveries {
     careful: bool,
     /// The brokers written to.
     cluster: String,
+    /// The topics that no record is refused for; without a list all are such.
+    fixed: Option<Vec<Arc<str>>>,
     pub reporter: Reporter,
 }
 
@@ -79,14 +81,16 @@ struct Batch {
 }
 
 impl Deliveries {
-    /// No batches yet for `cluster`, the brokers written to.
-    pub fn new(cluster: String) -> Deliveries {
+    /// No batches yet for `cluster`, the brokers written to. What is wrong with a topic that is not among the `fixed`
+    /// ones, if there are such, concerns its records alone.
+    pub fn new(cluster: String, fixed: Option<Vec<Arc<str>>>) -> Deliveries {
         let careful = REFUSING.lock().contains(&cluster);
         Deliveries {
             slots: Mutex::default(),
             spent: AtomicBool::new(false),
             careful,
             cluster,
+            fixed,
             reporter: Reporter::default(),
         }
     }
@@ -159,8 +163,38 @@ impl Deliveries {
         self.spent.load(Relaxed)
     }
 
+    /// What becomes of a record whose topic is routed to when its delivery fails.
+    fn routed(&self, code: RDKafkaErrorCode, ticket: Ticket) -> Option<Result<ValueError, EngineError>> {
+        use RDKafkaErrorCode::{
+            InvalidTopic, TopicAuthorizationFailed, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
+        };
+        let fixed = self.fixed.as_ref()?;
+        let topic = {
+            let slots = self.slots.lock();
+            Arc::clone(&slots.batches[ticket.0 >> 32].destination.topic)
+        };
+        if fixed.contains(&topic) {
+            return None;
+        }
+        match code {
+            TopicAuthorizationFailed | InvalidTopic => {
+                Some(Ok(ValueError::new(ErrorClass::Route, format!("writing to {topic}: {code}"))))
+            }
+            // It was deleted: the next start makes it again.
+            UnknownTopic | UnknownPartition | UnknownTopicOrPartition => {
+                Some(Err(EngineError::new(ErrorKind::Retriable, format!("writing to {topic}: {code}"))))
+            }
+            _ => None,
+        }
+    }
+
     fn failed(&self, error: &KafkaError, ticket: Ticket) {
         let code = error::code(error);
+        match self.routed(code, ticket) {
+            Some(Ok(refusal)) => return self.settle(ticket, Some(refusal)),
+            Some(Err(error)) => return self.fail(error),
+            None => {}
+        }
         match error::refusal(code) {
             Some(refusal) if self.careful => self.settle(ticket, Some(refusal)),
             Some(refusal) => {

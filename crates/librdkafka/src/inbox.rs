@@ -169,7 +169,8 @@ impl Inbox {
             let held = Held { assignment, start: position, position_counts: false, readable: true };
             state.held.insert(partition, held);
             let partition = self.partition(partition);
-            assigned.push(Assignment { partition, id: assignment, position, is_committed });
+            let is_late = false;
+            assigned.push(Assignment { partition, id: assignment, position, is_committed, is_late });
         }
         state.changes.push_back(SourceEvent::Assigned(assigned));
         self.changed();

@@ -14,6 +14,7 @@
 mod settings;
 mod error;
 mod report;
+mod routed;
 mod inbox;
 mod arena;
 mod rebalance;

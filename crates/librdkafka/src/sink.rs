@@ -13,7 +13,11 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
     types::RDKafkaErrorCode,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+use topicmill_kafka::Routing;
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, Record, TopicPartition},
     engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink},
@@ -24,7 +28,9 @@ use topicmill_records::Headers;
 use super::{
     deliveries::{Deliveries, Reply, SinkContext, Ticket},
     error::{self, engine_error},
-    nap, settings,
+    nap,
+    routed::Routed,
+    settings,
 };
 
 /// The most batches that may wait for the produce thread; the budget bounds their bytes.
@@ -60,7 +66,21 @@ impl LibrdkafkaSink {
     /// # Errors
     /// When a property is not supported.
     pub fn new(client: &ClientSettings) -> Result<LibrdkafkaSink, EngineError> {
-        let deliveries = Arc::new(Deliveries::new(client.brokers.join(",")));
+        LibrdkafkaSink::open(client, None)
+    }
+
+    /// As [`new`](LibrdkafkaSink::new), for records that go to several topics: as the native sink has them. To be
+    /// called in an async runtime.
+    ///
+    /// # Errors
+    /// As [`new`](LibrdkafkaSink::new).
+    pub fn with_routing(client: &ClientSettings, routing: Routing) -> Result<LibrdkafkaSink, EngineError> {
+        LibrdkafkaSink::open(client, Some(Routed::new(routing, Handle::current())))
+    }
+
+    fn open(client: &ClientSettings, routed: Option<Routed>) -> Result<LibrdkafkaSink, EngineError> {
+        let fixed = routed.as_ref().map(|routed| routed.routing().fixed.clone());
+        let deliveries = Arc::new(Deliveries::new(client.brokers.join(","), fixed));
         let config = settings::producer(client, deliveries.is_careful())?;
         let producer: BaseProducer<SinkContext> = config
             .create_with_context(SinkContext(Arc::clone(&deliveries)))
@@ -82,6 +102,7 @@ impl LibrdkafkaSink {
             producer,
             deliveries: Arc::clone(&deliveries),
             checked: BTreeSet::new(),
+            routed,
             connect_timeout: client.connect_timeout,
         };
         let produce = move || {
@@ -155,6 +176,7 @@ struct Producing {
     producer: Arc<BaseProducer<SinkContext>>,
     deliveries: Arc<Deliveries>,
     checked: BTreeSet<Arc<str>>,
+    routed: Option<Routed>,
     connect_timeout: Duration,
 }
 
@@ -172,7 +194,24 @@ impl Producing {
     }
 
     fn write(&mut self, batch: &OutputBatch, ticket: Ticket) -> Result<(), EngineError> {
-        self.check_topic(&batch.destination)?;
+        let to = &batch.destination;
+        let refusal = match &mut self.routed {
+            Some(routed) => routed.refusal(to)?,
+            None => None,
+        };
+        if let Some(refusal) = refusal {
+            for index in 0..batch.record_count() {
+                self.deliveries.settle(ticket.at(index), Some(refusal.clone()));
+            }
+            return Ok(());
+        }
+        self.check_topic(to).map_err(|error| match &self.routed {
+            // Another start asks for it, or makes it.
+            Some(routed) if routed.routing().is_routed(&to.topic) => {
+                EngineError { kind: ErrorKind::Retriable, ..error }
+            }
+            _ => error,
+        })?;
         let mut index = 0;
         for chunk in &batch.chunks {
             let records = chunk.records().map_err(|error| {

@@ -26,7 +26,7 @@ use crate::{
     engine::{EngineError, Receipt, Refusal, Sink},
     offsets::Ticket,
     strategy::{Job, Product},
-    transform::{ErrorClass, Failure, Outgoing, Place, Sources, Transformed},
+    transform::{ErrorClass, Failure, Place, Sources, Transformed, resolve},
 };
 
 /// Where output goes.
@@ -187,10 +187,11 @@ impl<K: Sink> Delivery<K> {
         let Product { job, transformed, .. } = product;
         let Transformed { outputs, failures, skipped } = transformed;
         let letters: Vec<Letter> = failures.iter().map(letter).collect();
-        let to = |place: &Place| place.of(&self.routes.destination, &job.batch.origin);
-        let (outputs, sources): (Vec<_>, _) = outputs
+        let resolved = resolve(outputs, &self.routes.destination, &job.batch.origin);
+        let (outputs, sources): (Vec<_>, _) = resolved
+            .expect("what was just encoded is read")
             .into_iter()
-            .map(|Outgoing { place, chunks, sources }| (written_to(to(&place), &job.batch, chunks), sources))
+            .map(|(to, chunks, sources)| (written_to(to, &job.batch, chunks), sources))
             .unzip();
         let flight = Flight {
             unsent: letters.clone(),

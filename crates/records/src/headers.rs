@@ -75,11 +75,18 @@ impl HeadersWriter {
     }
 
     /// The wire encoding.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + 5);
-        varint::write(&mut out, self.count);
-        out.extend_from_slice(&self.body);
+        self.finish_into(&mut out);
         out
+    }
+
+    /// Appends the wire encoding to `out` and begins again.
+    pub fn finish_into(&mut self, out: &mut Vec<u8>) {
+        varint::write(out, self.count);
+        out.extend_from_slice(&self.body);
+        self.count = 0;
+        self.body.clear();
     }
 }
 

@@ -27,6 +27,7 @@ mod checksum;
 mod compression;
 mod error;
 mod headers;
+mod partition;
 mod snappy;
 mod varint;
 
@@ -38,6 +39,7 @@ pub use error::RecordsError;
 pub use headers::{Headers, HeadersWriter, NO_HEADERS};
 pub use layout::HEADER_LEN;
 pub use legacy::Message;
+pub use partition::partition_of;
 pub use reader::{BatchHeader, walk};
 pub use record::{Record, Span};
 pub use seal::ProducerStamp;

@@ -1,7 +1,29 @@
 //! The steps: filter, edit, protect and route JSON records, on their bytes where possible and by jq
 //! where not.
+//!
+//! ```text
+//!  [[step]] tables ──► steps ──► Plan: passes ──► Steps: a transform for each thread
+//! ```
+//!
+//! A pass is a run of steps none of which reads or writes what an earlier one of them has written. A record's
+//! value is located once for all of them, and its changes are made in one splice; every other byte stays as it
+//! was. A pass that needs nothing of the value does not look at it.
 
 #![forbid(unsafe_code)]
 
 pub mod json;
 pub mod expr;
+
+// From what is written to what is done.
+mod table;
+mod kind;
+mod reader;
+mod step;
+mod fuse;
+mod plan;
+mod run;
+
+pub use plan::{Plan, StepReport};
+pub use run::Steps;
+pub use step::check_topic;
+pub use table::{Given, StepProblem, StepTable};

@@ -7,12 +7,18 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use topicmill_steps::{Given, StepTable};
+
 use super::kafka;
 use crate::config::{
     Origin,
     keys::{self, Section},
     settings::{Settings, Value},
+    steps::GivenStep,
 };
+
+/// The name of the tables that are the steps.
+const STEP: &str = "step";
 
 /// Puts the values of the file at `path`; everything wrong with it becomes a problem.
 pub(super) fn load(path: &Path, settings: &mut Settings) {
@@ -44,9 +50,13 @@ impl File<'_> {
         }
         for (name, value) in table.get_ref() {
             let origin = self.origin(name.span().start);
+            if name.get_ref() == STEP {
+                self.steps(value, origin, settings);
+                continue;
+            }
             match (Section::find(name.get_ref()), value.get_ref()) {
                 (None, _) => {
-                    let known = Section::ALL.iter().map(|section| section.name());
+                    let known = Section::ALL.iter().map(|section| section.name()).chain([STEP]);
                     let message = keys::unknown("section", name.get_ref(), known);
                     settings.problem(format!("[{}]", name.get_ref()), message, origin);
                 }
@@ -70,6 +80,45 @@ impl File<'_> {
                 let subject = keys::subject(section, name.get_ref());
                 settings.problem(subject, keys::unknown("key", &key, known), origin);
             }
+        }
+    }
+
+    fn steps(&self, value: &Spanned<DeValue<'_>>, origin: Origin, settings: &mut Settings) {
+        let DeValue::Array(steps) = value.get_ref() else {
+            return settings.problem("[step]".into(), "is written [[step]], once for each step", origin);
+        };
+        for step in steps {
+            let origin = self.origin(step.span().start);
+            let DeValue::Table(table) = step.get_ref() else {
+                settings.problem("[[step]]".into(), "must be a section", origin);
+                continue;
+            };
+            let mut given = GivenStep { table: StepTable::default(), origin, origins: Vec::new() };
+            for (name, value) in table {
+                let setting = (name.get_ref().replace('-', "_"), self.given(value));
+                given.table.settings.push(setting);
+                given.origins.push(self.origin(name.span().start));
+            }
+            settings.put_step(given);
+        }
+    }
+
+    /// A setting of a step.
+    fn given(&self, value: &Spanned<DeValue<'_>>) -> Given {
+        if let DeValue::Array(array) = value.get_ref() {
+            let text = |value: &Spanned<DeValue<'_>>| match self.value(value) {
+                Value::Text(text) => Some(text),
+                _ => None,
+            };
+            let texts: Option<Vec<String>> = array.iter().map(text).collect();
+            return texts.map_or(Given::Other("an array of something else"), Given::List);
+        }
+        match self.value(value) {
+            Value::Raw(text) | Value::Text(text) => Given::Text(text),
+            Value::Integer(number) => Given::Integer(number),
+            Value::Boolean(flag) => Given::Boolean(flag),
+            Value::Other(name) => Given::Other(name),
+            Value::ContentOf(_) => Given::Other("a file"),
         }
     }
 

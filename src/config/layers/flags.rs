@@ -4,12 +4,13 @@ use super::kafka;
 use crate::{
     cli::{
         BenchArgs, CasesArgs, ConnectionArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, KeyArgs, LagArgs,
-        Property, RunArgs, VerifyArgs,
+        Property, RunArgs, StepArgs, VerifyArgs,
     },
     config::{
         Origin,
         keys::Group,
         settings::{Settings, Value},
+        steps::GivenStep,
     },
 };
 
@@ -23,6 +24,7 @@ impl Flags for RunArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
         self.transform.put(settings);
+        self.steps.put(settings);
         self.keys.put(settings);
     }
 }
@@ -38,6 +40,7 @@ impl Flags for VerifyArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
         self.transform.put(settings);
+        self.steps.put(settings);
         self.keys.put(settings);
     }
 }
@@ -66,12 +69,23 @@ impl Flags for DryRunArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
         self.transform.put(settings);
+        self.steps.put(settings);
+    }
+}
+
+impl Flags for StepArgs {
+    fn put(&self, settings: &mut Settings) {
+        for (flag, table) in self.given() {
+            let origin = Origin::Flag(format!("--{flag}"));
+            settings.put_step(GivenStep { table: table.clone(), origin, origins: Vec::new() });
+        }
     }
 }
 
 impl Flags for CasesArgs {
     fn put(&self, settings: &mut Settings) {
         self.transform.put(settings);
+        self.steps.put(settings);
     }
 }
 

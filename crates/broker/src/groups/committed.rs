@@ -12,10 +12,13 @@ pub struct CommittedOffset {
     pub leader_epoch: i32,
     /// What the client wants to remember with it.
     pub metadata: String,
+    /// Its place among all offsets that the group was sent: of two, the later one counts, whichever
+    /// transaction ends first.
+    pub order: u64,
 }
 
 impl CommittedOffset {
     /// Nothing is committed.
     pub const NONE: CommittedOffset =
-        CommittedOffset { offset: -1, leader_epoch: -1, metadata: String::new() };
+        CommittedOffset { offset: -1, leader_epoch: -1, metadata: String::new(), order: 0 };
 }

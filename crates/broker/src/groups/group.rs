@@ -61,11 +61,15 @@ pub struct Group {
     /// The member behind each instance id (KIP-345).
     pub instances: HashMap<String, String>,
     /// Ids that were given out but have not joined, and until when they may (KIP-394).
-    pub pending: HashMap<String, Instant>,
+    pub invited: HashMap<String, Instant>,
     /// When a round ends without those who are missing.
     pub rebalance_deadline: Instant,
     /// The committed offsets.
     pub offsets: BTreeMap<CommitPlace, CommittedOffset>,
+    /// Those that wait for the end of a transaction, by its producer's id.
+    pub pending: BTreeMap<i64, BTreeMap<CommitPlace, CommittedOffset>>,
+    /// The number of offsets written so far, pending or not.
+    written: u64,
 }
 
 impl Group {
@@ -79,10 +83,23 @@ impl Group {
             leader: String::new(),
             members: BTreeMap::new(),
             instances: HashMap::new(),
-            pending: HashMap::new(),
+            invited: HashMap::new(),
             rebalance_deadline: now,
             offsets: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            written: 0,
         }
+    }
+
+    /// Whether nothing would be missed without it.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Empty && self.offsets.is_empty() && self.pending.is_empty()
+    }
+
+    /// The place of the next offset among all that are written.
+    pub fn next_order(&mut self) -> u64 {
+        self.written += 1;
+        self.written
     }
 
     /// Takes a member's request for its partitions; the leader's brings everyone's.
@@ -181,7 +198,7 @@ impl Group {
     }
 
     fn let_go(&mut self, member_id: &str, instance: Option<&str>) -> Result<(), ResponseError> {
-        if self.pending.remove(member_id).is_some() {
+        if self.invited.remove(member_id).is_some() {
             return Ok(());
         }
         let id = match instance {
@@ -233,7 +250,7 @@ impl Group {
 
     /// Lets time pass: removes the dead, ends rounds that have waited long enough.
     pub fn expire(&mut self, now: Instant) {
-        self.pending.retain(|_, deadline| now < *deadline);
+        self.invited.retain(|_, deadline| now < *deadline);
         let late = now >= self.rebalance_deadline;
         let expired: Vec<String> = self
             .members

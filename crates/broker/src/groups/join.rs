@@ -95,17 +95,17 @@ impl Group {
             }
         }
         if attempt.member_id.is_empty() {
-            if self.members.len() + self.pending.len() >= MAX_MEMBERS {
+            if self.members.len() + self.invited.len() >= MAX_MEMBERS {
                 return Err(ResponseError::GroupMaxSizeReached);
             }
             let id = new_member_id(&attempt);
             if attempt.must_know_its_id && attempt.instance.is_none() {
-                self.pending.insert(id.clone(), now + attempt.session_timeout);
+                self.invited.insert(id.clone(), now + attempt.session_timeout);
                 return Ok(JoinOutcome::ComeAgain(id));
             }
             return Ok(self.add(id, attempt, now));
         }
-        if self.pending.remove(&attempt.member_id).is_some() {
+        if self.invited.remove(&attempt.member_id).is_some() {
             let id = attempt.member_id.clone();
             return Ok(self.add(id, attempt, now));
         }
@@ -221,7 +221,7 @@ impl Group {
 
     /// Ends the round when all have joined, or when it is `late` without those who have not.
     pub fn complete_join(&mut self, now: Instant, late: bool) {
-        let all = self.members.values().all(|member| member.joining.is_some()) && self.pending.is_empty();
+        let all = self.members.values().all(|member| member.joining.is_some()) && self.invited.is_empty();
         if !all && !late {
             return;
         }

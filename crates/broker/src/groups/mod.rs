@@ -6,6 +6,7 @@ mod group;
 mod join;
 mod member;
 mod offsets;
+mod pending;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ use kafka_protocol::{
 use parking_lot::{Mutex, MutexGuard};
 
 use self::{
-    group::{Group, State},
+    group::Group,
     join::{JoinAttempt, refused},
     member::Protocol,
 };
@@ -163,7 +164,7 @@ impl Groups {
         }
         let mut all = self.lock();
         if all.len() >= MAX_GROUPS && !all.contains_key(id) {
-            all.retain(|_, group| group.state != State::Empty || !group.offsets.is_empty());
+            all.retain(|_, group| !group.is_idle());
             if all.len() >= MAX_GROUPS {
                 return then(&mut Err(ResponseError::CoordinatorNotAvailable));
             }

@@ -19,10 +19,13 @@ use kafka_protocol::{
 
 use super::{
     Groups,
-    committed::CommittedOffset,
+    committed::{CommitPlace, CommittedOffset},
     group::{Group, State},
 };
-use crate::{faults::Faults, topics::Topics};
+use crate::{
+    faults::Faults,
+    topics::{Topic, Topics},
+};
 
 /// The longest text that may be kept with an offset, as Kafka's `offset.metadata.max.bytes`.
 const MAX_METADATA: usize = 4096;
@@ -67,20 +70,16 @@ impl Groups {
                 let code = faults.meet_topic(ApiKey::OffsetCommit, &topic.name, 0);
                 let partitions = topic.partitions.iter().map(|part| {
                     let metadata = part.committed_metadata.as_deref().unwrap_or_default();
-                    let exists = known.as_ref().is_some_and(|t| t.partition(part.partition_index).is_some());
                     let (topic_name, number) = (&topic.name, part.partition_index);
                     let fault = faults.meet_partition(ApiKey::OffsetCommit, topic_name, number, code);
-                    let checked = admitted.and_then(|()| match (exists, metadata.len() > MAX_METADATA) {
-                        _ if fault != 0 => Err(fault),
-                        (false, _) => Err(ResponseError::UnknownTopicOrPartition.code()),
-                        (true, true) => Err(ResponseError::OffsetMetadataTooLarge.code()),
-                        (true, false) => Ok(()),
-                    });
+                    let checked =
+                        admitted.and_then(|()| check_offset(known.as_deref(), number, metadata, fault));
                     if let (Ok(()), Ok(group)) = (checked, group.as_mut()) {
                         let committed = CommittedOffset {
                             offset: part.committed_offset,
                             leader_epoch: part.committed_leader_epoch,
                             metadata: metadata.to_owned(),
+                            order: group.next_order(),
                         };
                         group.offsets.insert((topic.name.to_string(), part.partition_index), committed);
                     }
@@ -96,20 +95,24 @@ impl Groups {
         })
     }
 
-    /// Answers what was committed: for one group, or for several (KIP-709, since version 8).
+    /// Answers what was committed: for one group, or for several (KIP-709, since version 8). Where a
+    /// transaction is about to commit more, whoever asks for stable offsets has to ask again
+    /// (KIP-447).
     pub fn committed(&self, request: &OffsetFetchRequest, version: i16, forced: i16) -> OffsetFetchResponse {
         if version >= 8 {
             let groups = request.groups.iter().map(|asked| {
                 let wanted = asked.topics.as_ref().map(|topics| {
                     topics.iter().map(|topic| (topic.name.clone(), topic.partition_indexes.clone())).collect()
                 });
-                let topics = self.lookup(&asked.group_id, wanted).into_iter().map(|(name, found)| {
-                    let partitions = found.into_iter().map(|(number, offset)| {
+                let found = self.lookup(&asked.group_id, wanted, request.require_stable);
+                let topics = found.into_iter().map(|(name, found)| {
+                    let partitions = found.into_iter().map(|(number, offset, error)| {
                         OffsetFetchResponsePartitions::default()
                             .with_partition_index(number)
                             .with_committed_offset(offset.offset)
                             .with_committed_leader_epoch(offset.leader_epoch)
                             .with_metadata(Some(StrBytes::from_string(offset.metadata)))
+                            .with_error_code(error)
                     });
                     OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
                 });
@@ -123,14 +126,15 @@ impl Groups {
         let wanted = request.topics.as_ref().map(|topics| {
             topics.iter().map(|topic| (topic.name.clone(), topic.partition_indexes.clone())).collect()
         });
-        let topics = self.lookup(&request.group_id, wanted).into_iter().map(|(name, found)| {
-            let partitions = found.into_iter().map(|(number, offset)| {
+        let found = self.lookup(&request.group_id, wanted, request.require_stable);
+        let topics = found.into_iter().map(|(name, found)| {
+            let partitions = found.into_iter().map(|(number, offset, error)| {
                 OffsetFetchResponsePartition::default()
                     .with_partition_index(number)
                     .with_committed_offset(offset.offset)
                     .with_committed_leader_epoch(offset.leader_epoch)
                     .with_metadata(Some(StrBytes::from_string(offset.metadata)))
-                    .with_error_code(forced)
+                    .with_error_code(if forced == 0 { error } else { forced })
             });
             OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
         });
@@ -138,15 +142,28 @@ impl Groups {
     }
 
     /// The offsets of the wanted partitions, -1 where there is none; without `wanted` all of them.
-    fn lookup(&self, group: &str, wanted: Option<Vec<(TopicName, Vec<i32>)>>) -> Vec<Found> {
+    /// With an error code where they are not stable and should be.
+    fn lookup(
+        &self,
+        group: &str,
+        wanted: Option<Vec<(TopicName, Vec<i32>)>>,
+        require_stable: bool,
+    ) -> Vec<Found> {
+        let look = |group: &Group, place: &CommitPlace| {
+            if require_stable && group.is_unstable(place) {
+                return (place.1, CommittedOffset::NONE, ResponseError::UnstableOffsetCommit.code());
+            }
+            (place.1, group.offsets.get(place).cloned().unwrap_or(CommittedOffset::NONE), 0)
+        };
         self.with(group, |group| match wanted {
             None => {
                 let mut all: Vec<Found> = Vec::new();
-                for ((topic, partition), offset) in group.iter().flat_map(|group| &group.offsets) {
-                    let found = (*partition, offset.clone());
+                let Some(group) = group else { return all };
+                for place in group.offsets.keys() {
+                    let found = look(group, place);
                     match all.last_mut() {
-                        Some((name, partitions)) if name.as_str() == topic => partitions.push(found),
-                        _ => all.push((TopicName(StrBytes::from_string(topic.clone())), vec![found])),
+                        Some((name, partitions)) if *name.0 == *place.0 => partitions.push(found),
+                        _ => all.push((TopicName(StrBytes::from_string(place.0.clone())), vec![found])),
                     }
                 }
                 all
@@ -156,8 +173,8 @@ impl Groups {
                 .map(|(name, partitions)| {
                     let found = partitions.into_iter().map(|partition| {
                         let place = (name.to_string(), partition);
-                        let offset = group.as_ref().and_then(|group| group.offsets.get(&place)).cloned();
-                        (partition, offset.unwrap_or(CommittedOffset::NONE))
+                        let found = group.as_ref().map(|group| look(group, &place));
+                        found.unwrap_or((partition, CommittedOffset::NONE, 0))
                     });
                     let found = found.collect();
                     (name, found)
@@ -198,8 +215,27 @@ impl Groups {
     pub fn forget_topic(&self, topic: &str) {
         for group in self.lock().values_mut() {
             group.offsets.retain(|(name, _), _| name != topic);
+            for pending in group.pending.values_mut() {
+                pending.retain(|(name, _), _| name != topic);
+            }
         }
     }
 }
 
-type Found = (TopicName, Vec<(i32, CommittedOffset)>);
+/// A topic and its partitions, with what is committed and an error code or 0.
+type Found = (TopicName, Vec<(i32, CommittedOffset, i16)>);
+
+/// Whether an offset may be committed for a partition of `topic`, or the error code; `fault` is an
+/// injected one, or 0.
+pub fn check_offset(topic: Option<&Topic>, number: i32, metadata: &str, fault: i16) -> Result<(), i16> {
+    if fault != 0 {
+        return Err(fault);
+    }
+    if topic.is_none_or(|topic| topic.partition(number).is_none()) {
+        return Err(ResponseError::UnknownTopicOrPartition.code());
+    }
+    if metadata.len() > MAX_METADATA {
+        return Err(ResponseError::OffsetMetadataTooLarge.code());
+    }
+    Ok(())
+}

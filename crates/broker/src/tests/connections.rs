@@ -233,3 +233,33 @@ async fn a_coordinator_is_in_trouble_until_its_faults_are_lifted() {
     assert_eq!(codes[2], [0, without_protocols, unknown, 0]);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn the_end_of_a_transaction_takes_effect_although_its_client_has_hung_up() {
+    let broker = broker().await;
+    let topic = broker.core.topics.get("a").unwrap();
+    let id = || TransactionalId(StrBytes::from_static_str("id"));
+    let mut client = Client::connect(&broker).await;
+    let begin = InitProducerIdRequest::default().with_transactional_id(Some(id()));
+    let begun = client.ask(5, &begin.with_transaction_timeout_ms(60_000)).await.unwrap();
+    let records = transactional((begun.producer_id.0, begun.producer_epoch, 0), "value");
+    let write = produce_request(12, &topic, records).with_transactional_id(Some(id()));
+    let written = client.ask(12, &write).await.unwrap();
+    assert_eq!(written.responses[0].partition_responses[0].error_code, 0);
+    broker.inject(Fault::once(ApiKey::EndTxn, FaultAction::Delay(MOMENT)));
+    let end = EndTxnRequest::default()
+        .with_transactional_id(id())
+        .with_producer_id(begun.producer_id)
+        .with_producer_epoch(begun.producer_epoch)
+        .with_committed(true);
+    client.send(5, &end).await;
+    drop(client);
+    let committed = async {
+        while broker.transaction("id").unwrap().state != "CompleteCommit" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, committed).await.expect("in time");
+    assert_eq!(broker.last_stable_offset("a", 0), Some(2));
+    broker.stop().await;
+}

@@ -10,7 +10,7 @@ use super::*;
 fn three(core: &Core) -> Arc<Topic> {
     let topic = core.topics.create("a", 3, BTreeMap::new(), false).unwrap();
     for partition in &topic.partitions {
-        partition.append(batch(3, NO_PRODUCER), &Rules::default()).unwrap();
+        put(partition, batch(3, NO_PRODUCER));
     }
     topic
 }
@@ -136,14 +136,14 @@ async fn a_truncation_takes_whole_batches_and_shows_in_the_epochs() {
     let core = core(1 << 20);
     let topic = three(&core);
     let log = &topic.partitions[0];
-    log.append(batch(3, (9, 0, 0)), &Rules::default()).unwrap();
-    log.append(batch(3, (9, 0, 3)), &Rules::default()).unwrap();
+    put(log, batch(3, (9, 0, 0)));
+    put(log, batch(3, (9, 0, 3)));
     let used = core.store.used();
     log.change(|log| log.truncate(7));
     assert_eq!(log.log().end(), 6);
     assert!(core.store.used() < used);
     // The producer's batch that was lost may come again, and is not a duplicate.
-    log.append(batch(3, (9, 0, 3)), &Rules::default()).unwrap();
+    put(log, batch(3, (9, 0, 3)));
     assert_eq!(log.log().end(), 9);
     let ends = |answer: OffsetForLeaderEpochResponse| {
         let part = &answer.topics[0].partitions[0];
@@ -161,7 +161,7 @@ async fn a_truncation_takes_whole_batches_and_shows_in_the_epochs() {
 async fn an_open_transaction_holds_the_stable_offset_and_nothing_else() {
     let core = core(1 << 20);
     let topic = three(&core);
-    topic.partitions[0].append(batch(3, NO_PRODUCER), &Rules::default()).unwrap();
+    put(&topic.partitions[0], batch(3, NO_PRODUCER));
     topic.partitions[0].change(|log| {
         log.hold_stable_offset(Some(3));
         0

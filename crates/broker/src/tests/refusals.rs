@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use topicmill_records::{Compression, ProducerStamp, walk};
+use topicmill_records::walk;
 
 use super::*;
 

@@ -15,6 +15,7 @@ mod request;
 mod response;
 mod scan;
 mod slot;
+mod slots;
 mod table;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -34,6 +35,8 @@ pub(super) use pieces::ResponsePieces;
 pub(super) use request::{FetchShape, ask};
 pub(super) use response::aborted;
 pub(super) use scan::{CORRUPT_READS_MAX, Scanned, scan};
+#[cfg(test)]
+pub(super) use slots::VISITS;
 use table::Table;
 use topicmill_mill::{
     batch::{AssignmentId, TopicPartition},

@@ -170,6 +170,7 @@ pub(super) async fn begin_again(
             id: assignment,
             position,
             is_committed: false,
+            is_late: false,
         }]));
     })
 }

@@ -1,7 +1,7 @@
 //! All partitions being read: which are next, and which leader to ask. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -12,6 +12,7 @@ use super::{
     Start,
     parts::Wanted,
     slot::{PartitionSlot, SlotState},
+    slots::Slots,
 };
 
 /// How often the bytes requested from a leader may be halved.
@@ -23,7 +24,7 @@ const PROVEN_ANSWERS: u32 = 32;
 /// All partitions being read.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    slots: BTreeMap<TopicPartition, PartitionSlot>,
+    slots: Slots,
     /// The leaders with a request in flight.
     busy: HashSet<i32>,
     /// The leaders that did not answer in time.
@@ -80,7 +81,7 @@ impl Table {
 
     /// The number of brokers that lead what is being read, at least 1.
     pub fn leaders(&self) -> usize {
-        let leaders = self.slots.values().filter_map(|slot| match slot.state {
+        let leaders = self.slots.iter().filter_map(|(_, slot)| match slot.state {
             SlotState::Ready(leader) | SlotState::Busy(Some(leader)) => Some(leader.broker),
             SlotState::Leaderless | SlotState::Busy(None) | SlotState::Halted => None,
         });
@@ -101,7 +102,7 @@ impl Table {
     /// What to fetch now, by leader, longest unserved first; it is busy from here on.
     pub fn ready(&mut self, now: Instant) -> HashMap<i32, Vec<Wanted>> {
         let mut requests: HashMap<i32, Vec<(u64, Wanted)>> = HashMap::new();
-        for (partition, slot) in &mut self.slots {
+        for (partition, slot) in self.slots.iter_mut() {
             let SlotState::Ready(leader) = slot.state else { continue };
             if slot.is_due(now) && !slot.is_full && !self.busy.contains(&leader.broker) {
                 slot.state = SlotState::Busy(Some(leader));
@@ -152,15 +153,15 @@ impl Table {
         self.busy.remove(&broker);
         self.served += 1;
         let served = self.served;
-        for slot in self.slots.values_mut().filter(|slot| slot.last_served == u64::MAX) {
+        for (_, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.last_served == u64::MAX) {
             slot.last_served = served;
         }
     }
 
     /// When a waiting partition is due.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.slots.values().filter(|slot| slot.state.waits());
-        waiting.filter_map(|slot| slot.not_before).filter(|due| *due > now).min()
+        let waiting = self.slots.iter().filter(|(_, slot)| slot.state.waits());
+        waiting.filter_map(|(_, slot)| slot.not_before).filter(|due| *due > now).min()
     }
 }
 

@@ -67,11 +67,12 @@ impl Committer {
                     settings.api_timeout.min(REFUSED_TIMEOUT)
                 }
             };
-            let error = self.troubled(refusal);
             let pause = settings.retry.pause(failures);
             if started.elapsed() + pause >= limit {
-                return Err(error);
+                // Whoever gets the error reports it.
+                return Err(self.error(refusal));
             }
+            let error = self.troubled(refusal);
             tracing::debug!(%error, ?pause, "committing again");
             tokio::time::sleep(pause).await;
         }
@@ -81,11 +82,17 @@ impl Committer {
 
     /// Reports that commits are refused; a rebalance is no failure.
     fn troubled(&self, refusal: GroupRefusal) -> EngineError {
+        let is_failure = !matches!(refusal, GroupRefusal::Rebalance | GroupRefusal::JoinAs(_));
+        let error = self.error(refusal);
+        if is_failure {
+            self.coordinator.troubles.begin(Place::Commit, &error.message);
+        }
+        error
+    }
+
+    fn error(&self, refusal: GroupRefusal) -> EngineError {
         match refusal {
-            GroupRefusal::Fatal(error) | GroupRefusal::Again(error) | GroupRefusal::Over(error) => {
-                self.coordinator.troubles.begin(Place::Commit, &error.message);
-                error
-            }
+            GroupRefusal::Fatal(error) | GroupRefusal::Again(error) | GroupRefusal::Over(error) => error,
             GroupRefusal::Rebalance | GroupRefusal::JoinAs(_) => {
                 let group = &self.coordinator.group;
                 let text = format!("group {group}: committing offsets: the group is rebalancing");

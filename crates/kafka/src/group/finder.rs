@@ -307,12 +307,12 @@ impl Finder {
         let (Ok(event), Ok(command)) = (self.events.reserve().await, self.fetcher.reserve().await) else {
             return;
         };
-        self.assignments.settle(known, note, |known| {
+        self.assignments.settle(known, note, |known, is_late| {
             let (mut assigned, mut starts) = (Vec::new(), Vec::new());
             for ((partition, id), (Position { offset, leader_epoch, is_committed }, topic)) in known {
                 let (position, epoch) = (offset, leader_epoch);
                 starts.push(Start { partition: partition.clone(), assignment: id, position, epoch, topic });
-                assigned.push(Assignment { partition, id, position, is_committed });
+                assigned.push(Assignment { partition, id, position, is_committed, is_late });
             }
             event.send(Ok(SourceEvent::Assigned(assigned)));
             command.send(FetchCommand::Start(starts));

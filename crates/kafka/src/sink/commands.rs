@@ -1,7 +1,10 @@
 //! The commands of a partition's writer, and what becomes of the batches it was given: accepted,
 //! forgotten before they were sent, or given up.
 
-use topicmill_mill::engine::{EngineError, ErrorKind, Place};
+use topicmill_mill::{
+    engine::{EngineError, ErrorKind, Place},
+    transform::ValueError,
+};
 use topicmill_records::{Codec, EncodedBatch};
 
 use super::{
@@ -9,6 +12,7 @@ use super::{
     partition::PartitionWriter,
     sealed::{InFlight, Sealed},
     waiting::Unsealed,
+    writers::given_up,
 };
 
 /// A command for a writer.
@@ -53,8 +57,7 @@ impl PartitionWriter {
     fn accept(&mut self, job: Job) -> Result<(), EngineError> {
         let Job { chunks, codec, from, done } = job;
         if let Some(error) = self.barred.check(&from) {
-            // The receiver may have lost interest.
-            let _ = done.send(Err(error.clone()));
+            done.send(Err(error.clone()));
             return Ok(());
         }
         let count = chunks.iter().map(|chunk| chunk.count as usize).sum();
@@ -71,8 +74,7 @@ impl PartitionWriter {
     /// What was never sent is waiting again, without the records that come from there, and gets new
     /// sequence numbers.
     fn forget(&mut self, from: Provenance) -> Result<(), EngineError> {
-        let error = EngineError::new(ErrorKind::Retriable, "the partition it was read from was given up");
-        let error = error.at(&self.to);
+        let error = given_up(&self.to);
         while let Some(last) = self.in_flight.pop_back_if(|last| last.claim.withdraw()) {
             self.sealed.push_front(last.recalled());
         }
@@ -107,6 +109,25 @@ impl PartitionWriter {
             self.waiting.put_back(Unsealed { records, first: range.start, codec });
         }
         Ok(())
+    }
+
+    /// Everything accepted is refused for a reason that is none of its own. Nothing of it may be in flight, or in a
+    /// log that is still there.
+    pub(super) fn refuse_all(&mut self, error: &ValueError) {
+        tracing::debug!(%error, partition = %self.to, "what was accepted for the partition is refused");
+        (self.carrier, self.alone) = (None, None);
+        let sealed = self.sealed.iter().map(|batch| batch.first..batch.first + batch.count as u64);
+        let refused: Vec<_> = sealed.chain(self.waiting.ranges()).collect();
+        self.waiting.clear();
+        if !self.sealed.is_empty() {
+            // Their sequence numbers were never written, and are not used again.
+            self.sealed.clear();
+            self.renew();
+        }
+        for numbers in refused {
+            self.outputs.all_refused(numbers, error);
+        }
+        self.recovered();
     }
 
     /// Everything accepted fails, as do later batches of the same assignments; those of later

@@ -3,7 +3,8 @@
 //! Each partition has a writer, a task that owns its sequence numbers (`partition`, with `route`,
 //! `commands` and `verdicts`); each broker has a carrier, a task that gathers what the writers of
 //! its partitions hand over into few requests (`carrier`). What goes wrong with a partition
-//! concerns its writer alone.
+//! concerns its writer alone. `writers` keeps the writers; `routed` knows the topics that records are
+//! routed to.
 
 mod barred;
 mod carrier;
@@ -16,35 +17,35 @@ mod producer;
 mod request;
 mod rework;
 mod route;
+mod routed;
 mod sealed;
 mod verdicts;
 mod waiting;
+mod writers;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition},
     engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink, Troubles},
 };
 use topicmill_records::{Codec, Compression, EncodedBatch, ProducerStamp};
 
+pub use self::routed::{Made, MakeTopic, Routing};
 use self::{
     carrier::{Carrier, Terms},
-    commands::{Job, WriteCommand},
     outputs::Provenance,
     pace::Pace,
-    partition::PartitionWriter,
     producer::{Producer, Producers},
+    routed::{Routed, Unavailable},
+    writers::{Given, Writers},
 };
 use super::{
     Client,
     cluster::{Cluster, Lane},
+    metadata::Leader,
     settings::{NativeSettings, ProduceSettings},
 };
 
@@ -52,8 +53,7 @@ use super::{
 #[derive(Debug)]
 pub struct NativeSink {
     shared: Arc<SinkShared>,
-    writers: HashMap<TopicPartition, mpsc::UnboundedSender<WriteCommand>>,
-    tasks: JoinSet<()>,
+    writers: Writers,
 }
 
 /// What the writers share.
@@ -64,6 +64,7 @@ struct SinkShared {
     produce: ProduceSettings,
     request_timeout: Duration,
     troubles: Troubles,
+    routed: Routed,
     brokers: Mutex<HashMap<i32, ToBroker>>,
     /// Held by the writer that is sending a batch alone.
     alone: Arc<tokio::sync::Mutex<()>>,
@@ -87,6 +88,32 @@ impl NativeSink {
         settings: &ClientSettings,
         troubles: Troubles,
     ) -> Result<NativeSink, EngineError> {
+        NativeSink::open(client, settings, troubles, None).await
+    }
+
+    /// As [`new`](NativeSink::new), for records that go to several topics. Of those that are not
+    /// [fixed](Routing::fixed), a missing one is made while its records wait, and the records for one that
+    /// cannot be made, or that this client may not write to, are refused with
+    /// [`ErrorClass::Route`](topicmill_mill::transform::ErrorClass::Route); so are those for a partition that
+    /// does not exist, and those for a topic beyond the first thousand that are written in the same minute.
+    ///
+    /// # Errors
+    /// As [`new`](NativeSink::new).
+    pub async fn with_routing(
+        client: &Client,
+        settings: &ClientSettings,
+        troubles: Troubles,
+        routing: Routing,
+    ) -> Result<NativeSink, EngineError> {
+        NativeSink::open(client, settings, troubles, Some(routing)).await
+    }
+
+    async fn open(
+        client: &Client,
+        settings: &ClientSettings,
+        troubles: Troubles,
+        routing: Option<Routing>,
+    ) -> Result<NativeSink, EngineError> {
         let settings = NativeSettings::from_properties(&settings.properties)?;
         let shared = SinkShared {
             cluster: Arc::clone(client.cluster()),
@@ -94,24 +121,11 @@ impl NativeSink {
             produce: settings.produce,
             request_timeout: settings.request_timeout,
             troubles,
+            routed: Routed::new(routing),
             brokers: Mutex::default(),
             alone: Arc::default(),
         };
-        Ok(NativeSink { shared: Arc::new(shared), writers: HashMap::new(), tasks: JoinSet::new() })
-    }
-
-    fn writer(&mut self, to: &TopicPartition) -> &mpsc::UnboundedSender<WriteCommand> {
-        if !self.writers.contains_key(to) {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "whoever sends bounds what waits for its receipt, and takes every command at once"
-            )]
-            let (commands, receiver) = mpsc::unbounded_channel();
-            let writer = PartitionWriter::new(Arc::clone(&self.shared), to.clone(), receiver);
-            self.tasks.spawn(writer.run());
-            self.writers.insert(to.clone(), commands);
-        }
-        &self.writers[to]
+        Ok(NativeSink { shared: Arc::new(shared), writers: Writers::default() })
     }
 }
 
@@ -120,29 +134,24 @@ impl Sink for NativeSink {
         &mut self,
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
-        let (done, receipt) = oneshot::channel();
-        let OutputBatch { destination, origin, assignment, compression, must_compress, chunks } = batch;
-        let codec =
-            if must_compress { Codec::from(compression) } else { self.shared.produce.codec(compression) };
-        let job = Job { chunks, codec, from: Provenance { origin, assignment }, done };
-        // A writer ends only with its sink, and then the receipt says so.
-        let _ = self.writer(&destination).send(WriteCommand::Write(job));
+        let destination = batch.destination.clone();
+        let given = self.writers.give(&self.shared, batch);
         async move {
-            receipt.await.unwrap_or_else(|_| {
-                Err(EngineError::new(ErrorKind::Retriable, "the sink was closed").at(&destination))
-            })
+            match given {
+                Given::Answered(answer) => answer,
+                Given::Taken(receipt) => receipt.await.unwrap_or_else(|_| {
+                    Err(EngineError::new(ErrorKind::Retriable, "the sink was closed").at(&destination))
+                }),
+            }
         }
     }
 
     fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
-        let from = Provenance { origin: origin.clone(), assignment };
-        for writer in self.writers.values() {
-            let _ = writer.send(WriteCommand::Forget(from.clone()));
-        }
+        self.writers.forget(Provenance { origin: origin.clone(), assignment });
     }
 
-    async fn close(mut self) {
-        self.tasks.shutdown().await;
+    async fn close(self) {
+        self.writers.close().await;
         if let Some(Producer { id, epoch }) = self.shared.producers.retired() {
             self.shared.cluster.retire_producer((id, epoch));
         }
@@ -165,8 +174,8 @@ impl SinkShared {
     }
 
     /// The carrier to the leader of a partition, shared with the writers of other partitions.
-    async fn carrier(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
-        let broker = self.cluster.leader(to).await?.broker;
+    async fn carrier(&self, to: &TopicPartition) -> Result<Carrier, Unavailable> {
+        let broker = self.leader(to).await?.broker;
         let open = |brokers: &HashMap<i32, ToBroker>| {
             let carrier = brokers.get(&broker)?.carrier.as_ref()?;
             (!carrier.is_closed()).then(|| carrier.clone())
@@ -187,10 +196,24 @@ impl SinkShared {
 
     /// A carrier for a batch that may be why a broker closes its connection: it carries nothing
     /// else, whatever becomes of that batch.
-    async fn carrier_alone(&self, to: &TopicPartition) -> Result<Carrier, EngineError> {
-        let broker = self.cluster.leader(to).await?.broker;
+    async fn carrier_alone(&self, to: &TopicPartition) -> Result<Carrier, Unavailable> {
+        let broker = self.leader(to).await?.broker;
         let connection = self.cluster.connection(broker, Lane::Suspect).await?;
         Ok(Carrier::start(broker, connection, self.terms(self.pace())))
+    }
+
+    /// The leader of a partition, which is made if it is missing and may be.
+    async fn leader(&self, to: &TopicPartition) -> Result<Leader, Unavailable> {
+        if let Some(refusal) = self.routed.refusal(to) {
+            return Err(Unavailable::Refused(refusal));
+        }
+        match self.cluster.leader(to).await {
+            Ok(leader) => Ok(leader),
+            Err(error) => {
+                self.routed.judge(to, error).await?;
+                Ok(self.cluster.leader(to).await?)
+            }
+        }
     }
 
     fn pace(&self) -> Arc<Mutex<Pace>> {
@@ -218,5 +241,7 @@ async fn first_producer(client: &Client) -> Result<Producer, EngineError> {
 
 #[cfg(test)]
 mod isolation_tests;
+#[cfg(test)]
+mod routed_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The output batches of one partition that are in flight, and what became of their records.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use tokio::sync::oneshot;
 use topicmill_mill::{
@@ -10,7 +10,23 @@ use topicmill_mill::{
 };
 
 /// Where the receipt of an output batch goes.
-pub type ReceiptSender = oneshot::Sender<Result<Receipt, EngineError>>;
+#[derive(Debug)]
+pub struct ReceiptSender {
+    to: oneshot::Sender<Result<Receipt, EngineError>>,
+    /// Says that it has not been sent yet.
+    _open: Arc<()>,
+}
+
+impl ReceiptSender {
+    pub fn new(to: oneshot::Sender<Result<Receipt, EngineError>>, open: Arc<()>) -> ReceiptSender {
+        ReceiptSender { to, _open: open }
+    }
+
+    /// The receiver may have lost interest.
+    pub fn send(self, answer: Result<Receipt, EngineError>) {
+        let _ = self.to.send(answer);
+    }
+}
 
 /// Counts the records of a partition in the order in which they are written, so that a wire batch
 /// may hold part of an output batch, or several.
@@ -73,11 +89,23 @@ impl Outputs {
         self.complete();
     }
 
+    /// The records of these numbers, none of which is written or refused, are refused.
+    pub fn all_refused(&mut self, numbers: Range<u64>, error: &ValueError) {
+        for output in &mut self.queue {
+            let start = output.records.start.max(numbers.start);
+            for number in start..output.records.end.min(numbers.end) {
+                let index = (number - output.records.start) as usize;
+                output.refused.push(Refusal { index, error: error.clone() });
+                output.left -= 1;
+            }
+        }
+        self.complete();
+    }
+
     /// The rest is not certain to be written; returns where it comes from.
     pub fn fail(&mut self, error: &EngineError) -> Vec<Provenance> {
         let fail = |output: Output| {
-            // The receiver may have lost interest.
-            let _ = output.done.send(Err(error.clone()));
+            output.done.send(Err(error.clone()));
             output.from
         };
         self.queue.drain(..).map(fail).collect()
@@ -91,7 +119,7 @@ impl Outputs {
             let is_meant = output.from.origin == from.origin && output.from.assignment <= from.assignment;
             if is_meant && output.records.end > unsent {
                 forgotten.push(output.records.start.max(unsent)..output.records.end);
-                let _ = output.done.send(Err(error.clone()));
+                output.done.send(Err(error.clone()));
             } else {
                 self.queue.push_back(output);
             }
@@ -119,7 +147,7 @@ impl Outputs {
     fn complete(&mut self) {
         while let Some(mut output) = self.queue.pop_front_if(|output| output.left == 0) {
             output.refused.sort_by_key(|refusal| refusal.index);
-            let _ = output.done.send(Ok(Receipt { refused: output.refused }));
+            output.done.send(Ok(Receipt { refused: output.refused }));
         }
     }
 }
@@ -139,7 +167,7 @@ mod tests {
     fn accept<const N: usize>(outputs: &mut Outputs, counts: [usize; N]) -> [Answer; N] {
         counts.map(|count| {
             let (done, answer) = oneshot::channel();
-            outputs.accept(count, Provenance::default(), done);
+            outputs.accept(count, Provenance::default(), ReceiptSender::new(done, Arc::default()));
             answer
         })
     }
@@ -187,6 +215,7 @@ mod tests {
         };
         let mut answers = [(0, 1), (0, 1), (1, 1), (0, 2), (0, 3)].map(|(partition, assignment)| {
             let (done, answer) = oneshot::channel();
+            let done = ReceiptSender::new(done, Arc::default());
             outputs.accept(10, from(partition, assignment), done);
             answer
         });

@@ -23,6 +23,7 @@ use super::{
     parcel::{Claim, Mark, Parcel, ParcelOutcome},
     producer::Producer,
     route::OVERDUE_AFTER,
+    routed::Unavailable,
     sealed::{InFlight, Sealed, advance, stamp},
     waiting::{Unsealed, WaitingRecords},
 };
@@ -142,7 +143,12 @@ impl PartitionWriter {
             let started = Instant::now();
             let (carrier, producer) = match self.find().await? {
                 Ok(found) => found,
-                Err(error) => {
+                Err(Unavailable::Refused(error)) => {
+                    self.obey_all()?;
+                    self.refuse_all(&error);
+                    continue;
+                }
+                Err(Unavailable::Now(error)) => {
                     self.failing_since.get_or_insert(started);
                     self.again(error).await?;
                     continue;

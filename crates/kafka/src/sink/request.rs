@@ -167,6 +167,8 @@ impl ProduceVerdict {
                     | ResponseError::NotLeaderOrFollower
                     | ResponseError::NotEnoughReplicas
                     | ResponseError::UnknownTopicOrPartition
+                    | ResponseError::TopicAuthorizationFailed
+                    | ResponseError::InvalidTopicException
             ),
         }
     }

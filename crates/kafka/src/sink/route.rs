@@ -10,6 +10,7 @@ use super::{
     carrier::Carrier,
     partition::PartitionWriter,
     producer::{self, Producer},
+    routed::Unavailable,
 };
 
 /// A batch that is not answered for this long may have gone to a broker that no longer leads.
@@ -17,15 +18,16 @@ pub const OVERDUE_AFTER: Duration = Duration::from_secs(3);
 
 impl PartitionWriter {
     /// What sending requires, or why it is not available now.
-    pub(super) async fn find(&mut self) -> Result<Result<(Carrier, Producer), EngineError>, EngineError> {
+    pub(super) async fn find(&mut self) -> Result<Result<(Carrier, Producer), Unavailable>, EngineError> {
         let carrier = match self.find_carrier().await? {
             Ok(carrier) => carrier,
-            Err(error) => return Ok(Err(error)),
+            Err(unavailable) => return Ok(Err(unavailable)),
         };
-        Ok(self.find_producer().await?.map(|producer| (carrier, producer)))
+        let producer = self.find_producer().await?;
+        Ok(producer.map(|producer| (carrier, producer)).map_err(Unavailable::from))
     }
 
-    async fn find_carrier(&mut self) -> Result<Result<Carrier, EngineError>, EngineError> {
+    async fn find_carrier(&mut self) -> Result<Result<Carrier, Unavailable>, EngineError> {
         let is_suspect = self.sealed.front().is_some_and(|batch| batch.is_suspect);
         let open = self.carrier.as_ref().filter(|carrier| !carrier.is_closed());
         if let Some(carrier) = open

@@ -89,6 +89,10 @@ impl PartitionWriter {
                 if is_lost {
                     self.recall_lost();
                 }
+                if error.0 == ResponseError::UnknownTopicOrPartition {
+                    // If it is made anew, its leader knows nothing of this producer.
+                    self.established = false;
+                }
                 let error = self.shared.cluster.failed(error, "producing", None);
                 self.again(error).await
             }
@@ -98,6 +102,10 @@ impl PartitionWriter {
                     .into_iter()
                     .map(|(index, message)| (index, ValueError::new(ErrorClass::Refused, message)));
                 self.refuse(errors.collect()).await
+            }
+            ProduceVerdict::Failed(error, message) if self.is_denied(error) => {
+                let reason = self.shared.cluster.failed(error, "producing", message.as_deref()).message;
+                self.denied(reason).await
             }
             ProduceVerdict::Failed(error, message) => {
                 if is_disowned(error)
@@ -109,6 +117,30 @@ impl PartitionWriter {
                 Err(error.at(&self.to))
             }
         }
+    }
+
+    /// Whether the oldest batch is for a routed topic that this client may not write to.
+    fn is_denied(&mut self, error: KafkaError) -> bool {
+        // An internal topic is not a valid one.
+        use ResponseError::{InvalidTopicException, TopicAuthorizationFailed};
+        matches!(error.0, TopicAuthorizationFailed | InvalidTopicException)
+            && self.shared.routed.is_routed(&self.to.topic)
+            && !self.oldest().batch.uncertain
+    }
+
+    /// Nothing more is written to the topic: what follows the oldest batch is refused as it is, unless the answers
+    /// to it do not say so.
+    async fn denied(&mut self, reason: String) -> Result<(), EngineError> {
+        let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
+        self.recall_answered().await;
+        if self.sealed.iter().any(|follower| follower.uncertain) {
+            return Err(self.uncertain(&reason));
+        }
+        self.put_in_front(vec![batch]);
+        let error = self.shared.routed.refuse(&self.to.topic, reason);
+        self.obey_all()?;
+        self.refuse_all(&error);
+        Ok(())
     }
 
     fn oldest(&mut self) -> &mut InFlight {

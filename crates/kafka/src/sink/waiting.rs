@@ -91,6 +91,11 @@ impl WaitingRecords {
         self.bytes = 0;
     }
 
+    /// The numbers of the records of each chunk.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.chunks.iter().map(|(_, chunk)| chunk.first..chunk.end())
+    }
+
     /// The number of the first record.
     pub fn first(&self) -> Option<u64> {
         self.chunks.front().map(|(_, chunk)| chunk.first)

@@ -121,6 +121,23 @@ async fn a_commit_that_the_coordinator_does_not_take_is_a_trouble() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_given_back_is_reported_by_who_gets_it() {
+    const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+    let scene = Scene::new(1).await;
+    let mut source = scene.source(OffsetReset::Earliest, &[("default.api.timeout.ms", "500")]).await;
+    let [first] = &assigned(&mut source).await[..] else { panic!() };
+    let away = FaultAction::Error(COORDINATOR_NOT_AVAILABLE);
+    scene.broker.inject(Fault::always(ApiKey::OffsetCommit, away));
+    let Assignment { partition, id: assignment, .. } = first.clone();
+    let offset = Offset { partition, assignment, next: 1, leader_epoch: -1 };
+    let before = scene.broker.seen(ApiKey::OffsetCommit).requests;
+    timeout(LIMIT, source.commit(vec![offset])).await.unwrap().unwrap_err();
+    let asked = scene.broker.seen(ApiKey::OffsetCommit).requests - before;
+    let reported = scene.troubles.now().into_iter().find(|(place, _)| *place == Place::Commit).unwrap().1;
+    assert_eq!(reported.attempts + 1, asked, "the last one is the caller's");
+}
+
+#[tokio::test]
 async fn a_commit_that_is_refused_of_one_partition_holds_for_the_others() {
     const COORDINATOR_NOT_AVAILABLE: i16 = 15;
     let scene = Scene::new(2).await;

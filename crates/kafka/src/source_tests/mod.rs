@@ -1,6 +1,8 @@
+mod consumer;
 mod faults;
 mod positions;
 mod rewind;
+mod scale;
 
 use std::{
     pin::pin,
@@ -167,8 +169,13 @@ async fn an_assignment_comes_before_its_batches_however_late_it_comes() {
     // Both come between a look at the events and one at the batches: that drops the last waker.
     let both = move || {
         let position = 0;
-        let assigned =
-            Assignment { partition: partition.clone(), id: assignment, position, is_committed: true };
+        let assigned = Assignment {
+            partition: partition.clone(),
+            id: assignment,
+            position,
+            is_committed: true,
+            is_late: false,
+        };
         event.try_send(Ok(SourceEvent::Assigned(vec![assigned]))).unwrap();
         let read = PartitionBatch {
             origin: partition.clone(),

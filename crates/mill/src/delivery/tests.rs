@@ -6,7 +6,7 @@ use crate::{
     budget::{Budget, Permit},
     engine::Assignment,
     offsets::Offsets,
-    transform::{Transformed, ValueError},
+    transform::{Outgoing, Transformed, ValueError},
 };
 
 /// Answers nothing.
@@ -44,7 +44,13 @@ fn poison_in(count: usize, memory: Permit) -> Product {
         ..PartitionBatch::default()
     };
     let mut offsets = Offsets::default();
-    offsets.assign(&Assignment { partition: origin, id: AssignmentId(1), position: 0, is_committed: true });
+    offsets.assign(&Assignment {
+        partition: origin,
+        id: AssignmentId(1),
+        position: 0,
+        is_committed: true,
+        is_late: false,
+    });
     let ticket = offsets.begin(&batch, memory).unwrap();
     let error = ValueError::new(ErrorClass::Syntax, "poison");
     let failures = (0..count).map(|index| Failure { index, error: error.clone() }).collect();

@@ -124,6 +124,9 @@ pub struct Assignment {
     /// Whether the group has committed `position`. One that it has not is committed before anything
     /// else: chosen by policy a second time, it could be a later one.
     pub is_committed: bool,
+    /// Whether other partitions of the same change of the assignment came before: the position of
+    /// this one was not known at first.
+    pub is_late: bool,
 }
 
 /// An offset to commit.
@@ -159,8 +162,6 @@ pub struct Gap {
 pub enum GapReason {
     /// Retention, or DeleteRecords, was faster than the reader.
     Retention,
-    /// An unclean leader election truncated the log, and other records were written in their place.
-    Truncation,
 }
 
 impl GapReason {
@@ -168,7 +169,6 @@ impl GapReason {
     pub fn as_str(self) -> &'static str {
         match self {
             GapReason::Retention => "retention",
-            GapReason::Truncation => "truncation",
         }
     }
 }
@@ -192,7 +192,7 @@ impl GapReason {
 pub trait Sink: Send {
     /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
     /// future resolves when the brokers have acknowledged every record, or refused some for their
-    /// contents. What can be retried is retried within the delivery timeout. The batch is on its
+    /// contents, or all because there is no such partition. What can be retried is retried within the delivery timeout. The batch is on its
     /// way once this returns, whether or not the future is polled.
     ///
     /// # Errors

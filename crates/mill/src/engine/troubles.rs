@@ -21,7 +21,7 @@ pub struct Troubles {
 pub enum Place {
     /// A partition of the source cannot be read.
     Fetch(TopicPartition),
-    /// A partition of the destination or of the dead letter topic is not written.
+    /// A partition of the destination, of the dead letter topic or of one that is routed to is not written.
     Write(TopicPartition),
     /// A partition of the source is read again from its committed offset after an error, or waits to be.
     Rewind(TopicPartition),

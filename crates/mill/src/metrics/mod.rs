@@ -1,6 +1,7 @@
 //! All metrics in one place. They are updated per batch, never per record.
 
 mod lag;
+mod steps;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+pub use steps::{StepCounts, StepOutcome, StepRecords, StepTally};
 
 use crate::batch::TopicPartition;
 
@@ -64,6 +66,8 @@ pub struct Metrics {
     stages: Family<StageLabel, Histogram>,
     /// The lag of the partitions assigned.
     pub lag: OwnLag,
+    /// What the steps of the transform do.
+    pub steps: StepRecords,
     /// When the coordinator last agreed to a commit, in seconds since the epoch; 0 before the first.
     pub last_commit: Gauge,
     /// The age of the oldest batch that is not acknowledged, in seconds.
@@ -186,6 +190,8 @@ impl Metrics {
         mill.register("build_info", "The version that runs; always 1", build);
         let lag = OwnLag::default();
         mill.register_collector(Box::new(lag.clone()));
+        let steps = StepRecords::default();
+        mill.register_collector(Box::new(steps.clone()));
         let skipped = Family::default();
         mill.register(
             "skipped_offsets",
@@ -237,6 +243,7 @@ impl Metrics {
             memory_used,
             stages,
             lag,
+            steps,
             last_commit,
             oldest_batch,
             transforming,

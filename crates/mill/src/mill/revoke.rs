@@ -28,10 +28,12 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.release_settled();
         self.health.assigned();
         let mut are_new = assignments.is_empty();
+        let mut is_change = are_new;
         for assignment in assignments {
             let partition = &assignment.partition;
             let is_new = self.offsets.assign(assignment);
             are_new |= is_new;
+            is_change |= is_new && !assignment.is_late;
             self.metrics.partitions_assigned.inc_by(i64::from(is_new));
             self.forget_stop(partition);
             self.rewound(partition);
@@ -41,9 +43,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
             self.refresh_room(partition);
         }
-        // A rewound partition changes no ownership, and what was given up before belongs to the
-        // rebalance that assigns these.
-        if are_new && !std::mem::take(&mut self.rebalancing) {
+        // A rewound partition changes no ownership, and neither does one whose position became known
+        // after those of others. What was given up before belongs to the rebalance that assigns these.
+        if are_new && !std::mem::take(&mut self.rebalancing) && is_change {
             self.metrics.rebalances.inc();
         }
         are_new

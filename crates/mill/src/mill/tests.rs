@@ -223,6 +223,20 @@ fn a_rebalance_counts_once_and_who_has_lost_everything_is_not_ready() {
 }
 
 #[test]
+fn a_partition_whose_position_is_known_later_is_no_other_rebalance() {
+    let (world, mut mill, assigned) = mill_with_assignments();
+    let partitions = assigned.into_iter().map(|of| of.partition).collect();
+    mill.take(SourceEvent::Lost(partitions)).unwrap();
+    let mut again = world.lock().unwrap().assign(0..PARTITIONS);
+    let mut late = again.split_off(1);
+    late.iter_mut().for_each(|assignment| assignment.is_late = true);
+    mill.take(SourceEvent::Assigned(again)).unwrap();
+    mill.take(SourceEvent::Assigned(late)).unwrap();
+    assert_eq!(mill.metrics.rebalances.get(), 2);
+    assert_eq!(mill.metrics.partitions_assigned.get(), i64::from(PARTITIONS));
+}
+
+#[test]
 fn a_mill_that_seldom_commits_is_alive() {
     let world = world();
     let settings = MillSettings {

@@ -4,7 +4,7 @@ use super::*;
 
 fn assignment(assignment: u64, position: i64) -> Assignment {
     let partition = TopicPartition::new("t", 0);
-    Assignment { partition, id: AssignmentId(assignment), position, is_committed: true }
+    Assignment { partition, id: AssignmentId(assignment), position, is_committed: true, is_late: false }
 }
 
 fn batch(assignment: u64, next_offset: i64) -> PartitionBatch {

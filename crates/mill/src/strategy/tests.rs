@@ -71,6 +71,7 @@ async fn run(settings: &StrategySettings, batches: &[Vec<KeyValue>]) -> (Vec<Key
         id: AssignmentId(1),
         position: 0,
         is_committed: true,
+        is_late: false,
     });
     let (mut written, mut at, mut waiting, mut left) = (Vec::new(), 0, 0, batches.iter());
     loop {
@@ -191,6 +192,7 @@ fn a_panic_names_the_partition_and_offset() {
                 id: AssignmentId(1),
                 position: 41,
                 is_committed: true,
+                is_late: false,
             };
             offsets.assign(&assignment);
             let ticket = offsets.begin(&batch, Permit::none()).unwrap();
@@ -227,7 +229,13 @@ fn first(settings: StrategySettings) -> Result<Product, TransformError> {
             (0..100).map(|number: i32| (None, Some(number.to_string().into_bytes()))).collect();
         let batch = batch(&numbers, 1000);
         let partition = batch.origin.clone();
-        offsets.assign(&Assignment { partition, id: AssignmentId(1), position: 1000, is_committed: true });
+        offsets.assign(&Assignment {
+            partition,
+            id: AssignmentId(1),
+            position: 1000,
+            is_committed: true,
+            is_late: false,
+        });
         let ticket = offsets.begin(&batch, Permit::none()).unwrap();
         strategy.submit(Job { batch, ticket });
         strategy.next().await
@@ -358,7 +366,13 @@ fn the_age_of_a_batch_that_the_transform_does_not_return_from_is_known() {
             let mut offsets = Offsets::default();
             let batch = batch(&[(None, Some(b"x".to_vec()))], 0);
             let partition = batch.origin.clone();
-            offsets.assign(&Assignment { partition, id: AssignmentId(1), position: 0, is_committed: true });
+            offsets.assign(&Assignment {
+                partition,
+                id: AssignmentId(1),
+                position: 0,
+                is_committed: true,
+                is_late: false,
+            });
             let ticket = offsets.begin(&batch, Permit::none()).unwrap();
             strategy.submit(Job { batch, ticket });
             // The caller can do other things while it waits for the product: no strategy transforms

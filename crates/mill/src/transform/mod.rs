@@ -7,8 +7,9 @@ mod output;
 mod outlets;
 mod name_event;
 mod hash_field;
-mod copy;
+mod identity;
 pub mod json;
+mod partitions;
 pub mod registry;
 #[cfg(test)]
 mod tests;
@@ -17,19 +18,22 @@ use std::{fmt, ops::Range};
 
 pub use hash_field::{Digest, HashField};
 pub use name_event::NameEvent;
-pub use outlets::{Outgoing, Place, Sources};
+pub use outlets::{Outgoing, Place, Sources, resolve};
 pub use output::{Breach, Emission, Output, Transformed, apply, expected_output};
 pub(crate) use output::{OutputRoom, apply_to};
+pub use partitions::Partitions;
 pub use registry::{TransformKind, TransformSpec};
 use strum::VariantArray;
 pub use topicmill_kernels::{Kernel, locate, md5};
+pub use topicmill_records::{Headers, HeadersWriter, NO_HEADERS};
 
 use crate::batch::{PartitionBatch, Record, Span, TopicPartition};
 
 /// The transforms of this program; the first is the default.
-const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &copy::SPEC];
+const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &identity::SPEC];
 
-/// Turns the values of a batch into the values to write.
+/// Turns the records of a batch into the records to write: one for each, none, or several, each to the destination
+/// or to a topic and partition of its choice.
 ///
 /// One instance serves one thread, so it may keep scratch memory between batches.
 ///
@@ -44,6 +48,12 @@ const BUILT_IN: [&TransformSpec; 3] = [&name_event::SPEC, &hash_field::SPEC, &co
 /// ```text
 /// batch = apply ((write | fail | skip | emit emit*) for each index, ascending)
 /// ```
+///
+/// The records for a partition are written in the order in which they were written here. A topic other than the
+/// destination is created like the destination when the first record for it comes, if topics may be created; a
+/// record for one that cannot be, or for a partition that there is not, becomes a dead letter of the class
+/// [`Route`](ErrorClass::Route), whatever else was written for it. What is written must follow from the record
+/// alone: it may be written twice, and `verify` transforms again to know what should be there.
 ///
 /// After a panic the instance is not used again, unless no other one can be built: a new one gets parts of the
 /// batch, down to a single record, to find the record it panics on. What was written before a panic is dropped.

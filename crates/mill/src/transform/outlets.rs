@@ -1,11 +1,15 @@
 //! The places that the output of a batch goes to, and which record each output record comes from.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+    sync::Arc,
+};
 
-use topicmill_records::{EncodedBatch, RecordWriter};
+use topicmill_records::{EncodedBatch, RecordWriter, RecordsError};
 
 use super::output::OutputRoom;
-use crate::batch::TopicPartition;
+use crate::batch::{Record, Span, TopicPartition};
 
 /// The output records for one place.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +39,66 @@ impl Place {
             partition: self.partition.unwrap_or(origin.partition),
         }
     }
+}
+
+/// The outputs of a batch from `origin` by the partition that they go to. A transform may reach one in several
+/// ways, as by its name and as the destination: those are one output, in the order of the records that they come
+/// from.
+///
+/// # Errors
+/// When the encoded records cannot be read.
+pub fn resolve(
+    outputs: Vec<Outgoing>,
+    destination: &Arc<str>,
+    origin: &TopicPartition,
+) -> Result<Vec<(TopicPartition, Vec<EncodedBatch>, Sources)>, RecordsError> {
+    let mut resolved: Vec<(TopicPartition, Vec<EncodedBatch>, Sources)> = Vec::with_capacity(outputs.len());
+    // Where nothing is explicit, nothing is reached in two ways.
+    let is_plain = outputs.len() < 2;
+    let mut by_place = HashMap::new();
+    for Outgoing { place, chunks, sources } in outputs {
+        let to = place.of(destination, origin);
+        if is_plain {
+            return Ok(vec![(to, chunks, sources)]);
+        }
+        match by_place.entry(to.clone()) {
+            Entry::Vacant(free) => {
+                free.insert(resolved.len());
+                resolved.push((to, chunks, sources));
+            }
+            Entry::Occupied(known) => {
+                let (_, before, of_before) = &mut resolved[*known.get()];
+                (*before, *of_before) = join((&*before, &*of_before), (&chunks, &sources))?;
+            }
+        }
+    }
+    Ok(resolved)
+}
+
+/// Two outputs as one, in the order of their sources; of one source's records the first output's come first.
+fn join(
+    one: (&[EncodedBatch], &Sources),
+    other: (&[EncodedBatch], &Sources),
+) -> Result<(Vec<EncodedBatch>, Sources), RecordsError> {
+    let mut records = Vec::new();
+    for (chunks, sources) in [one, other] {
+        let mut sources = sources.listed(0..usize::MAX, std::iter::empty());
+        for chunk in chunks {
+            let read = chunk.records()?;
+            records
+                .extend(read.into_iter().map(|record| (sources.next().unwrap_or(u32::MAX), chunk, record)));
+        }
+    }
+    records.sort_by_key(|(source, ..)| *source);
+    let limit = one.0.iter().chain(other.0).map(|chunk| chunk.bytes.len()).max().unwrap_or(0);
+    let mut writer = RecordWriter::new(limit, limit);
+    for (_, chunk, Record { timestamp, key, value, headers, .. }) in &records {
+        let bytes = |span: &Span| span.get(&chunk.bytes);
+        let value = bytes(value).map(|value| [value]);
+        let value = value.as_ref().map(<[_; 1]>::as_slice);
+        writer.push(*timestamp, bytes(key), value, bytes(headers).unwrap_or_default());
+    }
+    Ok((writer.finish(), Sources::Listed(records.iter().map(|(source, ..)| *source).collect())))
 }
 
 /// Which records of a batch the records of an output come from.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use topicmill_records::{EncodedBatch, RecordWriter};
 
 use super::{
-    ErrorClass, Failure, Transform, ValueError, Values,
+    ErrorClass, Failure, RecordView, Transform, ValueError, Values,
     outlets::{Outgoing, Outlets, Place, Sources},
 };
 use crate::batch::{PartitionBatch, Record, Span};
@@ -51,6 +51,22 @@ pub struct Emission<'e> {
     pub value: Option<&'e [&'e [u8]]>,
     /// The headers in wire encoding ([`NO_HEADERS`](topicmill_records::NO_HEADERS) for none).
     pub headers: &'e [u8],
+}
+
+impl<'e> Emission<'e> {
+    /// A tombstone for the destination that is like `record` in everything else. With [`value`](Emission::value),
+    /// and whatever else is not as it was:
+    ///
+    /// ```
+    /// # use topicmill_mill::transform::{Emission, RecordView};
+    /// # fn shout<'a>(record: &RecordView<'a>, value: &'a [&'a [u8]]) -> Emission<'a> {
+    /// Emission { value: Some(value), key: None, ..Emission::like(record) }
+    /// # }
+    /// ```
+    pub fn like(record: &RecordView<'e>) -> Emission<'e> {
+        let RecordView { timestamp, key, headers, .. } = *record;
+        Emission { topic: None, partition: None, timestamp, key, value: None, headers }
+    }
 }
 
 /// The expected size in bytes of the output for `records` records in `bytes` bytes: most transforms

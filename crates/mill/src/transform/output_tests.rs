@@ -1,6 +1,7 @@
 use topicmill_records::NO_HEADERS;
 
-use super::*;
+use super::{super::outlets::resolve, *};
+use crate::batch::TopicPartition;
 
 /// Handles the given indexes in the given order; `fail` instead of `write` where it says so.
 struct Handles(Vec<(usize, bool)>);
@@ -206,4 +207,36 @@ fn what_is_made_of_parts_is_what_is_made_of_the_whole() {
         assert_eq!(sources(&joined), sources(&whole), "cut at {middle}");
         assert_eq!((&joined.failures, joined.skipped), (&whole.failures, whole.skipped));
     }
+}
+
+#[test]
+fn a_partition_that_is_reached_in_several_ways_gets_its_records_in_their_order() {
+    let (here, named, other) = ((None, None), (Some("destination"), Some(3)), (Some("other"), None));
+    let deeds = [
+        (0, Deed::Emit(vec![named, here])),
+        (1, Deed::Write),
+        (2, Deed::Emit(vec![other, named])),
+        (3, Deed::Fail),
+        (4, Deed::Write),
+    ];
+    let transformed = apply(&mut Does(deeds.to_vec()), &batch_of(5, -1), 1 << 20).unwrap();
+    let origin = TopicPartition::new("source", 3);
+    let resolved = resolve(transformed.outputs, &"destination".into(), &origin).unwrap();
+    let shown: Vec<_> = resolved
+        .iter()
+        .map(|(to, chunks, sources)| {
+            let count: usize = chunks.iter().map(|chunk| chunk.records().unwrap().len()).sum();
+            let sources: Vec<u32> = sources.listed(0..5, [3].into_iter()).collect();
+            assert_eq!(count, sources.len());
+            (to.to_string(), sources)
+        })
+        .collect();
+    assert_eq!(shown, [("destination[3]".to_owned(), vec![0, 0, 1, 2, 4]), ("other[3]".to_owned(), vec![2])]);
+    let (_, chunks, _) = &resolved[0];
+    let values = chunks.iter().flat_map(|chunk| {
+        let records = chunk.records().unwrap();
+        records.into_iter().map(|record| record.value.get(&chunk.bytes).unwrap().to_vec()).collect::<Vec<_>>()
+    });
+    let expected: [&[u8]; 5] = [b"emitted", b"emitted", b"written", b"emitted", b"written"];
+    assert_eq!(values.collect::<Vec<_>>(), expected);
 }

@@ -9,7 +9,8 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
-use super::{BUILT_IN, Transform};
+use super::{BUILT_IN, Partitions, Transform};
+use crate::metrics::StepCounts;
 
 /// Those registered by the user of the library.
 static REGISTERED: RwLock<Vec<&'static TransformSpec>> = RwLock::new(Vec::new());
@@ -103,17 +104,52 @@ pub struct TransformKind {
     name: &'static str,
     settings: Chosen,
     build: Build,
+    topics: Arc<[Arc<str>]>,
+    partitions: Option<Arc<Partitions>>,
+    counts: Option<Arc<StepCounts>>,
 }
 
 impl TransformKind {
     /// The transform of a spec with these settings, which must be those of the spec.
     pub fn of(spec: &TransformSpec, settings: Chosen) -> TransformKind {
-        TransformKind { name: spec.name, build: (spec.make)(&settings), settings }
+        let build = (spec.make)(&settings);
+        TransformKind { settings, ..TransformKind::named(spec.name, build) }
     }
 
     /// A transform without a name.
     pub fn custom(build: impl Fn() -> Box<dyn Transform> + Send + Sync + 'static) -> TransformKind {
-        TransformKind { name: "custom", settings: Chosen::default(), build: Arc::new(build) }
+        TransformKind::named("custom", Arc::new(build))
+    }
+
+    /// A transform that has no spec.
+    pub fn named(name: &'static str, build: Build) -> TransformKind {
+        TransformKind {
+            name,
+            settings: Chosen::default(),
+            build,
+            topics: Arc::default(),
+            partitions: None,
+            counts: None,
+        }
+    }
+
+    /// Names topics that records may be written to beside the destination, as far as they are known before
+    /// there are records.
+    #[must_use]
+    pub fn with_topics(self, topics: impl IntoIterator<Item = Arc<str>>) -> TransformKind {
+        TransformKind { topics: topics.into_iter().collect(), ..self }
+    }
+
+    /// Gives it the table that the instances choose partitions by.
+    #[must_use]
+    pub fn with_partitions(self, partitions: Arc<Partitions>) -> TransformKind {
+        TransformKind { partitions: Some(partitions), ..self }
+    }
+
+    /// Gives it the counts that the instances keep.
+    #[must_use]
+    pub fn with_counts(self, counts: Arc<StepCounts>) -> TransformKind {
+        TransformKind { counts: Some(counts), ..self }
     }
 
     /// An instance for one thread.
@@ -129,6 +165,21 @@ impl TransformKind {
     /// Its settings.
     pub fn settings(&self) -> &Chosen {
         &self.settings
+    }
+
+    /// The topics beside the destination that are known to be written.
+    pub fn topics(&self) -> &[Arc<str>] {
+        &self.topics
+    }
+
+    /// The table that the instances choose partitions by, if they do: to be filled in before they are used.
+    pub fn partitions(&self) -> Option<&Arc<Partitions>> {
+        self.partitions.as_ref()
+    }
+
+    /// What the instances count, by step.
+    pub fn counts(&self) -> Option<&Arc<StepCounts>> {
+        self.counts.as_ref()
     }
 }
 

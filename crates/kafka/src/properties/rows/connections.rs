@@ -81,7 +81,13 @@ pub(in super::super) const ROWS: &[Property] = &[
         "The same as metadata.max.age.ms to the native engine.",
     )
     .native(metadata_max_age),
-    Property::new("connections.max.idle.ms", Takes::Integer, "How long an idle connection is kept."),
+    Property::new(
+        "connections.max.idle.ms",
+        Takes::Integer,
+        "How long a connection is kept that nothing is asked on; 0 leaves that to the broker.",
+    )
+    .default("540000")
+    .native(|to, value| value.millis(0, &mut to.settings.connections_max_idle)),
     Property::new("send.buffer.bytes", Takes::Integer, "The size of the socket's send buffer.")
         .librdkafka(Counterpart::Named("socket.send.buffer.bytes")),
     Property::new("receive.buffer.bytes", Takes::Integer, "The size of the socket's receive buffer.")

@@ -85,7 +85,8 @@ pub(in super::super) const ROWS: &[Property] = &[
     Property::new(
         "delivery.timeout.ms",
         Takes::Integer,
-        "How long writing a batch may take, retries included.",
+        "How long writing a batch may take, retries included; one that may be in the log already is sent for as \
+         long as it takes, so that its records are not written twice.",
     )
     .or(&["message.timeout.ms"])
     .default("120000")

@@ -8,6 +8,7 @@
 mod schedule;
 mod sink;
 mod source;
+mod spread;
 mod tests;
 mod world;
 
@@ -20,6 +21,7 @@ pub(super) use schedule::Mishap;
 use schedule::{Decision, Schedule};
 pub(super) use sink::SimulatedSink;
 pub(super) use source::SimulatedSource;
+use spread::{Numbers, Spread};
 use tokio::time::timeout;
 use topicmill_records::{Headers, NO_HEADERS};
 use world::RECORDS;
@@ -32,7 +34,7 @@ use crate::{
     budget::Budget,
     dead_letter,
     strategy::{OnPanic, Order, StrategyKind, stepped::Stepped},
-    transform::{ErrorClass, Output, Transform, TransformKind, ValueError, Values},
+    transform::TransformKind,
 };
 
 const FOREVER: Duration = Duration::from_secs(100_000_000);
@@ -61,28 +63,9 @@ pub(super) fn source(partition: i32) -> TopicPartition {
     TopicPartition::new("source", partition)
 }
 
-/// Every tenth record is refused by the transform; some are too large for the destination.
+/// Every tenth record is refused by the transform.
 fn is_poison(offset: i64) -> bool {
     offset % 10 == 3
-}
-
-fn is_refused(offset: i64) -> bool {
-    offset % 50 == 7
-}
-
-struct Numbers;
-
-impl Transform for Numbers {
-    fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
-        for (index, value) in values.iter() {
-            let offset: i64 = std::str::from_utf8(value).unwrap().parse().unwrap();
-            if is_poison(offset) {
-                out.fail(index, ValueError::new(ErrorClass::Syntax, "poison"));
-            } else {
-                out.write(index, &[value]);
-            }
-        }
-    }
 }
 
 pub(super) fn batch(partition: i32, assignment: AssignmentId, from: i64, end: i64) -> PartitionBatch {
@@ -175,6 +158,8 @@ struct Course {
     starts: usize,
     rewinds: u64,
     records: usize,
+    /// The records if each is written once.
+    due: usize,
 }
 
 /// Runs mills through a schedule until one reaches the goal.
@@ -214,9 +199,13 @@ impl Runner<'_> {
     fn new(schedule: &Schedule) -> Runner<'_> {
         let mut world = World::new(schedule.seed, schedule.order, schedule.latest);
         world.plant = schedule.plant;
+        (world.spreads, world.fails_routed) = (schedule.spreads, schedule.fails_routed);
         let mut settings = settings(StrategyKind::Pipeline, schedule.order);
         if schedule.is_scarce {
             settings.stalled_memory = 5000;
+        }
+        if schedule.spreads {
+            settings.strategy.transform = TransformKind::custom(|| Box::new(Spread));
         }
         if schedule.plant == Some(Plant::OrderIsLost) {
             settings.strategy.order = Order::None;
@@ -248,8 +237,9 @@ impl Runner<'_> {
                 (Err(error), _) => return Err(error),
             }
         }
-        let logs = world.written.values().chain(world.letters.values());
+        let logs = world.logs.values();
         self.course.records = logs.map(Vec::len).sum();
+        self.course.due = world.records_due();
         drop(world);
         Ok(self.course)
     }
@@ -318,7 +308,8 @@ impl Runner<'_> {
     fn check_others(&self) -> Result<(), String> {
         let Some((troubled, _)) = self.schedule.alone() else { return Ok(()) };
         let world = self.world.lock().unwrap();
-        (0..PARTITIONS).filter(|partition| *partition != troubled).try_for_each(|partition| {
+        let others = (0..PARTITIONS).filter(|partition| !self.schedule.concerns(troubled, *partition));
+        others.into_iter().try_for_each(|partition| {
             world.check_complete(partition).map_err(|error| format!("beside partition {troubled}: {error}"))
         })
     }

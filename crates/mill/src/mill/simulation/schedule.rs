@@ -22,6 +22,10 @@ pub(in crate::mill) struct Schedule {
     pub latest: bool,
     /// Partitions whose output is not taken may hold little memory.
     pub is_scarce: bool,
+    /// The transform passes records over, writes several for one, and chooses topics and partitions.
+    pub spreads: bool,
+    /// What fails or stalls of the destination is of the topic that it routes to instead.
+    pub fails_routed: bool,
     pub decisions: Vec<Decision>,
     /// A deliberate fault, planted to see that it is found.
     pub plant: Option<Plant>,
@@ -80,6 +84,8 @@ impl Schedule {
             is_serial: random.random_bool(0.2),
             latest: random.random_bool(0.3),
             is_scarce: random.random_bool(0.3),
+            spreads: seed % 5 > 2,
+            fails_routed: seed % 10 > 7,
             decisions,
             plant: None,
         }
@@ -104,6 +110,13 @@ impl Schedule {
             }
             _ => None,
         }
+    }
+
+    /// Whether a partition of the source suffers when the `troubled` one of what is written does.
+    pub fn concerns(&self, troubled: i32, partition: i32) -> bool {
+        let letters = |decision: &Decision| matches!(decision.what, Mishap::StallLetters { .. });
+        let is_chosen = self.spreads && !self.fails_routed && !self.decisions.iter().any(letters);
+        partition == troubled || is_chosen && (partition + 1) % PARTITIONS == troubled
     }
 
     /// The smallest schedule found that still fails, and how it fails.
@@ -133,7 +146,9 @@ impl Schedule {
             }
             size = size.div_ceil(2);
         }
-        let simpler: [fn(&mut Schedule); 4] = [
+        let simpler: [fn(&mut Schedule); 6] = [
+            |schedule| schedule.spreads = false,
+            |schedule| schedule.fails_routed = false,
             |schedule| schedule.order = Order::Partition,
             |schedule| schedule.is_serial = false,
             |schedule| schedule.latest = false,
@@ -182,10 +197,12 @@ fn trouble_of_one(random: &mut SmallRng) -> Mishap {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Schedule { seed, order, is_serial, latest, is_scarce, decisions, plant } = self;
+        let Schedule { seed, order, is_serial, latest, is_scarce, spreads, fails_routed, decisions, plant } =
+            self;
         writeln!(
             f,
-            "seed {seed}, order {order}, serial {is_serial}, latest {latest}, scarce {is_scarce}, plant {plant:?}"
+            "seed {seed}, order {order}, serial {is_serial}, latest {latest}, scarce {is_scarce}, \
+             spreads {spreads}, fails routed {fails_routed}, plant {plant:?}"
         )?;
         for Decision { at, what } in decisions {
             writeln!(f, "  at {at:?}: {what:?}")?;

@@ -196,7 +196,7 @@ impl Writer {
     fn send(&mut self, world: &mut World, job: Job) {
         let Job { batch, done, .. } = job;
         let offsets = offsets_of(&batch, &*self.to.topic == "letters");
-        let refused = world.append(&self.to, batch.assignment.0, &offsets);
+        let refused = world.append(&self.to, batch.origin.partition, batch.assignment.0, &offsets);
         let due = Instant::now() + world.delay();
         let (origin, assignment) = (batch.origin, batch.assignment);
         self.on_the_wire.push_back(Sent { origin, assignment, due, refused, done });

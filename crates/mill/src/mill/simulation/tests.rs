@@ -39,10 +39,14 @@ fn course(seed: u64) -> Course {
 #[test]
 fn without_mishaps_every_record_is_written_once() {
     for seed in 0..20 {
-        let schedule = Schedule { decisions: Vec::new(), latest: false, ..Schedule::new(seed) };
-        let course = run(&schedule).unwrap();
-        assert_eq!((course.starts, course.rewinds), (1, 0), "{schedule}");
-        assert_eq!(course.records, (i64::from(PARTITIONS) * RECORDS) as usize, "{schedule}");
+        for spreads in [false, true] {
+            let schedule = Schedule { decisions: Vec::new(), latest: false, spreads, ..Schedule::new(seed) };
+            let course = run(&schedule).unwrap();
+            assert_eq!((course.starts, course.rewinds), (1, 0), "{schedule}");
+            assert_eq!(course.records, course.due, "{schedule}");
+            let plain = (i64::from(PARTITIONS) * RECORDS) as usize;
+            assert!(course.records == plain || spreads && course.records > plain, "{schedule}");
+        }
     }
 }
 
@@ -54,7 +58,8 @@ fn a_stop_finishes_what_is_under_way_and_repeats_nothing() {
         let schedule = Schedule { decisions, latest: false, ..Schedule::new(seed) };
         let course = run(&schedule).unwrap();
         assert_eq!(course.starts, 4, "{schedule}");
-        assert_eq!(course.records, (i64::from(PARTITIONS) * RECORDS) as usize, "{schedule}");
+        assert_eq!(course.records, course.due, "{schedule}");
+        assert!(schedule.spreads || course.due == (i64::from(PARTITIONS) * RECORDS) as usize, "{schedule}");
     }
 }
 
@@ -76,6 +81,13 @@ fn every_fault_that_is_planted_is_found_and_its_schedule_shrunk() {
             Some((schedule, failure))
         });
         let (schedule, failure) = found.unwrap_or_else(|| panic!("{plant:?} is not found"));
+        // Whatever the transform does.
+        let spread = (0..400).map(|seed| Schedule { spreads: true, ..planted(seed) });
+        let is_found = |schedule: &Schedule| run(schedule).is_err_and(|failure| failure.contains(says));
+        assert!(
+            spread.into_iter().any(|schedule| is_found(&schedule)),
+            "{plant:?} is not found where it spreads"
+        );
         let before = schedule.decisions.len();
         let fails = |candidate: &Schedule| run(candidate).err().filter(|failure| failure.contains(says));
         let (smallest, failure) = schedule.shrunk(failure, fails);

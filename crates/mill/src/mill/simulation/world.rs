@@ -10,7 +10,12 @@ use std::{
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
 
-use super::{Plant, is_poison, is_refused, schedule::Mishap, source};
+use super::{
+    Plant, is_poison,
+    schedule::Mishap,
+    source,
+    spread::{belongs, is_refused},
+};
 use crate::{
     batch::{AssignmentId, TopicPartition},
     engine::{Assignment, Offset},
@@ -32,10 +37,13 @@ pub(in crate::mill) struct World {
     pub plant: Option<Plant>,
     /// Changes whenever something changes that somebody waits for.
     pub changed: watch::Sender<u64>,
-    /// The offsets whose output stands in each destination partition, in log order.
-    pub written: BTreeMap<i32, Vec<i64>>,
-    /// The offsets whose dead letter stands in each partition of the dead letter topic.
-    pub letters: BTreeMap<i32, Vec<i64>>,
+    /// What of each partition of the source stands in each partition that is written, in log order, as the
+    /// offsets that it comes from.
+    pub logs: BTreeMap<(TopicPartition, i32), Vec<i64>>,
+    /// Whether the transform does more than to write each record to the destination.
+    pub spreads: bool,
+    /// Whether what fails or stalls is the topic that it routes to.
+    pub fails_routed: bool,
     pub committed: BTreeMap<i32, i64>,
     /// The current assignment of each partition; commits of others are fenced.
     pub generations: BTreeMap<i32, u64>,
@@ -46,8 +54,10 @@ pub(in crate::mill) struct World {
     excused: BTreeSet<i32>,
     /// Assignments up to this one have ended, and the mill knows.
     pub over: BTreeMap<i32, u64>,
-    /// The next offset whose output may be written under an assignment.
+    /// The first offset whose output may be written under an assignment.
     expected: BTreeMap<(i32, u64), i64>,
+    /// The next one in each partition that is written, and how many of its results were.
+    progress: BTreeMap<(TopicPartition, i32, u64), (i64, usize)>,
     gaps: BTreeMap<(i32, u64), Vec<Range<i64>>>,
     /// The first offset that the log still has.
     pub log_start: BTreeMap<i32, i64>,
@@ -79,8 +89,9 @@ impl World {
             latest,
             plant: None,
             changed: watch::Sender::new(0),
-            written: BTreeMap::new(),
-            letters: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            spreads: false,
+            fails_routed: false,
             committed: BTreeMap::new(),
             generations: BTreeMap::new(),
             last_assignment: 0,
@@ -88,6 +99,7 @@ impl World {
             excused: BTreeSet::new(),
             over: BTreeMap::new(),
             expected: BTreeMap::new(),
+            progress: BTreeMap::new(),
             gaps: BTreeMap::new(),
             log_start: BTreeMap::new(),
             unreadable: BTreeMap::new(),
@@ -144,7 +156,8 @@ impl World {
         let position = committed.unwrap_or_else(|| self.choose(partition));
         self.expected.insert((partition, id), position);
         let is_committed = committed.is_some() || self.plant == Some(Plant::PositionsCountAsCommitted);
-        Assignment { partition: source(partition), id: AssignmentId(id), position, is_committed }
+        let partition = source(partition);
+        Assignment { partition, id: AssignmentId(id), position, is_committed, is_late: false }
     }
 
     /// A position by policy.
@@ -181,7 +194,10 @@ impl World {
         if is_refused || self.generations.get(&partition) != Some(&offset.assignment.0) {
             return false;
         }
-        let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
+        let chosen = self.chosen.get(&partition).copied().unwrap_or(0);
+        // What was committed before was looked at then.
+        let known = self.committed.get(&partition).copied().unwrap_or(0);
+        let from = chosen.max(self.start(partition)).max(known);
         let missing = (from..offset.next).find(|at| !self.is_final(partition, *at));
         if let Some(missing) = missing {
             let next = offset.next;
@@ -194,54 +210,95 @@ impl World {
         true
     }
 
-    fn is_final(&self, partition: i32, offset: i64) -> bool {
-        [&self.written, &self.letters]
-            .iter()
-            .any(|log| log.get(&partition).is_some_and(|offsets| offsets.contains(&offset)))
+    /// How often output of a record stands in a partition.
+    fn count_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
+        let log = self.logs.get(&(to.clone(), partition));
+        log.map_or(0, |offsets| offsets.iter().filter(|at| **at == offset).count())
     }
 
-    /// Appends what a producer sends to a log; returns the indexes of refused records.
-    pub fn append(&mut self, to: &TopicPartition, assignment: u64, offsets: &[i64]) -> Vec<usize> {
-        let partition = to.partition;
-        if self.over.get(&partition).is_some_and(|over| assignment <= *over) {
+    fn has_letter(&self, partition: i32, offset: i64) -> bool {
+        self.count_in(&TopicPartition::new("letters", partition), partition, offset) > 0
+    }
+
+    /// Whether a record must have a dead letter.
+    fn is_bad(&self, partition: i32, offset: i64) -> bool {
+        let belongs = belongs(self.spreads, partition, offset);
+        is_poison(offset) || belongs.iter().any(|to| is_refused(self.spreads, to, offset))
+    }
+
+    /// How often output of a record belongs in a partition and is not refused there.
+    fn due_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
+        let belongs = belongs(self.spreads, partition, offset);
+        let is_due = |of: &&TopicPartition| *of == to && !is_refused(self.spreads, to, offset);
+        belongs.iter().filter(is_due).count()
+    }
+
+    /// Whether nothing of a record is left to be written.
+    fn is_final(&self, partition: i32, offset: i64) -> bool {
+        let is_written =
+            |to: &TopicPartition| self.count_in(to, partition, offset) >= self.due_in(to, partition, offset);
+        let all_written = || belongs(self.spreads, partition, offset).iter().all(is_written);
+        all_written() && (!self.is_bad(partition, offset) || self.has_letter(partition, offset))
+    }
+
+    /// Appends what a producer sends of a partition of the source to a log; returns the indexes of refused
+    /// records.
+    pub fn append(
+        &mut self,
+        to: &TopicPartition,
+        origin: i32,
+        assignment: u64,
+        offsets: &[i64],
+    ) -> Vec<usize> {
+        if self.over.get(&origin).is_some_and(|over| assignment <= *over) {
             self.violate(format!("{to}: {offsets:?} of assignment {assignment} is sent, which is over"));
         }
         let to_letters = &*to.topic == "letters";
         if !to_letters && self.order == Order::Partition {
-            self.check_order(to, assignment, offsets);
+            self.check_order(to, origin, assignment, offsets);
         }
         let mut refused = Vec::new();
         for (index, offset) in offsets.iter().enumerate() {
-            if if to_letters { self.letters_refused } else { is_refused(*offset) } {
+            if if to_letters { self.letters_refused } else { is_refused(self.spreads, to, *offset) } {
                 refused.push(index);
             } else {
-                let log = if to_letters { &mut self.letters } else { &mut self.written };
-                log.entry(partition).or_default().push(*offset);
+                self.logs.entry((to.clone(), origin)).or_default().push(*offset);
             }
         }
         refused
     }
 
     /// Under one assignment every record follows the one before it; none is left out.
-    fn check_order(&mut self, to: &TopicPartition, assignment: u64, offsets: &[i64]) {
-        let key = (to.partition, assignment);
-        let mut expected = self.expected.get(&key).copied().unwrap_or(0);
-        let gaps = self.gaps.get(&key).cloned().unwrap_or_default();
+    fn check_order(&mut self, to: &TopicPartition, origin: i32, assignment: u64, offsets: &[i64]) {
+        let first = self.expected.get(&(origin, assignment)).copied().unwrap_or(0);
+        let key = (to.clone(), origin, assignment);
+        let (mut expected, mut written) = self.progress.get(&key).copied().unwrap_or((first, 0));
+        let gaps = self.gaps.get(&(origin, assignment)).cloned().unwrap_or_default();
+        let results = |of: i64| belongs(self.spreads, origin, of).iter().filter(|at| *at == to).count();
+        let mut violation = None;
         for offset in offsets {
             while let Some(next) = gaps
                 .iter()
                 .find(|gap| gap.contains(&expected))
                 .map(|gap| gap.end)
-                .or_else(|| is_poison(expected).then_some(expected + 1))
+                .or_else(|| (written >= results(expected)).then_some(expected + 1))
             {
-                expected = next;
+                // No record belongs there any more.
+                if expected > RECORDS {
+                    break;
+                }
+                (expected, written) = (next, 0);
             }
             if *offset != expected {
-                self.violate(format!("{to}: {offset} is written where {expected} is due, of {assignment}"));
+                let text = format!("{to}: {offset} is written where {expected} is due, of {assignment}");
+                violation.get_or_insert(text);
             }
-            expected = offset + 1;
+            (expected, written) = (*offset, if *offset == expected { written + 1 } else { 1 });
         }
-        self.expected.insert(key, expected);
+        if let Some(violation) = violation {
+            self.violate(violation);
+        }
+        self.progress.insert(key, (expected, written));
     }
 
     /// Until when a partition takes nothing.
@@ -257,7 +314,8 @@ impl World {
     /// Starts a mishap that does not concern the process itself.
     pub fn begin(&mut self, mishap: &Mishap) {
         let until = |for_ms: u64| Instant::now() + Duration::from_millis(for_ms);
-        let destination = |partition: i32| TopicPartition::new("destination", partition);
+        let topic = if self.fails_routed { "routed" } else { "destination" };
+        let destination = |partition: i32| TopicPartition::new(topic, partition);
         match mishap {
             Mishap::Kill | Mishap::Stop => unreachable!("of the process"),
             Mishap::Lose | Mishap::Revoke(..) => self.commands.push_back(mishap.clone()),
@@ -295,15 +353,17 @@ impl World {
                 self.committed.get(&partition)
             ));
         }
-        let mut first_times: Vec<i64> = Vec::new();
-        for offset in self.written.get(&partition).into_iter().flatten() {
-            if !first_times.contains(offset) {
-                first_times.push(*offset);
+        for ((to, _), offsets) in self.logs.iter().filter(|((_, origin), _)| *origin == partition) {
+            let mut first_times: Vec<i64> = Vec::new();
+            for offset in offsets {
+                if !first_times.contains(offset) {
+                    first_times.push(*offset);
+                }
             }
-        }
-        let is_sorted = first_times.is_sorted();
-        if self.order == Order::Partition && !is_sorted {
-            return Err(format!("partition {partition} is out of order: {first_times:?}"));
+            let is_ordered = self.order == Order::Partition && &*to.topic != "letters";
+            if is_ordered && !first_times.is_sorted() {
+                return Err(format!("{to} is out of order, of partition {partition}: {first_times:?}"));
+            }
         }
         let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
         match (from..RECORDS).find(|offset| !self.stands(partition, *offset)) {
@@ -314,10 +374,25 @@ impl World {
 
     /// Whether a record stands where it belongs, and only there.
     pub fn stands(&self, partition: i32, offset: i64) -> bool {
-        let stands_in = |log: &BTreeMap<i32, Vec<i64>>| {
-            log.get(&partition).is_some_and(|offsets| offsets.contains(&offset))
+        let mut places =
+            self.logs.keys().filter(|(to, origin)| *origin == partition && &*to.topic != "letters");
+        let is_expected = |(to, _): &(TopicPartition, i32)| {
+            self.due_in(to, partition, offset) > 0 || self.count_in(to, partition, offset) == 0
         };
-        let is_bad = is_poison(offset) || is_refused(offset);
-        stands_in(&self.letters) == is_bad && stands_in(&self.written) != is_bad
+        self.is_final(partition, offset)
+            && self.has_letter(partition, offset) == self.is_bad(partition, offset)
+            && places.all(is_expected)
+    }
+
+    /// The records in all logs if each is written once.
+    pub fn records_due(&self) -> usize {
+        let due = |partition: i32, offset: i64| {
+            let belongs = belongs(self.spreads, partition, offset);
+            let written = belongs.iter().filter(|to| !is_refused(self.spreads, to, offset)).count();
+            written + usize::from(self.is_bad(partition, offset))
+        };
+        (0..PARTITIONS)
+            .map(|partition| (0..RECORDS).map(|offset| due(partition, offset)).sum::<usize>())
+            .sum()
     }
 }

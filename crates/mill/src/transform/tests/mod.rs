@@ -136,8 +136,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
-    fn copy_changes_no_byte(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..40)) {
-        let spec = registry::find("copy").expect("it is built in");
+    fn identity_changes_no_byte(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..40)) {
+        let spec = registry::find("identity").expect("it is built in");
         let answers = batch_answers(&TransformKind::of(spec, Chosen::default()), &values);
         prop_assert_eq!(answers.into_iter().collect::<Result<Vec<_>, _>>(), Ok(values));
     }

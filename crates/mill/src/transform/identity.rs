@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use super::{Output, Transform, TransformSpec, Values};
 
-/// `copy`.
+/// `identity`.
 pub(super) static SPEC: TransformSpec = TransformSpec {
-    name: "copy",
+    name: "identity",
     doc: "Every record as it is, whatever it holds",
     settings: &[],
-    make: |_| Arc::new(|| Box::new(Copy)),
+    make: |_| Arc::new(|| Box::new(Identity)),
 };
 
 /// Writes each value unchanged.
 #[derive(Debug)]
-pub(super) struct Copy;
+pub(super) struct Identity;
 
-impl Transform for Copy {
+impl Transform for Identity {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
         for (index, value) in values.iter() {
             out.write_inline(index, &[value]);

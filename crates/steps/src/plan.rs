@@ -1,0 +1,178 @@
+//! Steps, compiled, and how they are done.
+
+use std::{fmt, sync::Arc};
+
+use topicmill_mill::{
+    metrics::StepCounts,
+    transform::{Partitions, Transform, TransformKind},
+};
+
+use crate::{
+    StepProblem, StepTable,
+    expr::{Expr, Way},
+    fuse::{self, Pass},
+    kind::Kind,
+    reader::Reader,
+    run::Steps,
+    step::{self, Action, Step, Text},
+};
+
+/// The most steps.
+const MOST_STEPS: usize = 1000;
+
+/// Steps, compiled: what each record goes through.
+pub struct Plan {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) passes: Vec<Pass>,
+    /// The transforms among the steps, in their order.
+    pub(crate) transforms: Vec<TransformKind>,
+    /// Whether a record may have several results.
+    pub(crate) is_open: bool,
+    /// Whether a step may fail after another one has had several results.
+    pub(crate) is_open_inside: bool,
+    pub(crate) partitions: Arc<Partitions>,
+    pub(crate) counts: Arc<StepCounts>,
+    tables: Vec<StepTable>,
+}
+
+/// How a step is done, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepReport {
+    /// The step's number, from 1.
+    pub number: usize,
+    /// Its name and what it is about.
+    pub title: String,
+    /// The number of its pass, from 1.
+    pub pass: usize,
+    /// Why it, or an expression in it, is evaluated by jaq, if so.
+    pub jaq: Option<String>,
+    /// How many paths its pass locates at once.
+    pub paths: usize,
+}
+
+impl fmt::Display for StepReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StepReport { number, title, pass, jaq, paths } = self;
+        write!(f, "step {number} ({title}): pass {pass}, ")?;
+        match jaq {
+            Some(why) => write!(f, "by jaq, because {why}"),
+            None if *paths == 0 => f.write_str("without the value"),
+            None => f.write_str("on the bytes"),
+        }
+    }
+}
+
+impl Plan {
+    /// Compiles steps. Keys are read from where the steps say.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn new(tables: Vec<StepTable>) -> Result<Plan, Vec<StepProblem>> {
+        let mut problems = Vec::new();
+        if tables.len() > MOST_STEPS {
+            let message = format!("there are more than {MOST_STEPS} steps");
+            return Err(vec![StepProblem { step: MOST_STEPS, key: None, message }]);
+        }
+        let read = tables.iter().enumerate().map(|(index, table)| step::read(table, index, &mut problems));
+        let steps: Vec<Option<Step>> = read.collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut steps: Vec<Step> = steps.into_iter().flatten().collect();
+        let passes = fuse::passes(&mut steps)?;
+        let transform = |step: &Step| match &step.action {
+            Action::Transform(kind) => Some(kind.clone()),
+            _ => None,
+        };
+        let last_open = steps.iter().rposition(|step| step.action.is_open());
+        Ok(Plan {
+            is_open: last_open.is_some(),
+            is_open_inside: last_open.is_some_and(|last| last + 1 < steps.len())
+                || steps.iter().filter(|step| step.action.is_open()).count() > 1,
+            partitions: Arc::default(),
+            counts: Arc::new(StepCounts::new(steps.iter().map(|step| step.name))),
+            transforms: steps.iter().filter_map(transform).collect(),
+            passes,
+            steps,
+            tables,
+        })
+    }
+
+    /// What it was compiled from.
+    pub fn tables(&self) -> &[StepTable] {
+        &self.tables
+    }
+
+    /// The setting of a table that names its step, if there is one.
+    pub fn name_in(table: &StepTable) -> Option<&str> {
+        let mut problems = Vec::new();
+        let kind = Reader::new(table, 0, &mut problems).kind()?;
+        let is_name = |key: &&str| Kind::find(key).is_some_and(|named| named.name() == kind.name());
+        table.settings.iter().map(|(key, _)| key.as_str()).find(is_name)
+    }
+
+    /// How each step is done.
+    pub fn report(&self) -> Vec<StepReport> {
+        let of_pass = |(number, pass): (usize, &Pass)| {
+            let paths = pass.paths.len();
+            let of_step = move |step: &Step| StepReport {
+                number: step.index + 1,
+                title: step.title.clone(),
+                pass: number + 1,
+                jaq: exprs(step).into_iter().find_map(by_jaq),
+                paths: if step.needs_value() { paths.max(1) } else { 0 },
+            };
+            self.steps[pass.steps.clone()].iter().map(of_step).collect::<Vec<_>>()
+        };
+        self.passes.iter().enumerate().flat_map(of_pass).collect()
+    }
+
+    /// The topics of the routes that are no templates.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(|step| match &step.action {
+            Action::Route { topic: Text::Constant(name), .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The steps as a transform. One that is a transform itself, and always applies, is that one.
+    pub fn kind(self: &Arc<Plan>) -> TransformKind {
+        if let [Step { action: Action::Transform(kind), when: None, .. }] = &self.steps[..] {
+            return kind.clone();
+        }
+        let plan = Arc::clone(self);
+        let build = move || Box::new(Steps::new(Arc::clone(&plan))) as Box<dyn Transform>;
+        TransformKind::named("steps", Arc::new(build))
+            .with_topics(self.topics().map(Arc::from))
+            .with_partitions(Arc::clone(&self.partitions))
+            .with_counts(Arc::clone(&self.counts))
+    }
+}
+
+impl fmt::Debug for Plan {
+    /// Leaves out what stands in the steps.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.steps.iter().map(|step| &step.title)).finish()
+    }
+}
+
+/// The expressions of a step.
+fn exprs(step: &Step) -> Vec<&Expr> {
+    let mut exprs: Vec<&Expr> = step.when.iter().map(|when| &when.expr).collect();
+    match &step.action {
+        Action::Filter(bound) | Action::Jq(bound) => exprs.push(&bound.expr),
+        Action::Set { value, .. } => exprs.extend(value.exprs()),
+        Action::Header { value, .. } => exprs.extend(value.iter().flat_map(Text::exprs)),
+        Action::Key { value, .. } => exprs.extend(value.exprs()),
+        Action::Route { topic, .. } => exprs.extend(topic.exprs()),
+        _ => {}
+    }
+    exprs
+}
+
+fn by_jaq(expr: &Expr) -> Option<String> {
+    match expr.way() {
+        Way::Plain { .. } => None,
+        Way::Jaq { why } => Some(why.to_owned()),
+    }
+}

@@ -1,0 +1,167 @@
+//! The steps at work: each record goes through the passes, and what comes out at the end is written.
+//!
+//! A record may become several in the middle, so a pass calls the next one for each of its results. What a pass
+//! makes lives in buffers that are given back when the next passes are done; in the long run nothing is
+//! allocated.
+
+mod item;
+mod scratch;
+mod act;
+mod edit;
+mod open;
+mod sink;
+
+use std::sync::Arc;
+
+use topicmill_mill::{
+    metrics::{StepOutcome, StepTally},
+    transform::{Output, Transform, ValueError, Values},
+};
+
+use self::{
+    act::Outcome,
+    item::{Draft, Item},
+    scratch::Scratch,
+    sink::{Pending, Sink, Way},
+};
+use crate::{
+    Plan,
+    fuse::{Pass, Work},
+};
+
+/// The steps of a [`Plan`] as a transform, for one thread.
+pub struct Steps {
+    plan: Arc<Plan>,
+    scratch: Scratch,
+    transforms: Vec<Box<dyn Transform>>,
+    /// What each step has done in this batch.
+    tallies: Vec<StepTally>,
+    pending: Pending,
+}
+
+impl Steps {
+    /// The steps of this plan.
+    pub fn new(plan: Arc<Plan>) -> Steps {
+        Steps {
+            scratch: Scratch::default(),
+            transforms: plan.transforms.iter().map(|kind| kind.build()).collect(),
+            tallies: vec![StepTally::default(); plan.steps.len()],
+            pending: Pending::default(),
+            plan,
+        }
+    }
+
+    /// Takes a record, or one of its results, through the passes from the one at `at` on.
+    fn pass(
+        &mut self,
+        plan: &Plan,
+        at: usize,
+        item: &Item<'_>,
+        sink: &mut Sink<'_, '_>,
+    ) -> Result<(), ValueError> {
+        let Some(pass) = plan.passes.get(at) else {
+            sink.put(item, &mut self.pending);
+            return Ok(());
+        };
+        match pass.work {
+            Work::Edits => self.edit(plan, at, item, sink),
+            Work::Program => self.program(plan, at, item, sink),
+            Work::Transform(index) => self.transform(plan, at, index, item, sink),
+        }
+    }
+
+    /// Does the steps of a pass, and all that follows.
+    fn edit(
+        &mut self,
+        plan: &Plan,
+        at: usize,
+        item: &Item<'_>,
+        sink: &mut Sink<'_, '_>,
+    ) -> Result<(), ValueError> {
+        let pass = &plan.passes[at];
+        let mut draft = Draft::new(item);
+        let kept = self.steps_of(plan, pass, &mut draft, sink);
+        let result = match kept {
+            Ok(true) if self.scratch.edits.is_empty() => self.pass(plan, at + 1, &draft.item(None), sink),
+            Ok(true) => {
+                let mut value = self.scratch.buffer();
+                self.scratch.edits.splice(item.value.unwrap_or_default(), &mut value);
+                let result = self.pass(plan, at + 1, &draft.item(Some(&value)), sink);
+                self.scratch.give_back(value);
+                result
+            }
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.scratch.give_back_all(draft);
+        result
+    }
+
+    /// Whether the record goes on after the steps of a pass.
+    fn steps_of(
+        &mut self,
+        plan: &Plan,
+        pass: &Pass,
+        draft: &mut Draft<'_>,
+        sink: &Sink<'_, '_>,
+    ) -> Result<bool, ValueError> {
+        self.scratch.begin();
+        for step in &plan.steps[pass.steps.clone()] {
+            let outcome = self.scratch.act(pass, step, draft, sink.origin());
+            let tally = &mut self.tallies[step.index];
+            tally[StepOutcome::In as usize] += 1;
+            match outcome {
+                Ok(Outcome::Filtered) => {
+                    tally[StepOutcome::Filtered as usize] += 1;
+                    return Ok(false);
+                }
+                Ok(outcome) => {
+                    tally[StepOutcome::Out as usize] += 1;
+                    tally[StepOutcome::Protected as usize] += u64::from(outcome == Outcome::Protected);
+                    tally[StepOutcome::Routed as usize] += u64::from(outcome == Outcome::Routed);
+                }
+                Err(error) => {
+                    tally[StepOutcome::Failed as usize] += 1;
+                    return Err(step.error(error));
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Transform for Steps {
+    fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+        let plan = Arc::clone(&self.plan);
+        let way = match (plan.is_open, plan.is_open_inside) {
+            (false, _) => Way::AtMostOne,
+            (true, false) => Way::Several,
+            (true, true) => Way::SeveralOrNone,
+        };
+        let destination = plan.partitions.destination();
+        let origin = values.origin();
+        for index in 0..values.len() {
+            let record = values.record(index);
+            let mut sink = Sink::new(out, index, way, origin, &plan.partitions, destination.as_ref());
+            match self.pass(&plan, 0, &Item::of(&record), &mut sink) {
+                Ok(()) => sink.finish(&mut self.pending),
+                Err(error) => {
+                    self.pending.clear();
+                    out.fail(index, error);
+                }
+            }
+        }
+        for (index, tally) in self.tallies.iter_mut().enumerate() {
+            plan.counts.add(index, &std::mem::take(tally));
+        }
+    }
+}
+
+impl std::fmt::Debug for Steps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Steps").field(&self.plan).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

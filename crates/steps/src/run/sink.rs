@@ -1,0 +1,160 @@
+//! Where records go that have been through all passes.
+
+use std::{ops::Range, sync::Arc};
+
+use topicmill_mill::{
+    batch::TopicPartition,
+    transform::{Emission, Output, Partitions},
+};
+use topicmill_records::partition_of;
+
+use super::item::{Item, Partition};
+
+/// How many results there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// At most one: it is written at once.
+    AtMostOne,
+    /// Any number, and nothing can fail once there is one.
+    Several,
+    /// Any number, none of which may be written before all are there.
+    SeveralOrNone,
+}
+
+/// Writes the results of one record.
+pub(super) struct Sink<'s, 'b> {
+    out: &'s mut Output<'b>,
+    index: usize,
+    way: Way,
+    origin: &'s TopicPartition,
+    partitions: &'s Partitions,
+    destination: Option<&'s Arc<str>>,
+    results: usize,
+}
+
+/// Results that wait for the others of their record.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    bytes: Vec<u8>,
+    items: Vec<Held>,
+}
+
+/// A result, of which the bytes are in [`Pending`].
+#[derive(Debug)]
+struct Held {
+    timestamp: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Range<usize>,
+    topic: Option<Arc<str>>,
+    partition: Partition,
+}
+
+impl<'s, 'b> Sink<'s, 'b> {
+    pub(super) fn new(
+        out: &'s mut Output<'b>,
+        index: usize,
+        way: Way,
+        origin: &'s TopicPartition,
+        partitions: &'s Partitions,
+        destination: Option<&'s Arc<str>>,
+    ) -> Sink<'s, 'b> {
+        Sink { out, index, way, origin, partitions, destination, results: 0 }
+    }
+
+    /// Where the record comes from.
+    pub(super) fn origin(&self) -> &'s TopicPartition {
+        self.origin
+    }
+
+    /// Takes a result.
+    pub(super) fn put(&mut self, item: &Item<'_>, pending: &mut Pending) {
+        self.results += 1;
+        match self.way {
+            Way::AtMostOne => self.write(item),
+            Way::Several => self.emit(item),
+            Way::SeveralOrNone => pending.hold(item),
+        }
+    }
+
+    /// The record is done.
+    pub(super) fn finish(&mut self, pending: &mut Pending) {
+        if self.results == 0 {
+            self.out.skip(self.index);
+        }
+        for held in &pending.items {
+            let bytes = |range: &Range<usize>| &pending.bytes[range.clone()];
+            self.emit(&Item {
+                offset: 0,
+                timestamp: held.timestamp,
+                key: held.key.as_ref().map(bytes),
+                value: held.value.as_ref().map(bytes),
+                headers: bytes(&held.headers),
+                topic: held.topic.as_ref(),
+                partition: held.partition,
+                is_as_read: false,
+            });
+        }
+        pending.clear();
+    }
+
+    /// Writes the only result.
+    #[inline]
+    fn write(&mut self, item: &Item<'_>) {
+        let is_plain = item.is_as_read && item.topic.is_none() && item.partition == Partition::Kept;
+        match item.value {
+            Some(value) if is_plain => self.out.write_inline(self.index, &[value]),
+            _ => self.emit(item),
+        }
+    }
+
+    fn emit(&mut self, item: &Item<'_>) {
+        // The destination and the record's own partition are said by saying nothing: what goes to one place has
+        // to go there in one way, as only then it keeps its order.
+        let topic = item.topic.filter(|topic| self.destination != Some(*topic));
+        let number = match item.partition {
+            Partition::Kept => None,
+            Partition::Number(number) => Some(number),
+            Partition::ByKey => item.key.and_then(|key| {
+                let count = self.partitions.count(topic.map(|topic| &**topic))?;
+                Some(partition_of(key, count) as i32)
+            }),
+        };
+        let value = item.value.map(|value| [value]);
+        self.out.emit(
+            self.index,
+            &Emission {
+                topic,
+                partition: number.filter(|number| *number != self.origin.partition),
+                timestamp: item.timestamp,
+                key: item.key,
+                value: value.as_ref().map(|value| &value[..]),
+                headers: item.headers,
+            },
+        );
+    }
+}
+
+impl Pending {
+    fn hold(&mut self, item: &Item<'_>) {
+        let mut put = |bytes: &[u8]| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(bytes);
+            start..self.bytes.len()
+        };
+        let held = Held {
+            timestamp: item.timestamp,
+            key: item.key.map(&mut put),
+            value: item.value.map(&mut put),
+            headers: put(item.headers),
+            topic: item.topic.cloned(),
+            partition: item.partition,
+        };
+        self.items.push(held);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+    }
+}

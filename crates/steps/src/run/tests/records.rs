@@ -1,0 +1,213 @@
+use std::slice::from_ref;
+
+use topicmill_mill::metrics::StepOutcome;
+use topicmill_records::partition_of;
+
+use super::*;
+
+#[test]
+fn a_filter_passes_records_over() {
+    let steps = [step(&[("filter", ".country == \"DE\"")])];
+    let de = r#"{"country" : "DE"}"#;
+    let records = [value(de), value(r#"{"country":"FR"}"#), value("{}"), value("["), value(de)];
+    let fates = fates(&steps, &records);
+    let kept = vec![Written { value: Some(de.into()), ..Written::default() }];
+    assert_eq!((&fates[0], &fates[4]), (&Ok(kept.clone()), &Ok(kept)));
+    assert_eq!((&fates[1], &fates[2]), (&Ok(vec![]), &Ok(vec![])));
+    assert_eq!(fates[3].as_ref().unwrap_err().0, ErrorClass::Eof);
+    let error = refused(&[step(&[("filter", ".a.b")])], r#"{"a":"text"}"#);
+    assert_eq!(error.0, ErrorClass::Type, "a condition that cannot be answered loses no record");
+}
+
+#[test]
+fn tombstones_pass_but_for_what_is_about_the_record() {
+    let tombstone = || Read { key: Some("k"), ..Read::default() };
+    let after = |steps: &[StepTable]| fates(steps, &[tombstone(), value("{}")]).remove(0);
+    let same = Written { key: Some("k".into()), ..Written::default() };
+    assert_eq!(after(&[step(&[("filter", ".a == 1")])]), Ok(vec![same.clone()]));
+    assert_eq!(after(&[step(&[("drop", ".a")]), step(&[("jq", "empty")])]), Ok(vec![same.clone()]));
+    assert_eq!(after(&[step(&[("filter", "$key == \"x\"")])]), Ok(vec![]));
+    assert_eq!(after(&[step(&[("filter", "$key == \"k\"")])]), Ok(vec![same.clone()]));
+    let header = Written { headers: vec![("a".into(), Some("orders".into()))], ..same.clone() };
+    assert_eq!(after(&[step(&[("header", "a"), ("value", "$topic")])]), Ok(vec![header]));
+    let routed = Written { topic: Some("gone".into()), ..same.clone() };
+    assert_eq!(after(&[step(&[("route", "gone")])]), Ok(vec![routed]));
+    let by_value = step(&[("key", ".id")]);
+    assert_eq!(after(from_ref(&by_value)), Ok(vec![same]));
+    let (class, _) = after(&[by_value.with("on_missing", text("fail"))]).unwrap_err();
+    assert_eq!(class, ErrorClass::Missing);
+    let key = Written { key: Some("k!".into()), ..Written::default() };
+    assert!(after(&[step(&[("key", "$key + \"!\"")])]).is_ok());
+    assert_eq!(after(&[step(&[("key", "\"k!\"")])]), Ok(vec![key]));
+}
+
+#[test]
+fn headers_are_set_in_the_place_of_others_and_removed() {
+    let headers: &[(&str, Option<&str>)] = &[("a", Some("1")), ("b", None), ("a", Some("2"))];
+    let read = Read { value: Some(r#"{"n":1.0,"s":"x","o":{ }}"#), headers, ..Read::default() };
+    let after = |steps: &[StepTable]| {
+        let written = fates(steps, from_ref(&read)).remove(0).unwrap().remove(0);
+        let shown = written
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("null")));
+        shown.collect::<Vec<_>>().join(" ")
+    };
+    let set = |value: &str| step(&[("header", "a"), ("value", value)]);
+    assert_eq!(after(&[set(".n")]), "b=null a=1.0");
+    assert_eq!(after(&[set(".s")]), "b=null a=x");
+    assert_eq!(after(&[set(".o")]), "b=null a={ }");
+    assert_eq!(after(&[set(".none")]), "a=1 b=null a=2");
+    let remove = StepTable::of("header", "a").with("remove", Given::Boolean(true));
+    assert_eq!(after(&[remove]), "b=null");
+    let text = step(&[("header", "c"), ("text", "{$headers.a}/{$offset}")]);
+    assert_eq!(after(&[set(".s"), text]), "b=null a=x c=x/10", "what was set is read");
+}
+
+#[test]
+fn a_key_may_choose_the_partition_anew() {
+    let by_key = step(&[("key", ".id"), ("partition", "by-key")]);
+    let docs = ["{\"id\":21}", "{\"id\":\"foobar\"}", "{\"id\":\"abc\"}", "{}"];
+    let records = docs.map(value);
+    let plan = plan(&[by_key]);
+    let partitions = |fates: &[Fate]| -> Vec<Option<i32>> {
+        fates.iter().map(|fate| fate.as_ref().unwrap()[0].partition).collect()
+    };
+    let kind = plan.kind();
+    assert_eq!(partitions(&fates_of(&kind, &records)), [None; 4], "nothing is known of a cluster");
+    let destination = Arc::from("keyed");
+    let table = kind.partitions().unwrap();
+    table.set_destination(&destination);
+    table.set(&destination, 7);
+    let of = |key: &str| Some(partition_of(key.as_bytes(), 7) as i32).filter(|own| *own != 2);
+    let chosen = partitions(&fates_of(&kind, &records));
+    assert_eq!(chosen, [of("21"), of("foobar"), of("abc"), None]);
+    assert_eq!(fates_of(&kind, &records)[0].as_ref().unwrap()[0].key.as_deref(), Some("21"));
+}
+
+#[test]
+fn routes() {
+    let route = |template: &str| step(&[("route", template)]);
+    let topic = |step: StepTable, doc: &str| {
+        fates(&[step], &[value(doc)]).remove(0).map(|written| written[0].topic.clone())
+    };
+    assert_eq!(topic(route("all"), "no JSON"), Ok(Some("all".into())));
+    assert_eq!(topic(route("o_{.c}"), r#"{"c":"DE"}"#), Ok(Some("o_DE".into())));
+    assert_eq!(topic(route("o_{.c}"), "{}"), Ok(None), "to the destination");
+    let class = |step: StepTable, doc: &str| topic(step, doc).unwrap_err().0;
+    assert_eq!(class(route("o_{.c}"), r#"{"c":"D/E"}"#), ErrorClass::Route);
+    assert_eq!(class(route("order{.c}"), r#"{"c":"s"}"#), ErrorClass::Route, "that is where they come from");
+    assert_eq!(class(route("o_{.c}").with("on_missing", text("fail")), "{}"), ErrorClass::Missing);
+
+    let few = route("o_{.c}").with("max_topics", Given::Integer(2));
+    let docs = [r#"{"c":1}"#, r#"{"c":2}"#, r#"{"c":3}"#, r#"{"c":1}"#];
+    let fates = fates(&[few], &docs.map(value));
+    let message = "step 1 (route o_{.c}): there are 2 topics already, which is the most (max_topics)";
+    assert_eq!(fates[2], Err((ErrorClass::Route, message.into())));
+    assert!(fates[3].is_ok());
+
+    let plan = plan(&[route("a"), route("b_{.c}")]);
+    assert_eq!(plan.topics().collect::<Vec<_>>(), ["a"]);
+    let destination = Arc::from("o_1");
+    plan.partitions.set_destination(&destination);
+    let own = Arc::new(Plan::new(vec![route("o_{.c}")]).unwrap()).kind();
+    own.partitions().unwrap().set_destination(&destination);
+    let fates = fates_of(&own, &docs.map(value));
+    assert_eq!(fates[0].as_ref().unwrap()[0].topic, None, "the destination by another name");
+}
+
+#[test]
+fn a_program_has_any_number_of_results() {
+    let values = |steps: &[StepTable], doc: &str| {
+        let fate = fates(steps, &[value("{}"), value(doc), value("{}")]).remove(1);
+        fate.map(|all| all.into_iter().map(|written| written.value.unwrap()).collect::<Vec<_>>())
+    };
+    let each = step(&[("jq", ".items[]?")]);
+    let doc = r#"{"items":[{"a":1},{"a":"x"},{}]}"#;
+    assert_eq!(values(from_ref(&each), doc).unwrap(), [r#"{"a":1}"#, r#"{"a":"x"}"#, "{}"]);
+    assert_eq!(values(from_ref(&each), "{}").unwrap(), [""; 0]);
+    let after = [each.clone(), step(&[("filter", ".a == 1")]), step(&[("set", ".b"), ("value", "true")])];
+    assert_eq!(values(&after, doc).unwrap(), [r#"{"a":1,"b":true}"#]);
+    // The second one fails, so the first one is not written either.
+    let fails = [each, step(&[("set", ".b"), ("value", ".a + 1"), ("on_missing", "fail")])];
+    let (class, message) = values(&fails, doc).unwrap_err();
+    assert_eq!(class, ErrorClass::Type);
+    assert!(message.starts_with("step 2 (set .b): "), "{message}");
+    let keyed =
+        fates(&[step(&[("jq", ".[]")])], &[Read { key: Some("k"), ..value("[1,2]") }]).remove(0).unwrap();
+    assert!(keyed.iter().all(|written| written.key.as_deref() == Some("k")) && keyed.len() == 2);
+}
+
+#[test]
+fn transforms_are_steps_as_well() {
+    let name_event = StepTable::default().with("name-event", Given::Boolean(true));
+    let doc = r#"{"first_name":"Ada","last_name":"Lovelace","country":"UK"}"#;
+    let alone = edited(from_ref(&name_event), doc);
+    let steps =
+        [step(&[("filter", ".country == \"UK\"")]), name_event.clone(), step(&[("drop", ".first_name")])];
+    assert_eq!(edited(&steps, doc), alone.replace(r#""first_name":"Ada","#, ""));
+    let hash = StepTable::default().with("hash_field", Given::Boolean(true)).with("field", text("h"));
+    let both = edited(&[hash, step(&[("drop", ".none")])], "{}");
+    assert_eq!(both, r#"{"h":"99914b932bd37a50b983c5e7c90ae93b"}"#);
+    let (class, message) = refused(&[step(&[("drop", ".none")]), name_event.clone()], "[]");
+    assert_eq!(class, ErrorClass::Type);
+    assert!(message.starts_with("step 2 (name-event): "), "{message}");
+    assert_eq!(plan(&[name_event]).kind().name(), "name-event", "alone it is what it is elsewhere");
+}
+
+#[test]
+fn each_step_counts() {
+    let steps = [
+        step(&[("filter", ".n > 0")]),
+        step(&[("mask", ".s")]),
+        step(&[("route", "big"), ("when", ".n > 1")]),
+        step(&[("jq", "., .")]),
+    ];
+    let plan = plan(&steps);
+    let docs = [r#"{"n":0}"#, r#"{"n":1,"s":"a"}"#, r#"{"n":2,"s":[]}"#, r#"{"n":3}"#];
+    fates_of(&plan.kind(), &docs.map(value));
+    let counts = |index| StepOutcome::ALL.map(|outcome| plan.counts.get(index, outcome));
+    assert_eq!(counts(0), [4, 3, 1, 0, 0, 0]);
+    assert_eq!(counts(1), [3, 2, 0, 0, 1, 1]);
+    assert_eq!(counts(2), [2, 2, 0, 1, 0, 0]);
+    assert_eq!(counts(3), [2, 4, 0, 0, 0, 0]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let steps = [
+        step(&[("filtre", ".a")]),
+        step(&[("mask", ".a"), ("frist", "2")]),
+        step(&[("filter", ".a"), ("drop", ".b")]),
+        step(&[("drop", "a.b")]),
+        step(&[("set", ".a")]),
+        step(&[("rename", ".a"), ("to", "a")]),
+        step(&[("route", "a/b")]),
+        step(&[("filter", ".a =="), ("on_missing", "fail")]),
+        step(&[("mask", ".a"), ("with", "**"), ("on_missing", "ignore")]),
+        StepTable::of("truncate", ".a"),
+        StepTable::default(),
+    ];
+    let problems = problems(&steps);
+    let expected = [
+        "step 1, filtre: is no step; did you mean `filter`?",
+        "step 2, frist: unknown setting of `mask`; did you mean `first`?",
+        "step 3, drop: `filter` and `drop` are two steps: each takes a [[step]]",
+        "step 4, drop: `a.b`: a path begins with '.', as in .customer.name",
+        "step 5, text: is missing: a text with expressions in braces; or an expression, with `value`",
+        "step 6, to: is the name that it has",
+        "step 7, route: must consist of letters, digits, `.`, `_` and `-`",
+        "step 8, on_missing: `filter` has no such policy: what it cannot do fails",
+    ];
+    assert_eq!(problems[..expected.len()], expected);
+    let rest = problems[expected.len()..].join("\n");
+    for part in [
+        "step 8, filter: at character",
+        "step 9, on_missing: must be one of `skip`, `fail`",
+        "step 9, with: must be one character",
+        "step 10, length: is missing",
+        "step 11: a step has one of the names filter, drop,",
+    ] {
+        assert!(rest.contains(part), "{part}\n{rest}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Steps, from the file and from flags.
+
+use super::program::Program;
+
+const FILE: &str = "
+    [source]
+    topic = 'orders'
+    [destination]
+    topic = 'german_orders'
+    [[step]]
+    filter = '.country == \"DE\"'
+    [[step]]
+    drop = ['.password', '.items[].secret']
+    [[step]]
+    mask = '.email'
+    first = 2
+    when = '.vip | not'
+    [[step]]
+    set = '.count'
+    value = '.items | map(.number) | add'
+    [[step]]
+    hash-field = true
+    digest = 'xxh3'
+    [[step]]
+    route = 'orders_{.country}'
+    on-missing = 'fail'
+";
+
+#[test]
+fn check_says_how_each_step_is_done_and_prints_a_configuration() {
+    let first = Program::new(["check"]).config(FILE).run();
+    first.expect(
+        0,
+        &[
+            "# step 1 (filter .country == \"DE\"): pass 1, on the bytes\n[[step]]\nfilter = '.country == \"DE\"'\n",
+            "# step 2 (drop .password, .items[].secret): pass 1, on the bytes\n",
+            "[[step]]\nmask = \".email\"\nfirst = 2\nwhen = \".vip | not\"\n",
+            "# step 4 (set .count): pass 2, by jaq, because ",
+            "# step 5 (hash-field): pass 3, ",
+            "# step 6 (route orders_{.country}): pass 4, on the bytes\n",
+            "\n# ok\n",
+        ],
+    );
+    assert!(!first.stdout.contains("[transform]"), "{}", first.stdout);
+    let toml = first.stdout.strip_suffix("\n# ok\n").unwrap();
+    Program::new(["check"]).config(toml).run().expect(0, &[toml]);
+}
+
+#[test]
+fn flags_are_steps_in_the_order_in_which_they_are_typed() {
+    let flags =
+        ["check", "--source", "a", "--destination", "b", "--drop", ".x,.y", "--filter", ".z", "--drop", ".w"];
+    let steps = "[[step]]\ndrop = [\".x\", \".y\"]\n\n# step 2 (filter .z): pass 1, on the bytes\n[[step]]\nfilter = \
+        \".z\"\n\n# step 3 (drop .w): pass 1, on the bytes\n[[step]]\ndrop = [\".w\"]\n";
+    Program::new(flags).run().expect(0, &[steps]);
+    // They stand in for those of the file.
+    let over = Program::new(["check", "--jq", ".[]"]).config(FILE).run();
+    assert!(!over.expect(0, &["[[step]]\njq = \".[]\""]).stdout.contains("mask"), "{}", over.stdout);
+}
+
+#[test]
+fn steps_and_a_transform_exclude_each_other_in_a_layer() {
+    let both = format!("{FILE}\n[transform]\nkind = 'name-event'\nfield = 'x'");
+    let said = [
+        "config: [transform] kind: excludes steps: a transform may be one of them",
+        "config: [transform] field: is for a transform",
+        "line 25)",
+    ];
+    Program::new(["check"]).config(&both).run().expect(78, &said);
+    Program::new(["check", "--filter", ".a", "--transform", "name-event"]).run().expect(78, &said[..1]);
+    // The layer above decides.
+    Program::new(["check", "--transform", "name-event"])
+        .config(FILE)
+        .run()
+        .expect(0, &["kind = \"name-event\""]);
+    let file = "[transform]\nkind = 'hash-field'";
+    Program::new(["check", "--filter", ".a"]).config(file).run().expect(0, &["filter = \".a\""]);
+}
+
+#[test]
+fn everything_that_is_wrong_with_steps_is_said_at_once_with_its_place() {
+    let file = "
+[[step]]
+filtre = '.a'
+[[step]]
+mask = '.a'
+frist = 2
+last = -1
+[[step]]
+filter = '.a == '
+[[step]]
+route = 'name_stream'
+";
+    let said = [
+        "config: [[step]] 1 filtre: is no step; did you mean `filter`? (from ",
+        "line 3)",
+        "config: [[step]] 2 frist: unknown setting of `mask`; did you mean `first`? (from ",
+        "line 6)",
+        "config: [[step]] 2 last: must be between 0 and",
+        "config: [[step]] 3 filter: at character ",
+        "line 9)",
+    ];
+    Program::new(["check"]).config(file).run().expect(78, &said);
+    let route = ["config: [[step]] route: must differ from the source, `name_stream`"];
+    Program::new(["check", "--route", "name_stream"]).run().expect(78, &route);
+    Program::new(["check"])
+        .config("[step]\nfilter = '.a'")
+        .run()
+        .expect(78, &["[step]: is written [[step]]"]);
+    let flag = ["config: [[step]] 1 drop: `a`: a path begins with '.'", "(from flag --drop)"];
+    Program::new(["check", "--drop", "a"]).run().expect(78, &flag);
+}
+
+#[test]
+fn a_key_is_never_shown() {
+    let file = "[[step]]\nhmac = '.a'\nkey_env = 'TOKEN_KEY'\nkey_id = 'k1'\n[[step]]\ndrop = '.b'";
+    let with = |key: &str| Program::new(["check"]).config(file).environment("TOKEN_KEY", key).run();
+    let shown = with("top secret key");
+    assert!(!shown.expect(0, &["key_env = \"TOKEN_KEY\""]).stdout.contains("top secret"), "{}", shown.stdout);
+    Program::new(["check"]).config(file).run().expect(78, &["[[step]] 1 key_env: there is no such variable"]);
+    let blake = file.replace("hmac = '.a'", "hmac = '.a'\nalgorithm = 'blake3'");
+    let short = Program::new(["check"]).config(&blake).environment("TOKEN_KEY", "too short").run();
+    short.expect(78, &["[[step]] 1 key_env: keyed BLAKE3 takes a key of 32 bytes"]);
+    assert!(!short.stderr.contains("too short"), "{}", short.stderr);
+}

@@ -1,0 +1,133 @@
+//! Steps from topic to topic, as a user runs them, on an embedded broker.
+
+use std::{net::Ipv4Addr, process::Command, time::Duration};
+
+use tempfile::NamedTempFile;
+use topicmill_broker::{Broker, BrokerSettings};
+use topicmill_kafka::{Client, Isolation, NativeSink, Reader};
+use topicmill_mill::{
+    batch::{OutputBatch, TopicPartition},
+    budget::Budget,
+    engine::{ClientSettings, Sink, Troubles},
+};
+use topicmill_records::{NO_HEADERS, RecordWriter, partition_of};
+
+const STEPS: &str = r#"
+[run]
+until_caught_up = true
+[source]
+topic = "orders"
+[destination]
+topic = "shown"
+[admin]
+listen = "off"
+
+[[step]]
+filter = '.country == "DE" or .country == "FR"'
+
+[[step]]
+drop = [".password", ".items[].cost"]
+
+[[step]]
+mask = ".email"
+first = 1
+
+[[step]]
+key = ".id"
+partition = "by-key"
+
+[[step]]
+set = ".pieces"
+value = ".items | length"
+"#;
+
+fn settings(broker: &Broker) -> ClientSettings {
+    let brokers = vec![broker.address().to_string()];
+    let connect_timeout = Duration::from_secs(10);
+    ClientSettings { brokers, properties: Default::default(), connect_timeout }
+}
+
+/// The order with this number, and what becomes of it.
+fn order(number: usize) -> (String, Option<String>) {
+    let country = ["DE", "FR", "UK"][number % 3];
+    let before = format!(
+        r#"{{"id":{number}, "country":"{country}","email":"a{number}@b.de","password":"p","items":[{{"sku":1.50,"cost":2}},{{}}]}}"#
+    );
+    let masked = "*".repeat(format!("{number}@b.de").len());
+    let after = format!(
+        r#"{{"id":{number}, "country":"{country}","email":"a{masked}","items":[{{"sku":1.50}},{{}}],"pieces":2}}"#
+    );
+    (before, (country != "UK").then_some(after))
+}
+
+async fn produce(broker: &Broker, values: impl Iterator<Item = String>) {
+    let settings = settings(broker);
+    let client = Client::connect(&settings).await.unwrap();
+    let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
+    let mut writer = RecordWriter::new(100_000, 0);
+    values.for_each(|value| writer.push(1, None, Some(&[value.as_bytes()]), NO_HEADERS));
+    let destination = TopicPartition::new("orders", 0);
+    sink.send(OutputBatch { destination, chunks: writer.finish(), ..Default::default() }).await.unwrap();
+    sink.close().await;
+}
+
+/// Key and value of each record of a partition.
+async fn records(broker: &Broker, topic: &str, partition: i32) -> Vec<(Option<String>, String)> {
+    let client = Client::connect(&settings(broker)).await.unwrap();
+    let end = broker.offsets(topic, partition).map_or(0, |(_, end)| end);
+    let place = TopicPartition::new(topic, partition);
+    let mut reader = Reader::new(&client, place, 0, end, Isolation::ReadCommitted, Budget::new(1 << 24));
+    let mut records = Vec::new();
+    while let Some((batch, _)) = reader.next().await.unwrap() {
+        let text = |span| batch.bytes(span).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        records.extend(batch.records.iter().map(|record| (text(record.key), text(record.value).unwrap())));
+    }
+    records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_filtered_edited_and_keyed() {
+    const ORDERS: usize = 3000;
+    const PARTITIONS: usize = 3;
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
+    let broker = Broker::start(BrokerSettings { listen, memory: 64 << 20, partitions: 1 }).await.unwrap();
+    broker.create_topic("orders", PARTITIONS as i32, &[]).expect("a new topic");
+    let broken = std::iter::once("{\"country\":".to_owned());
+    produce(&broker, (0..ORDERS).map(|number| order(number).0).chain(broken)).await;
+
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), STEPS).unwrap();
+    let run = |command: &'static str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_topicmill"));
+        program.args([
+            "--log-level",
+            "warn",
+            command,
+            "--brokers",
+            &broker.address().to_string(),
+            "--config",
+        ]);
+        program.arg(file.path());
+        let output = tokio::task::spawn_blocking(move || program.output());
+        async move {
+            let output = output.await.unwrap().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{command}: {said}{}", String::from_utf8_lossy(&output.stdout));
+        }
+    };
+    run("run").await;
+
+    let expected = (0..ORDERS).filter_map(|number| Some((Some(number.to_string()), order(number).1?)));
+    let expected: Vec<_> = expected.collect();
+    for partition in 0..PARTITIONS {
+        let own = |(key, _): &&(Option<String>, String)| {
+            key.as_ref().is_some_and(|key| partition_of(key.as_bytes(), PARTITIONS) == partition)
+        };
+        let expected: Vec<_> = expected.iter().filter(own).cloned().collect();
+        assert!(expected.len() > 100);
+        assert_eq!(records(&broker, "shown", partition as i32).await, expected, "in their order");
+    }
+    let letters = records(&broker, "shown_dead_letter", 0).await;
+    assert_eq!(letters, [(None, "{\"country\":".to_owned())]);
+    broker.stop().await;
+}
