@@ -18,6 +18,9 @@ fn each_recipe_passes_its_cases_and_stands_in_the_documentation() {
         program(["test", "-c", &recipe]).run().expect(0, &[" 0 failed"]);
         let text = fs::read_to_string(&recipe).unwrap();
         let steps = text[text.find("[[step]]").expect("it has steps")..].trim_end();
-        assert!(page.contains(&format!("```toml\n{steps}\n```")), "{recipe} is not in docs/recipes.md as it is");
+        assert!(
+            page.contains(&format!("```toml\n{steps}\n```")),
+            "{recipe} is not in docs/recipes.md as it is"
+        );
     }
 }

@@ -11,7 +11,7 @@ pub struct Kernel(Isa);
 pub(crate) enum Isa {
     /// No vector instructions, on every target: the twin of the others.
     Portable,
-    /// AVX2, BMI1, BMI2 and LZCNT.
+    /// AVX2, BMI1, BMI2, LZCNT, POPCNT and PCLMULQDQ, which come together.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// The former, and AVX-512 F, BW and VL.
@@ -37,7 +37,9 @@ impl Kernel {
             let avx2 = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("bmi1")
                 && is_x86_feature_detected!("bmi2")
-                && is_x86_feature_detected!("lzcnt");
+                && is_x86_feature_detected!("lzcnt")
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("pclmulqdq");
             let avx512 = avx2
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")

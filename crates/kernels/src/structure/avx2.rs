@@ -9,13 +9,13 @@ use super::{
 };
 
 /// Runs `work` with these instructions.
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 pub(super) fn run<W: Work>(work: W) -> W::Output {
     work.run(|doc, structure| scan(doc, structure))
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 fn scan(doc: &[u8], structure: &mut Structure) {
     drive(
         doc,
@@ -26,11 +26,12 @@ fn scan(doc: &[u8], structure: &mut Structure) {
             bytes[..rest.len()].copy_from_slice(rest);
             classify(&bytes)
         },
+        |set| parity(set),
     );
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 fn classify(bytes: &[u8; BLOCK]) -> Classes {
     let (low, high) = bytes.split_at(BLOCK / 2);
     // SAFETY: there are 32 bytes in each half.
@@ -88,8 +89,16 @@ fn classify(bytes: &[u8; BLOCK]) -> Classes {
 
 /// The signs of all bytes.
 #[inline]
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 fn both([low, high]: [__m256i; 2]) -> u64 {
     let [low, high] = [low, high].map(|half| _mm256_movemask_epi8(half) as u32);
     u64::from(low) | u64::from(high) << 32
+}
+
+/// As [`rules::parity`](super::rules::parity): the product of polynomials with one that has all terms.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
+fn parity(set: u64) -> u64 {
+    let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(set as i64), _mm_set1_epi8(-1));
+    _mm_cvtsi128_si64(product) as u64
 }

@@ -9,13 +9,13 @@ use super::{
 };
 
 /// Runs `work` with these instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 pub(super) fn run<W: Work>(work: W) -> W::Output {
     work.run(|doc, structure| scan(doc, structure))
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 fn scan(doc: &[u8], structure: &mut Structure) {
     drive(
         doc,
@@ -35,11 +35,12 @@ fn scan(doc: &[u8], structure: &mut Structure) {
             // are less than 64.
             classify(unsafe { _mm512_mask_loadu_epi8(spaces, mask, rest.as_ptr().cast()) })
         },
+        |set| parity(set),
     );
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 fn classify(bytes: __m512i) -> Classes {
     let splat = |byte: u8| _mm512_set1_epi8(byte as i8);
     let equal = |bytes: __m512i, byte: u8| _mm512_cmpeq_epi8_mask(bytes, splat(byte));
@@ -82,4 +83,12 @@ fn classify(bytes: __m512i) -> Classes {
         exponent: equal(folded, b'e'),
         beyond_ascii: _mm512_movepi8_mask(bytes),
     }
+}
+
+/// As [`rules::parity`](super::rules::parity): the product of polynomials with one that has all terms.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
+fn parity(set: u64) -> u64 {
+    let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(set as i64), _mm_set1_epi8(-1));
+    _mm_cvtsi128_si64(product) as u64
 }

@@ -3,17 +3,18 @@
 use super::{
     BLOCK, Structure,
     classes::{CURLY, Classes},
-    rules::drive,
+    rules::{drive, parity},
 };
 
 /// As [`scan`](super::scan).
 #[inline(always)]
 pub(super) fn scan(doc: &[u8], structure: &mut Structure) {
-    drive(doc, structure, classify, |rest| {
+    let part = |rest: &[u8]| {
         let mut bytes = [b' '; BLOCK];
         bytes[..rest.len()].copy_from_slice(rest);
         classify(&bytes)
-    });
+    };
+    drive(doc, structure, classify, part, parity);
 }
 
 #[inline]

@@ -4,13 +4,14 @@
 use super::{BLOCK, Block, Seen, Structure, classes::Classes};
 
 /// Fills `structure` with that of `doc`: `whole` gives the classes of a block, `part` those of the last
-/// one, which is less than a block and continued by spaces.
+/// one, which is less than a block and continued by spaces, and `parity` is [`parity()`] in any form.
 #[inline(always)]
 pub(super) fn drive(
     doc: &[u8],
     structure: &mut Structure,
     whole: impl Fn(&[u8; BLOCK]) -> Classes,
     part: impl Fn(&[u8]) -> Classes,
+    parity: impl Fn(u64) -> u64,
 ) {
     let (blocks, rest) = doc.as_chunks::<BLOCK>();
     let (out, places) = structure.room(doc.len());
@@ -24,7 +25,7 @@ pub(super) fn drive(
         let classes = bytes.map_or_else(|| part(rest), &whole);
         beyond_ascii |= classes.beyond_ascii;
         backslashes |= classes.backslash;
-        *out = carried.block(&classes, &doc[nth * BLOCK..], &mut faults);
+        *out = carried.block(&classes, &doc[nth * BLOCK..], &parity, &mut faults);
         placed += place(out.brackets | out.keys, nth * BLOCK, &mut places[placed..]);
     }
     structure.placed = placed;
@@ -139,7 +140,13 @@ impl Carried {
 
     /// The structure of the block at the front of `doc`; adds to `faults`.
     #[inline(always)]
-    fn block(&mut self, classes: &Classes, doc: &[u8], faults: &mut u64) -> Block {
+    fn block(
+        &mut self,
+        classes: &Classes,
+        doc: &[u8],
+        parity: impl Fn(u64) -> u64,
+        faults: &mut u64,
+    ) -> Block {
         let escaped = if (classes.backslash | self.escaped) == 0 {
             0
         } else {
@@ -308,7 +315,7 @@ fn add(a: u64, b: u64, carry: &mut bool) -> u64 {
 
 /// For each place, whether the places up to it, itself included, hold an odd number of bits.
 #[inline(always)]
-fn parity(mut set: u64) -> u64 {
+pub(super) fn parity(mut set: u64) -> u64 {
     for by in [1, 2, 4, 8, 16, 32] {
         set ^= set << by;
     }

@@ -132,6 +132,15 @@ fn what_takes_more_and_more_is_stopped() {
 }
 
 #[test]
+fn comparisons_count_what_they_compare() {
+    let patient = Limits { time: 10 * LONG, ..Limits::default() };
+    let text = "[range(500000)] as $a | [range(500000)] as $b | range(1000000000) | select($a != $b)";
+    let began = Instant::now();
+    assert_eq!(run_within(patient, text, "null").unwrap_err().class, ErrorClass::Limit);
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+}
+
+#[test]
 fn deep_documents_are_no_danger() {
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let deep = nested(10_000);
