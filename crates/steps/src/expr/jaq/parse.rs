@@ -18,7 +18,10 @@ pub(super) type Def<'s> = jaq_core::load::parse::Def<&'s str>;
 /// nothing overflows on the way from the text to the program.
 pub(in super::super) const MAX_TEXT: usize = 16 << 10;
 
-/// The stack for reading and compiling a text, of which only what is used is taken.
+/// Reads the term of a text, on a stack as large as [`COMPILE_STACK`].
+///
+/// # Errors
+/// What is wrong with the text and where.
 ///
 /// [`COMPILE_STACK`]: super::COMPILE_STACK
 pub(in super::super) fn parse(text: &str) -> Result<Term<'_>, ExprError> {
