@@ -146,7 +146,7 @@ pub struct RecordView<'a> {
     pub key: Option<&'a [u8]>,
     /// The value, `None` for a tombstone.
     pub value: Option<&'a [u8]>,
-    /// The headers in wire encoding; [`Headers`](topicmill_records::Headers) iterates over them.
+    /// The headers in wire encoding; [`Headers`] iterates over them.
     pub headers: &'a [u8],
 }
 
