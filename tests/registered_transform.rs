@@ -109,7 +109,7 @@ fn a_registered_transform_has_its_name_its_flags_and_its_keys() {
         (
             "",
             "[transform] kind: is missing: it is required with a source of your own; set it or \
-                        --transform to `name-event`, `hash-field`, `shout`",
+                        --transform to `name-event`, `hash-field`, `identity`, `shout`",
         ),
     ] {
         let error = run_config(line).unwrap_err().to_string();
