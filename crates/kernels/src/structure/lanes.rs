@@ -13,14 +13,18 @@ use super::{BLOCK, Block, Structure, Work, rules};
 /// How many blocks there are in a register.
 const LANES: usize = super::AT_ONCE;
 
-/// Documents that are shorter are not worth filling a register.
-const WORTH: usize = 3 * BLOCK;
+/// Documents that are shorter are not worth filling a register; in tests, all are.
+const WORTH: usize = if cfg!(test) { 0 } else { 3 * BLOCK };
 
 /// Runs `work` with these instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vpclmulqdq")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 pub(super) fn run<W: Work>(work: W) -> W::Output {
-    work.run(|doc, structure| if doc.len() < WORTH { super::avx512::scan(doc, structure) } else { scan(doc, structure) })
+    work.run(
+        |doc, structure| {
+            if doc.len() < WORTH { super::avx512::scan(doc, structure) } else { scan(doc, structure) }
+        },
+    )
 }
 
 // What the bits of a code say.
@@ -202,11 +206,11 @@ fn planes(doc: &[u8]) -> Planes {
 fn turn(rows: [__m512i; LANES]) -> [__m512i; LANES] {
     let [a, b, c, d, e, f, g, h] = rows;
     let pairs = |one, other| (_mm512_unpacklo_epi64(one, other), _mm512_unpackhi_epi64(one, other));
-    let ((ab0, ab1), (cd0, cd1), (ef0, ef1), (gh0, gh1)) = (pairs(a, b), pairs(c, d), pairs(e, f), pairs(g, h));
+    let ((ab0, ab1), (cd0, cd1), (ef0, ef1), (gh0, gh1)) =
+        (pairs(a, b), pairs(c, d), pairs(e, f), pairs(g, h));
     // The lanes 0 and 2, or 1 and 3, of the four halves of each.
-    let fours = |one, other| {
-        (_mm512_shuffle_i64x2::<0x88>(one, other), _mm512_shuffle_i64x2::<0xdd>(one, other))
-    };
+    let fours =
+        |one, other| (_mm512_shuffle_i64x2::<0x88>(one, other), _mm512_shuffle_i64x2::<0xdd>(one, other));
     let [(x0, x1), (x2, x3)] = [fours(ab0, cd0), fours(ab1, cd1)];
     let [(y0, y1), (y2, y3)] = [fours(ef0, gh0), fours(ef1, gh1)];
     let ((r0, r4), (r2, r6)) = (fours(x0, y0), fours(x1, y1));
@@ -310,10 +314,12 @@ impl Carried {
         // Those of `b` that are not of `a`.
         let without = |b, a| _mm512_andnot_si512(a, b);
         let is_any = |set| _mm512_test_epi64_mask(set, set) != 0;
-        let Planes { bits: [quote, backslash, control, white, b4, b5, b6, b7], inside, beyond_ascii } = planes(doc);
+        let Planes { bits: [quote, backslash, control, white, b4, b5, b6, b7], inside, beyond_ascii } =
+            planes(doc);
         self.beyond_ascii = or(self.beyond_ascii, beyond_ascii);
 
-        let escaped = if is_any(backslash) || self.escaped != 0 { self.escaped(backslash, doc) } else { zero };
+        let escaped =
+            if is_any(backslash) || self.escaped != 0 { self.escaped(backslash, doc) } else { zero };
         let quotes = without(quote, escaped);
         let strings = self.strings(quotes);
         let mut faults = and(control, strings);
@@ -415,7 +421,9 @@ impl Carried {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     fn words(&mut self, starts: __m512i, doc: &[u8]) -> __m512i {
-        self.in_each(starts, doc, |own, starts, doc, faults| rules::words(starts, &mut own.word_left, doc, faults))
+        self.in_each(starts, doc, |own, starts, doc, faults| {
+            rules::words(starts, &mut own.word_left, doc, faults)
+        })
     }
 
     /// What `one` gives for each lane and the document from there on.

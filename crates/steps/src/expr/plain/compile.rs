@@ -204,7 +204,12 @@ impl Compiler {
         }
     }
 
-    pub(super) fn step(&mut self, lookup: &Lookup, segment: Segment, is_optional: bool) -> Result<Lookup, Why> {
+    pub(super) fn step(
+        &mut self,
+        lookup: &Lookup,
+        segment: Segment,
+        is_optional: bool,
+    ) -> Result<Lookup, Why> {
         let mut lookup = lookup.clone();
         if lookup.steps.len() == MAX_SEGMENTS {
             return Err("a path is too long".to_owned());

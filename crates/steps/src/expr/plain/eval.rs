@@ -65,6 +65,18 @@ impl Body {
         }
     }
 
+    /// Appends the value if it is a text; `false` for all else.
+    pub(in super::super) fn append_text(&self, context: Context<'_>, out: &mut String) -> bool {
+        let Body::Value(Value::Source(source)) = self else { return false };
+        match source.item(context) {
+            Ok(Some(Item::Text(text))) => {
+                out.push_str(&text);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Appends the value as JSON; `false` if there is none.
     pub(in super::super) fn write(&self, context: Context<'_>, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let before = out.len();

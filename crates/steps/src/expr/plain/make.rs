@@ -3,7 +3,12 @@
 //! What is out of the ordinary, as all that is an error, is left to the interpreter: what is done here is
 //! what both have the same results for.
 
-use super::{Lookup, Source, Step, Test, Value, amount::Operator, eval::{Context, Fault, Place, write_parts, write_scalar}, item::Item};
+use super::{
+    Lookup, Source, Step, Test, Value,
+    amount::Operator,
+    eval::{Context, Fault, Place, write_parts, write_scalar},
+    item::Item,
+};
 use crate::{
     expr::{
         Limits,
@@ -49,9 +54,8 @@ impl Made {
     /// Puts the results into `results`; `false` if that is for the interpreter to do.
     pub(in super::super) fn run(&self, context: Context<'_>, limits: &Limits, results: &mut Results) -> bool {
         results.clear();
-        let made = self.make.each(context, &mut |make, context| {
-            results.push_with(|out| make.write(context, out))
-        });
+        let made =
+            self.make.each(context, &mut |make, context| results.push_with(|out| make.write(context, out)));
         made.is_ok() && results.fit(limits)
     }
 }

@@ -20,7 +20,6 @@ pub(super) use compile::compile;
 pub(super) use eval::{Context, Fault};
 pub(super) use make::Made;
 
-
 /// A plain expression and the paths it is about.
 #[derive(Debug)]
 pub(super) struct Plain {

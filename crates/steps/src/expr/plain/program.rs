@@ -197,7 +197,11 @@ impl Make {
             Make::Value(Value::Source(Source::Literal(literal))) => {
                 !matches!(literal, super::Literal::Integer(_) | super::Literal::Number(_))
             }
-            Make::Value(Value::Source(_)) | Make::Calculation(..) | Make::Sum(_) | Make::If(..) | Make::Within(..) => false,
+            Make::Value(Value::Source(_))
+            | Make::Calculation(..)
+            | Make::Sum(_)
+            | Make::If(..)
+            | Make::Within(..) => false,
             _ => true,
         }
     }

@@ -360,7 +360,10 @@ fn what_is_made_on_bytes_is_what_jaq_makes() {
             }
             made += 1;
             let texts = |evaluator: &Evaluator| {
-                evaluator.results().map(|result| String::from_utf8(result.to_vec()).unwrap()).collect::<Vec<_>>()
+                evaluator
+                    .results()
+                    .map(|result| String::from_utf8(result.to_vec()).unwrap())
+                    .collect::<Vec<_>>()
             };
             let on_bytes = texts(&evaluator);
             let by_jaq = evaluator.run_by_jaq(&expr, doc.as_bytes(), &META);
