@@ -3,6 +3,7 @@
 //! Run with `cargo bench --bench kernels -- [PART OF A NAME]`.
 
 mod documents;
+mod expressions;
 mod harness;
 
 use std::hint::black_box;
@@ -81,6 +82,7 @@ fn main() {
         });
     }
     documents::rows();
+    expressions::rows();
     let events = &values[0].1;
     report("walk, 53 bytes", |count| {
         let wire = seal(&events[..count]);

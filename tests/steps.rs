@@ -12,6 +12,10 @@ use topicmill_mill::{
 };
 use topicmill_records::{NO_HEADERS, RecordWriter, partition_of};
 
+const ORDERS: usize = 3000;
+const PARTITIONS: usize = 3;
+const BROKEN: &str = "{\"country\":";
+
 const STEPS: &str = r#"
 [run]
 until_caught_up = true
@@ -85,38 +89,31 @@ async fn records(broker: &Broker, topic: &str, partition: i32) -> Vec<(Option<St
     records
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn orders_are_filtered_edited_and_keyed() {
-    const ORDERS: usize = 3000;
-    const PARTITIONS: usize = 3;
+/// A broker with the orders, and one record that is not JSON.
+async fn broker_with_orders() -> Broker {
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let broker = Broker::start(BrokerSettings { listen, memory: 64 << 20, partitions: 1 }).await.unwrap();
     broker.create_topic("orders", PARTITIONS as i32, &[]).expect("a new topic");
-    let broken = std::iter::once("{\"country\":".to_owned());
-    produce(&broker, (0..ORDERS).map(|number| order(number).0).chain(broken)).await;
+    produce(&broker, (0..ORDERS).map(|number| order(number).0).chain([BROKEN.to_owned()])).await;
+    broker
+}
 
+/// Runs the program with this configuration; it has to end well.
+async fn topicmill(broker: &Broker, command: &str, config: &str) {
     let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), STEPS).unwrap();
-    let run = |command: &'static str| {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_topicmill"));
-        program.args([
-            "--log-level",
-            "warn",
-            command,
-            "--brokers",
-            &broker.address().to_string(),
-            "--config",
-        ]);
-        program.arg(file.path());
-        let output = tokio::task::spawn_blocking(move || program.output());
-        async move {
-            let output = output.await.unwrap().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(output.status.success(), "{command}: {said}{}", String::from_utf8_lossy(&output.stdout));
-        }
-    };
-    run("run").await;
+    std::fs::write(file.path(), config).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_topicmill"));
+    program.args(["--log-level", "warn", command, "--brokers", &broker.address().to_string()]);
+    program.arg("--config").arg(file.path());
+    let output = tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap();
+    let said = [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{command}: {}", said.concat());
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_filtered_edited_and_keyed() {
+    let broker = broker_with_orders().await;
+    topicmill(&broker, "run", STEPS).await;
     let expected = (0..ORDERS).filter_map(|number| Some((Some(number.to_string()), order(number).1?)));
     let expected: Vec<_> = expected.collect();
     for partition in 0..PARTITIONS {
@@ -127,7 +124,39 @@ async fn orders_are_filtered_edited_and_keyed() {
         assert!(expected.len() > 100);
         assert_eq!(records(&broker, "shown", partition as i32).await, expected, "in their order");
     }
-    let letters = records(&broker, "shown_dead_letter", 0).await;
-    assert_eq!(letters, [(None, "{\"country\":".to_owned())]);
+    assert_eq!(records(&broker, "shown_dead_letter", 0).await, [(None, BROKEN.to_owned())]);
+    topicmill(&broker, "verify", STEPS).await;
     broker.stop().await;
+}
+
+/// With every strategy. What comes of jq has no blanks.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_split_and_routed() {
+    for strategy in ["serial", "pipeline", "worker"] {
+        let steps = STEPS.replace("until_caught_up", &format!("strategy = \"{strategy}\"\nuntil_caught_up"));
+        let config = format!(
+            "{steps}\n[[step]]\nroute = \"shown_{{.country}}\"\nwhen = '.id % 2 == 0'\n\n[[step]]\njq = '., .items[0]'\n"
+        );
+        let broker = broker_with_orders().await;
+        topicmill(&broker, "run", &config).await;
+        let is_routed = |number: &usize| number.is_multiple_of(2);
+        for (topic, country) in [("shown_DE", 0), ("shown_FR", 1)] {
+            let own = (0..ORDERS).filter(|number| is_routed(number) && number % 3 == country);
+            let own = own.flat_map(|number| {
+                [order(number).1.unwrap().replace(", ", ","), "{\"sku\":1.50}".to_owned()]
+            });
+            let mut expected: Vec<String> = own.collect();
+            let mut found = Vec::new();
+            for partition in 0..PARTITIONS {
+                found.extend(
+                    records(&broker, topic, partition as i32).await.into_iter().map(|(_, value)| value),
+                );
+            }
+            expected.sort();
+            found.sort();
+            assert!(found == expected, "{strategy}: {} and {} records", found.len(), expected.len());
+        }
+        topicmill(&broker, "verify", &config).await;
+        broker.stop().await;
+    }
 }

@@ -95,6 +95,12 @@ fn parse(paths: &[&str]) -> Vec<Path> {
     paths.iter().map(|path| path.parse().expect("a path")).collect()
 }
 
+/// 10,000 orders of about 350 bytes.
+pub fn orders() -> Vec<Vec<u8>> {
+    let mut random = StdRng::seed_from_u64(9);
+    (0..10_000).map(|_| order(&mut random).into()).collect()
+}
+
 fn shapes() -> [Shape; 3] {
     let mut random = StdRng::seed_from_u64(9);
     let mut many = |form: fn(&mut StdRng) -> String| (0..10_000).map(|_| form(&mut random).into()).collect();

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::RunError;
@@ -14,6 +15,7 @@ use crate::{
         EngineError, ErrorKind, Place, Troubles,
         native::{Client, Made, MakeTopic, Routing, TopicInfo},
     },
+    partitions,
 };
 
 /// The setting of a topic that bounds its record batches, in bytes.
@@ -30,6 +32,10 @@ const LETTER_MAX_MESSAGE_BYTES: usize = 100 << 20;
 const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The value of a setting without a bound.
 const UNBOUNDED: &str = "9223372036854775807";
+
+/// How often the partitions of the topics that are written are counted: as often as Kafka's clients do
+/// (`metadata.max.age.ms`).
+const COUNT_EVERY: Duration = Duration::from_secs(300);
 
 /// A broker may learn of a topic a moment after it was created: one that seems to be missing is looked for once
 /// more after this.
@@ -133,12 +139,14 @@ pub(super) struct Care {
     troubles: Troubles,
     /// The number of source partitions that have counterparts.
     covered: i32,
+    /// When the partitions of the topics that are written were last counted.
+    counted: Instant,
 }
 
 impl Care {
     pub(super) fn new(client: &Client, config: &Config, troubles: &Troubles) -> Care {
         let (client, config, troubles) = (client.clone(), config.clone(), troubles.clone());
-        Care { client, config, troubles, covered: 0 }
+        Care { client, config, troubles, covered: 0, counted: Instant::now() }
     }
 
     /// Makes the destination and the dead letter topic follow a source of so many partitions. While
@@ -147,10 +155,14 @@ impl Care {
         // What is not written may have lost its topic.
         let is_written = !self.troubles.now().iter().any(|(place, _)| matches!(place, Place::Write(_)));
         if source.partitions <= self.covered && is_written {
+            if self.counted.elapsed() >= COUNT_EVERY {
+                self.count().await;
+            }
             return;
         }
         match ensure_both(&self.client, &self.config, source).await {
             Ok(()) => {
+                self.count().await;
                 self.troubles.end_where(|place| matches!(place, Place::Destination(_)));
                 self.covered = source.partitions;
             }
@@ -164,6 +176,15 @@ impl Care {
             }
             // The next look may find them.
             Err(error) => tracing::debug!(%error, "the topics to write are not looked after"),
+        }
+    }
+
+    /// Tells the transform how many partitions there are to choose from.
+    async fn count(&mut self) {
+        self.counted = Instant::now();
+        let Config { transform, source, destination, .. } = &self.config;
+        if let Err(error) = partitions::tell(&self.client, transform, source, destination).await {
+            tracing::debug!(%error, "the partitions of the topics to write are not counted");
         }
     }
 }

@@ -74,7 +74,8 @@ impl ComparedTopics {
         let destination = logs.ranges(&config.destination).await?;
         let ranges = destination.ok_or_else(|| missing(&config.destination))?;
         let mut others = BTreeMap::new();
-        for topic in routed.iter().filter(|topic| **topic != config.destination) {
+        let named = config.transform.topics().iter().chain(routed).collect::<BTreeSet<_>>();
+        for topic in named.into_iter().filter(|topic| **topic != config.destination) {
             if let Some(written) = Written::open(logs, config, topic).await? {
                 others.insert(Arc::clone(topic), written);
             }

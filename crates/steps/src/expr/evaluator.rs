@@ -4,7 +4,7 @@ use topicmill_mill::transform::{ErrorClass, ValueError};
 
 use super::{
     Expr, Limits, Meta,
-    jaq::{Results, Task, Want},
+    jaq::{Regexes, Results, Task, Want},
     plain::{Context, Fault},
 };
 use crate::json::{Found, Locator, PathId, PathSet};
@@ -28,7 +28,9 @@ pub struct Located<'d> {
 pub struct Evaluator {
     limits: Limits,
     results: Results,
+    regexes: Regexes,
     locator: Locator,
+    found: Found,
 }
 
 impl Evaluator {
@@ -86,7 +88,9 @@ impl Evaluator {
         meta: &Meta<'_>,
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), ValueError> {
-        self.locator.validate(value)?;
+        if expr.program().needs().is_none() {
+            self.locator.validate(value)?;
+        }
         self.evaluate(expr, value, meta, Want::Results)?;
         self.results.iter().for_each(&mut each);
         Ok(())
@@ -123,7 +127,11 @@ impl Evaluator {
     }
 
     fn evaluate(&mut self, expr: &Expr, doc: &[u8], meta: &Meta<'_>, want: Want) -> Result<(), ValueError> {
-        let task = Task { doc, meta, limits: &self.limits, want };
-        expr.program().run(task, &mut self.results)
+        let program = expr.program();
+        if let Some(paths) = program.needs() {
+            self.locator.locate(doc, paths, &mut self.found)?;
+        }
+        let task = Task { doc, found: &self.found, meta, limits: &self.limits, want };
+        program.run(task, &self.regexes, &mut self.results)
     }
 }

@@ -51,11 +51,12 @@ impl Protector {
         let mut made = self.scratch.buffer();
         for stage in &stages[..] {
             let mut plan = &stage.plan;
-            if !self.stage(plan, origin, record, out, &mut made) {
+            let mut is_changed = self.stage(plan, origin, record, out, &mut made);
+            if is_changed.is_none() {
                 plan = &stage.instead;
-                self.stage(plan, origin, record, out, &mut made);
+                is_changed = self.stage(plan, origin, record, out, &mut made);
             }
-            if !self.scratch.edits.is_empty() {
+            if is_changed == Some(true) {
                 self.replaced(plan, out, &made, &mut plain);
                 std::mem::swap(out, &mut made);
             }
@@ -64,7 +65,7 @@ impl Protector {
         true
     }
 
-    /// Does a step to `value`, in `made` if that changes anything. Whether it can.
+    /// Does a step to `value`. Whether it changes anything: then it is in `made`; `None` if it cannot be done.
     fn stage(
         &mut self,
         plan: &Plan,
@@ -72,16 +73,17 @@ impl Protector {
         record: &RecordView<'_>,
         value: &[u8],
         made: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Option<bool> {
         let item = Item { value: Some(value), ..Item::of(record) };
         let mut draft = Draft::new(&item);
         self.scratch.begin();
-        let done = self.scratch.act(&plan.passes[0], &plan.steps[0], &mut draft, origin);
-        if !self.scratch.edits.is_empty() {
+        self.scratch.act(&plan.passes[0], &plan.steps[0], &mut draft, origin).ok()?;
+        let is_changed = !self.scratch.edits.is_empty();
+        if is_changed {
             made.clear();
             self.scratch.edits.splice(value, made);
         }
-        done.is_ok()
+        Some(is_changed)
     }
 
     /// Passes what of `before` the step has replaced to `plain`. It leaves as many values as it found.

@@ -32,15 +32,12 @@ const WRAPPED: &[(&str, usize)] = &[
     ("indices", 1),
     ("key_values", 0),
     ("keys_unsorted", 0),
-    ("matches", 2),
     ("max_by_or_empty", 1),
     ("min_by_or_empty", 1),
     ("path_value", 1),
     ("reverse", 0),
     ("sort", 0),
     ("sort_by", 1),
-    ("split_", 2),
-    ("split_matches", 2),
     ("tobytes", 0),
     ("unescape_html", 0),
 ];
@@ -76,7 +73,7 @@ def tobytes: __weigh | __tobytes;
 def unescape_html: __weigh | __unescape_html;
 "#;
 
-/// Functions of jq that jaq's library lacks.
+/// Functions of jq that jaq's library lacks, or that are faster so.
 const ADDED: &str = r#"
 def IN(s): any(s == .; .);
 def IN(src; s): any(src == s; .);
@@ -85,6 +82,8 @@ def INDEX(f): INDEX(.[]; f);
 def ascii: [.] | implode;
 def leaf_paths: paths(scalars);
 def toarray: if isarray then . else [.] end;
+def test($re; $flags): __wide | __test($re; $flags);
+def test(re): test(re; "");
 def trimstr($s): ltrimstr($s) | rtrimstr($s);
 def @csv: map(
     if isstring then "\"" + (split("\"") | join("\"\"")) + "\""
@@ -126,6 +125,9 @@ const REFUSED: &[(&str, &str)] = &[
 /// Built-in functions of jaq that what is refused is made of, or that are defined here.
 const LEFT_OUT: &[&str] = &[
     "env",
+    "matches",
+    "split_",
+    "split_matches",
     "now",
     "halt",
     "debug_empty",

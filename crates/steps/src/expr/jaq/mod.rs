@@ -5,6 +5,8 @@ mod guard;
 mod budget;
 mod natives;
 mod library;
+mod needs;
+mod regex;
 mod read;
 mod write;
 mod failure;
@@ -18,7 +20,8 @@ use jaq_json::Val;
 pub(super) use guard::as_json;
 pub(super) use parse::{Term, parse};
 pub(super) use program::{Program, Results, Task, Want, literal};
-pub(super) use read::number;
+pub(super) use read::integer;
+pub(super) use regex::Regexes;
 
 use budget::Budget;
 
@@ -38,6 +41,7 @@ impl jaq_core::DataT for Jaq {
 pub(super) struct Env<'a> {
     lut: &'a Lut<Jaq>,
     budget: Budget,
+    regexes: &'a Regexes,
     /// Whether something other than a scalar was put into a value.
     deepened: Cell<bool>,
 }

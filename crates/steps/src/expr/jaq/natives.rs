@@ -11,7 +11,9 @@ use jaq_std::ValT as _;
 use super::{
     Env, Jaq,
     budget::{NODE, STEP, Stop},
-    read, write,
+    read,
+    regex::Want,
+    write,
 };
 
 type Checked = Result<(), Stop>;
@@ -76,6 +78,21 @@ macro_rules! nullary {
     };
 }
 
+/// A function of the input, a regular expression and its flags.
+macro_rules! pattern {
+    ($name:literal, $function:path) => {
+        (
+            $name,
+            v(2),
+            Native::<Jaq>::new(|mut cv| {
+                let flags = cv.0.pop_var();
+                let pattern = cv.0.pop_var();
+                box_once($function(cv.0.data(), &cv.1, &pattern, &flags).map_err(Exn::from))
+            }),
+        )
+    };
+}
+
 macro_rules! comparison {
     ($name:literal, $operator:tt) => {
         (
@@ -108,6 +125,10 @@ pub(super) fn natives() -> Vec<Fun<Jaq>> {
         nullary!("tojson", to_json),
         nullary!("fromjson", from_json),
         unary!("__pairs", pairs),
+        pattern!("__test", test),
+        pattern!("__matches", matches),
+        pattern!("__split_matches", split_matches),
+        pattern!("__split_", split),
         binary!("__add", add),
         binary!("__sub", sub),
         binary!("__mul", mul),
@@ -308,6 +329,24 @@ fn div<'a>(env: &Env<'_>, left: Val, right: Val) -> ValX<'a, Val> {
         halt(env.budget.spend(STEP * (1 + text.len() / separator.len().max(1)) as u64))?;
     }
     Ok((left / right)?)
+}
+
+type Matched = Result<Val, jaq_json::Error>;
+
+fn test(env: &Env<'_>, text: &Val, pattern: &Val, flags: &Val) -> Matched {
+    env.regexes.is_match(text, pattern, flags).map(Val::Bool)
+}
+
+fn matches(env: &Env<'_>, text: &Val, pattern: &Val, flags: &Val) -> Matched {
+    env.regexes.apply(text, pattern, flags, Want::Matches)
+}
+
+fn split_matches(env: &Env<'_>, text: &Val, pattern: &Val, flags: &Val) -> Matched {
+    env.regexes.apply(text, pattern, flags, Want::Both)
+}
+
+fn split(env: &Env<'_>, text: &Val, pattern: &Val, flags: &Val) -> Matched {
+    env.regexes.apply(text, pattern, flags, Want::Rest)
 }
 
 /// As `range` of the library, counted; as in jq for numbers only.

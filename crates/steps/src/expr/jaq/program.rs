@@ -10,6 +10,8 @@ use jaq_core::{
 use jaq_json::{Map, Val};
 use topicmill_mill::transform::{ErrorClass, ValueError};
 
+use crate::json::{Found, PathSet};
+
 use super::{
     super::{ExprError, Limits, Meta, meta::Variable},
     Env, Jaq,
@@ -17,8 +19,11 @@ use super::{
     failure,
     guard::Guard,
     library::{self, refusal, reserved},
+    needs::Needs,
     parse::{Def, Term, any, height},
-    read, write,
+    read,
+    regex::Regexes,
+    write,
 };
 
 /// What fits on any thread's stack.
@@ -40,6 +45,8 @@ const MAIN: &str = "__main";
 /// A compiled expression.
 pub(in super::super) struct Program {
     filter: Filter<Jaq>,
+    /// What it needs of a document; `None` for all of it.
+    needs: Option<Needs>,
     /// The variables that it uses, in the order in which it expects them.
     variables: Vec<Variable>,
     is_tall: bool,
@@ -61,6 +68,8 @@ pub(in super::super) enum Want {
 pub(in super::super) struct Task<'t> {
     /// A valid document.
     pub(in super::super) doc: &'t [u8],
+    /// What was found of what [the program needs](Program::needs); not asked for if that is all.
+    pub(in super::super) found: &'t Found,
     pub(in super::super) meta: &'t Meta<'t>,
     pub(in super::super) limits: &'t Limits,
     pub(in super::super) want: Want,
@@ -115,6 +124,7 @@ impl Program {
         };
         let variables: Vec<Variable> = Variable::ALL.into_iter().filter(uses).collect();
         let messages = messages(&term);
+        let needs = Needs::of(&term);
         let is_tall = height(&term) > SMALL_HEIGHT;
 
         let names = library::names();
@@ -132,20 +142,33 @@ impl Program {
             let (name, kind) = errors.min_by_key(|(name, _)| name.as_ptr()).expect("an error was reported");
             ExprError::about(text, name, undefined(name, &kind))
         })?;
-        Ok(Program { filter, variables, is_tall, messages })
+        Ok(Program { filter, needs, variables, is_tall, messages })
+    }
+
+    /// The paths that have to be located in a document; `None` if it needs all of it.
+    pub(in super::super) fn needs(&self) -> Option<&PathSet> {
+        self.needs.as_ref().map(|needs| &needs.paths)
     }
 
     /// Evaluates, within the limits.
     ///
     /// # Errors
     /// Of the class `type` or `jq` for what the expression does, `limit` or `depth` for what it may not.
-    pub(in super::super) fn run(&self, task: Task<'_>, results: &mut Results) -> Result<(), ValueError> {
-        let mut end =
-            if self.is_tall { Err(End::Stop(Stop::Stack)) } else { self.attempt(task, SMALL, results) };
+    pub(in super::super) fn run(
+        &self,
+        task: Task<'_>,
+        regexes: &Regexes,
+        results: &mut Results,
+    ) -> Result<(), ValueError> {
+        let mut end = if self.is_tall {
+            Err(End::Stop(Stop::Stack))
+        } else {
+            self.attempt(task, SMALL, regexes, results)
+        };
         if let Err(End::Stop(Stop::Stack | Stop::Depth)) = end {
             end = thread::scope(|scope| {
                 let large = thread::Builder::new().name("expression".to_owned()).stack_size(LARGE_STACK);
-                let attempt = || self.attempt(task, LARGE, results);
+                let attempt = || self.attempt(task, LARGE, &Regexes::default(), results);
                 match large.spawn_scoped(scope, attempt) {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                     // Then there is not enough memory for it.
@@ -159,12 +182,22 @@ impl Program {
         })
     }
 
-    fn attempt(&self, task: Task<'_>, stage: Stage, results: &mut Results) -> Result<(), End> {
+    fn attempt(
+        &self,
+        task: Task<'_>,
+        stage: Stage,
+        regexes: &Regexes,
+        results: &mut Results,
+    ) -> Result<(), End> {
         results.clear();
         let work = task.limits.work.saturating_add(STEP * task.doc.len() as u64);
         let budget = Budget::new(stage, task.limits.time, work);
-        let env = Env { lut: &self.filter.lut, budget, deepened: Cell::new(false) };
-        let input = read::value(task.doc, stage.depth).map_err(End::Stop)?;
+        let env = Env { lut: &self.filter.lut, budget, regexes, deepened: Cell::new(false) };
+        let input = match &self.needs {
+            Some(needs) => needs.value(task.doc, task.found, stage.depth),
+            None => read::value(task.doc, stage.depth),
+        };
+        let input = input.map_err(End::Stop)?;
         let variables = Vars::new(self.variables.iter().map(|variable| of_meta(*variable, task.meta)));
         let mut outputs = self.filter.id.run((Ctx::<Jaq>::new(&env, variables), input));
         loop {
@@ -258,7 +291,7 @@ pub(in super::super) fn literal(parts: &[StrPart<&str, Term<'_>>]) -> Option<Str
 /// The value of a variable.
 fn of_meta(variable: Variable, meta: &Meta<'_>) -> Val {
     let text = |text: &str| Val::from(text.to_owned());
-    let number = |number: i64| read::integer(number);
+    let number = |number: i64| read::of_integer(number);
     match variable {
         Variable::Topic => text(meta.topic),
         Variable::Partition => number(meta.partition.into()),

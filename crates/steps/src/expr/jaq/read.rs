@@ -8,7 +8,10 @@ use crate::json::decode;
 
 /// The most digits of an integer that is one; longer ones are kept as they are written, but count as
 /// floating-point numbers.
-pub(in super::super) const MAX_DIGITS: usize = 1000;
+const MAX_DIGITS: usize = 1000;
+
+/// How many members there is room for in an object from the beginning.
+const MEMBERS: usize = 7;
 
 /// The value that a valid document has; with duplicate keys, the last one counts.
 ///
@@ -60,7 +63,7 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<Val, Stop> {
-        let mut members = Map::default();
+        let mut members = Map::with_capacity_and_hasher(MEMBERS, Default::default());
         loop {
             // An opening brace or a comma.
             self.at += 1;
@@ -135,14 +138,20 @@ impl Reader<'_> {
 }
 
 /// The number that is written so.
-pub(in super::super) fn number(text: &[u8]) -> Num {
-    let text = str::from_utf8(text).unwrap_or("0");
-    let is_integer = !text.contains(['.', 'e', 'E']) && text.len() <= MAX_DIGITS;
-    let integer = if is_integer { Num::from_str_radix(text, 10) } else { None };
-    integer.unwrap_or_else(|| Num::Dec(Rc::new(text.to_owned())))
+fn number(text: &[u8]) -> Num {
+    integer(text).unwrap_or_else(|| Num::Dec(Rc::new(String::from_utf8_lossy(text).into_owned())))
 }
 
-/// An integer.
-pub(super) fn integer(number: i64) -> Val {
+/// The integer that is written so, if it is one.
+pub(in super::super) fn integer(text: &[u8]) -> Option<Num> {
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
+    if text.len() > MAX_DIGITS || !text.iter().all(is_digit) {
+        return None;
+    }
+    Num::from_str_radix(str::from_utf8(text).ok()?, 10)
+}
+
+/// The integer as a value.
+pub(super) fn of_integer(number: i64) -> Val {
     Val::Num(Num::from_integral(number))
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use jaq_json::Num;
 
-use crate::expr::jaq::number;
+use crate::expr::jaq::integer;
 
 /// A number.
 #[derive(Debug)]
@@ -23,11 +23,12 @@ impl Number {
     }
 
     fn of_long(text: &[u8]) -> Number {
-        match number(text) {
-            Num::Int(integer) => Number::Integer(integer as i64),
-            Num::Float(float) => Number::Float(float),
-            Num::Dec(text) => Number::Float(text.parse().unwrap_or(f64::NAN)),
-            big @ Num::BigInt(_) => Number::Big(big),
+        match integer(text) {
+            Some(Num::Int(integer)) => Number::Integer(integer as i64),
+            Some(big) => Number::Big(big),
+            None => Number::Float(
+                str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN),
+            ),
         }
     }
 

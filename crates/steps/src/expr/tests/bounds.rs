@@ -182,11 +182,12 @@ fn recursion_that_ends_is_allowed() {
         ("def f: if . >= 100000 then . else . + 1 | f end; 0 | f", "100000"),
         ("def f(g): if . >= 10000 then g else . + 1 | f(g) end; 0 | f(.)", "10000"),
         ("def f: if . == 0 then 0 else (. - 1 | f) + 1 end; 1000 | f", "1000"),
-        ("reduce range(5000) as $i (0; [.]) | tojson | length", "10001"),
+        ("reduce range(1000) as $i (0; [.]) | tojson | length", "2001"),
         ("[range(100000)] | length", "100000"),
         ("[range(1000)] | map({a: ., b: [.]}) | group_by(.a % 7) | length", "7"),
         ("reduce range(1000) as $i ({}; .[\"k\\($i)\"] = {i: $i}) | length", "1000"),
     ] {
-        assert_eq!(run(text, "null").as_deref(), Ok(&[result.to_owned()][..]), "{text}");
+        let patient = Limits { time: Duration::from_secs(100), ..Limits::default() };
+        assert_eq!(run_within(patient, text, "null").as_deref(), Ok(&[result.to_owned()][..]), "{text}");
     }
 }

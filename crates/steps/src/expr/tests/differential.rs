@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::*;
 
 /// How many pairs are compared; `EXPRESSION_PAIRS` in the environment is another number.
-const PAIRS: usize = 20_000;
+const PAIRS: usize = 10_000;
 
 const KEYS: [&str; 5] = ["a", "b", "c d", "\u{e9}", "0"];
 const SCALARS: [&str; 32] = [
@@ -222,4 +222,64 @@ fn agree_on_value(expr: &Expr, doc: &str) -> Result<bool, ErrorClass> {
         assert_eq!(String::from_utf8_lossy(&rewritten), String::from_utf8_lossy(&jaq), "{expr} of {doc}");
     }
     by_way
+}
+
+impl Generator {
+    /// A program that looks at some of its input.
+    fn program(&mut self, depth: usize) -> String {
+        if depth == 0 {
+            return self.source();
+        }
+        let depth = depth - 1;
+        match self.0.random_range(0..13) {
+            0 | 1 => self.path(),
+            2 | 3 => format!("({} | {})", self.program(depth), self.program(depth)),
+            4 => format!("({}, {})", self.program(depth), self.program(depth)),
+            5 => format!("({} // {})", self.program(depth), self.program(depth)),
+            6 => format!("{{a: {}, \"\u{e9}\"}}", self.program(depth)),
+            7 => format!("[{}]", self.program(depth)),
+            8 => {
+                format!("(if {} then {} else {} end)", self.test(1), self.program(depth), self.program(depth))
+            }
+            9 => format!("(select({}) | {})", self.test(1), self.program(depth)),
+            10 => format!("(try {} catch .)", self.program(depth)),
+            11 => format!("({} as $x | [$x, {}])", self.path(), self.program(depth)),
+            _ => {
+                let last = self.pick(&["length", "keys?", ".[]?", "tojson", "not", ".[0]?", "empty"]);
+                format!("({} | {last})", self.path())
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_read_is_not_needed() {
+    let mut generator = Generator(StdRng::seed_from_u64(3));
+    let mut evaluator = Evaluator::default();
+    let mut outcome = |expr: &Expr, doc: &str| {
+        let mut results = Vec::new();
+        let each = |result: &[u8]| results.push(String::from_utf8(result.to_vec()).unwrap());
+        let outcome = evaluator.run(expr, doc.as_bytes(), &META, each);
+        outcome.map(|()| results).map_err(|error| error.class)
+    };
+    let (mut parts, mut failed, mut more) = (0, 0, 0);
+    for _ in 0..200 {
+        let text = generator.program(3);
+        let expr = compile(&text, Use::Program);
+        // To name it takes all of it.
+        let whole = compile(&format!(". as $all | {text}"), Use::Program);
+        assert!(whole.program().needs().is_none());
+        parts += usize::from(expr.program().needs().is_some());
+        for _ in 0..50 {
+            let doc = generator.doc(4);
+            let expected = outcome(&whole, &doc);
+            assert_eq!(outcome(&expr, &doc), expected, "{text} of {doc}");
+            failed += usize::from(expected.is_err());
+            more += usize::from(expected.is_ok_and(|results| results.len() > 1));
+        }
+    }
+    assert!(
+        parts > 50 && failed > 500 && more > 200,
+        "{parts} in parts, {failed} failed, {more} with more results"
+    );
 }

@@ -65,6 +65,17 @@ fn programs_give_what_jq_gives() {
         &[r#"["B","A"]"#, r#"["a","b"]"#, r#"["b","a"]"#, "0"],
     );
     gives("group_by(.k) | map(length)", r#"[{"k":1},{"k":2},{"k":1}]"#, &["[2,1]"]);
+    gives(
+        "[match(\"(?<x>b)?(\\u00e9.)\"; \"g\") | .offset, .length, .captures[-1].string]",
+        "\"a\u{e9}cb\u{e9}d\"",
+        &["[1,2,\"\u{e9}c\",3,3,\"\u{e9}d\"]"],
+    );
+    gives(
+        "sub(\"(?<y>[0-9]+)-\"; \"<\\(.y)>\"), gsub(\"a\"; \"b\"), [splits(\", *\")], capture(\"(?<m>-)\"), [scan(\"[0-9]\")]",
+        "\"12-a, a\"",
+        &["\"<12>a, a\"", "\"12-b, b\"", "[\"12-a\",\"a\"]", "{\"m\":\"-\"}", "[\"1\",\"2\"]"],
+    );
+    gives("test(\"A\"; \"i\"), test(\"\"; \"n\"), test(\"x*\")", "\"a\"", &["true", "false", "true"]);
     gives("[paths], [leaf_paths]", r#"{"a":[1]}"#, &[r#"[["a"],["a",0]]"#, r#"[["a",0]]"#]);
 }
 

@@ -90,3 +90,12 @@ fn value(text: &str, doc: &str) -> Result<Option<String>, ErrorClass> {
 fn is_plain(expr: &Expr) -> bool {
     matches!(expr.way(), Way::Plain { .. })
 }
+
+#[test]
+fn expressions_are_shared_by_threads_that_each_have_an_evaluator() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>() {}
+    shared::<Expr>();
+    shared::<Template>();
+    sent::<Evaluator>();
+}
