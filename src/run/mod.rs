@@ -250,6 +250,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
             backoff: Backoff::default(),
         },
         commit_interval: config.commit_interval,
+        transactions: None,
         drain_timeout: config.drain_timeout,
         rewind_backoff: REWIND,
         stalled_memory: config.memory / STALLED_SHARE,
