@@ -50,7 +50,10 @@ fn main() {
             ("mask", vec![StepTable::of("mask", field)]),
             ("hmac", vec![hmac(field)]),
             ("four edits and a route", edits.iter().cloned().chain([route]).collect()),
-            ("jq on the bytes", vec![StepTable::of("jq", format!("select({field} < \"m\") | {{a: {other}}}"))]),
+            (
+                "jq on the bytes",
+                vec![StepTable::of("jq", format!("select({field} < \"m\") | {{a: {other}}}"))],
+            ),
             // What names its input needs the interpreter.
             ("filter by jaq", vec![StepTable::of("jq", format!(". as $all | select($all{field} < \"m\")"))]),
             ("drop one by jaq", vec![StepTable::of("jq", format!("del({other})"))]),
