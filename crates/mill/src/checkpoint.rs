@@ -6,7 +6,7 @@
 //! ```text
 //!             seal                 landed                committed
 //!   open ───────────────► sealed ───────────► committing ───────────► (gone)
-//!    ▲ the next one opens   │                     │ not committed
+//!    ▲ the next one opens   │ ◄── again ───────── │ not committed
 //!    └──────────────────────┤                     │
 //!                           ▼ anything fails      ▼
 //!                        aborting: nothing is sent; both end; everything is read again
@@ -74,9 +74,9 @@ impl Checkpoint {
         self.sealed = Some(Sealed { transaction, offsets, is_committing: false });
     }
 
-    /// The transaction that is sealed and waits for acknowledgements.
-    pub fn landing(&self) -> Option<TransactionNumber> {
-        self.sealed.as_ref().filter(|sealed| !sealed.is_committing).map(|sealed| sealed.transaction)
+    /// Whether a transaction is sealed and its commit not under way.
+    pub fn is_landing(&self) -> bool {
+        self.sealed.as_ref().is_some_and(|sealed| !sealed.is_committing)
     }
 
     /// What is to be done now; `is_landed` tells whether everything sent in a transaction is acknowledged.
@@ -98,6 +98,13 @@ impl Checkpoint {
     /// The commit under way succeeded; returns its offsets.
     pub fn committed(&mut self) -> Vec<Offset> {
         self.sealed.take().map(|sealed| sealed.offsets).unwrap_or_default()
+    }
+
+    /// The commit under way ended nothing: it is to be tried again.
+    pub fn again(&mut self) {
+        if let Some(sealed) = &mut self.sealed {
+            sealed.is_committing = false;
+        }
     }
 
     /// The commit under way did not succeed, or nobody knows.

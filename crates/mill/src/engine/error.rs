@@ -35,6 +35,12 @@ pub enum ErrorKind {
     Fatal,
 }
 
+/// The cause of an [`EngineError`] when another process has taken over what this one wrote with: it writes nothing
+/// any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another process has taken over")]
+pub struct Replaced;
+
 impl EngineError {
     /// An error of `kind` that concerns no partition.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> EngineError {

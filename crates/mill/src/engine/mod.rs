@@ -9,7 +9,7 @@ mod troubles;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-pub use error::{Cause, EngineError, ErrorKind, PropertyError};
+pub use error::{Cause, EngineError, ErrorKind, PropertyError, Replaced};
 pub use room::Room;
 pub use stake::{Stake, TransactionEnd};
 use strum::{Display, EnumMessage, EnumString, VariantArray};
@@ -236,7 +236,8 @@ pub trait Sink: Send {
 
     /// Commits a transaction: its output becomes visible to who reads committed, and the offsets of
     /// `stake` are those of the group, both or neither. That it is not known what became of it, after
-    /// retries, counts as aborted: what the group has committed tells.
+    /// retries, counts as aborted: what the group has committed tells. After [`TransactionEnd::Outdated`] it may be
+    /// called again for the same transaction.
     ///
     /// # Errors
     /// When the sink cannot be used any more; fatal when another process has taken over its

@@ -24,6 +24,9 @@ pub struct Stake {
 pub enum TransactionEnd {
     /// It is committed, the offsets included.
     Committed,
+    /// Nothing has ended: the stake is of a generation that is over, and its member still is one. With a newer stake
+    /// the same transaction may be committed.
+    Outdated(EngineError),
     /// It is aborted, or will be, or it is not known; for this reason.
     Aborted(EngineError),
 }

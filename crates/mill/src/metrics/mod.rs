@@ -48,6 +48,8 @@ pub struct Metrics {
     /// Commits that the coordinator agreed to.
     pub commits: Counter,
     transactions: Family<OutcomeLabel, Counter>,
+    /// Transactions that hold something and have not ended.
+    pub transactions_open: Gauge,
     /// Commits that failed and were retried.
     pub commit_failures: Counter,
     /// Changes of the assignment.
@@ -204,6 +206,12 @@ impl Metrics {
         );
         let transactions = Family::default();
         mill.register("transactions", "Transactions that have ended", transactions.clone());
+        let transactions_open = Gauge::default();
+        mill.register(
+            "transactions_open",
+            "Transactions that hold something and have not ended",
+            transactions_open.clone(),
+        );
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         mill.register("build_info", "The version that runs; always 1", build);
@@ -253,6 +261,7 @@ impl Metrics {
             stale_batches,
             commits,
             transactions,
+            transactions_open,
             commit_failures,
             rebalances,
             restarts,

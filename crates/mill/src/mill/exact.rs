@@ -6,7 +6,7 @@
 //! committed, without leaving the group. A partition whose dead letter was refused stays stopped, before
 //! anything is read again: its batch would come to the same end, and abort the others each time.
 
-use std::{future::pending, pin::Pin, time::Duration};
+use std::{future::pending, mem::take, pin::Pin, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -15,15 +15,21 @@ use super::{Mill, MillError, Stopped, commit::BACKOFF};
 use crate::{
     batch::TopicPartition,
     checkpoint::{Checkpoint, Step},
-    engine::{EngineError, ErrorKind, Place, Sink, Source, TransactionEnd},
+    engine::{EngineError, ErrorKind, Place, Replaced, Sink, Source, TransactionEnd},
     metrics::{TimedStage, TransactionOutcome},
     offsets::{Halt, Ticket},
 };
+
+/// How long to wait before a commit is tried again whose stake was outdated: the source is about to learn of the
+/// generation that holds.
+const OUTDATED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The transactions of a mill.
 pub(super) struct Exact {
     checkpoint: Checkpoint,
     under_way: Option<UnderWay>,
+    /// The membership that the last commit was of, if it was outdated, and when to look for another.
+    outdated: Option<(Membership, Instant)>,
     /// How long a transaction may wait for acknowledgements.
     limit: Duration,
     /// Since when the open transaction has had something in it, and the sealed one.
@@ -32,22 +38,26 @@ pub(super) struct Exact {
 }
 
 enum UnderWay {
-    Commit { started: Instant, answer: Pin<Box<dyn Future<Output = Committed> + Send>> },
+    Commit { started: Instant, of: Membership, answer: Pin<Box<dyn Future<Output = Committed> + Send>> },
     Abort(Pin<Box<dyn Future<Output = Aborted> + Send>>),
 }
+
+/// A member and its generation.
+type Membership = (String, i32);
 
 type Committed = Result<TransactionEnd, EngineError>;
 type Aborted = Result<(), EngineError>;
 
 /// The answer to what was under way.
 pub(super) enum Ended {
-    Commit(Duration, Committed),
+    Commit(Duration, Membership, Committed),
     Abort(Aborted),
 }
 
 impl Exact {
     pub(super) fn new(limit: Duration) -> Exact {
-        Exact { checkpoint: Checkpoint::default(), under_way: None, limit, opened: None, sealed: None }
+        let checkpoint = Checkpoint::default();
+        Exact { checkpoint, under_way: None, outdated: None, limit, opened: None, sealed: None }
     }
 
     /// Whether batches may be sent.
@@ -59,15 +69,25 @@ impl Exact {
     pub(super) fn is_idle(&self) -> bool {
         self.checkpoint.is_idle()
     }
+
+    /// How many transactions are alive.
+    pub(super) fn alive(&self) -> usize {
+        usize::from(self.opened.is_some()) + usize::from(self.sealed.is_some())
+    }
+
+    /// When a commit is to be tried again, if one was outdated.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        self.outdated.as_ref().map(|(_, at)| *at)
+    }
 }
 
 /// The answer to what is under way; waits while nothing is. Cancel-safe.
 pub(super) async fn answer(exact: &mut Option<Exact>) -> Ended {
     let Some(Exact { under_way: under_way @ Some(_), .. }) = exact else { return pending().await };
     let ended = match under_way {
-        Some(UnderWay::Commit { started, answer }) => {
+        Some(UnderWay::Commit { started, of, answer }) => {
             let answer = answer.await;
-            Ended::Commit(started.elapsed(), answer)
+            Ended::Commit(started.elapsed(), take(of), answer)
         }
         Some(UnderWay::Abort(answer)) => Ended::Abort(answer.await),
         None => return pending().await,
@@ -101,12 +121,16 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// Does what the transactions wait for.
     pub(super) fn step(&mut self) {
         while self.exact.is_some() && self.take_step() {}
+        if let Some(exact) = &self.exact {
+            self.metrics.transactions_open.set(exact.alive() as i64);
+        }
     }
 
     /// Whether another step may follow.
     fn take_step(&mut self) -> bool {
         let Some(exact) = &mut self.exact else { return false };
-        match exact.checkpoint.step(|transaction| self.delivery.is_landed(transaction)) {
+        let waits = exact.next_try().is_some_and(|at| at > Instant::now());
+        match exact.checkpoint.step(|transaction| !waits && self.delivery.is_landed(transaction)) {
             Step::Wait => return false,
             Step::Commit(transaction, offsets) => {
                 let Some(stake) = self.source.stake(offsets) else {
@@ -115,11 +139,18 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     self.begin_abort(&EngineError::new(ErrorKind::Retriable, text));
                     return true;
                 };
+                let of = (stake.member.clone(), stake.generation);
+                if exact.outdated.as_ref().is_some_and(|(outdated, _)| *outdated == of) {
+                    exact.outdated = Some((of, Instant::now() + OUTDATED_PAUSE));
+                    exact.checkpoint.again();
+                    return false;
+                }
+                exact.outdated = None;
                 let answer = self.delivery.commit(transaction, stake);
-                exact.under_way = Some(UnderWay::Commit { started: Instant::now(), answer });
+                exact.under_way = Some(UnderWay::Commit { started: Instant::now(), of, answer });
             }
             Step::Abort => {
-                (exact.opened, exact.sealed) = (None, None);
+                (exact.opened, exact.sealed, exact.outdated) = (None, None, None);
                 exact.under_way = Some(UnderWay::Abort(self.delivery.abort()));
             }
         }
@@ -132,10 +163,15 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// When the sink cannot be used any more.
     pub(super) fn end_transaction(&mut self, ended: Ended) -> Result<(), MillError> {
         let Some(exact) = &mut self.exact else { return Ok(()) };
+        let note = |error: &EngineError| {
+            if error.cause::<Replaced>().is_some() {
+                self.metrics.transaction(TransactionOutcome::Fenced);
+            }
+        };
         match ended {
-            Ended::Commit(took, answer) => {
+            Ended::Commit(took, of, answer) => {
                 self.metrics.stage(TimedStage::Commit, took);
-                match answer? {
+                match answer.inspect_err(note)? {
                     TransactionEnd::Committed => {
                         exact.sealed = None;
                         let offsets = exact.checkpoint.committed();
@@ -148,6 +184,11 @@ impl<S: Source, K: Sink> Mill<S, K> {
                         }
                         self.commits_succeed();
                     }
+                    TransactionEnd::Outdated(error) => {
+                        debug!(%error, "the commit waits for the end of a rebalance");
+                        exact.outdated = Some((of, Instant::now() + OUTDATED_PAUSE));
+                        exact.checkpoint.again();
+                    }
                     TransactionEnd::Aborted(error) => {
                         exact.checkpoint.not_committed();
                         self.begin_abort(&error);
@@ -155,7 +196,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
             }
             Ended::Abort(answer) => {
-                answer?;
+                answer.inspect_err(note)?;
                 exact.checkpoint.aborted();
                 self.troubles.end(&Place::Commit);
                 self.metrics.transaction(TransactionOutcome::Aborted);
@@ -181,7 +222,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// Aborts transactions that wait for acknowledgements too long: the brokers would, soon.
     pub(super) fn look_at_transactions(&mut self) {
         let Some(exact) = &self.exact else { return };
-        let waiting = exact.checkpoint.landing().and(exact.sealed);
+        let waiting = exact.sealed.filter(|_| exact.checkpoint.is_landing());
         let oldest = waiting.or(exact.opened.filter(|_| exact.is_idle()));
         if oldest.is_some_and(|since| since.elapsed() > exact.limit) {
             let text = format!("not everything in the transaction was acknowledged within {:?}", exact.limit);

@@ -78,6 +78,8 @@ pub struct Mill<S, K> {
     /// Partitions were given up, and the rebalance that took them has assigned none yet.
     rebalancing: bool,
     stopped: BTreeMap<TopicPartition, Stopped>,
+    /// What was committed of partitions whose loss is the last that the source has told.
+    just_lost: BTreeMap<TopicPartition, i64>,
     /// Nothing more is read; what is in flight is finished.
     is_draining: bool,
     /// Whether anything was committed: then the failures of earlier starts count no more.
@@ -161,6 +163,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             revoking: Vec::new(),
             rebalancing: false,
             stopped: BTreeMap::new(),
+            just_lost: BTreeMap::new(),
             is_draining: false,
             progressed: false,
             settings,
@@ -208,7 +211,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
             self.room.is_open = !self.is_draining
                 && self.delivery.has_room()
                 && self.strategy.has_room(self.delivery.moving());
-            let is_watched = self.delivery.in_flight() > 0 || self.rewinds.any_waits();
+            let try_at = self.exact.as_ref().and_then(Exact::next_try);
+            let is_watched = self.delivery.in_flight() > 0 || self.rewinds.any_waits() || try_at.is_some();
             tokio::select! {
                 biased;
                 () = drain.cancelled(), if !self.is_draining => {
@@ -225,6 +229,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 _ = looks.tick(), if is_watched => self.look().await,
                 // The next iteration commits.
                 () = until(commit_at) => {}
+                () = until(try_at) => {}
                 _ = ticks.tick() => self.tick_commit(),
                 event = self.source.next(&self.room) => self.take(event?)?,
             }
@@ -240,6 +245,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     /// Takes an event of the source.
     fn take(&mut self, event: SourceEvent) -> Result<(), EngineError> {
+        if !matches!(event, SourceEvent::Assigned(_)) {
+            self.just_lost.clear();
+        }
         match event {
             SourceEvent::Batch(batch, memory) => {
                 self.begin(batch, memory);
@@ -272,6 +280,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     "lost; what is not committed will be read again"
                 );
                 self.begin_rebalance();
+                let committed = |partition: &TopicPartition| {
+                    Some((partition.clone(), self.offsets.position(partition)?.committed?))
+                };
+                self.just_lost = partitions.iter().filter_map(committed).collect();
                 self.forget(&partitions);
             }
         }

@@ -1,11 +1,12 @@
 //! Giving partitions up: what is in flight is finished and committed first, then they are released.
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::Mill;
 use crate::{
     batch::TopicPartition,
     engine::{Assignment, EngineError, ErrorKind, Sink, Source},
+    offsets::Halt,
 };
 
 /// Partitions that the source waits to give up.
@@ -29,7 +30,15 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.health.assigned();
         let mut are_new = assignments.is_empty();
         let mut is_change = are_new;
+        let lost = std::mem::take(&mut self.just_lost);
         for assignment in assignments {
+            let committed = lost.get(&assignment.partition).copied();
+            let again =
+                committed.filter(|committed| !assignment.is_committed && *committed < assignment.position);
+            let assignment = &match again {
+                None => assignment.clone(),
+                Some(position) => Assignment { position, is_committed: true, ..assignment.clone() },
+            };
             let partition = &assignment.partition;
             let is_new = self.offsets.assign(assignment);
             are_new |= is_new;
@@ -41,6 +50,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
             if assignment.is_committed {
                 self.goal.committed(partition, assignment.position);
             }
+            if again.is_some() {
+                self.read_what_was_lost(assignment);
+            }
             self.refresh_room(partition);
         }
         // A rewound partition changes no ownership, and neither does one whose position became known
@@ -49,6 +61,21 @@ impl<S: Source, K: Sink> Mill<S, K> {
             self.metrics.rebalances.inc();
         }
         are_new
+    }
+
+    /// A log was truncated, and reading is to go on at its end, which lies beyond what is committed:
+    ///   1. everything below 90 is committed, and the output of 90 to 99 is under way;
+    ///   2. the log is truncated at 97, and the assignment is over: that output does not count;
+    ///   3. were 97 committed, as a position that was chosen is, 90 to 96 would never be written.
+    ///
+    /// So it begins at what is committed.
+    fn read_what_was_lost(&mut self, assignment: &Assignment) {
+        let Assignment { partition, id, .. } = assignment;
+        if self.offsets.halt(partition, *id, Halt::Rewinding) {
+            let message = "its log was truncated, and what lies before its end is not all committed";
+            let error = EngineError::new(ErrorKind::Retriable, message).at(partition);
+            self.rewind(partition, *id, &error, Instant::now());
+        }
     }
 
     /// Partitions are to be given up, or are gone.
@@ -113,6 +140,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        batch::AssignmentId,
         engine::SourceEvent,
         mill::{
             simulation::{self, PARTITIONS, World},
@@ -141,6 +169,27 @@ mod tests {
         mill.release_settled();
         assert!(all().iter().all(|partition| mill.offsets.position(partition).is_some()));
         assert_eq!(mill.metrics.partitions_assigned.get(), i64::from(PARTITIONS));
+    }
+
+    #[test]
+    fn what_a_truncated_log_still_has_beyond_what_is_committed_is_read_again() {
+        let (_world, mut mill, _) = mill_with_assignments();
+        let partition = simulation::source(0);
+        let at = |id: u64, position: i64, is_committed: bool| {
+            let (partition, id) = (partition.clone(), AssignmentId(id));
+            SourceEvent::Assigned(vec![Assignment { partition, id, position, is_committed, is_late: false }])
+        };
+        mill.take(at(100, 90, true)).unwrap();
+        mill.take(SourceEvent::Lost(vec![partition.clone()])).unwrap();
+        mill.take(at(101, 97, false)).unwrap();
+        assert!(mill.offsets.unplaced().iter().all(|offset| offset.partition != partition));
+        assert_eq!(mill.offsets.halted(&partition), Some(Halt::Rewinding));
+        assert_eq!(mill.offsets.position(&partition).unwrap().committed, Some(90));
+        // A position that is chosen before what was committed is committed as ever.
+        mill.take(SourceEvent::Lost(vec![partition.clone()])).unwrap();
+        mill.take(at(102, 80, false)).unwrap();
+        assert_eq!(mill.offsets.halted(&partition), None);
+        assert!(mill.offsets.unplaced().iter().any(|offset| offset.partition == partition));
     }
 
     #[test]

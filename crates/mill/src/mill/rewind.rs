@@ -131,7 +131,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 
     /// Has a halted partition read again.
-    fn rewind(
+    pub(super) fn rewind(
         &mut self,
         partition: &TopicPartition,
         assignment: AssignmentId,

@@ -36,9 +36,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.tell_stopped();
     }
 
-    /// Forgets that a partition was stopped.
+    /// Forgets that a partition was stopped, as it is read again. In a drain nothing is: it ends with the stop, even
+    /// when the partition is taken away meanwhile.
     pub(super) fn forget_stop(&mut self, partition: &TopicPartition) {
-        if self.stopped.remove(partition).is_some() {
+        if !self.is_draining && self.stopped.remove(partition).is_some() {
             self.tell_stopped();
         }
     }
