@@ -33,6 +33,7 @@ use crate::{
     batch::{AssignmentId, OutputBatch, Record, Span},
     budget::Budget,
     dead_letter,
+    engine::Replaced,
     strategy::{OnPanic, Order, StrategyKind, stepped::Stepped},
     transform::TransformKind,
 };
@@ -166,6 +167,8 @@ struct Course {
     records: usize,
     committed: usize,
     aborted: usize,
+    outdated: usize,
+    replaced: usize,
     /// The records if each is written once.
     due: usize,
 }
@@ -249,6 +252,7 @@ impl Runner<'_> {
         }
         self.course.committed = world.transactions;
         self.course.aborted = world.aborts;
+        self.course.outdated = world.outdated;
         let logs = world.logs.values();
         self.course.records = logs.map(Vec::len).sum();
         self.course.due = world.records_due();
@@ -308,6 +312,15 @@ impl Runner<'_> {
             }
             Some(Ended { result: Err(error), .. }) if error.is_retriable() => {
                 // The coordinator did not take what there was to commit.
+                if world.commits_fail() {
+                    world.excuse(0..PARTITIONS);
+                }
+                End::Again
+            }
+            Some(Ended { result: Err(MillError::Engine(error)), .. })
+                if error.cause::<Replaced>().is_some() && world.replaced > 0 =>
+            {
+                self.course.replaced += 1;
                 if world.commits_fail() {
                     world.excuse(0..PARTITIONS);
                 }

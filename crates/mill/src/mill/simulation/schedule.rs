@@ -50,6 +50,8 @@ pub(in crate::mill) enum Mishap {
     Lose,
     /// Partitions up to this one are revoked; the group waits for this many milliseconds.
     Revoke(i32, u64),
+    /// Another process takes over the transactional id; in its time this one is started again.
+    TakeOver,
     /// The sink breaks as a whole.
     BreakSink,
     /// The writer of a destination partition fails for this many milliseconds; what it failed with
@@ -97,7 +99,13 @@ impl Schedule {
 
     /// The same exactly once; there every partition waits for the slowest, and order is kept.
     pub fn exactly_once(seed: u64) -> Schedule {
-        Schedule { exact: true, order: Order::Partition, ..Schedule::new(seed) }
+        let mut schedule = Schedule { exact: true, order: Order::Partition, ..Schedule::new(seed) };
+        let mut random = SmallRng::seed_from_u64(!seed);
+        if random.random_bool(0.2) {
+            let at = moment(&mut random, 300);
+            schedule.decisions.push(Decision { at, what: Mishap::TakeOver });
+        }
+        schedule.sorted()
     }
 
     fn sorted(mut self) -> Schedule {

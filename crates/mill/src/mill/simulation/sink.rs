@@ -15,7 +15,7 @@ use tokio::{
 use super::{Plant, Shared, World, offsets_of};
 use crate::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
-    engine::{EngineError, ErrorKind, Receipt, Refusal, Sink, Stake, TransactionEnd},
+    engine::{EngineError, ErrorKind, Receipt, Refusal, Replaced, Sink, Stake, TransactionEnd},
     transform::{ErrorClass, ValueError},
 };
 
@@ -128,14 +128,33 @@ impl Sink for SimulatedSink {
         let (world, sink) = (Arc::clone(&self.world), self.number);
         async move {
             let delay = world.lock().unwrap().delay();
-            sleep_until(Instant::now() + delay * 10).await;
+            sleep_until(Instant::now() + delay * 5).await;
+            {
+                let mut world = world.lock().unwrap();
+                if world.broken >= sink {
+                    return Err(failure("the sink is broken"));
+                }
+                if world.replaced >= sink {
+                    return Ok(TransactionEnd::Aborted(failure("fenced")));
+                }
+                if stake.generation != world.generation {
+                    world.outdated += 1;
+                    return Ok(TransactionEnd::Outdated(failure("a generation that is over")));
+                }
+                if !world.stake(transaction, &stake) {
+                    return Ok(TransactionEnd::Aborted(failure("an assignment that is over")));
+                }
+            }
+            // Here partitions may go to others, and the id, too.
+            let delay = world.lock().unwrap().delay();
+            sleep_until(Instant::now() + delay * 5).await;
             let mut world = world.lock().unwrap();
             if world.broken >= sink {
                 return Err(failure("the sink is broken"));
             }
             // While the coordinator fails, some are committed although the answer never comes.
             let (fails, is_lucky) = (world.commits_fail(), world.count(3) == 1);
-            let is_committed = (!fails || is_lucky) && world.commit_transaction(transaction, &stake);
+            let is_committed = (!fails || is_lucky) && world.commit_transaction(transaction);
             Ok(if is_committed && !fails {
                 TransactionEnd::Committed
             } else {
@@ -148,15 +167,22 @@ impl Sink for SimulatedSink {
         // Writers of the old generation are fenced.
         self.writers.clear();
         self.tasks.abort_all();
-        let world = Arc::clone(&self.world);
-        {
+        let (world, sink) = (Arc::clone(&self.world), self.number);
+        let is_replaced = {
             let mut world = world.lock().unwrap();
-            world.aborts += 1;
-            world.abort();
-        }
+            let is_replaced = world.replaced >= sink;
+            if !is_replaced {
+                world.aborts += 1;
+                world.abort();
+            }
+            is_replaced
+        };
         async move {
             let delay = world.lock().unwrap().delay();
             sleep_until(Instant::now() + delay).await;
+            if is_replaced {
+                return Err(EngineError::new(ErrorKind::Fatal, "another has taken over").from_cause(Replaced));
+            }
             Ok(())
         }
     }
@@ -199,6 +225,10 @@ impl Writer {
         let later = now + Duration::from_secs(3600);
         if world.broken >= self.sink {
             self.fail_all(&failure("the sink is broken"), false);
+            return later;
+        }
+        if world.replaced >= self.sink {
+            self.fail_all(&failure("fenced").at(&self.to), false);
             return later;
         }
         self.drop_unwanted();

@@ -30,6 +30,10 @@ pub(in crate::mill) struct SimulatedSource {
     positions: BTreeMap<i32, Position>,
     /// The partitions being revoked, until when, and the end of the release channel.
     revoking: Option<(Vec<i32>, Instant, oneshot::Receiver<()>)>,
+    /// Those whose committed offsets are about to change.
+    unstable: Vec<i32>,
+    /// The generation that this member knows of.
+    generation: i32,
     /// No batch before this time.
     next: Instant,
     changed: watch::Receiver<u64>,
@@ -44,13 +48,18 @@ struct Position {
 
 impl SimulatedSource {
     pub fn new(world: &Shared, budget: &Budget) -> SimulatedSource {
-        let changed = world.lock().unwrap().changed.subscribe();
+        let (changed, generation) = {
+            let world = world.lock().unwrap();
+            (world.changed.subscribe(), world.generation)
+        };
         let mut source = SimulatedSource {
             world: Arc::clone(world),
             budget: budget.clone(),
             events: VecDeque::new(),
             positions: BTreeMap::new(),
             revoking: None,
+            unstable: Vec::new(),
+            generation,
             next: Instant::now(),
             changed,
         };
@@ -59,6 +68,11 @@ impl SimulatedSource {
     }
 
     fn assign(&mut self, partitions: impl IntoIterator<Item = i32>) {
+        let partitions: Vec<i32> = partitions.into_iter().collect();
+        if self.world.lock().unwrap().is_unstable(&partitions) {
+            self.unstable.extend(partitions);
+            return;
+        }
         let assignments = self.world.lock().unwrap().assign(partitions);
         for Assignment { partition, id, position, .. } in &assignments {
             let position = Position { assignment: id.0, next: *position, is_unreadable: false };
@@ -69,12 +83,14 @@ impl SimulatedSource {
 
     fn obey(&mut self, command: Mishap) {
         let mut world = self.world.lock().unwrap();
+        self.generation = world.generation;
         match command {
             Mishap::Lose => {
                 let mut lost: Vec<i32> = self.positions.keys().copied().collect();
                 if let Some((revoking, ..)) = self.revoking.take() {
                     lost.extend(revoking);
                 }
+                lost.append(&mut self.unstable);
                 world.generations.clear();
                 world.excuse(lost.iter().copied());
                 drop(world);
@@ -205,6 +221,11 @@ impl Source for SimulatedSource {
                 self.end_revoke(is_late);
                 continue;
             }
+            if !self.unstable.is_empty() && !self.world.lock().unwrap().is_unstable(&self.unstable) {
+                let stable = std::mem::take(&mut self.unstable);
+                self.assign(stable);
+                continue;
+            }
             let command = self.world.lock().unwrap().commands.pop_front();
             if let Some(command) = command {
                 self.obey(command);
@@ -266,7 +287,7 @@ impl Source for SimulatedSource {
         };
         let held = offsets.iter().all(is_held);
         let offsets = offsets.into_iter().map(|offset| (offset, Arc::from(""))).collect();
-        held.then(|| Stake { offsets, ..Stake::default() })
+        held.then(|| Stake { offsets, generation: self.generation, ..Stake::default() })
     }
 
     async fn rewind(&mut self, partitions: Vec<TopicPartition>) {

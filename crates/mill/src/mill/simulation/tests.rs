@@ -160,9 +160,15 @@ fn exactly_once_each_record_is_seen_once_whatever_happens() {
     });
     let sum = |of: fn(&Course) -> usize| courses.iter().map(of).sum::<usize>();
     let (starts, committed, aborted) = (sum(|of| of.starts), sum(|of| of.committed), sum(|of| of.aborted));
-    eprintln!("{} schedules, {starts} starts, {committed} commits, {aborted} aborts", courses.len());
+    let (outdated, replaced) = (sum(|of| of.outdated), sum(|of| of.replaced));
+    eprintln!(
+        "{} schedules, {starts} starts, {committed} commits, {aborted} aborts, {outdated} outdated, \
+         {replaced} replaced",
+        courses.len()
+    );
     if seeds().count() >= 1000 {
         assert!(starts > 1500 && committed > 6000 && aborted > 1000, "too little goes wrong");
+        assert!(outdated > 20 && replaced > 50, "too little goes wrong");
     }
 }
 

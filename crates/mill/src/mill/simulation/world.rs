@@ -1,5 +1,7 @@
 //! The cluster, whatever happens to its clients, and what must hold of it.
 
+mod transactions;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
@@ -9,6 +11,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
+use transactions::{Sent, Standing};
 
 use super::{
     Plant, is_poison,
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     batch::{AssignmentId, TopicPartition, TransactionNumber},
-    engine::{Assignment, Offset, Stake},
+    engine::{Assignment, Offset},
     strategy::Order,
 };
 
@@ -39,9 +42,16 @@ pub(in crate::mill) struct World {
     pub exact: bool,
     /// What was sent in transactions, in log order.
     sent: Vec<Sent>,
-    /// How many transactions were committed, and how often they were aborted.
+    /// The offsets that transactions hold and that are not the group's yet: whoever gets their partitions waits.
+    pending: BTreeMap<TransactionNumber, Vec<Offset>>,
+    /// The generation of the group.
+    pub generation: i32,
+    /// How many transactions were committed, how often they were aborted, and how often a stake was outdated.
     pub transactions: usize,
     pub aborts: usize,
+    pub outdated: usize,
+    /// The last sink whose transactional id another process has taken over.
+    pub replaced: u64,
     /// Changes whenever something changes that somebody waits for.
     pub changed: watch::Sender<u64>,
     /// What of each partition of the source stands in each partition that is written, in log order, as the
@@ -85,24 +95,6 @@ pub(in crate::mill) struct World {
     pub handed_out: BTreeMap<i32, i64>,
 }
 
-/// What is known of a record in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Its transaction is alive.
-    Open(TransactionNumber),
-    Visible,
-    Aborted,
-}
-
-/// A record that was sent in a transaction.
-struct Sent {
-    standing: Standing,
-    to: TopicPartition,
-    /// The partition of the source that it is of.
-    origin: i32,
-    offset: i64,
-}
-
 pub(in crate::mill) type Shared = Arc<Mutex<World>>;
 
 impl World {
@@ -115,8 +107,12 @@ impl World {
             plant: None,
             exact: false,
             sent: Vec::new(),
+            pending: BTreeMap::new(),
+            generation: 0,
             transactions: 0,
             aborts: 0,
+            outdated: 0,
+            replaced: 0,
             changed: watch::Sender::new(0),
             logs: BTreeMap::new(),
             spreads: false,
@@ -223,6 +219,13 @@ impl World {
         if is_refused || self.generations.get(&partition) != Some(&offset.assignment.0) {
             return false;
         }
+        self.note(offset);
+        true
+    }
+
+    /// It is committed.
+    fn note(&mut self, offset: &Offset) {
+        let partition = offset.partition.partition;
         let chosen = self.chosen.get(&partition).copied().unwrap_or(0);
         // What was committed before was looked at then.
         let known = self.committed.get(&partition).copied().unwrap_or(0);
@@ -236,74 +239,12 @@ impl World {
             self.violate(format!("partition {partition} is committed backwards to {}", offset.next));
         }
         self.committed.insert(partition, offset.next);
-        true
     }
 
     /// How often output of a record stands in a partition.
     fn count_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
         let log = self.logs.get(&(to.clone(), partition));
         log.map_or(0, |offsets| offsets.iter().filter(|at| **at == offset).count())
-    }
-
-    /// Commits a transaction, unless a partition of its offsets has gone to somebody else.
-    pub fn commit_transaction(&mut self, transaction: TransactionNumber, stake: &Stake) -> bool {
-        let is_current =
-            |offset: &Offset| self.generations.get(&offset.partition.partition) == Some(&offset.assignment.0);
-        if !stake.offsets.iter().all(|(offset, _)| is_current(offset)) {
-            return false;
-        }
-        self.transactions += 1;
-        if self.plant != Some(Plant::OffsetsAloneAreCommitted) {
-            self.set(|of| *of == Standing::Open(transaction), Standing::Visible);
-        }
-        for (offset, _) in &stake.offsets {
-            self.commit(offset);
-        }
-        self.check_atomic();
-        true
-    }
-
-    /// Aborts what is not committed.
-    pub fn abort(&mut self) {
-        let becomes =
-            if self.plant == Some(Plant::AbortsAreVisible) { Standing::Visible } else { Standing::Aborted };
-        self.set(|of| matches!(of, Standing::Open(_)), becomes);
-    }
-
-    /// Changes how records stand, and what a reader of committed records sees with it.
-    fn set(&mut self, which: impl Fn(&Standing) -> bool, to: Standing) {
-        if !self.exact {
-            return;
-        }
-        self.sent.iter_mut().filter(|sent| which(&sent.standing)).for_each(|sent| sent.standing = to);
-        self.sent.retain(|sent| sent.standing != Standing::Aborted);
-        self.logs.clear();
-        for Sent { standing, to, origin, offset } in &self.sent {
-            if *standing == Standing::Visible {
-                self.logs.entry((to.clone(), *origin)).or_default().push(*offset);
-            }
-        }
-    }
-
-    /// What is visible is committed, and is there once, in order.
-    fn check_atomic(&mut self) {
-        for ((to, origin), offsets) in &self.logs {
-            let committed = self.committed.get(origin).copied().unwrap_or(0);
-            let is_letters = &*to.topic == "letters";
-            let is_ordered = is_letters || offsets.is_sorted();
-            for offset in offsets {
-                let due = if is_letters { 1 } else { self.due_in(to, *origin, *offset) };
-                let found = if *offset >= committed {
-                    format!("{to}: {offset} of {origin} is visible beyond {committed}")
-                } else if self.count_in(to, *origin, *offset) > due || !is_ordered {
-                    format!("{to}: twice, or out of order: {offsets:?} of {origin}")
-                } else {
-                    continue;
-                };
-                self.violation.get_or_insert(found);
-                return;
-            }
-        }
     }
 
     fn has_letter(&self, partition: i32, offset: i64) -> bool {
@@ -412,7 +353,14 @@ impl World {
         let destination = |partition: i32| TopicPartition::new(topic, partition);
         match mishap {
             Mishap::Kill | Mishap::Stop => unreachable!("of the process"),
-            Mishap::Lose | Mishap::Revoke(..) => self.commands.push_back(mishap.clone()),
+            Mishap::Lose | Mishap::Revoke(..) => {
+                self.generation += 1;
+                self.commands.push_back(mishap.clone());
+            }
+            Mishap::TakeOver => {
+                self.replaced = self.sinks;
+                self.abort();
+            }
             Mishap::BreakSink => self.broken = self.sinks,
             Mishap::FailWriter { partition, for_ms, writes } => {
                 self.failing.insert(destination(*partition), (until(*for_ms), *writes));
