@@ -156,12 +156,6 @@ impl Connection {
         self.shared.versions.get()?.offered(api)
     }
 
-    /// The version of transactions that the cluster has agreed on, as the broker said when the connection was
-    /// made (KIP-584); 0 where it says nothing.
-    pub fn transaction_version(&self) -> i16 {
-        self.shared.versions.get().map_or(0, Versions::transaction_version)
-    }
-
     /// Until when the broker's quotas hold up what is sent here (KIP-219).
     pub fn throttled_until(&self) -> Option<Instant> {
         self.shared.throttle().until()

@@ -132,14 +132,20 @@ impl Dial {
 /// Learns which versions the broker offers. One that does not know our version of the request
 /// answers in version 0 with an error, and lists the versions that it knows (KIP-511).
 async fn agree(connection: &Connection, limit: Duration) -> Result<(), WireError> {
+    connection.set_versions(versions_now(connection, limit).await?);
+    Ok(())
+}
+
+/// What the broker offers by now. It may have learnt to speak other features since the connection was made.
+///
+/// # Errors
+/// When it does not answer within `limit`, or refuses to.
+pub async fn versions_now(connection: &Connection, limit: Duration) -> Result<Versions, WireError> {
     let mut version = 3;
     loop {
         let response = ask_versions(connection, version, limit).await?;
         match check(response.error_code) {
-            Ok(()) => {
-                connection.set_versions(Versions::new(&response));
-                return Ok(());
-            }
+            Ok(()) => return Ok(Versions::new(&response)),
             Err(error) if error.0 == ResponseError::UnsupportedVersion && version > 0 => {
                 let known = Versions::new(&response).offered(ApiKey::ApiVersions);
                 version = known.map_or(0, |known| known.max).clamp(0, version - 1);

@@ -12,6 +12,7 @@ use topicmill_records::{Codec, EncodedBatch};
 use super::{
     outputs::{Provenance, ReceiptSender},
     partition::PartitionWriter,
+    rework::runs,
     sealed::{InFlight, Sealed},
     transaction::Transaction,
     waiting::Unsealed,
@@ -74,10 +75,35 @@ impl PartitionWriter {
         let mut first = self.outputs.accept(count, from, done);
         for records in chunks {
             let next = first + u64::from(records.count);
-            let pushed =
-                self.waiting.push(Unsealed { records, first, codec, transaction: transaction.clone() });
-            pushed.map_err(|error| self.malformed(error))?;
+            let unread = match &transaction {
+                Some(_) => self.shared.unread.find(&self.to, &records),
+                None => Ok(Vec::new()),
+            };
+            let unread = unread.map_err(|error| self.malformed(error))?;
+            let transaction = transaction.clone();
+            if unread.is_empty() {
+                let pushed = self.waiting.push(Unsealed { records, first, codec, transaction });
+                pushed.map_err(|error| self.malformed(error))?;
+            } else {
+                self.accept_read(Unsealed { records, first, codec, transaction }, unread)?;
+            }
             first = next;
+        }
+        Ok(())
+    }
+
+    /// Accepts a chunk without the records that no broker reads, which are refused.
+    fn accept_read(&mut self, chunk: Unsealed, unread: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
+        let Unsealed { records, first, codec, transaction } = chunk;
+        let kept = runs(records.count as usize, unread.iter().map(|(index, _)| *index));
+        let parts = records.cut(&kept).map_err(|error| self.malformed(error))?;
+        for (records, range) in parts.into_iter().zip(kept) {
+            let (first, transaction) = (first + range.start as u64, transaction.clone());
+            let pushed = self.waiting.push(Unsealed { records, first, codec, transaction });
+            pushed.map_err(|error| self.malformed(error))?;
+        }
+        for (index, error) in unread {
+            self.outputs.refused(first + index as u64, error);
         }
         Ok(())
     }
@@ -137,10 +163,10 @@ impl PartitionWriter {
             self.sealed.clear();
             self.renew();
         }
+        self.recovered();
         for numbers in refused {
             self.outputs.all_refused(numbers, error);
         }
-        self.recovered();
     }
 
     /// Everything accepted fails, as do later batches of the same assignments; those of later

@@ -21,6 +21,7 @@ mod route;
 mod routed;
 mod sealed;
 mod transaction;
+mod unread;
 mod verdicts;
 mod waiting;
 mod writers;
@@ -44,6 +45,7 @@ use self::{
     producer::{Producer, Producers},
     routed::{Routed, Unavailable},
     transaction::{Mode, Transactions},
+    unread::Unread,
     writers::{Given, Writers},
 };
 use super::{
@@ -71,6 +73,7 @@ struct SinkShared {
     request_timeout: Duration,
     troubles: Troubles,
     routed: Routed,
+    unread: Unread,
     brokers: Mutex<HashMap<i32, ToBroker>>,
     /// Held by the writer that is sending a batch alone.
     alone: Arc<tokio::sync::Mutex<()>>,
@@ -164,6 +167,7 @@ impl NativeSink {
             request_timeout: settings.request_timeout,
             troubles,
             routed: Routed::new(routing),
+            unread: Unread::default(),
             brokers: Mutex::default(),
             alone: Arc::default(),
         };
@@ -335,5 +339,7 @@ mod isolation_tests;
 mod routed_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_faults_tests;
 #[cfg(test)]
 mod transaction_tests;

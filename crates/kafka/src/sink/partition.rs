@@ -199,9 +199,15 @@ impl PartitionWriter {
             self.ledger.push((producer, self.next_sequence, self.established));
         }
         let producer = next.as_ref().map(|next| next.producer);
-        // After another epoch, sequence numbers begin anew (KIP-360, KIP-890).
-        let known = self.ledger.iter().find(|(of, ..)| Some(*of) == producer);
-        (self.next_sequence, self.established) = known.map_or((0, false), |(_, next, is)| (*next, *is));
+        let id = producer.map(|producer| producer.id);
+        let known = self.ledger.iter().find(|(of, ..)| Some(of.id) == id);
+        (self.next_sequence, self.established) = match known {
+            Some((of, next, is_established)) if Some(*of) == producer => (*next, *is_established),
+            // With another epoch, sequence numbers begin anew (KIP-360, KIP-890). A leader that knows the producer
+            // takes no other number for the first of an epoch, so more than one batch may be in flight at once.
+            Some((_, _, is_established)) => (0, *is_established),
+            None => (0, false),
+        };
         (self.transaction, self.producer, self.carrier) = (next, producer, None);
         true
     }

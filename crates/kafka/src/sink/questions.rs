@@ -35,11 +35,16 @@ use crate::{
 /// milliseconds.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(500) };
 
+/// The least time for an answer.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
 /// Why something did not succeed.
 #[derive(Debug)]
 pub enum Failure {
     /// To ask again.
     Again(EngineError),
+    /// To ask again once the member knows the generation that holds.
+    Outdated(EngineError),
     /// The transaction is to be aborted.
     Abort(EngineError),
     /// Nothing helps.
@@ -48,8 +53,12 @@ pub enum Failure {
 
 impl Failure {
     pub fn error(self) -> EngineError {
-        let (Failure::Again(error) | Failure::Abort(error) | Failure::Fatal(error)) = self;
-        error
+        match self {
+            Failure::Again(error)
+            | Failure::Outdated(error)
+            | Failure::Abort(error)
+            | Failure::Fatal(error) => error,
+        }
     }
 }
 
@@ -73,7 +82,7 @@ pub async fn end(
     let mut patience = Patience::until(deadline);
     let answered = loop {
         let answer = async {
-            let answer = ask(cluster, whom, &request, cap, what)
+            let answer = ask(cluster, whom, &request, cap, what, deadline)
                 .await
                 .inspect_err(|_| is_certain.store(false, Ordering::Relaxed))?;
             judge(cluster, whom, answer.error_code, what)?;
@@ -109,15 +118,20 @@ pub fn topics(stake: &Stake) -> Vec<TxnOffsetCommitRequestTopic> {
     topics
 }
 
-/// Asks once, in at most this version.
+/// Asks once, in at most this version, for the time of a request or until the deadline.
 pub async fn ask<R: Request<Response: Answer>>(
     cluster: &Cluster,
     whom: Whom<'_>,
     request: &R,
     cap: i16,
     what: &str,
+    deadline: Instant,
 ) -> Result<R::Response, Failure> {
-    let limit = cluster.settings.request_timeout;
+    let limit = cluster
+        .settings
+        .request_timeout
+        .min(deadline.saturating_duration_since(Instant::now()))
+        .max(LEAST_TIME);
     cluster.ask_in(whom, request, cap, limit).await.map_err(|error| {
         let message = format!("{what}: {}", error.message);
         let error = EngineError { message, ..error };
@@ -141,20 +155,19 @@ pub fn judge(cluster: &Cluster, whom: Whom<'_>, code: i16, what: &str) -> Result
         | CoordinatorNotAvailable
         | NotCoordinator
         | UnknownTopicOrPartition => Failure::Again(engine_error),
+        // A rebalance has ended, or is ending, and this member still has to hear of it.
+        IllegalGeneration | StaleMemberEpoch | RebalanceInProgress => Failure::Outdated(engine_error),
         // A transaction that the coordinator has aborted on its own cannot be ended; a member that another has
-        // replaced, or of an older generation, cannot commit in it.
+        // replaced cannot commit in it.
         ProducerFenced
         | InvalidProducerEpoch
         | InvalidProducerIdMapping
         | UnknownProducerId
         | InvalidTxnState
         | TransactionAbortable
-        | IllegalGeneration
         | UnknownMemberId
         | FencedInstanceId
-        | StaleMemberEpoch
         | FencedMemberEpoch
-        | RebalanceInProgress
         | GroupIdNotFound
         | UnstableOffsetCommit
         | OperationNotAttempted => abort(engine_error),

@@ -1,13 +1,23 @@
 //! Transactions (KIP-98, KIP-447, KIP-890): two transactional ids, used in turn, so that batches are produced
 //! under one while what the other produced is committed.
 //!
-//! Whatever goes wrong, the cure is the same: both producers are begun anew with InitProducerId, which aborts
-//! what is open and fences, by the next epoch, every request that is still on its way. With transactions version 1
-//! that is also what keeps a delayed EndTxn or AddPartitionsToTxn out of a later transaction; with version 2 every
-//! end has an epoch of its own. Before that EndTxn aborts what is open: if another process has taken over the id,
-//! the coordinator says so.
+//! Whatever goes wrong, the cure is the same: both producers are begun anew, which aborts what is open and fences,
+//! by the next epoch, every request that is still on its way. With transactions version 1 that takes
+//! InitProducerId, and it is also what keeps a delayed EndTxn or AddPartitionsToTxn out of a later transaction; with
+//! version 2 every end has an epoch of its own.
+//!
+//! EndTxn comes first, for the coordinator refuses it from a producer that was replaced. InitProducerId would abort
+//! what the successor has open, and be refused only then.
 
-use std::{collections::BTreeSet, mem::take, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    mem::take,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::try_join;
 use kafka_protocol::{
@@ -22,7 +32,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use topicmill_mill::{
     batch::{TopicPartition, TransactionNumber},
-    engine::{EngineError, ErrorKind, Stake, TransactionEnd},
+    engine::{EngineError, ErrorKind, Replaced, Stake, TransactionEnd},
 };
 
 use super::{
@@ -32,6 +42,7 @@ use super::{
 use crate::{
     ask::Whom,
     cluster::{Cluster, Lane},
+    handshake::versions_now,
     text::{group_id, text, topic_name},
 };
 
@@ -51,7 +62,12 @@ struct Side {
     producer: Producer,
     protocol: Protocol,
     current: Option<Arc<Transaction>>,
+    /// When the cluster was last asked for its version of transactions.
+    looked: Instant,
 }
+
+/// How often the cluster is asked for its version of transactions: it may be changed while it runs (KIP-890).
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The version of transactions (`transaction.version`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +103,8 @@ pub struct Transaction {
     pub producer: Producer,
     pub mode: Mode,
     cluster: Arc<Cluster>,
-    opened: Instant,
+    /// Whether the coordinator has said that it is open.
+    is_begun: AtomicBool,
     /// When the coordinator will have aborted it.
     deadline: Instant,
     wanted: Mutex<BTreeSet<TopicPartition>>,
@@ -102,8 +119,9 @@ impl Transactions {
         timeout: Duration,
     ) -> Result<Transactions, EngineError> {
         let side = |number: usize| {
+            let name = text(&format!("{prefix}-{number}"));
             let (producer, protocol) = (Producer { id: -1, epoch: -1 }, Protocol::First);
-            Mutex::new(Side { name: text(&format!("{prefix}-{number}")), producer, protocol, current: None })
+            Mutex::new(Side { name, producer, protocol, current: None, looked: Instant::now() })
         };
         let begun = Transactions { cluster: Arc::clone(cluster), timeout, sides: [side(0), side(1)] };
         begun.renew_both().await?;
@@ -116,14 +134,13 @@ impl Transactions {
         if let Some(current) = side.current.as_ref().filter(|current| current.number == number) {
             return Arc::clone(current);
         }
-        let opened = Instant::now();
         let transaction = Arc::new(Transaction {
             number,
             producer: side.producer,
             mode: Mode { name: side.name.clone(), protocol: side.protocol },
             cluster: Arc::clone(&self.cluster),
-            opened,
-            deadline: opened + self.timeout,
+            is_begun: AtomicBool::new(false),
+            deadline: Instant::now() + self.timeout,
             wanted: Mutex::default(),
             enlisted: tokio::sync::Mutex::default(),
         });
@@ -145,6 +162,7 @@ impl Transactions {
         match self.end(&transaction, stake).await {
             Ok(()) => Ok(TransactionEnd::Committed),
             Err(Failure::Fatal(error)) => Err(error),
+            Err(Failure::Outdated(error)) => Ok(TransactionEnd::Outdated(error)),
             Err(Failure::Again(error) | Failure::Abort(error)) => Ok(TransactionEnd::Aborted(error)),
         }
     }
@@ -154,16 +172,22 @@ impl Transactions {
         let Transaction { mode, producer, deadline, .. } = transaction;
         let (ended, is_certain) = end(&self.cluster, mode, *producer, true, *deadline).await?;
         let side = self.side(transaction.number);
-        {
+        let is_due = {
             let mut side = side.lock();
             side.current = None;
             if let Some(producer) = ended {
                 side.producer = producer;
             }
-        }
+            side.looked.elapsed() > LOOK_EVERY
+        };
         // An attempt that was not answered may still reach the coordinator, in the next transaction.
-        if !is_certain && transaction.mode.protocol == Protocol::First {
+        if !is_certain && mode.protocol == Protocol::First {
             self.renew(side).await.map_err(Failure::Fatal)?;
+        } else if is_due {
+            // If it cannot be asked now, the version known so far serves, or its refusal aborts.
+            let protocol = self.protocol(&mode.name).await.unwrap_or(mode.protocol);
+            let mut side = side.lock();
+            (side.protocol, side.looked) = (protocol, Instant::now());
         }
         Ok(())
     }
@@ -183,28 +207,55 @@ impl Transactions {
         try_join(self.renew(even), self.renew(odd)).await.map(drop)
     }
 
-    /// Asks for the next epoch of a producer.
+    /// Aborts what a producer has open, and moves on to its next epoch.
     async fn renew(&self, side: &Mutex<Side>) -> Result<(), EngineError> {
-        let (mode, mut producer, opened) = {
+        let (mode, known, current) = {
             let side = side.lock();
             let mode = Mode { name: side.name.clone(), protocol: side.protocol };
-            (mode, side.producer, side.current.as_ref().map(|current| current.opened))
+            (mode, side.producer, side.current.clone())
         };
-        let name = mode.name.clone();
         let deadline = Instant::now() + self.cluster.settings.api_timeout;
-        // InitProducerId of a producer that was replaced would abort what its successor has open, before it is
-        // refused (the coordinator looks at the epoch only when nothing is open). EndTxn does not.
-        if producer.id >= 0 {
-            match end(&self.cluster, &mode, producer, false, deadline).await {
-                Ok((next, _)) => producer = next.unwrap_or(producer),
+        let abort = |producer| end(&self.cluster, &mode, producer, false, deadline);
+        let ended = match known.id {
+            ..0 => Known::Nothing,
+            _ => match abort(known).await {
+                Ok((Some(next), _)) => Known::Next(next),
+                Ok((None, _)) => Known::Current(known),
                 Err(Failure::Abort(error)) if is_fenced(&error) => {
-                    return Err(self.fenced(&name, error, opened));
+                    let is_begun = current.is_some_and(|current| current.is_begun.load(Ordering::Acquire));
+                    match after_timeout(&mode, known).filter(|_| is_begun) {
+                        Some(bumped) => match abort(bumped).await {
+                            Ok(_) => Known::Current(bumped),
+                            Err(Failure::Again(error)) => return Err(error),
+                            Err(_) => return Err(replaced(&mode.name, &error)),
+                        },
+                        None => return Err(replaced(&mode.name, &error)),
+                    }
                 }
                 // Nothing is open.
-                Err(Failure::Abort(_)) => {}
+                Err(Failure::Abort(_)) => Known::Current(known),
                 Err(failure) => return Err(failure.error()),
-            }
-        }
+            },
+        };
+        let producer = match ended {
+            Known::Next(producer) => producer,
+            Known::Current(producer) => self.initialise(&mode.name, producer, deadline).await?,
+            Known::Nothing => self.initialise(&mode.name, known, deadline).await?,
+        };
+        let protocol = self.protocol(&mode.name).await?;
+        let mut side = side.lock();
+        (side.producer, side.protocol, side.current) = (producer, protocol, None);
+        side.looked = Instant::now();
+        Ok(())
+    }
+
+    /// Asks for the next epoch of a producer (KIP-360), or for a new one if its id is -1.
+    async fn initialise(
+        &self,
+        name: &StrBytes,
+        producer: Producer,
+        deadline: Instant,
+    ) -> Result<Producer, EngineError> {
         let Producer { id, epoch } = producer;
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(TransactionalId(name.clone())))
@@ -213,51 +264,34 @@ impl Transactions {
             .with_producer_epoch(epoch);
         let what = format!("beginning transactional id {name}");
         let mut patience = Patience::until(deadline);
-        let answered = loop {
+        loop {
             let answer = async {
-                let whom = Whom::Transactions(&name);
-                let answer = ask(&self.cluster, whom, &request, i16::MAX, &what).await?;
+                let whom = Whom::Transactions(name);
+                let answer = ask(&self.cluster, whom, &request, i16::MAX, &what, deadline).await?;
                 judge(&self.cluster, whom, answer.error_code, &what)?;
                 Ok::<_, Failure>(Producer { id: answer.producer_id.0, epoch: answer.producer_epoch })
             };
             if let Some(settled) = patience.settle(answer.await).await {
-                break settled;
+                return settled.map_err(|failure| match failure {
+                    Failure::Abort(error) if is_fenced(&error) => replaced(name, &error),
+                    failure => failure.error(),
+                });
             }
-        };
-        let producer = answered.map_err(|failure| match failure {
-            Failure::Abort(error) if is_fenced(&error) => self.fenced(&name, error, opened),
-            failure => failure.error(),
-        })?;
-        let protocol = self.protocol(&name).await?;
-        let mut side = side.lock();
-        (side.producer, side.protocol, side.current) = (producer, protocol, None);
-        Ok(())
-    }
-
-    /// The id was taken over; or the coordinator itself has aborted a transaction that was open for too long,
-    /// which fences its producer in the same way. Then a new start finds out.
-    fn fenced(&self, name: &str, error: EngineError, opened: Option<Instant>) -> EngineError {
-        if opened.is_some_and(|opened| opened.elapsed() >= self.timeout) {
-            return EngineError { kind: ErrorKind::Retriable, ..error };
         }
-        let message = format!(
-            "another process writes with transactional id {name}: each instance needs its own \
-             group.instance.id ({})",
-            error.message
-        );
-        EngineError { kind: ErrorKind::Fatal, message, ..error }
     }
 
     /// The version that the cluster has agreed on by now.
     async fn protocol(&self, name: &str) -> Result<Protocol, EngineError> {
         let broker = self.cluster.transactions_coordinator(name).await?;
         let connection = self.cluster.connection(broker, Lane::Control).await?;
-        let offers = |api, version| connection.offered(api).is_some_and(|range| range.max >= version);
+        // What it said when the connection was made may hold no more.
+        let versions = versions_now(&connection, self.cluster.settings.request_timeout).await?;
+        let offers = |api, version| versions.offered(api).is_some_and(|range| range.max >= version);
         if !offers(ApiKey::TxnOffsetCommit, 3) {
             let text = "exactly once needs brokers of Apache Kafka 2.5 or later (KIP-447)";
             return Err(EngineError::new(ErrorKind::Fatal, text));
         }
-        let is_second = connection.transaction_version() >= 2
+        let is_second = versions.transaction_version() >= 2
             && offers(ApiKey::EndTxn, 5)
             && offers(ApiKey::TxnOffsetCommit, 5)
             && offers(ApiKey::Produce, 12);
@@ -265,7 +299,44 @@ impl Transactions {
     }
 }
 
+/// The producer that a transactional id has, as far as it is known.
+enum Known {
+    Nothing,
+    /// This one, whose transaction is over.
+    Current(Producer),
+    /// This one, which has nothing open and has not been used.
+    Next(Producer),
+}
+
+/// What the producer of an open transaction has become if the coordinator has aborted that on its own, because it
+/// took too long: then nobody else has the id. With transactions version 2 the coordinator lets a producer end what
+/// it has aborted; with version 1 it refuses, as if another process had taken over:
+///   1. a timeout moves the epoch on by one, and so does a successor that finds the transaction open;
+///   2. the successor then moves it on by one more, for itself.
+///
+/// So one more than the known epoch is nobody's, provided that the transaction was open indeed. If it was not, a
+/// successor has that very epoch.
+fn after_timeout(mode: &Mode, producer: Producer) -> Option<Producer> {
+    let epoch = producer.epoch.checked_add(1)?;
+    (mode.protocol == Protocol::First).then_some(Producer { epoch, ..producer })
+}
+
+/// Another process has taken over a transactional id.
+fn replaced(name: &str, error: &EngineError) -> EngineError {
+    let message = format!(
+        "another process writes with transactional id {name}: each instance needs its own \
+         group.instance.id ({})",
+        error.message
+    );
+    EngineError::new(ErrorKind::Fatal, message).from_cause(Replaced)
+}
+
 impl Transaction {
+    /// The coordinator has it open.
+    pub fn begun(&self) {
+        self.is_begun.store(true, Ordering::Release);
+    }
+
     /// Makes a partition part of the transaction, before anything is produced to it. What several writers want at
     /// the same time goes in one request.
     pub async fn enlist(&self, to: &TopicPartition) -> Result<(), EngineError> {
@@ -301,7 +372,7 @@ impl Transaction {
         let mut patience = Patience::until(self.deadline);
         let answered = loop {
             let answer = async {
-                let answer = ask(&self.cluster, whom, &request, 3, what).await?;
+                let answer = ask(&self.cluster, whom, &request, 3, what, self.deadline).await?;
                 judge(&self.cluster, whom, answer.error_code, what)?;
                 let topics = answer.results_by_topic_v3_and_below.iter();
                 // One that is refused keeps the others from being added, and those say OPERATION_NOT_ATTEMPTED.
@@ -315,6 +386,7 @@ impl Transaction {
             }
         };
         answered.map_err(Failure::error)?;
+        self.begun();
         enlisted.extend(wanted);
         Ok(())
     }
@@ -331,7 +403,7 @@ impl Transaction {
             let mut patience = Patience::until(self.deadline);
             let answered = loop {
                 let answer = async {
-                    let answer = ask(&self.cluster, whom, &request, 3, what).await?;
+                    let answer = ask(&self.cluster, whom, &request, 3, what, self.deadline).await?;
                     judge(&self.cluster, whom, answer.error_code, what)
                 };
                 if let Some(settled) = patience.settle(answer.await).await {
@@ -339,6 +411,7 @@ impl Transaction {
                 }
             };
             answered?;
+            self.begun();
         }
         let request = TxnOffsetCommitRequest::default()
             .with_transactional_id(self.id())
@@ -351,10 +424,11 @@ impl Transaction {
             .with_topics(topics(stake));
         let what = "committing offsets in the transaction";
         let whom = Whom::Coordinator(&stake.group, Lane::Member);
+        let cap = self.mode.protocol.cap(4, 5);
         let mut patience = Patience::until(self.deadline);
         loop {
             let answer = async {
-                let answer = ask(&self.cluster, whom, &request, self.mode.protocol.cap(4, 5), what).await?;
+                let answer = ask(&self.cluster, whom, &request, cap, what, self.deadline).await?;
                 let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
                 let code = partitions.map(|partition| partition.error_code).find(|code| *code != 0);
                 judge(&self.cluster, whom, code.unwrap_or(0), what)

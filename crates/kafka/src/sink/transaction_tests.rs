@@ -16,15 +16,15 @@ use crate::{
 type Ending = Pin<Box<dyn Future<Output = Result<TransactionEnd, EngineError>> + Send>>;
 
 /// Two partitions to write, and a group that has no members.
-struct Place {
-    client: Client,
-    settings: ClientSettings,
-    topic: String,
-    group: String,
+pub(super) struct Place {
+    pub client: Client,
+    pub settings: ClientSettings,
+    pub topic: String,
+    pub group: String,
 }
 
 impl Place {
-    async fn new(mut settings: ClientSettings) -> Place {
+    pub async fn new(mut settings: ClientSettings) -> Place {
         let group = fresh("group");
         settings.properties.insert("group.instance.id".to_owned(), "one".to_owned());
         let (client, topic) = (Client::connect(&settings).await.unwrap(), fresh("exact"));
@@ -32,19 +32,19 @@ impl Place {
         Place { client, settings, topic, group }
     }
 
-    async fn sink(&self) -> NativeSink {
+    pub async fn sink(&self) -> NativeSink {
         let troubles = Troubles::default();
         NativeSink::transactional(&self.client, &self.settings, troubles, None, &self.group).await.unwrap()
     }
 
-    fn batch(&self, partition: i32, number: u64) -> OutputBatch {
+    pub fn batch(&self, partition: i32, number: u64) -> OutputBatch {
         let to = TopicPartition::new(self.topic.as_str(), partition);
         // What is sent after an abort is read anew.
         let (transaction, assignment) = (Some(TransactionNumber(number)), AssignmentId(number));
         OutputBatch { transaction, assignment, ..batch(&to, 100, 0) }
     }
 
-    fn stake(&self, next: i64) -> Stake {
+    pub fn stake(&self, next: i64) -> Stake {
         let partition = TopicPartition::new(self.topic.as_str(), 0);
         let offset = Offset { partition, assignment: AssignmentId(1), next, leader_epoch: -1 };
         let (group, generation) = (self.group.clone(), -1);
@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// The committed offset, and the stable ends of both partitions.
-    async fn visible(&self) -> (Option<i64>, i64, i64) {
+    pub async fn visible(&self) -> (Option<i64>, i64, i64) {
         let committed = self.client.committed(&self.group, &self.topic).await.unwrap();
         let ends = self.client.offsets(&self.topic, OffsetAt::Latest).await.unwrap();
         (committed.get(&0).copied(), ends[&0], ends[&1])

@@ -77,12 +77,17 @@ impl PartitionWriter {
         let is_lost = verdict.is_certain_loss();
         match verdict {
             ProduceVerdict::Delivered => {
-                if let Some(InFlight { batch, .. }) = self.in_flight.pop_front() {
+                let written = self.in_flight.pop_front();
+                self.established = true;
+                if let Some(transaction) = &self.transaction {
+                    transaction.begun();
+                }
+                self.acknowledged = Some(now);
+                // Whoever has the receipt finds no trouble any more.
+                self.recovered();
+                if let Some(InFlight { batch, .. }) = written {
                     self.outputs.written(batch.first..batch.first + batch.count as u64);
                 }
-                self.established = true;
-                self.acknowledged = Some(now);
-                self.recovered();
                 Ok(())
             }
             ProduceVerdict::Again(error) => {
@@ -249,12 +254,16 @@ impl PartitionWriter {
             "the broker closes the connection on a request of {size} bytes: more than its \
              socket.request.max.bytes? ({error})"
         );
-        self.outputs.refused(batch.first, ValueError::new(ErrorClass::Oversized, message));
-        let producer = self.known_producer()?;
+        let refusal = ValueError::new(ErrorClass::Oversized, message);
         if self.transaction.is_some() {
             // The epoch of a transactional producer is the coordinator's to change.
+            let record = EncodedBatch::unseal(&batch.bytes);
+            let kept = record.and_then(|record| self.shared.unread.keep(&self.to, &record, &refusal));
+            kept.map_err(|error| self.malformed(error))?;
             return Err(self.uncertain("the broker closes the connection on a record, in a transaction"));
         }
+        self.outputs.refused(batch.first, refusal);
+        let producer = self.known_producer()?;
         let Some(next) = self.shared.producers.next_epoch(producer) else {
             return Err(self.uncertain("the producer's epochs are used up"));
         };

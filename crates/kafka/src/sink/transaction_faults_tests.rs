@@ -1,0 +1,197 @@
+//! What goes wrong with transactions, on the embedded broker, which can do it on purpose.
+
+use std::time::Duration;
+
+use kafka_protocol::{ResponseError, messages::ApiKey};
+use topicmill_broker::{Broker, Fault, FaultAction};
+use topicmill_mill::{
+    batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
+    engine::{EngineError, ErrorKind, Replaced, Sink, TransactionEnd},
+    transform::ErrorClass,
+};
+use topicmill_records::{NO_HEADERS, RecordWriter};
+
+use super::{NativeSink, transaction_tests::Place};
+use crate::testing::embedded;
+
+async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
+    let (broker, mut settings) = embedded().await;
+    broker.set_transaction_version(version).unwrap();
+    let owned = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    settings.properties.extend(owned);
+    (broker, Place::new(settings).await)
+}
+
+async fn commit(sink: &mut NativeSink, place: &Place, number: u64) -> Result<TransactionEnd, EngineError> {
+    sink.commit(TransactionNumber(number), place.stake(number as i64 + 1)).await
+}
+
+/// A transaction that is written and committed.
+async fn expect_committed(sink: &mut NativeSink, place: &Place, number: u64) {
+    sink.send(place.batch(0, number)).await.unwrap();
+    let ended = commit(sink, place, number).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Committed), "{number}: {ended:?}");
+}
+
+fn expect_replaced(error: &EngineError) {
+    assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
+    assert!(error.cause::<Replaced>().is_some(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_coordinator_aborts_on_its_own_is_begun_anew() {
+    for version in [1, 2] {
+        let (broker, place) = place(version, &[]).await;
+        let mut sink = place.sink().await;
+        let mut number = 0;
+        for of_offsets in [false, true] {
+            expect_committed(&mut sink, &place, number).await;
+            number += 2;
+            sink.send(place.batch(0, number)).await.unwrap();
+            if of_offsets {
+                // It is noticed by the end of the transaction, not by what is in it.
+                broker.abort_next_transactions(1);
+            } else {
+                assert!(broker.abort_transaction(&format!("{}-one-0", place.group)));
+            }
+            let ended = commit(&mut sink, &place, number).await.unwrap();
+            assert!(matches!(ended, TransactionEnd::Aborted(_)), "version {version}: {ended:?}");
+            sink.abort().await.unwrap_or_else(|error| panic!("version {version}: {error}"));
+            number += 2;
+        }
+        expect_committed(&mut sink, &place, number).await;
+        sink.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_before_the_last_end_is_written_waits_for_it() {
+    for version in [1, 2] {
+        let (broker, place) = place(version, &[]).await;
+        let mut sink = place.sink().await;
+        broker.delay_markers(Duration::from_millis(500));
+        for number in [0, 2, 4] {
+            expect_committed(&mut sink, &place, number).await;
+        }
+        sink.close().await;
+    }
+}
+
+/// However much time has passed: nothing tells it from a timeout but the coordinator.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_id_is_taken_over_stops_however_long_ago_its_transaction_began() {
+    for version in [1, 2] {
+        for is_open in [true, false] {
+            let (broker, place) = place(version, &[("transaction.timeout.ms", "1000")]).await;
+            let mut sink = place.sink().await;
+            expect_committed(&mut sink, &place, 0).await;
+            if is_open {
+                sink.send(place.batch(0, 2)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(1200)).await;
+            let name = format!("{}-one-0", place.group);
+            while broker.take_over(&name).is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let seen = broker.transaction(&name).unwrap();
+            if is_open {
+                let ended = commit(&mut sink, &place, 2).await.unwrap();
+                assert!(matches!(ended, TransactionEnd::Aborted(_)), "version {version}: {ended:?}");
+            } else {
+                let error = sink.send(place.batch(0, 2)).await.unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Retriable, "version {version}: {error}");
+            }
+            expect_replaced(&sink.abort().await.unwrap_err());
+            sink.close().await;
+            assert_eq!(broker.transaction(&name).unwrap(), seen, "the successor's is left alone");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_successor_has_open_stays_open() {
+    for version in [1, 2] {
+        let (_broker, place) = place(version, &[]).await;
+        let mut first = place.sink().await;
+        expect_committed(&mut first, &place, 0).await;
+        let mut second = place.sink().await;
+        second.send(place.batch(0, 0)).await.unwrap();
+        // Nothing of its own was open, so it may not go by the epoch.
+        expect_replaced(&first.abort().await.unwrap_err());
+        let ended = commit(&mut second, &place, 0).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
+        first.close().await;
+        second.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_stake_of_an_older_generation_the_same_transaction_is_committed_later() {
+    for version in [1, 2] {
+        let (broker, place) = place(version, &[]).await;
+        let mut sink = place.sink().await;
+        sink.send(place.batch(0, 0)).await.unwrap();
+        let refusal = FaultAction::Error(ResponseError::IllegalGeneration.code());
+        broker.inject(Fault::once(ApiKey::TxnOffsetCommit, refusal));
+        let ended = commit(&mut sink, &place, 0).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Outdated(_)), "version {version}: {ended:?}");
+        let ended = commit(&mut sink, &place, 0).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
+        sink.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_version_may_change_while_it_runs() {
+    let (broker, place) = place(1, &[]).await;
+    let mut sink = place.sink().await;
+    let mut number = 0;
+    for version in [2, 1, 2] {
+        expect_committed(&mut sink, &place, number).await;
+        broker.set_transaction_version(version).unwrap();
+        expect_committed(&mut sink, &place, number + 1).await;
+        sink.abort().await.unwrap();
+        // In version 2 each end has an epoch of its own.
+        let name = format!("{}-one-{}", place.group, (number + 2) % 2);
+        let before = broker.transaction(&name).unwrap().epoch;
+        expect_committed(&mut sink, &place, number + 2).await;
+        expect_committed(&mut sink, &place, number + 4).await;
+        let ends = broker.transaction(&name).unwrap().epoch - before;
+        assert_eq!(ends, if version == 2 { 2 } else { 0 }, "version {version}");
+        number += 5;
+    }
+    sink.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_broker_does_not_even_read_is_refused_after_an_abort() {
+    for version in [1, 2] {
+        let (broker, place) = place(version, &[("batch.size", "900000")]).await;
+        let mut sink = place.sink().await;
+        broker.limit_requests(300_000);
+        let sizes = [100, 200, 400_000, 300];
+        let batch = |number: u64| {
+            let mut writer = RecordWriter::new(1_000_000, 0);
+            let now = topicmill_mill::clock::now_ms();
+            for size in sizes {
+                writer.push(now, None, Some(&[&vec![b'x'; size][..]]), NO_HEADERS);
+            }
+            OutputBatch {
+                destination: TopicPartition::new(place.topic.as_str(), 0),
+                chunks: writer.finish(),
+                transaction: Some(TransactionNumber(number)),
+                assignment: AssignmentId(number),
+                ..OutputBatch::default()
+            }
+        };
+        let error = sink.send(batch(0)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Retriable, "{error}");
+        sink.abort().await.unwrap();
+        let receipt = sink.send(batch(2)).await.unwrap();
+        let refused: Vec<_> = receipt.refused.iter().map(|of| (of.index, of.error.class)).collect();
+        assert_eq!(refused, [(2, ErrorClass::Oversized)], "version {version}");
+        let ended = commit(&mut sink, &place, 2).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
+        sink.close().await;
+    }
+}
