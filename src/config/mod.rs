@@ -20,6 +20,7 @@ mod reference_tests;
 mod rules;
 mod settings;
 mod steps;
+pub(crate) mod transactions;
 pub(crate) mod units;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -145,8 +146,8 @@ impl Config {
             on_panic: settings.choice(&keys::ON_PANIC),
             engine,
             memory: rules::memory(settings),
-            retries: rules::retries(settings),
-            commit_interval: rules::commit_interval(settings, delivery, &client),
+            retries: transactions::retries(settings, delivery, &client),
+            commit_interval: transactions::commit_interval(settings, delivery, &client),
             client,
             drain_timeout: rules::bounded(settings, &keys::DRAIN_TIMEOUT),
             give_up_after: rules::give_up_after(settings, until_caught_up),

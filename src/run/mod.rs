@@ -24,7 +24,7 @@ use crate::{
     admin::{Admin, Shown},
     backoff::Backoff,
     budget::Budget,
-    config::Config,
+    config::{Config, transactions::LIMIT_SHARE},
     delivery::{DeliveryKind, Routes},
     engine::{
         EngineError, EngineKind, ErrorKind, Place, Sink, Source, SourceSettings,
@@ -244,10 +244,7 @@ fn mill_settings(
         DeliveryKind::AtLeastOnce => (None, config.order),
         // The offsets of a transaction are those of what was sent in it, so what is sent has no holes. A looser
         // order allows that, too.
-        DeliveryKind::ExactlyOnce => {
-            // Aborted here, it is read again; aborted by its coordinator, this process would be fenced.
-            (Some(transaction_timeout.mul_f64(0.8)), Order::Partition)
-        }
+        DeliveryKind::ExactlyOnce => (Some(transaction_timeout.mul_f64(LIMIT_SHARE)), Order::Partition),
     };
     MillSettings {
         strategy: StrategySettings {

@@ -38,6 +38,11 @@ const FLAGS: &[(&str, i32, &str)] = &[
         CONFIG,
         "[run] commit_interval: must be at most a quarter of transaction.timeout.ms",
     ),
+    (
+        "--delivery exactly-once --retries 7",
+        CONFIG,
+        "[run] retries: must fit into transaction.timeout.ms, exactly once: the pauses between 7 retries are",
+    ),
     ("--retries 99999999999", CONFIG, "[run] retries: must be between"),
     ("--connect-timeout 0s", CONFIG, "[run] connect_timeout: must be more than 0"),
     ("--drain-timeout 25h", CONFIG, "[run] drain_timeout: must be more than 0 and at most 24h"),
