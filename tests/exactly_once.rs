@@ -3,11 +3,12 @@
 mod support;
 
 use std::{
-    process::Child,
+    io::Read,
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use support::{Cluster, Names, expect, pause, setting, signal, start, wait};
+use support::{Cluster, Names, command, expect, pause, setting, signal, start, wait};
 
 const EXACT: [&str; 2] = ["--delivery", "exactly-once"];
 
@@ -130,4 +131,63 @@ fn an_instance_that_is_replaced_stops() {
     }
     second.kill().unwrap();
     second.wait().unwrap();
+}
+
+#[test]
+fn an_instance_that_wakes_beside_its_successor_stops_and_writes_nothing_more() {
+    expect_that_who_wakes_stops(&["-X", "session.timeout.ms=6000"]);
+}
+
+/// Needs Kafka 4.0.
+#[test]
+fn with_the_group_protocol_of_kip_848_an_instance_that_wakes_beside_its_successor_stops() {
+    expect_that_who_wakes_stops(&["-X", "group.protocol=consumer"]);
+}
+
+/// Two instances of the same id: the one that was stopped for longer than its session and its transaction may take
+/// finds out about the other as soon as it wakes.
+fn expect_that_who_wakes_stops(more: &[&str]) {
+    let cluster = Cluster::kafka();
+    let names = Names::new("exact-woken");
+    let mut generating = generate(&cluster, &names, "250000", "10000");
+    let instance = [&["-X", "group.instance.id=one"], more].concat();
+    let arguments = [&EXACT[..], &instance].concat();
+    let mut first = command(&names.run(&cluster, &arguments)).stderr(Stdio::piped()).spawn().unwrap();
+    pause(Duration::from_secs(3));
+    signal(&first, "-STOP");
+    // A session of KIP-848 takes 45 s on the broker's side; the successor waits for its end.
+    pause(Duration::from_secs(11));
+    let mut second = transform(&cluster, &names, &instance);
+    pause(Duration::from_secs(3));
+    signal(&first, "-CONT");
+    assert_ne!(wait(&mut first, Duration::from_secs(20)), 0);
+    let mut said = String::new();
+    first.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let is_replaced = ["another process writes with", "FENCED_INSTANCE_ID"].map(|why| said.contains(why));
+    assert!(is_replaced.contains(&true), "{said}");
+    assert_eq!(wait(&mut generating, LONG), 0);
+    assert_eq!(second.try_wait().unwrap(), None, "the other one goes on");
+    signal(&second, "-TERM");
+    assert_eq!(wait(&mut second, LONG), 0);
+    names.catch_up(&cluster, &EXACT);
+    names.expect_clean(&cluster, "partition");
+}
+
+#[test]
+fn an_instance_that_wakes_alone_goes_on() {
+    let cluster = Cluster::kafka();
+    let names = Names::new("exact-alone");
+    let mut generating = generate(&cluster, &names, "200000", "10000");
+    let mut mill = transform(&cluster, &names, &["-X", "session.timeout.ms=6000"]);
+    pause(Duration::from_secs(3));
+    signal(&mill, "-STOP");
+    pause(Duration::from_secs(12));
+    signal(&mill, "-CONT");
+    assert_eq!(wait(&mut generating, LONG), 0);
+    pause(Duration::from_secs(2));
+    assert_eq!(mill.try_wait().unwrap(), None);
+    signal(&mill, "-TERM");
+    assert_eq!(wait(&mut mill, LONG), 0);
+    names.catch_up(&cluster, &EXACT);
+    names.expect_clean(&cluster, "partition");
 }
