@@ -115,7 +115,7 @@ impl Load {
         let chance = self.chance(partition, seq, 3);
         if chance % 1000 < self.poison_permille {
             Kind::Poison
-        } else if chance / 1000 % 100 == 0 {
+        } else if (chance / 1000).is_multiple_of(100) {
             Kind::Tombstone
         } else {
             Kind::Name

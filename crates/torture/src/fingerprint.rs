@@ -23,7 +23,7 @@ impl Fingerprint {
             None => self.hash.rotate_left(1),
         };
         self.records += 1;
-        if self.records % BLOCK == 0 {
+        if self.records.is_multiple_of(BLOCK) {
             self.blocks.push((offset, self.hash));
         }
     }

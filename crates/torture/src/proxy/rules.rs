@@ -97,13 +97,12 @@ struct State {
 }
 
 impl Rules {
-    /// Cuts connections, wherever in a request or an answer they are.
-    pub fn cut(&self, which: &Which) {
-        let connections: Vec<_> = self.0.lock().connections.iter().filter_map(Weak::upgrade).collect();
-        connections
-            .iter()
-            .filter(|connection| which.is(&connection.client.lock(), connection.node))
-            .for_each(|connection| connection.cut());
+    /// Cuts connections, wherever in a request or an answer they are; how many.
+    pub fn cut(&self, which: &Which) -> u64 {
+        let mut connections: Vec<_> = self.0.lock().connections.iter().filter_map(Weak::upgrade).collect();
+        connections.retain(|connection| which.is(&connection.client.lock(), connection.node));
+        connections.iter().for_each(|connection| connection.cut());
+        connections.len() as u64
     }
 
     /// Lets nothing through any more in one direction; what is sent waits.
@@ -169,7 +168,7 @@ impl Rules {
             let meant = rule.api == request.api && rule.which.is(&request.client, node);
             if meant && (commits || request.api != END_TXN) {
                 *count += 1;
-                if *count % rule.every == 0 {
+                if count.is_multiple_of(rule.every) {
                     taken = Some(rule.action);
                     break;
                 }

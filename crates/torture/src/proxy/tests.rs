@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use super::*;
 
+/// What a node received.
+type Received = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// A node that answers each request with its own bytes; what it received.
-fn echo() -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
+fn echo() -> (SocketAddr, Received) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (address, received) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
     let log = Arc::clone(&received);
@@ -43,7 +46,7 @@ fn ask(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(frame.bytes)
 }
 
-fn proxy() -> (Proxy, Arc<Rules>, Arc<Mutex<Vec<Vec<u8>>>>) {
+fn proxy() -> (Proxy, Arc<Rules>, Received) {
     let (target, received) = echo();
     let rules = Arc::new(Rules::default());
     (Proxy::start(0, 1, target, Arc::clone(&rules)).unwrap(), rules, received)

@@ -1,0 +1,108 @@
+//! What is asked of the cluster itself.
+
+use std::time::Duration;
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::error::RunError;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks by librdkafka, directly and not through a proxy.
+pub(super) struct Admin {
+    client: AdminClient<DefaultClientContext>,
+    runtime: Runtime,
+    brokers: String,
+}
+
+impl Admin {
+    pub fn connect(brokers: &str) -> Result<Admin, RunError> {
+        let client = ClientConfig::new().set("bootstrap.servers", brokers).create();
+        Ok(Admin {
+            client: client.map_err(RunError::kafka("the admin client"))?,
+            runtime: Builder::new_current_thread().build().map_err(RunError::io("a runtime"))?,
+            brokers: brokers.to_owned(),
+        })
+    }
+
+    /// Creates topics that need a majority of their replicas.
+    pub fn create(
+        &self,
+        topics: &[&str],
+        partitions: usize,
+        replicas: usize,
+        config: &[(&str, &str)],
+    ) -> Result<(), RunError> {
+        let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        let new: Vec<_> = topics
+            .iter()
+            .map(|topic| {
+                let replication = TopicReplication::Fixed(count(replicas));
+                let topic = NewTopic::new(topic, count(partitions), replication);
+                config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+            })
+            .collect();
+        let failed = || RunError::kafka(format!("creating {topics:?}"));
+        let answers = self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(failed())?;
+        let refused = answers.into_iter().find_map(Result::err);
+        refused.map_or(Ok(()), |(_, code)| Err(failed()(KafkaError::AdminOp(code))))
+    }
+
+    /// Deletes topics, and what they need of the disk.
+    pub fn delete(&self, topics: &[&str]) -> Result<(), RunError> {
+        let failed = RunError::kafka(format!("deleting {topics:?}"));
+        self.runtime.block_on(self.client.delete_topics(topics, &options())).map_err(failed)?;
+        Ok(())
+    }
+
+    /// The offsets that a group has committed, 0 where it has none.
+    pub fn committed(&self, group: &str, topic: &str, partitions: usize) -> Result<Vec<u64>, RunError> {
+        let failed = || RunError::kafka(format!("the offsets of {group}"));
+        let consumer = self.consumer(group)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
+        let offsets = consumer.committed_offsets(list, PATIENCE).map_err(failed())?;
+        Ok((0..partitions)
+            .map(|partition| {
+                let element = offsets.find_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
+                match element.map(|element| element.offset()) {
+                    Some(Offset::Offset(offset)) => u64::try_from(offset).unwrap_or(0),
+                    _ => 0,
+                }
+            })
+            .collect())
+    }
+
+    /// The offsets at which the partitions of a topic end.
+    pub fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<u64>, RunError> {
+        let consumer = self.consumer("torture-admin")?;
+        (0..partitions)
+            .map(|partition| {
+                let failed = RunError::kafka(format!("the end of {topic}"));
+                let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+                let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).map_err(failed)?;
+                Ok(u64::try_from(end).unwrap_or(0))
+            })
+            .collect()
+    }
+
+    fn consumer(&self, group: &str) -> Result<BaseConsumer, RunError> {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
+            .create()
+            .map_err(RunError::kafka("a consumer"))
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}
