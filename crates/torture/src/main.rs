@@ -71,7 +71,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let seed = cli.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("seed {seed}");
-    let all = |given: Vec<Delivery>| if given.is_empty() { Delivery::value_variants().to_vec() } else { given };
+    let all =
+        |given: Vec<Delivery>| if given.is_empty() { Delivery::value_variants().to_vec() } else { given };
     let settings = Settings {
         seed,
         faults: if cli.faults.is_empty() { FaultKind::value_variants().to_vec() } else { cli.faults },

@@ -10,8 +10,8 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use findings::{Counts, Finding, Fault};
 use findings::Findings;
+pub use findings::{Counts, Fault, Finding};
 use lane::{Lane, Sight};
 
 use crate::event::{Load, Place, parse_number};
@@ -166,7 +166,9 @@ impl Judge {
             Order::Partition | Order::None => vec![None],
             Order::Key => std::iter::once(None).chain(Load::keys().map(Some)).collect(),
         };
-        Place::ALL.into_iter().flat_map(move |place| keys.clone().into_iter().map(move |key| (place, partition, key)))
+        Place::ALL
+            .into_iter()
+            .flat_map(move |place| keys.clone().into_iter().map(move |key| (place, partition, key)))
     }
 }
 

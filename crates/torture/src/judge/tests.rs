@@ -151,8 +151,10 @@ fn a_transaction_that_is_said_to_be_committed_and_is_not_is_missed() {
     check(|at, length| {
         let transaction = at / length;
         let chunks = good.chunks(length).enumerate();
-        let records: Vec<_> =
-            chunks.filter(|(number, _)| *number != transaction).flat_map(|(_, chunk)| chunk.to_vec()).collect();
+        let records: Vec<_> = chunks
+            .filter(|(number, _)| *number != transaction)
+            .flat_map(|(_, chunk)| chunk.to_vec())
+            .collect();
         let found = judge(load(), Order::Partition, &records);
         assert_eq!(found.lost, (good.len() - records.len()) as u64);
         assert!(found.lost > 0);

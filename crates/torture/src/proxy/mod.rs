@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use frame::{Frame, Request, END_TXN};
+use frame::{END_TXN, Frame, Request};
 use parking_lot::Mutex;
 use rules::Connection;
 pub use rules::{Action, Direction, Rule, Rules, Which};

@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::frame::{Request, END_TXN};
+use super::frame::{END_TXN, Request};
 
 /// A way through a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

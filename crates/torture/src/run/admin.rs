@@ -1,6 +1,9 @@
 //! What is asked of the cluster itself.
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -33,7 +36,7 @@ impl Admin {
         })
     }
 
-    /// Creates topics that need a majority of their replicas.
+    /// Creates topics whose records stay, however old they say they are.
     pub fn create(
         &self,
         topics: &[&str],
@@ -47,6 +50,7 @@ impl Admin {
             .map(|topic| {
                 let replication = TopicReplication::Fixed(count(replicas));
                 let topic = NewTopic::new(topic, count(partitions), replication);
+                let topic = topic.set("retention.ms", "-1");
                 config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
             })
             .collect();
@@ -54,6 +58,25 @@ impl Admin {
         let answers = self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(failed())?;
         let refused = answers.into_iter().find_map(Result::err);
         refused.map_or(Ok(()), |(_, code)| Err(failed()(KafkaError::AdminOp(code))))
+    }
+
+    /// Waits until this node knows the topic with all of its leaders.
+    pub fn wait_for(&self, node: &str, topic: &str, partitions: usize) -> Result<(), RunError> {
+        let failed = || RunError::kafka(format!("the topics of {node}"));
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", node).create().map_err(failed())?;
+        let start = Instant::now();
+        loop {
+            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(failed())?;
+            let known = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            if known.filter(|partition| partition.leader() >= 0).count() == partitions {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(RunError::Late { what: format!("{node} knows {topic}"), limit: PATIENCE });
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Deletes topics, and what they need of the disk.

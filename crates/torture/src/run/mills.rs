@@ -127,12 +127,6 @@ impl Mills {
         Ok(took)
     }
 
-    /// Waits for one that is to end by itself; its exit code, if it ends by itself.
-    pub fn wait(&mut self, mill: usize, limit: Duration) -> Result<Option<i32>, RunError> {
-        let Some(child) = self.take(mill) else { return Ok(None) };
-        let (status, took) = wait(child, limit)?;
-        Ok(status.filter(|_| took < limit).and_then(|status| status.code()))
-    }
 
     /// Takes note of the ones that ended by themselves, and starts them again.
     pub fn watch(&mut self) -> Result<(), RunError> {

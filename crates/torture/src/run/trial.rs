@@ -83,6 +83,9 @@ impl<'a> Trial<'a> {
         let (source, group) = (format!("{name}-in"), format!("{name}-group"));
         let topics = [&*source, &outputs.destination, &outputs.dead_letter];
         stage.admin.create(&topics, PARTITIONS, settings.nodes, &[])?;
+        for node in stage.nodes.bootstrap().split(',') {
+            topics.iter().try_for_each(|topic| stage.admin.wait_for(node, topic, PARTITIONS))?;
+        }
         let load = Load { seed: random.random(), poison_permille: fault.poison_permille() };
         let brokers = stage.nodes.bootstrap();
         let writer = Arc::new(Writer::start(brokers, &source, load, PARTITIONS, settings.rate)?);
@@ -287,7 +290,8 @@ impl<'a> Trial<'a> {
             let places = live.iter().chain(&committed).map(|(&place, _)| place);
             for place in places.collect::<std::collections::BTreeSet<_>>() {
                 let (first, second) = (live.get(&place), committed.get(&place));
-                let (first, second) = (first.cloned().unwrap_or_default(), second.cloned().unwrap_or_default());
+                let (first, second) =
+                    (first.cloned().unwrap_or_default(), second.cloned().unwrap_or_default());
                 if let Some(offset) = first.differs(&second) {
                     self.wrong.push(format!(
                         "{place:?}: the readers differ by offset {offset}; live {} records, later {}",

@@ -23,8 +23,7 @@ pub(super) fn cut(trial: &mut Trial<'_>) -> Result<(), RunError> {
 }
 
 pub(super) fn partitioned(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    let ways: [&[Direction]; 3] =
-        [&[Direction::Up], &[Direction::Down], &[Direction::Up, Direction::Down]];
+    let ways: [&[Direction]; 3] = [&[Direction::Up], &[Direction::Down], &[Direction::Up, Direction::Down]];
     for round in 0..trial.scaled(6) {
         let running = trial.mills.running();
         let mill = running[trial.random.random_range(0..running.len())];
