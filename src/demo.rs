@@ -327,6 +327,7 @@ async fn prove(run: &Config) -> Result<Report, EngineError> {
         usual_group: run.group.clone(),
         transform: run.transform.clone(),
         protection: None,
+        protect_letters: run.protect_letters.clone(),
         order: run.order,
         memory: run.memory,
         json: false,

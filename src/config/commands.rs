@@ -8,10 +8,11 @@ use super::{
     Config, ConfigError, Origin, client,
     keys::{self, Section},
     layers, rules,
-    steps::{protection, transforming},
+    steps::{protect_letters, protection, transforming},
 };
 use crate::{
     cli::{BenchArgs, CasesArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
+    dead_letter::Protect,
     diff::Allowance,
     engine::ClientSettings,
     generate::GenerateSettings,
@@ -90,6 +91,8 @@ pub(crate) struct VerifyConfig {
     pub transform: TransformKind,
     /// What must not be found in plain text, if it is to be looked for.
     pub protection: Option<Protection>,
+    /// How the values of dead letters are protected, if they are.
+    pub protect_letters: Option<Protect>,
     /// The order that the records must have kept.
     pub order: Order,
     /// The memory in bytes that batches may hold while they are read.
@@ -111,6 +114,7 @@ impl VerifyConfig {
         let group = rules::group(&mut settings, strategy, &topics.source, Some(&topics.destination));
         let transforming = rules::transform_of_source(&mut settings);
         let protection = args.no_plaintext.then(|| protection(&mut settings, transforming.steps.as_deref()));
+        let protect_letters = protect_letters(&mut settings, transforming.steps.as_deref());
         let config = VerifyConfig {
             client: client::native_client(&mut settings),
             source: topics.source,
@@ -121,6 +125,7 @@ impl VerifyConfig {
             usual_group: group,
             transform: transforming.kind,
             protection: protection.flatten(),
+            protect_letters,
             order: settings.choice(&keys::ORDER),
             memory: rules::memory(&mut settings),
             json: args.json,

@@ -134,6 +134,13 @@ keys! {
             (VERIFY, "The topic of records that could not be transformed or written \
                 [default: DESTINATION_dead_letter]"),
         ]);
+    pub(crate) static PROTECT = Key::new(DeadLetter, "protect", Form::Boolean(true))
+        .default("false")
+        .flag("protect-dead-letters", "", &[
+            (RUN, "Apply the steps that protect (mask, redact, hash, hmac) to the values of dead letters, which \
+                hold the original otherwise"),
+            (VERIFY, "The values of dead letters were protected"),
+        ]);
     pub(crate) static GROUP = Key::new(Source, "group", Form::Text)
         .short('g')
         .flag("group", "GROUP", &[

@@ -37,6 +37,7 @@ use topicmill_steps::Plan;
 use crate::{
     choice::Choice,
     cli::RunArgs,
+    dead_letter::Protect,
     delivery::DeliveryKind,
     engine::{ClientSettings, EngineKind, OffsetReset},
     mill::OnGap,
@@ -55,6 +56,8 @@ pub struct Config {
     pub destination: Arc<str>,
     /// The topic for what cannot be transformed.
     pub dead_letter: Arc<str>,
+    /// How the values of dead letters are protected, if they are.
+    pub protect_letters: Option<Protect>,
     /// The consumer group.
     pub group: String,
     /// Where to start a topic that the group has never read.
@@ -122,12 +125,14 @@ impl Config {
         let until_caught_up = settings.boolean(&keys::UNTIL_CAUGHT_UP);
         let Transforming { kind: transform, steps } = transforming;
         rules::routes(settings, steps.as_deref(), &topics);
+        let protect_letters = steps::protect_letters(settings, steps.as_deref());
         Config {
             client: client::client(settings, engine),
             group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),
             source: topics.source,
             destination: topics.destination,
             dead_letter: topics.dead_letter,
+            protect_letters,
             offset_reset: settings.choice(&keys::AUTO_OFFSET_RESET),
             on_gap: settings.choice(&keys::ON_GAP),
             transform,
@@ -178,6 +183,7 @@ impl Config {
             (&keys::GIVE_UP_AFTER, self.give_up_after.map_or_else(|| "never".into(), time)),
             (&keys::UNTIL_CAUGHT_UP, self.until_caught_up.into()),
             (&keys::DEAD_LETTER, self.dead_letter.as_ref().into()),
+            (&keys::PROTECT, self.protect_letters.is_some().into()),
             (&keys::ADMIN, self.admin.map_or_else(|| "off".into(), |address| address.to_string().into())),
         ]
     }

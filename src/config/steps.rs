@@ -10,7 +10,7 @@ use super::{
     rules,
     settings::Settings,
 };
-use crate::transform::TransformKind;
+use crate::{dead_letter::Protect, transform::TransformKind};
 
 /// A step and where it came from.
 #[derive(Clone)]
@@ -88,17 +88,35 @@ fn plan(settings: &mut Settings) -> Option<Arc<Plan>> {
 /// What the steps protect, for `--no-plaintext`; a problem if that is nothing, or cannot be told.
 pub(super) fn protection(settings: &mut Settings, steps: Option<&Plan>) -> Option<Protection> {
     let flag = "--no-plaintext";
-    let message = match steps.map(Plan::protection) {
-        Some(Ok(Some(protection))) => return Some(protection),
-        Some(Err(problem)) => problem.to_string(),
-        Some(Ok(None)) | None => {
-            "looks for what a step protects, but none does: no mask or redact, no hash or hmac in place or with a \
-             drop of the original behind it"
-                .to_owned()
+    protected(steps)
+        .inspect_err(|message| settings.problem(flag.into(), message.as_str(), Origin::Flag(flag.into())))
+        .ok()
+}
+
+/// How the values of dead letters are protected, if they are to be; a problem as of [`protection`].
+pub(super) fn protect_letters(settings: &mut Settings, steps: Option<&Plan>) -> Option<Protect> {
+    if !settings.boolean(&keys::PROTECT) {
+        return None;
+    }
+    match protected(steps) {
+        Ok(protection) => Some(protection.of_letters()),
+        Err(message) => {
+            settings.reject(&keys::PROTECT, message);
+            None
         }
-    };
-    settings.problem(flag.into(), message, Origin::Flag(flag.into()));
-    None
+    }
+}
+
+fn protected(steps: Option<&Plan>) -> Result<Protection, String> {
+    match steps.map(Plan::protection) {
+        Some(Ok(Some(protection))) => Ok(protection),
+        Some(Err(problem)) => Err(problem.to_string()),
+        Some(Ok(None)) | None => Err(
+            "is about what steps protect, but none does: no mask or redact, no hash or hmac in place or with a drop \
+             of the original behind it"
+                .into(),
+        ),
+    }
 }
 
 /// A step as it stands in a file, its name first.

@@ -243,6 +243,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
             destination: Arc::clone(&config.destination),
             dead_letter: Arc::clone(&config.dead_letter),
             group: config.group.as_str().into(),
+            protect: config.protect_letters.clone(),
             chunk_limit,
             window: config.memory / OUTPUT_SHARE,
             retries: config.retries,

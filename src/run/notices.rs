@@ -130,9 +130,7 @@ impl TroubleLines {
         let stages: BTreeSet<&'static str> = sentences.iter().map(|sentence| sentence.about.stage).collect();
         // With another reason it is not over.
         let over = |about: &About| !lasting.contains(about) && !stages.contains(about.stage);
-        lines.extend(
-            self.told.extract_if(.., |about, _| over(about)).map(|(_, told)| Line::Over(told.sentence)),
-        );
+        lines.extend(ended(self.told.extract_if(.., |about, _| over(about)).map(|(_, told)| told.sentence)));
         self.told.retain(|about, told| lasting.contains(about) || now.duration_since(told.at) < AGAIN);
         for sentence in sentences {
             let told = self.told.get(&sentence.about);
@@ -158,6 +156,21 @@ impl TroubleLines {
         }
         may
     }
+}
+
+/// One line for what fails at a stage, however many reasons there were.
+fn ended(told: impl Iterator<Item = Sentence>) -> impl Iterator<Item = Line> {
+    let mut all: BTreeMap<(&'static str, Option<String>), Sentence> = BTreeMap::new();
+    for sentence in told {
+        let first = all
+            .entry((sentence.about.stage, sentence.about.topic.clone()))
+            .or_insert_with(|| sentence.clone());
+        first.since = first.since.min(sentence.since);
+        first.partitions.extend(sentence.partitions);
+        first.partitions.sort_unstable();
+        first.partitions.dedup();
+    }
+    all.into_values().map(Line::Over)
 }
 
 impl Line {
@@ -277,6 +290,22 @@ mod tests {
             told += lines.due(sentences(troubles.now())).len();
         }
         assert_eq!(told, MOST_LINES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_what_had_several_reasons_is_told_once() {
+        let troubles = Troubles::default();
+        let mut lines = TroubleLines::default();
+        for broker in 1..=3 {
+            begin(&troubles, broker..broker + 2, &format!("broker {broker} is away"));
+            advance(BLIP * 2).await;
+            lines.due(sentences(troubles.now()));
+        }
+        troubles.end_where(|_| true);
+        let over = lines.due(sentences(troubles.now()));
+        let [Line::Over(sentence)] = &over[..] else { panic!("{over:?}") };
+        assert_eq!(sentence.partitions, [1, 2, 3, 4]);
+        assert_eq!(sentence.since.elapsed(), BLIP * 6);
     }
 
     #[tokio::test]

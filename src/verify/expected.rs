@@ -9,6 +9,7 @@ use std::{
 use super::fingerprint::{Fingerprint, Identity, Original, key_hash};
 use crate::{
     batch::{PartitionBatch, Span, TopicPartition},
+    dead_letter::Protect,
     records::EncodedBatch,
     transform::{self, Transform},
 };
@@ -61,6 +62,8 @@ pub(super) struct Rules<'a> {
     pub outputs: &'a BTreeMap<Arc<str>, Identity>,
     /// What makes a dead letter.
     pub letters: Identity,
+    /// How the value of one is protected, if it is.
+    pub protect: Option<&'a Protect>,
 }
 
 impl Rules<'_> {
@@ -89,7 +92,7 @@ impl Outcome {
         let transformed = transformed
             .unwrap_or_else(|breach| panic!("{}: the transform breaks its contract: {breach}", batch.origin));
         let failed: Vec<usize> = transformed.failures.iter().map(|failure| failure.index).collect();
-        self.failed.extend(failed.iter().map(|index| original(batch, *index, rules.letters)));
+        self.failed.extend(failed.iter().map(|index| original(batch, *index, rules)));
         let resolved = transform::resolve(transformed.outputs, rules.destination, &batch.origin);
         let resolved = resolved.expect("what was just encoded is read");
         let records = 0..batch.records.len();
@@ -115,7 +118,7 @@ impl Outcome {
                     let Some(index) = sources.next() else { return };
                     let output = identity.of(timestamp, key, value, headers);
                     if let Some(results) = results.get(&index) {
-                        let original = original(batch, index as usize, rules.letters);
+                        let original = original(batch, index as usize, rules);
                         expected.excused.push(Excused { original, output, is_all: *results == 1 });
                         return;
                     }
@@ -159,13 +162,14 @@ impl Expected {
     }
 }
 
-fn original(batch: &PartitionBatch, index: usize, identity: Identity) -> Original {
+fn original(batch: &PartitionBatch, index: usize, rules: &Rules<'_>) -> Original {
     let record = &batch.records[index];
     let bytes = |span: Span| span.get(&batch.buffer);
-    let fingerprint = identity.of_letter(
+    let protected = rules.protect.and_then(|protect| protect.value(batch, index));
+    let fingerprint = rules.letters.of_letter(
         record.timestamp,
         bytes(record.key),
-        bytes(record.value),
+        protected.as_ref().map(|(value, _)| &value[..]).or(bytes(record.value)),
         bytes(record.headers).unwrap_or_default(),
     );
     Original { offset: record.offset, fingerprint }

@@ -435,6 +435,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
             destination: &self.config.destination,
             outputs: &identities,
             letters: self.topics.letters,
+            protect: self.config.protect_letters.as_ref(),
         };
         let about = self.letters.of(number).to_vec();
         self.read(&place, range, |batch| {

@@ -7,9 +7,9 @@ use super::{
     *,
 };
 use crate::{
-    dead_letter::Stage,
+    dead_letter::{self, Form, Letter, Stage},
     records::{HeadersWriter, NO_HEADERS},
-    transform,
+    transform::{self, ErrorClass, ValueError},
 };
 
 fn step(settings: &[(&str, &str)]) -> StepTable {
@@ -183,4 +183,33 @@ async fn short_texts_are_not_looked_for() {
     }
     logs.rows("d", 0)[0].1 = Some(r#"{"x":"abc"}"#.into());
     assert_eq!(report(&logs).await.plaintext.unwrap().count, 0);
+}
+
+#[tokio::test]
+async fn protected_letters_hold_nothing_of_it_and_are_held_to_it() {
+    let value = r#"{"email":"ada@example.org","card":{"n":"secret card"},"items":[],"country":"de"}"#;
+    let row: Row = (Some("key1"), Some(value.to_owned()), NO_HEADERS.to_vec(), 5);
+    let one = batch(&TopicPartition::new("s", 0), 100, std::slice::from_ref(&row));
+    let protection = plan().protection().unwrap();
+    let protect = protection.clone().unwrap().of_letters();
+    let error = ValueError::new(ErrorClass::Type, "no");
+    let letter = Letter { index: 0, stage: Stage::Transformation, error, form: Form::default() };
+    for (written, asked, plain, corrupt) in
+        [(false, false, 2, 0), (true, true, 0, 0), (true, false, 0, 1), (false, true, 2, 1)]
+    {
+        let mut logs = transformed();
+        logs.rows("s", 0).push(row.clone());
+        let by = written.then_some(&protect);
+        let chunks = dead_letter::encode(&one, std::slice::from_ref(&letter), "g", by, 1 << 20);
+        logs.rows("t", 0).extend(rows_of(&chunks[0], row.0));
+        let config = VerifyConfig {
+            transform: plan().kind(),
+            protection: protection.clone(),
+            protect_letters: asked.then(|| protect.clone()),
+            ..config(Order::Partition)
+        };
+        let report = report_with(&logs, &config).await;
+        let found = (report.plaintext.as_ref().unwrap().count, report.counts.of(Kind::Corrupt));
+        assert_eq!((found, report.counts.total()), ((plain, corrupt), corrupt), "{report}");
+    }
 }

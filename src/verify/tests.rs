@@ -146,8 +146,13 @@ fn letter_of(
     error: ValueError,
     key: Option<&'static str>,
 ) -> Vec<Row> {
-    let chunks =
-        dead_letter::encode(one, &[Letter { index: 0, stage, error, form: Form::default() }], group, 1 << 20);
+    let chunks = dead_letter::encode(
+        one,
+        &[Letter { index: 0, stage, error, form: Form::default() }],
+        group,
+        None,
+        1 << 20,
+    );
     chunks.iter().flat_map(|chunk| rows_of(chunk, key)).collect()
 }
 
@@ -162,6 +167,7 @@ pub(super) fn config(order: Order) -> VerifyConfig {
         usual_group: "topicmill-s-d".into(),
         transform: NameEvent::kind(),
         protection: None,
+        protect_letters: None,
         order,
         memory: 1 << 20,
         json: false,

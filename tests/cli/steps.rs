@@ -123,3 +123,16 @@ fn a_key_is_never_shown() {
     short.expect(78, &["[[step]] 1 key_env: keyed BLAKE3 takes a key of 32 bytes"]);
     assert!(!short.stderr.contains("too short"), "{}", short.stderr);
 }
+
+#[test]
+fn what_is_protected_has_to_be_known_where_it_is_asked_for() {
+    let protect = format!("{FILE}\n[dead_letter]\nprotect = true");
+    Program::new(["check"]).config(&protect).run().expect(0, &["[dead_letter]\n", "protect = true\n"]);
+    let said = "is about what steps protect, but none does";
+    let letters = format!("config: [dead_letter] protect: {said}");
+    Program::new(["check", "--filter", ".a", "--protect-dead-letters"]).run().expect(78, &[&letters]);
+    let verify = format!("config: --no-plaintext: {said}");
+    Program::new(["verify", "--filter", ".a", "--no-plaintext"]).run().expect(78, &[&verify]);
+    let made = "config: --no-plaintext: step 2: protects what step 1 (jq .[]) has made";
+    Program::new(["verify", "--jq", ".[]", "--mask", ".a", "--no-plaintext"]).run().expect(78, &[made]);
+}

@@ -3,13 +3,17 @@
 //! Key, value, headers and timestamp stay as they are. Headers are added that say where the record
 //! came from and what was wrong with it (Kafka Connect's `errors.deadletterqueue.context.headers`);
 //! in a record that was a dead letter itself they replace the older ones.
+//!
+//! With a [`Protect`], the value is not the original; key and headers are.
+
+use std::{fmt, sync::Arc};
 
 use topicmill_records::{EncodedBatch, Headers, HeadersWriter, RecordWriter};
 
 use crate::{
     batch::{PartitionBatch, TopicPartition},
     clock,
-    transform::{ErrorClass, ValueError},
+    transform::{ErrorClass, RecordView, ValueError},
 };
 
 /// The common prefix of these headers.
@@ -31,6 +35,47 @@ pub const MESSAGE: &str = "__connect.errors.exception.message";
 
 /// The header with the record's timestamp in milliseconds, where the topic does not accept it.
 pub const TIMESTAMP: &str = "topicmill.original.timestamp";
+
+/// The header that says whether the value could be protected, where it is to be: `yes`, or `no: not JSON`.
+pub const PROTECTED: &str = "topicmill.protected";
+
+/// Protects the values of dead letters.
+#[derive(Clone)]
+pub struct Protect(Arc<ProtectFn>);
+
+type ProtectFn = dyn Fn(&TopicPartition, &RecordView<'_>, &mut Vec<u8>) -> bool + Send + Sync;
+
+impl Protect {
+    /// `protect` puts the protected value of a record of the partition into the buffer, and returns whether it is
+    /// JSON; otherwise it puts it there as it is.
+    pub fn new(
+        protect: impl Fn(&TopicPartition, &RecordView<'_>, &mut Vec<u8>) -> bool + Send + Sync + 'static,
+    ) -> Protect {
+        Protect(Arc::new(protect))
+    }
+
+    /// The value of a record as its letter has it, and whether it could be protected; `None` for a tombstone.
+    pub fn value(&self, batch: &PartitionBatch, index: usize) -> Option<(Vec<u8>, bool)> {
+        let record = &batch.records[index];
+        let value = batch.bytes(record.value)?;
+        let view = RecordView {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: batch.bytes(record.key),
+            value: Some(value),
+            headers: batch.bytes(record.headers).unwrap_or_default(),
+        };
+        let mut protected = Vec::new();
+        let is_json = (self.0)(&batch.origin, &view, &mut protected);
+        Some((protected, is_json))
+    }
+}
+
+impl fmt::Debug for Protect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Protect")
+    }
+}
 
 /// The stage at which a record failed, by Kafka Connect's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,25 +131,29 @@ impl Letter {
 }
 
 /// Encodes the dead letters of the consumer group `group` for some records of `batch`, each chunk
-/// at most `chunk_limit` bytes unless a single record is larger.
+/// at most `chunk_limit` bytes unless a single record is larger. With `protect`, their values are protected.
 pub fn encode(
     batch: &PartitionBatch,
     letters: &[Letter],
     group: &str,
+    protect: Option<&Protect>,
     chunk_limit: usize,
 ) -> Vec<EncodedBatch> {
     let mut writer = RecordWriter::new(chunk_limit, 0);
     for letter in letters {
         let record = &batch.records[letter.index];
-        let value = batch.bytes(record.value).map(|value| [value]);
+        let protected = protect.and_then(|protect| protect.value(batch, letter.index));
+        let value = protected.as_ref().map(|(value, _)| &value[..]).or(batch.bytes(record.value));
+        let is_protected = protected.as_ref().map(|(_, is_protected)| *is_protected);
+        let value = value.map(|value| [value]);
         let pieces = value.as_ref().map(|value| &value[..]);
         let timestamp = if letter.form.stamped { clock::now_ms() } else { record.timestamp };
-        writer.push(timestamp, batch.bytes(record.key), pieces, &headers(batch, letter, group));
+        writer.push(timestamp, batch.bytes(record.key), pieces, &headers(batch, letter, group, is_protected));
     }
     writer.finish()
 }
 
-fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
+fn headers(batch: &PartitionBatch, letter: &Letter, group: &str, is_protected: Option<bool>) -> Vec<u8> {
     let record = &batch.records[letter.index];
     let TopicPartition { topic, partition } = &batch.origin;
     let mut headers = HeadersWriter::default();
@@ -118,16 +167,27 @@ fn headers(batch: &PartitionBatch, letter: &Letter, group: &str) -> Vec<u8> {
     add(OFFSET, &record.offset.to_string());
     add(STAGE, letter.stage.as_str());
     add(CLASS, letter.error.class.as_str());
-    add(MESSAGE, &letter.error.message);
+    match letter.error.class {
+        // Their messages may quote the value.
+        ErrorClass::Route | ErrorClass::Jq | ErrorClass::Panic | ErrorClass::Other | ErrorClass::Refused
+            if is_protected.is_some() =>
+        {
+            add(MESSAGE, "left out, as it may quote what is protected");
+        }
+        _ => add(MESSAGE, &letter.error.message),
+    }
+    if let Some(is_protected) = is_protected {
+        add(PROTECTED, if is_protected { "yes" } else { "no: not JSON" });
+    }
     if letter.form.stamped {
         add(TIMESTAMP, &record.timestamp.to_string());
     }
     headers.finish()
 }
 
-/// Whether a header of that name describes an error, rather than being the record's own.
+/// Whether a header of that name describes an error or its letter, rather than being the record's own.
 pub fn is_about_error(name: &[u8]) -> bool {
-    name.starts_with(PREFIX.as_bytes())
+    name.starts_with(PREFIX.as_bytes()) || name == PROTECTED.as_bytes()
 }
 
 #[cfg(test)]
@@ -161,7 +221,7 @@ mod tests {
     fn letter_of(batch: &PartitionBatch, group: &str) -> EncodedBatch {
         let error = ValueError::new(ErrorClass::Eof, "ends at byte 4");
         let letters = [Letter { index: 0, stage: Stage::Transformation, error, form: Form::default() }];
-        encode(batch, &letters, group, 1000).remove(0)
+        encode(batch, &letters, group, None, 1000).remove(0)
     }
 
     /// The headers of the only record, as text.
@@ -196,6 +256,27 @@ mod tests {
             ("__connect.errors.exception.message", "ends at byte 4"),
         ];
         assert_eq!(headers_of(&chunk), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_protected_letter_says_so_and_leaves_out_what_may_quote_the_value() {
+        let batch = batch_of(TopicPartition::new("names", 5), 77, &[0]);
+        for (is_json, told) in [(true, "yes"), (false, "no: not JSON")] {
+            let protect = Protect::new(move |origin, record, out| {
+                assert_eq!((origin.partition, record.offset), (5, 77));
+                out.extend_from_slice(b"***");
+                is_json
+            });
+            let error = ValueError::new(ErrorClass::Jq, "{bad: no object");
+            let letters = [Letter { index: 0, stage: Stage::Transformation, error, form: Form::default() }];
+            let chunk = encode(&batch, &letters, "mill", Some(&protect), 1000).remove(0);
+            assert_eq!(chunk.records().unwrap()[0].value.get(&chunk.bytes), Some(&b"***"[..]));
+            let headers = headers_of(&chunk);
+            let of =
+                |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            assert_eq!(of(PROTECTED), Some(told));
+            assert!(!of(MESSAGE).unwrap().contains("bad"));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use topicmill_records::{Compression, EncodedBatch};
 use crate::{
     backoff::Backoff,
     batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
-    dead_letter::{self, Form, Letter, Stage},
+    dead_letter::{self, Form, Letter, Protect, Stage},
     engine::{EngineError, Receipt, Refusal, Sink},
     offsets::Ticket,
     strategy::{Job, Product},
@@ -38,6 +38,8 @@ pub struct Routes {
     pub dead_letter: Arc<str>,
     /// The consumer group, which dead letters name.
     pub group: Arc<str>,
+    /// How the values of dead letters are protected, if they are.
+    pub protect: Option<Protect>,
     /// The largest output chunk in bytes.
     pub chunk_limit: usize,
     /// The bytes of output and dead letters that may wait for acknowledgement before no more is
@@ -284,7 +286,8 @@ impl<K: Sink> Delivery<K> {
     /// Sends the output and the unsent dead letters of a batch.
     fn launch(&mut self, mut flight: Flight, outputs: Vec<OutputBatch>) {
         let (batch, limit) = (&flight.job.batch, self.routes.chunk_limit);
-        let letters = dead_letter::encode(batch, &flight.unsent, &self.routes.group, limit);
+        let Routes { group, protect, .. } = &self.routes;
+        let letters = dead_letter::encode(batch, &flight.unsent, group, protect.as_ref(), limit);
         let of_letters = Place { topic: Some(Arc::clone(&self.routes.dead_letter)), partition: None };
         let mut letters = written_to(of_letters.of(&self.routes.destination, &batch.origin), batch, letters);
         if flight.unsent.iter().any(|letter| letter.form.compressed) {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use topicmill_mill::dead_letter::Protect;
+
 use crate::{
-    Given, Plan, StepProblem, StepTable,
+    Given, Plan, Protector, StepProblem, StepTable,
     fuse::covers,
     json::Path,
     step::{Action, Slot, Step},
@@ -15,6 +17,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Protection {
     pub(crate) stages: Arc<[Stage]>,
+}
+
+impl Protection {
+    /// It, for dead letters.
+    pub fn of_letters(&self) -> Protect {
+        let protection = self.clone();
+        // Letters are few: each gets its own.
+        Protect::new(move |origin, record, out| {
+            Protector::new(protection.clone()).protect(origin, record, out, |_| {})
+        })
+    }
 }
 
 /// A step that protects.

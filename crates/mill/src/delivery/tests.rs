@@ -63,6 +63,7 @@ fn routes(window: usize) -> Routes {
         destination: "destination".into(),
         dead_letter: "letters".into(),
         group: "group".into(),
+        protect: None,
         chunk_limit: 1000,
         window,
         retries: 3,

@@ -121,6 +121,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             destination: "destination".into(),
             dead_letter: "letters".into(),
             group: "group".into(),
+            protect: None,
             chunk_limit: 300,
             window: 2000,
             retries: 3,
