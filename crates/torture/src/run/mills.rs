@@ -127,7 +127,6 @@ impl Mills {
         Ok(took)
     }
 
-
     /// Takes note of the ones that ended by themselves, and starts them again.
     pub fn watch(&mut self) -> Result<(), RunError> {
         for mill in 0..self.slots.len() {
