@@ -121,13 +121,14 @@ impl Config {
     fn read(settings: &mut Settings, transforming: Transforming) -> Config {
         let (strategy, workers, order) = rules::strategy(settings);
         let engine = rules::engine(settings);
+        let delivery = rules::delivery(settings, engine);
+        let client = client::client(settings, engine);
         let topics = rules::topics(settings, strategy);
         let until_caught_up = settings.boolean(&keys::UNTIL_CAUGHT_UP);
         let Transforming { kind: transform, steps } = transforming;
         rules::routes(settings, steps.as_deref(), &topics);
         let protect_letters = steps::protect_letters(settings, steps.as_deref());
         Config {
-            client: client::client(settings, engine),
             group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),
             source: topics.source,
             destination: topics.destination,
@@ -140,12 +141,13 @@ impl Config {
             strategy,
             workers,
             order,
-            delivery: rules::delivery(settings),
+            delivery,
             on_panic: settings.choice(&keys::ON_PANIC),
             engine,
             memory: rules::memory(settings),
             retries: rules::retries(settings),
-            commit_interval: rules::bounded(settings, &keys::COMMIT_INTERVAL),
+            commit_interval: rules::commit_interval(settings, delivery, &client),
+            client,
             drain_timeout: rules::bounded(settings, &keys::DRAIN_TIMEOUT),
             give_up_after: rules::give_up_after(settings, until_caught_up),
             until_caught_up,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     delivery::DeliveryKind,
-    engine::EngineKind,
+    engine::{ClientSettings, EngineKind},
     strategy::{Order, StrategyKind},
     transform::{
         TransformKind, TransformSpec,
@@ -211,12 +211,40 @@ fn parse_integer(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| "must be an integer".into())
 }
 
-pub(super) fn delivery(settings: &mut Settings) -> DeliveryKind {
+/// How often transactions are committed unless it is set.
+const EXACT_COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+
+pub(super) fn delivery(settings: &mut Settings, engine: EngineKind) -> DeliveryKind {
     let delivery = settings.choice(&keys::DELIVERY);
-    if delivery == DeliveryKind::ExactlyOnce {
-        settings.reject(&keys::DELIVERY, "`exactly-once` is not available in this version");
+    if delivery == DeliveryKind::ExactlyOnce && engine == EngineKind::Librdkafka {
+        let message = "`exactly-once` needs the engine `native`: librdkafka may wait for ever when it puts offsets \
+                       into a transaction";
+        settings.reject(&keys::DELIVERY, message);
     }
     delivery
+}
+
+/// Exactly once, readers wait for the next commit, so it comes sooner unless it is set.
+pub(super) fn commit_interval(
+    settings: &mut Settings,
+    delivery: DeliveryKind,
+    client: &ClientSettings,
+) -> Duration {
+    let interval = bounded(settings, &keys::COMMIT_INTERVAL);
+    match delivery {
+        DeliveryKind::AtLeastOnce => interval,
+        DeliveryKind::ExactlyOnce if !settings.is_given(&keys::COMMIT_INTERVAL) => EXACT_COMMIT_INTERVAL,
+        DeliveryKind::ExactlyOnce => {
+            // A value that is none is reported with the property.
+            let timeout = client.properties.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
+            let timeout = Duration::from_millis(timeout.unwrap_or(10_000));
+            if interval > timeout / 4 {
+                let message = "must be at most a quarter of transaction.timeout.ms, exactly once";
+                settings.reject(&keys::COMMIT_INTERVAL, message);
+            }
+            interval
+        }
+    }
 }
 
 pub(super) fn engine(settings: &mut Settings) -> EngineKind {

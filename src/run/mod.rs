@@ -32,7 +32,7 @@ use crate::{
     },
     mill::{Ended, Mill, MillError, MillSettings, Observers},
     partitions,
-    strategy::StrategySettings,
+    strategy::{Order, StrategySettings},
 };
 
 /// The part of the memory that unacknowledged output may hold.
@@ -97,7 +97,7 @@ async fn transform_until(
         observers.metrics.steps.show(counts);
     }
     let budget = Budget::new(config.memory);
-    let settings = mill_settings(config, chunk_limit, goal.as_ref());
+    let settings = mill_settings(config, chunk_limit, goal.as_ref(), client.transaction_timeout());
     let mut watcher = Watcher::start(&client, config, observers, &budget, goal, &drain);
     let source = || SourceSettings {
         topic: Arc::clone(&config.source),
@@ -113,7 +113,16 @@ async fn transform_until(
             EngineKind::Native => {
                 let open = || async {
                     let (troubles, routing) = (observers.troubles.clone(), topics::routing(&client, config));
-                    let sink = NativeSink::with_routing(&client, &config.client, troubles, routing).await?;
+                    let settings = &config.client;
+                    let sink = match config.delivery {
+                        DeliveryKind::AtLeastOnce => {
+                            NativeSink::with_routing(&client, settings, troubles, routing).await?
+                        }
+                        DeliveryKind::ExactlyOnce => {
+                            let (routing, group) = (Some(routing), &config.group);
+                            NativeSink::transactional(&client, settings, troubles, routing, group).await?
+                        }
+                    };
                     Ok((NativeSource::new(&client, &config.client, source()).await?, sink))
                 };
                 turn(open, &settings, observers, drain).await
@@ -225,16 +234,26 @@ fn may_pass(error: &MillError) -> bool {
     }
 }
 
-fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> MillSettings {
-    match config.delivery {
-        DeliveryKind::AtLeastOnce => {}
-        DeliveryKind::ExactlyOnce => unreachable!("the configuration refuses it"),
-    }
+fn mill_settings(
+    config: &Config,
+    chunk_limit: usize,
+    goal: Option<&Goal>,
+    transaction_timeout: Duration,
+) -> MillSettings {
+    let (transactions, order) = match config.delivery {
+        DeliveryKind::AtLeastOnce => (None, config.order),
+        // The offsets of a transaction are those of what was sent in it, so what is sent has no holes. A looser
+        // order allows that, too.
+        DeliveryKind::ExactlyOnce => {
+            // Aborted here, it is read again; aborted by its coordinator, this process would be fenced.
+            (Some(transaction_timeout.mul_f64(0.8)), Order::Partition)
+        }
+    };
     MillSettings {
         strategy: StrategySettings {
             kind: config.strategy,
             workers: config.workers,
-            order: config.order,
+            order,
             transform: config.transform.clone(),
             on_panic: config.on_panic,
             chunk_limit,
@@ -250,6 +269,7 @@ fn mill_settings(config: &Config, chunk_limit: usize, goal: Option<&Goal>) -> Mi
             backoff: Backoff::default(),
         },
         commit_interval: config.commit_interval,
+        transactions,
         drain_timeout: config.drain_timeout,
         rewind_backoff: REWIND,
         stalled_memory: config.memory / STALLED_SHARE,
@@ -286,7 +306,7 @@ mod tests {
     use crate::cli::RunArgs;
 
     fn settings() -> MillSettings {
-        mill_settings(&Config::for_run(&RunArgs::default()).unwrap(), 1000, None)
+        mill_settings(&Config::for_run(&RunArgs::default()).unwrap(), 1000, None, Duration::from_secs(10))
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,7 +33,11 @@ const FLAGS: &[(&str, i32, &str)] = &[
     ("--order key", CONFIG, "[run] order: `key` is for the strategy `worker`"),
     ("--strategy serial --order none", CONFIG, "[run] order: `none` is for the strategy `worker`"),
     ("--memory 1MiB", CONFIG, "[run] memory: must be at least 16MiB (from flag --memory)"),
-    ("--delivery exactly-once", CONFIG, "[run] delivery: `exactly-once` is not available"),
+    (
+        "--delivery exactly-once --commit-interval 5s",
+        CONFIG,
+        "[run] commit_interval: must be at most a quarter of transaction.timeout.ms",
+    ),
     ("--retries 99999999999", CONFIG, "[run] retries: must be between"),
     ("--connect-timeout 0s", CONFIG, "[run] connect_timeout: must be more than 0"),
     ("--drain-timeout 25h", CONFIG, "[run] drain_timeout: must be more than 0 and at most 24h"),
@@ -105,7 +109,10 @@ const FILES: &[(&str, &str)] = &[
     ("[run]\nworkers = 1.5", "[run] workers: must be an integer, not a float"),
     ("[run]\nstrategy = 1", "[run] strategy: must be a string, not an integer"),
     ("[run]\nstrategy = 'parallel'", "[run] strategy: must be one of `serial`, `pipeline`, `worker`"),
-    ("[run]\ndelivery = 'exactly-once'", "[run] delivery: `exactly-once` is not available"),
+    (
+        "[run]\ndelivery = 'exactly-once'\ncommit_interval = '1m'",
+        "[run] commit_interval: must be at most a quarter of transaction.timeout.ms",
+    ),
     ("[run]\ncommit_interval = 5", "[run] commit_interval: must be a string, not an integer"),
     ("[run]\ndrain_timeout = '5'", "[run] drain_timeout: must be a duration"),
     (
@@ -187,7 +194,6 @@ const COMMANDS: &[(&str, i32, &str)] = &[
     ("run --workers 0", CONFIG, "[run] workers: must be at least 1"),
     ("demo --events few", USAGE, "--events"),
     ("demo --partitions 0", USAGE, "--partitions"),
-    ("demo --delivery exactly-once", CONFIG, "[run] delivery: `exactly-once` is not available"),
     ("generate --rate 0", USAGE, "--rate"),
     ("generate --keys random", USAGE, "--keys"),
     ("generate --topic a/b", CONFIG, "config: --topic: must consist of"),

@@ -35,6 +35,8 @@ pub enum Whom<'a> {
     Broker(i32),
     /// The coordinator of a group, by a connection for this purpose.
     Coordinator(&'a str, Lane),
+    /// The coordinator of a transactional id.
+    Transactions(&'a str),
 }
 
 /// A Kafka error in an answer, with what the broker added.
@@ -88,6 +90,17 @@ impl Cluster {
         request: &R,
         limit: Duration,
     ) -> Result<R::Response, EngineError> {
+        self.ask_in(whom, request, i16::MAX, limit).await
+    }
+
+    /// [`ask`](Cluster::ask) a certain broker in a version that is `cap` at most.
+    pub async fn ask_in<R: Request<Response: Answer>>(
+        &self,
+        whom: Whom<'_>,
+        request: &R,
+        cap: i16,
+        limit: Duration,
+    ) -> Result<R::Response, EngineError> {
         let connection = match whom {
             Whom::Any => return self.ask_any(request, limit).await,
             Whom::Controller => match self.controller().await? {
@@ -95,9 +108,21 @@ impl Cluster {
                 Some(controller) => self.connection(controller, Lane::Control).await?,
             },
             Whom::Broker(broker) => self.connection(broker, Lane::Control).await?,
-            Whom::Coordinator(group, lane) => return self.ask_coordinator(group, lane, request, limit).await,
+            Whom::Coordinator(group, lane) => {
+                return self.ask_coordinator(group, lane, request, cap, limit).await;
+            }
+            Whom::Transactions(name) => {
+                let broker = self.transactions_coordinator(name).await?;
+                let answer = match self.connection(broker, Lane::Control).await {
+                    Ok(connection) => {
+                        connection.call_in(request, cap, limit).await.map_err(EngineError::from)
+                    }
+                    Err(error) => Err(error),
+                };
+                return answer.inspect_err(|_| self.forget_transactions_coordinator(name));
+            }
         };
-        Ok(connection.call_within(request, limit).await?)
+        Ok(connection.call_in(request, cap, limit).await?)
     }
 
     /// The engine's error for one in an answer; what it shows to be out of date is forgotten.
@@ -105,6 +130,7 @@ impl Cluster {
         let message = refused.message.as_deref();
         match whom {
             Whom::Coordinator(group, _) => self.failed_in(group, refused.error, what, message),
+            Whom::Transactions(name) => self.failed_in_transactions(name, refused.error, what),
             Whom::Any | Whom::Controller | Whom::Broker(_) => self.failed(refused.error, what, message),
         }
     }
@@ -114,11 +140,12 @@ impl Cluster {
         group: &str,
         lane: Lane,
         request: &R,
+        cap: i16,
         limit: Duration,
     ) -> Result<R::Response, EngineError> {
         let broker = self.coordinator(group).await?;
         let answer = match self.connection(broker, lane).await {
-            Ok(connection) => connection.call_within(request, limit).await.map_err(EngineError::from),
+            Ok(connection) => connection.call_in(request, cap, limit).await.map_err(EngineError::from),
             Err(error) => Err(error),
         };
         answer.inspect_err(|_| {

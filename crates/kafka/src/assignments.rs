@@ -65,6 +65,9 @@ struct HeldPartition {
 /// A partition whose position is now known.
 pub(super) type Settled = (TopicPartition, AssignmentId);
 
+/// An offset to commit, with its metadata.
+pub(super) type Noted = (Offset, Arc<str>);
+
 impl Assignments {
     /// Holds partitions, each under a new number that is greater than all before; their positions
     /// have to be found.
@@ -202,7 +205,7 @@ impl Assignments {
 
     /// This member's identity, and those of `offsets` that it may commit, with their metadata: of
     /// an assignment that it still has, and beyond what is committed already.
-    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<(Offset, Arc<str>)>) {
+    pub(super) fn committable(&self, offsets: &[Offset]) -> (Identity, Vec<Noted>) {
         let inner = self.inner.lock();
         let commit = |offset: &Offset| {
             let held = inner.held.get(&offset.partition)?;
@@ -212,8 +215,18 @@ impl Assignments {
         (inner.identity.clone(), offsets.iter().filter_map(commit).collect())
     }
 
+    /// This member's identity and the metadata of each of `offsets`; `None` when the assignment of one is over.
+    pub(super) fn stake(&self, offsets: Vec<Offset>) -> Option<(Identity, Vec<Noted>)> {
+        let inner = self.inner.lock();
+        let noted = |offset: Offset| {
+            let held = inner.held.get(&offset.partition)?;
+            (held.assignment == offset.assignment).then(|| (offset, Arc::clone(&held.note)))
+        };
+        Some((inner.identity.clone(), offsets.into_iter().map(noted).collect::<Option<_>>()?))
+    }
+
     /// Remembers what the coordinator has agreed to.
-    pub(super) fn committed(&self, offsets: &[(Offset, Arc<str>)]) {
+    pub(super) fn committed(&self, offsets: &[Noted]) {
         let mut inner = self.inner.lock();
         for (offset, _) in offsets {
             if let Some(held) = inner.held(&offset.partition, offset.assignment) {

@@ -1,6 +1,6 @@
 //! A cluster: its brokers, topics, groups and offsets. The questions are in `topics` and `offsets`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use topicmill_mill::engine::{ClientSettings, EngineError, ErrorKind};
@@ -121,6 +121,11 @@ impl Client {
     /// `max.request.size`.
     pub fn batch_size(&self) -> usize {
         self.cluster.settings.produce.batch_size()
+    }
+
+    /// For how long a transaction that nobody ends holds up readers: `transaction.timeout.ms`.
+    pub fn transaction_timeout(&self) -> Duration {
+        self.cluster.settings.produce.transaction_timeout
     }
 
     /// What the other parts of the engine share of the cluster.

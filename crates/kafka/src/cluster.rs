@@ -56,7 +56,10 @@ pub(super) struct ClusterState {
     pub snapshot: u64,
     pub stale: bool,
     pub refresh: Refresh,
+    /// By group.
     coordinators: HashMap<String, KnownCoordinator>,
+    /// By transactional id: another broker may coordinate the transactions of a group.
+    transactions: HashMap<String, KnownCoordinator>,
     /// What is known of each group and topic beyond the life of one source.
     groups: HashMap<(String, Arc<str>), Memory>,
     /// Ids and epochs of producers that are closed.
@@ -115,6 +118,7 @@ impl Cluster {
                 stale: true,
                 refresh: Refresh::default(),
                 coordinators: HashMap::new(),
+                transactions: HashMap::new(),
                 groups: HashMap::new(),
                 retired: Vec::new(),
             };
@@ -182,7 +186,11 @@ impl Cluster {
     pub fn failed(&self, error: KafkaError, what: &str, message: Option<&str>) -> EngineError {
         match error.remedy() {
             Remedy::RefreshMetadata => self.invalidate(),
-            Remedy::RefreshCoordinator => self.state().coordinators.clear(),
+            Remedy::RefreshCoordinator => {
+                let mut state = self.state();
+                state.coordinators.clear();
+                state.transactions.clear();
+            }
             Remedy::Retry | Remedy::Restart | Remedy::GiveUp => {}
         }
         error.because(what, message)
@@ -203,6 +211,18 @@ impl Cluster {
             (_, Remedy::Retry | Remedy::Restart | Remedy::GiveUp) => {}
         }
         error.because(what, message)
+    }
+
+    /// [`failed`](Cluster::failed) for an error that the coordinator of a transactional id answers with.
+    pub fn failed_in_transactions(&self, name: &str, error: KafkaError, what: &str) -> EngineError {
+        match (error.0, error.remedy()) {
+            (ResponseError::CoordinatorNotAvailable, _) | (_, Remedy::RefreshCoordinator) => {
+                self.forget_transactions_coordinator(name);
+            }
+            (_, Remedy::RefreshMetadata) => self.invalidate(),
+            (_, Remedy::Retry | Remedy::Restart | Remedy::GiveUp) => {}
+        }
+        error.because(what, None)
     }
 
     /// Nobody asks for this topic any more.
@@ -233,6 +253,7 @@ impl Cluster {
                 let mut state = self.state();
                 state.stale = true;
                 state.coordinators.retain(|_, coordinator| coordinator.broker != broker);
+                state.transactions.retain(|_, coordinator| coordinator.broker != broker);
             }
             // Whatever waits for it asks nobody else: the cluster may know that it is gone.
             Omen::Silent => {
@@ -280,12 +301,35 @@ impl Cluster {
         if let Some(coordinator) = self.state().coordinators.get(group) {
             return Ok(coordinator.broker);
         }
-        let request = FindCoordinatorRequest::default().with_key(text(group));
+        let broker = self.find_coordinator(0, group, &format!("the coordinator of group {group}")).await?;
+        let known = KnownCoordinator { broker, doubted: None };
+        self.state().coordinators.insert(group.to_owned(), known);
+        Ok(broker)
+    }
+
+    /// The broker that coordinates the transactions of a transactional id.
+    pub async fn transactions_coordinator(&self, name: &str) -> Result<i32, EngineError> {
+        if let Some(coordinator) = self.state().transactions.get(name) {
+            return Ok(coordinator.broker);
+        }
+        let what = format!("the coordinator of transactional id {name}");
+        let broker = self.find_coordinator(1, name, &what).await?;
+        let known = KnownCoordinator { broker, doubted: None };
+        self.state().transactions.insert(name.to_owned(), known);
+        Ok(broker)
+    }
+
+    /// Forgets who coordinates a transactional id.
+    pub fn forget_transactions_coordinator(&self, name: &str) {
+        self.state().transactions.remove(name);
+    }
+
+    /// Asks for a coordinator; `key_type` is 0 for a group and 1 for a transactional id.
+    async fn find_coordinator(&self, key_type: i8, key: &str, what: &str) -> Result<i32, EngineError> {
+        let request = FindCoordinatorRequest::default().with_key(text(key)).with_key_type(key_type);
         let response = self.ask_any(&request, self.settings.request_timeout).await?;
-        check(response.error_code).map_err(|error| {
-            let message = response.error_message.as_deref();
-            self.failed(error, &format!("the coordinator of group {group}"), message)
-        })?;
+        check(response.error_code)
+            .map_err(|error| self.failed(error, what, response.error_message.as_deref()))?;
         let broker = response.node_id.0;
         let mut state = self.state();
         if !state.metadata.brokers.contains_key(&broker) {
@@ -293,7 +337,6 @@ impl Cluster {
             let address = Address { host: response.host.to_string(), port };
             Arc::make_mut(&mut state.metadata).brokers.insert(broker, address);
         }
-        state.coordinators.insert(group.to_owned(), KnownCoordinator { broker, doubted: None });
         Ok(broker)
     }
 

@@ -59,6 +59,20 @@ impl Connection {
         self.send(request, limit).await?.response().await
     }
 
+    /// [`call_within`](Connection::call_within), in a version that is `cap` at most.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn call_in<R: Request<Response: Answer>>(
+        &self,
+        request: &R,
+        cap: i16,
+        limit: Duration,
+    ) -> Result<R::Response, WireError> {
+        let version = self.version_of(key_of::<R>(), R::VERSIONS)?.min(cap);
+        self.send_version(request, version, limit).await?.response().await
+    }
+
     /// Queues a request; requests are written in the order of these calls' completion. The
     /// response is awaited through the [`Reply`], and is read whether or not that is polled.
     ///
@@ -140,6 +154,12 @@ impl Connection {
     /// What the broker offers of a request.
     pub fn offered(&self, api: ApiKey) -> Option<VersionRange> {
         self.shared.versions.get()?.offered(api)
+    }
+
+    /// The version of transactions that the cluster has agreed on, as the broker said when the connection was
+    /// made (KIP-584); 0 where it says nothing.
+    pub fn transaction_version(&self) -> i16 {
+        self.shared.versions.get().map_or(0, Versions::transaction_version)
     }
 
     /// Until when the broker's quotas hold up what is sent here (KIP-219).

@@ -70,6 +70,11 @@ pub struct ProduceSettings {
     pub delivery_timeout: Duration,
     /// `max.in.flight.requests.per.connection`: here per partition, 1 to 5 (KIP-98).
     pub in_flight: usize,
+    /// `transactional.id`: what the ids of the transactional producers begin with; the group unless set.
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`: for how long a transaction that nobody ends holds up readers of committed
+    /// records.
+    pub transaction_timeout: Duration,
 }
 
 /// How output is compressed.
@@ -365,6 +370,8 @@ impl Default for NativeSettings {
                 max_request_size: 1 << 20,
                 delivery_timeout: Duration::from_secs(120),
                 in_flight: 5,
+                transactional_id: None,
+                transaction_timeout: Duration::from_secs(10),
             },
             fetch: FetchSettings {
                 min_bytes: 1,

@@ -9,7 +9,9 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use topicmill_mill::{
     batch::TopicPartition,
-    engine::{ClientSettings, EngineError, ErrorKind, Offset, Room, Source, SourceEvent, SourceSettings},
+    engine::{
+        ClientSettings, EngineError, ErrorKind, Offset, Room, Source, SourceEvent, SourceSettings, Stake,
+    },
 };
 
 use super::{
@@ -176,6 +178,11 @@ impl Source for NativeSource {
     ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static {
         let committer = Arc::clone(&self.committer);
         async move { committer.commit(offsets).await }
+    }
+
+    fn stake(&self, offsets: Vec<Offset>) -> Option<Stake> {
+        let (identity, offsets) = self.assignments.stake(offsets)?;
+        Some(self.committer.stake(identity, offsets))
     }
 
     /// From here on, nothing of the old assignments counts. Where the new ones begin is found out

@@ -11,6 +11,7 @@ use kafka_protocol::{
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
     offered: HashMap<i16, VersionRange>,
+    transaction_version: i16,
 }
 
 impl Versions {
@@ -20,7 +21,17 @@ impl Versions {
             min: v.min_version,
             max: v.max_version,
         };
-        Versions { offered: response.api_keys.iter().map(|v| (v.api_key, range(v))).collect() }
+        let transactions =
+            response.finalized_features.iter().find(|f| f.name.as_str() == "transaction.version");
+        Versions {
+            offered: response.api_keys.iter().map(|v| (v.api_key, range(v))).collect(),
+            transaction_version: transactions.map_or(0, |feature| feature.max_version_level),
+        }
+    }
+
+    /// The version of transactions that the cluster has agreed on (KIP-584, KIP-890).
+    pub fn transaction_version(&self) -> i16 {
+        self.transaction_version
     }
 
     /// What the broker offers of a request.
@@ -41,7 +52,7 @@ impl Versions {
 /// several keys at once or promises what is not done here, without a gain for this program.
 pub fn ours(api: ApiKey, implemented: VersionRange) -> VersionRange {
     let max = match api {
-        // 12 promises transactions that enlist partitions by producing (KIP-890).
+        // 12 promises transactions that enlist partitions by producing (KIP-890): the sink asks for it itself.
         ApiKey::Produce => 11,
         // 13 names topics by id (KIP-516).
         ApiKey::Fetch => 12,

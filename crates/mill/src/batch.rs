@@ -53,6 +53,8 @@ pub struct OutputBatch {
     pub compression: Compression,
     /// Whether they are compressed in this way whatever the settings say.
     pub must_compress: bool,
+    /// The transaction that they belong to; none at least once.
+    pub transaction: Option<TransactionNumber>,
     /// The encoded record batches in order; each is one wire batch.
     pub chunks: Vec<EncodedBatch>,
 }
@@ -100,3 +102,14 @@ impl fmt::Display for TopicPartition {
 /// Numbers the assignments of a partition to this process; a later one is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssignmentId(pub u64);
+
+/// Numbers the transactions of a sink in the order in which they are opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransactionNumber(pub u64);
+
+impl TransactionNumber {
+    /// The transaction that is opened after this one.
+    pub fn next(self) -> TransactionNumber {
+        TransactionNumber(self.0 + 1)
+    }
+}

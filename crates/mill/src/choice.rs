@@ -43,6 +43,6 @@ mod tests {
         assert!(OnPanic::VARIANTS.iter().all(|choice| choice.name().parse() == Ok(*choice)));
         assert!("Stop".parse::<OnPanic>().is_err());
         let meaning = DeliveryKind::ExactlyOnce.meaning();
-        assert!(meaning.contains("one transaction; not available") && !meaning.ends_with('.'), "{meaning}");
+        assert!(meaning.contains("offsets in one transaction") && !meaning.ends_with('.'), "{meaning}");
     }
 }

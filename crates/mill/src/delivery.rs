@@ -6,6 +6,7 @@
 
 mod kind;
 mod lanes;
+mod transactions;
 
 use std::{collections::BTreeMap, fmt, future::pending, pin::Pin, sync::Arc, time::Duration};
 
@@ -18,10 +19,11 @@ pub use kind::DeliveryKind;
 use lanes::Lanes;
 use tokio::time::Instant;
 use topicmill_records::{Compression, EncodedBatch};
+use transactions::side;
 
 use crate::{
     backoff::Backoff,
-    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition, TransactionNumber},
     dead_letter::{self, Form, Letter, Protect, Stage},
     engine::{EngineError, Receipt, Refusal, Sink},
     offsets::Ticket,
@@ -58,6 +60,10 @@ pub struct Delivery<K> {
     flights: FuturesUnordered<Pin<Box<dyn Future<Output = Landing> + Send>>>,
     /// What is in flight, by partition of the source.
     lanes: Lanes,
+    /// The transaction that batches are sent in; none at least once.
+    open: Option<TransactionNumber>,
+    /// The batches in flight, of transactions with an even number and with an odd one.
+    of_transactions: [usize; 2],
 }
 
 /// The outcome of a batch.
@@ -147,6 +153,8 @@ struct Flight {
     unsent: Vec<Letter>,
     attempt: u32,
     started: Instant,
+    /// Its dead letters go into the same one, whenever they are sent.
+    transaction: Option<TransactionNumber>,
     /// Where each output record comes from, one entry for each output batch.
     sources: Vec<Sources>,
     output_records: u64,
@@ -181,7 +189,8 @@ impl<K: Sink> Delivery<K> {
     /// Delivers through `sink`.
     pub fn new(sink: K, routes: Routes) -> Delivery<K> {
         let lanes = Lanes::new(routes.window);
-        Delivery { sink, routes, flights: FuturesUnordered::new(), lanes }
+        let flights = FuturesUnordered::new();
+        Delivery { sink, routes, flights, lanes, open: None, of_transactions: [0, 0] }
     }
 
     /// Sends the output of a batch and its dead letters.
@@ -200,6 +209,7 @@ impl<K: Sink> Delivery<K> {
             letters,
             attempt: 0,
             started: Instant::now(),
+            transaction: self.open,
             sources,
             output_records: outputs.iter().map(|output| output.record_count() as u64).sum(),
             output_bytes: outputs.iter().map(|output| output.size() as u64).sum(),
@@ -209,6 +219,9 @@ impl<K: Sink> Delivery<K> {
             job,
         };
         self.lanes.take_off(flight.origin());
+        if let Some(transaction) = self.open {
+            self.of_transactions[side(transaction)] += 1;
+        }
         self.launch(flight, outputs);
     }
 
@@ -256,6 +269,7 @@ impl<K: Sink> Delivery<K> {
                 return pending().await;
             };
             self.lanes.answer(flight.origin(), flight.under_way);
+            let transaction = flight.transaction;
             let delivered = match answer {
                 Err(error) => {
                     let since = flight.started;
@@ -271,6 +285,9 @@ impl<K: Sink> Delivery<K> {
                 Ok(Answer::Receipts { outputs, letters }) => self.land(flight, &outputs, letters),
             };
             if let Some(delivered) = delivered {
+                if let Some(transaction) = transaction {
+                    self.of_transactions[side(transaction)] -= 1;
+                }
                 self.lanes.land(delivered.ticket().partition(), delivered.flew());
                 return delivered;
             }
@@ -299,7 +316,9 @@ impl<K: Sink> Delivery<K> {
         flight.job.ticket.charge(std::mem::replace(&mut flight.charged, of_letters), of_letters);
         self.lanes.send(flight.origin(), flight.under_way);
         let mut sent = Vec::with_capacity(outputs.len());
-        for output in outputs {
+        letters.transaction = flight.transaction;
+        for mut output in outputs {
+            output.transaction = flight.transaction;
             sent.push(send(&mut self.sink, output));
         }
         let letters = send(&mut self.sink, letters);
@@ -362,7 +381,8 @@ impl<K: Sink> Delivery<K> {
 /// What is written of `batch` to a partition.
 fn written_to(destination: TopicPartition, batch: &PartitionBatch, chunks: Vec<EncodedBatch>) -> OutputBatch {
     let (origin, assignment, compression) = (batch.origin.clone(), batch.assignment, batch.compression);
-    OutputBatch { destination, origin, assignment, compression, must_compress: false, chunks }
+    let (must_compress, transaction) = (false, None);
+    OutputBatch { destination, origin, assignment, compression, must_compress, transaction, chunks }
 }
 
 /// Sends a batch, if it is not empty.

@@ -27,5 +27,6 @@ pub mod sentences;
 // Around it.
 pub mod backoff;
 pub mod choice;
+pub mod checkpoint;
 pub mod clock;
 pub mod cpu;

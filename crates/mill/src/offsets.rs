@@ -67,6 +67,8 @@ pub enum Halt {
 #[derive(Debug)]
 struct Progress {
     assignment: AssignmentId,
+    /// Where reading started.
+    begin: i64,
     /// Everything below is acknowledged.
     acknowledged: i64,
     /// The leader epoch of the last record that is acknowledged; -1 when unknown.
@@ -98,6 +100,7 @@ impl Offsets {
         let was_assigned = self.remove(&assignment.partition).is_some();
         let progress = Progress {
             assignment: assignment.id,
+            begin: assignment.position,
             acknowledged: assignment.position,
             epoch: -1,
             committed: assignment.is_committed.then_some(assignment.position),
@@ -221,6 +224,25 @@ impl Offsets {
         halts
     }
 
+    /// What of a partition counted as acknowledged and is not committed no longer counts: its transaction
+    /// is aborted. Nothing more is taken of it, and nothing waited for. Returns its assignment.
+    pub fn withdraw(&mut self, partition: &TopicPartition, why: Halt) -> Option<AssignmentId> {
+        let progress = self.partitions.get_mut(partition)?;
+        progress.acknowledged = progress.committed.unwrap_or(progress.begin);
+        progress.epoch = -1;
+        progress.halt = Some((why, progress.first));
+        if progress.is_committed() {
+            self.uncommitted.remove(partition);
+        }
+        Some(progress.assignment)
+    }
+
+    /// Whether batches of a partition count as acknowledged and are not committed.
+    pub fn has_progressed(&self, partition: &TopicPartition) -> bool {
+        let is_ahead = |of: &Progress| of.acknowledged > of.committed.unwrap_or(of.begin);
+        self.partitions.get(partition).is_some_and(is_ahead)
+    }
+
     /// Why a partition is halted, if it is.
     pub fn halted(&self, partition: &TopicPartition) -> Option<Halt> {
         self.partitions.get(partition)?.halt.map(|(why, _)| why)
@@ -236,6 +258,18 @@ impl Offsets {
             leader_epoch: progress.epoch,
         })
         .collect()
+    }
+
+    /// The positions that were chosen and that the group has not committed.
+    pub fn unplaced(&self) -> Vec<Offset> {
+        let unplaced = self.partitions.iter().filter(|(_, progress)| progress.committed.is_none());
+        let position = |(partition, progress): (&TopicPartition, &Progress)| Offset {
+            partition: partition.clone(),
+            assignment: progress.assignment,
+            next: progress.begin,
+            leader_epoch: -1,
+        };
+        unplaced.map(position).collect()
     }
 
     /// Whether there is anything to commit.

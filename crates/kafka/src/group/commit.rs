@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use topicmill_mill::engine::{EngineError, ErrorKind, Offset, Place};
+use topicmill_mill::engine::{EngineError, ErrorKind, Offset, Place, Stake};
 
 use super::coordinator::{Coordinator, GroupRefusal};
-use crate::assignments::Assignments;
+use crate::assignments::{Assignments, Identity};
 
 /// How long a refused commit is retried here: what is acknowledged meanwhile waits for it, and the
 /// caller asks again.
@@ -21,6 +21,13 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
+    /// What a transaction needs to commit for this member.
+    pub fn stake(&self, identity: Identity, offsets: Vec<(Offset, Arc<str>)>) -> Stake {
+        let Coordinator { group, instance, .. } = &self.coordinator;
+        let Identity { member, generation } = identity;
+        Stake { group: group.clone(), member, generation, instance: instance.clone(), offsets }
+    }
+
     /// Commits what this member still may; returns what the coordinator has agreed to by now. Waits
     /// for a rebalance to end: while it lasts, the coordinator may refuse the generation that this
     /// member knows. Does not wait for single partitions that are refused, so that the others go

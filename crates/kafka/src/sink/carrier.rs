@@ -26,6 +26,7 @@ use super::{
     pace::{Pace, REQUEST_BYTES_MAX},
     parcel::{Parcel, ParcelOutcome},
     request::{self, ProducePart},
+    transaction::Mode,
 };
 use crate::{connection::Connection, error::WireError, reply::Reply};
 
@@ -50,6 +51,8 @@ pub struct Terms {
     pub timeout: Duration,
     /// Outlives the connection: a slow broker is slow on the next one, too.
     pub pace: Arc<Mutex<Pace>>,
+    /// The transactional id that all batches are of, if they are of transactions.
+    pub mode: Option<Mode>,
 }
 
 /// A handle to the carrier of a broker; clones share it.
@@ -218,7 +221,7 @@ impl Work {
         let parts: Vec<_> =
             parcels.iter().map(|parcel| ProducePart { to: &parcel.to, batch: &parcel.bytes }).collect();
         let bytes = parcels.iter().map(|parcel| parcel.bytes.len()).sum();
-        match request::send(&self.connection, &parts, self.terms.timeout).await {
+        match request::send(&self.connection, &parts, self.terms.timeout, self.terms.mode.as_ref()).await {
             Ok(reply) => {
                 let parts = parcels.into_iter().map(|parcel| (parcel.to, parcel.answer)).collect();
                 self.bytes += bytes;

@@ -1,6 +1,8 @@
 //! The commands of a partition's writer, and what becomes of the batches it was given: accepted,
 //! forgotten before they were sent, or given up.
 
+use std::sync::Arc;
+
 use topicmill_mill::{
     engine::{EngineError, ErrorKind, Place},
     transform::ValueError,
@@ -11,6 +13,7 @@ use super::{
     outputs::{Provenance, ReceiptSender},
     partition::PartitionWriter,
     sealed::{InFlight, Sealed},
+    transaction::Transaction,
     waiting::Unsealed,
     writers::given_up,
 };
@@ -21,12 +24,15 @@ pub enum WriteCommand {
     Write(Job),
     /// Drops what comes from there and has not been sent.
     Forget(Provenance),
+    /// Drops everything: its transaction is aborted.
+    Abandon,
 }
 
 /// An output batch to write.
 pub struct Job {
     pub chunks: Vec<EncodedBatch>,
     pub codec: Codec,
+    pub transaction: Option<Arc<Transaction>>,
     pub from: Provenance,
     pub done: ReceiptSender,
 }
@@ -45,6 +51,10 @@ impl PartitionWriter {
         match command {
             Some(WriteCommand::Write(job)) => self.accept(job),
             Some(WriteCommand::Forget(from)) => self.forget(from),
+            Some(WriteCommand::Abandon) => {
+                self.is_abandoned = true;
+                Err(EngineError::new(ErrorKind::Retriable, "its transaction is aborted"))
+            }
             None => {
                 // What was accepted is still written.
                 self.is_open = false;
@@ -55,7 +65,7 @@ impl PartitionWriter {
     }
 
     fn accept(&mut self, job: Job) -> Result<(), EngineError> {
-        let Job { chunks, codec, from, done } = job;
+        let Job { chunks, codec, transaction, from, done } = job;
         if let Some(error) = self.barred.check(&from) {
             done.send(Err(error.clone()));
             return Ok(());
@@ -64,7 +74,8 @@ impl PartitionWriter {
         let mut first = self.outputs.accept(count, from, done);
         for records in chunks {
             let next = first + u64::from(records.count);
-            let pushed = self.waiting.push(Unsealed { records, first, codec });
+            let pushed =
+                self.waiting.push(Unsealed { records, first, codec, transaction: transaction.clone() });
             pushed.map_err(|error| self.malformed(error))?;
             first = next;
         }
@@ -82,7 +93,8 @@ impl PartitionWriter {
             let Sealed { bytes, sequence, codec, first, .. } = batch;
             let records = EncodedBatch::unseal(&bytes).map_err(|error| self.malformed(error))?;
             self.next_sequence = sequence;
-            self.put_back(Unsealed { records, first, codec })?;
+            let transaction = self.transaction.clone();
+            self.put_back(Unsealed { records, first, codec, transaction })?;
         }
         let unsent = self.waiting.first().unwrap_or(self.outputs.end());
         let forgotten = self.outputs.forget(&from, unsent, &error);
@@ -96,17 +108,18 @@ impl PartitionWriter {
 
     /// Puts records back in front of what waits, those of each output batch separately.
     fn put_back(&mut self, batch: Unsealed) -> Result<(), EngineError> {
-        let Unsealed { records, first, codec } = batch;
+        let Unsealed { records, first, codec, transaction } = batch;
         let ranges = self.outputs.ranges(first..first + u64::from(records.count));
         if ranges.len() == 1 {
-            self.waiting.put_back(Unsealed { records, first, codec });
+            self.waiting.put_back(Unsealed { records, first, codec, transaction });
             return Ok(());
         }
         let within: Vec<_> =
             ranges.iter().map(|range| (range.start - first) as usize..(range.end - first) as usize).collect();
         let parts = records.cut(&within).map_err(|error| self.malformed(error))?;
         for (records, range) in parts.into_iter().zip(ranges).rev() {
-            self.waiting.put_back(Unsealed { records, first: range.start, codec });
+            let transaction = transaction.clone();
+            self.waiting.put_back(Unsealed { records, first: range.start, codec, transaction });
         }
         Ok(())
     }
@@ -139,16 +152,22 @@ impl PartitionWriter {
         tracing::debug!(%error, "what was accepted for the partition is given up");
         // What was given until now fails as well. What is given once somebody knows of the failure
         // may belong to a later assignment, so the commands that wait are taken first.
-        while let Ok(command) = self.commands.try_recv() {
+        // But what follows an abort belongs to another transaction.
+        while !self.is_abandoned
+            && let Ok(command) = self.commands.try_recv()
+        {
             match command {
                 WriteCommand::Write(Job { from, done, .. }) => {
                     self.outputs.accept(1, from, done);
                 }
                 WriteCommand::Forget(from) => self.barred.bar(from, &error),
+                WriteCommand::Abandon => self.is_abandoned = true,
             }
         }
         self.failing_since = None;
-        if self.fail_all(&error) {
+        let is_wanted = self.fail_all(&error);
+        let is_abandoned = std::mem::take(&mut self.is_abandoned);
+        if is_wanted && !is_abandoned {
             // It counts as failing until it is written again, or forgotten.
             self.failures = self.failures.max(1);
             self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
@@ -175,6 +194,13 @@ impl PartitionWriter {
     /// The next batch begins a new epoch, or a new producer where there is none. The brokers accept
     /// nothing of the old epoch once they have the new one's first batch.
     fn renew(&mut self) {
+        if self.transaction.take().is_some() {
+            // What comes next is of a transaction under another epoch.
+            self.producer = None;
+            self.disowned.clear();
+            self.ledger.clear();
+            return;
+        }
         self.producer = self.producer.and_then(|producer| self.shared.producers.next_epoch(producer));
         if self.producer.is_some() {
             self.disowned.clear();

@@ -143,7 +143,7 @@ async fn a_new_epoch_begins_where_the_old_one_is_out_of_order_and_fences_it() {
         let stamp = sealed::stamp(producer, sequence);
         let sealed = batch(&to, 3, number).chunks.remove(0).seal(stamp, Compression::None);
         let part = request::ProducePart { to: &to, batch: &sealed };
-        let reply = request::send(&connection, &[part], Duration::from_secs(10)).await.unwrap();
+        let reply = request::send(&connection, &[part], Duration::from_secs(10), None).await.unwrap();
         let response = reply.response().await.unwrap();
         ResponseError::try_from_code(response.responses[0].partition_responses[0].error_code)
     };

@@ -14,11 +14,13 @@ mod pace;
 mod parcel;
 mod partition;
 mod producer;
+mod questions;
 mod request;
 mod rework;
 mod route;
 mod routed;
 mod sealed;
+mod transaction;
 mod verdicts;
 mod waiting;
 mod writers;
@@ -27,9 +29,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use topicmill_mill::{
-    batch::{AssignmentId, OutputBatch, TopicPartition},
-    engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink, Troubles},
+    batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
+    engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink, Stake, TransactionEnd, Troubles},
 };
 use topicmill_records::{Codec, Compression, EncodedBatch, ProducerStamp};
 
@@ -40,6 +43,7 @@ use self::{
     pace::Pace,
     producer::{Producer, Producers},
     routed::{Routed, Unavailable},
+    transaction::{Mode, Transactions},
     writers::{Given, Writers},
 };
 use super::{
@@ -54,6 +58,8 @@ use super::{
 pub struct NativeSink {
     shared: Arc<SinkShared>,
     writers: Writers,
+    /// `None` at least once.
+    transactions: Option<Arc<Transactions>>,
 }
 
 /// What the writers share.
@@ -73,7 +79,8 @@ struct SinkShared {
 /// What is kept per broker.
 #[derive(Debug)]
 struct ToBroker {
-    carrier: Option<Carrier>,
+    /// One for each mode of writing: without transactions, or in those of an id.
+    carriers: Vec<(Option<Mode>, Carrier)>,
     pace: Arc<Mutex<Pace>>,
 }
 
@@ -108,16 +115,51 @@ impl NativeSink {
         NativeSink::open(client, settings, troubles, Some(routing)).await
     }
 
+    /// As [`with_routing`](NativeSink::with_routing), for batches that belong to transactions, which commit offsets
+    /// of `group`. Whatever an earlier sink with the same transactional id left open is aborted. The id is that of
+    /// the properties, or the group's, followed by `group.instance.id`, or by something random.
+    ///
+    /// # Errors
+    /// As [`new`](NativeSink::new), and when the brokers are too old.
+    pub async fn transactional(
+        client: &Client,
+        settings: &ClientSettings,
+        troubles: Troubles,
+        routing: Option<Routing>,
+        group: &str,
+    ) -> Result<NativeSink, EngineError> {
+        let native = NativeSettings::from_properties(&settings.properties)?;
+        let prefix = native.produce.transactional_id.as_deref().unwrap_or(group);
+        let instance = native.group.instance_id.clone();
+        let instance = instance.unwrap_or_else(|| uuid::Uuid::from_u128(rand::random()).to_string());
+        let (prefix, timeout) = (format!("{prefix}-{instance}"), native.produce.transaction_timeout);
+        let transactions = Transactions::begin(client.cluster(), &prefix, timeout).await?;
+        let nobody = Producer { id: -1, epoch: -1 };
+        Ok(NativeSink::with(client, native, troubles, routing, nobody, Some(Arc::new(transactions))))
+    }
+
     async fn open(
         client: &Client,
         settings: &ClientSettings,
         troubles: Troubles,
         routing: Option<Routing>,
     ) -> Result<NativeSink, EngineError> {
-        let settings = NativeSettings::from_properties(&settings.properties)?;
+        let native = NativeSettings::from_properties(&settings.properties)?;
+        let first = first_producer(client).await?;
+        Ok(NativeSink::with(client, native, troubles, routing, first, None))
+    }
+
+    fn with(
+        client: &Client,
+        settings: NativeSettings,
+        troubles: Troubles,
+        routing: Option<Routing>,
+        first: Producer,
+        transactions: Option<Arc<Transactions>>,
+    ) -> NativeSink {
         let shared = SinkShared {
             cluster: Arc::clone(client.cluster()),
-            producers: Producers::new(first_producer(client).await?),
+            producers: Producers::new(first),
             produce: settings.produce,
             request_timeout: settings.request_timeout,
             troubles,
@@ -125,7 +167,7 @@ impl NativeSink {
             brokers: Mutex::default(),
             alone: Arc::default(),
         };
-        Ok(NativeSink { shared: Arc::new(shared), writers: Writers::default() })
+        NativeSink { shared: Arc::new(shared), writers: Writers::default(), transactions }
     }
 }
 
@@ -135,7 +177,11 @@ impl Sink for NativeSink {
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
         let destination = batch.destination.clone();
-        let given = self.writers.give(&self.shared, batch);
+        let transaction = match &self.transactions {
+            None => None,
+            Some(transactions) => batch.transaction.map(|number| transactions.open(number)),
+        };
+        let given = self.writers.give(&self.shared, batch, transaction);
         async move {
             match given {
                 Given::Answered(answer) => answer,
@@ -150,12 +196,51 @@ impl Sink for NativeSink {
         self.writers.forget(Provenance { origin: origin.clone(), assignment });
     }
 
+    fn commit(
+        &mut self,
+        transaction: TransactionNumber,
+        stake: Stake,
+    ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
+        let transactions = self.transactions.clone();
+        async move {
+            match transactions {
+                Some(transactions) => transactions.commit(transaction, &stake).await,
+                None => Err(no_transactions()),
+            }
+        }
+    }
+
+    fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+        self.writers.abandon();
+        let transactions = self.transactions.clone();
+        async move {
+            match transactions {
+                Some(transactions) => transactions.abort().await,
+                None => Err(no_transactions()),
+            }
+        }
+    }
+
     async fn close(self) {
         self.writers.close().await;
+        if let Some(transactions) = self.transactions {
+            // Otherwise readers of committed records would wait for the transactions' timeout.
+            if transactions.is_open() && timeout(CLOSE_TIMEOUT, transactions.abort()).await.is_err() {
+                tracing::warn!("a transaction is left open; it ends when transaction.timeout.ms has passed");
+            }
+            return;
+        }
         if let Some(Producer { id, epoch }) = self.shared.producers.retired() {
             self.shared.cluster.retire_producer((id, epoch));
         }
     }
+}
+
+/// How long aborting what is open may take when a sink is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+fn no_transactions() -> EngineError {
+    EngineError::new(ErrorKind::Fatal, "the sink was not made for transactions")
 }
 
 impl SinkShared {
@@ -174,10 +259,11 @@ impl SinkShared {
     }
 
     /// The carrier to the leader of a partition, shared with the writers of other partitions.
-    async fn carrier(&self, to: &TopicPartition) -> Result<Carrier, Unavailable> {
+    async fn carrier(&self, to: &TopicPartition, mode: Option<&Mode>) -> Result<Carrier, Unavailable> {
         let broker = self.leader(to).await?.broker;
         let open = |brokers: &HashMap<i32, ToBroker>| {
-            let carrier = brokers.get(&broker)?.carrier.as_ref()?;
+            let mut carriers = brokers.get(&broker)?.carriers.iter();
+            let (_, carrier) = carriers.find(|(of, _)| of.as_ref() == mode)?;
             (!carrier.is_closed()).then(|| carrier.clone())
         };
         if let Some(carrier) = open(&self.brokers.lock()) {
@@ -188,18 +274,21 @@ impl SinkShared {
         if let Some(carrier) = open(&brokers) {
             return Ok(carrier);
         }
-        let kept = brokers.entry(broker).or_insert_with(|| ToBroker { carrier: None, pace: self.pace() });
-        let carrier = Carrier::start(broker, connection, self.terms(Arc::clone(&kept.pace)));
-        kept.carrier = Some(carrier.clone());
+        let kept =
+            brokers.entry(broker).or_insert_with(|| ToBroker { carriers: Vec::new(), pace: self.pace() });
+        let terms = self.terms(Arc::clone(&kept.pace), mode);
+        let carrier = Carrier::start(broker, connection, terms);
+        kept.carriers.retain(|(of, _)| of.as_ref() != mode);
+        kept.carriers.push((mode.cloned(), carrier.clone()));
         Ok(carrier)
     }
 
     /// A carrier for a batch that may be why a broker closes its connection: it carries nothing
     /// else, whatever becomes of that batch.
-    async fn carrier_alone(&self, to: &TopicPartition) -> Result<Carrier, Unavailable> {
+    async fn carrier_alone(&self, to: &TopicPartition, mode: Option<&Mode>) -> Result<Carrier, Unavailable> {
         let broker = self.leader(to).await?.broker;
         let connection = self.cluster.connection(broker, Lane::Suspect).await?;
-        Ok(Carrier::start(broker, connection, self.terms(self.pace())))
+        Ok(Carrier::start(broker, connection, self.terms(self.pace(), mode)))
     }
 
     /// The leader of a partition, which is made if it is missing and may be.
@@ -220,8 +309,9 @@ impl SinkShared {
         Arc::new(Mutex::new(Pace::new(self.request_timeout)))
     }
 
-    fn terms(&self, pace: Arc<Mutex<Pace>>) -> Terms {
+    fn terms(&self, pace: Arc<Mutex<Pace>>, mode: Option<&Mode>) -> Terms {
         Terms {
+            mode: mode.cloned(),
             few: self.produce.in_flight,
             request_size: Terms::request_size(self.produce.max_request_size),
             timeout: self.request_timeout,
@@ -245,3 +335,5 @@ mod isolation_tests;
 mod routed_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;

@@ -12,7 +12,7 @@ use topicmill_mill::{
     clock::until,
     engine::{EngineError, ErrorKind, Place},
 };
-use topicmill_records::RecordsError;
+use topicmill_records::{ProducerStamp, RecordsError};
 
 use super::{
     SinkShared,
@@ -25,6 +25,7 @@ use super::{
     route::OVERDUE_AFTER,
     routed::Unavailable,
     sealed::{InFlight, Sealed, advance, stamp},
+    transaction::Transaction,
     waiting::{Unsealed, WaitingRecords},
 };
 
@@ -53,6 +54,12 @@ pub struct PartitionWriter {
     pub(super) producer: Option<Producer>,
     /// Sent under a producer that was disowned; what follows waits for these answers.
     pub(super) disowned: Vec<oneshot::Receiver<ParcelOutcome>>,
+    /// The transaction that is written in; none at least once.
+    pub(super) transaction: Option<Arc<Transaction>>,
+    /// Where other transactional producers stand: the next sequence number of each, and whether it is established.
+    pub(super) ledger: Vec<(Producer, i32, bool)>,
+    /// What fails now fails because its transaction is aborted.
+    pub(super) is_abandoned: bool,
     pub(super) next_sequence: i32,
     /// Whether the leader has a batch of this producer. Before that it would take any sequence
     /// number for the first, so only one batch may be in flight.
@@ -88,6 +95,9 @@ impl PartitionWriter {
             in_flight: VecDeque::new(),
             mark: Arc::default(),
             disowned: Vec::new(),
+            transaction: None,
+            ledger: Vec::new(),
+            is_abandoned: false,
             next_sequence: 0,
             established: false,
             acknowledged: None,
@@ -132,7 +142,7 @@ impl PartitionWriter {
         self.expire();
         while self.has_room() {
             if self.sealed.is_empty() {
-                if self.waiting.first().is_none() {
+                if self.waiting.first().is_none() || !self.enter_transaction() {
                     return Ok(None);
                 }
                 if let Some(moment) = self.waiting.lingers_until() {
@@ -156,6 +166,10 @@ impl PartitionWriter {
             };
             self.obey_all()?;
             if self.sealed.is_empty() {
+                // Whoever was forgotten meanwhile may have been the last of this transaction.
+                if self.waiting.front().is_some_and(|front| !front.is_with(&self.transaction)) {
+                    continue;
+                }
                 let next = self.waiting.pop().map_err(|error| self.malformed(error))?;
                 let Some(next) = next else { continue };
                 let sealed = self.seal(next, producer).await?;
@@ -167,6 +181,29 @@ impl PartitionWriter {
             }
         }
         Ok(None)
+    }
+
+    /// Goes on in the transaction of what waits. In a partition, what one producer writes has to be in the log
+    /// before another one begins: nothing else keeps their order. So it is `false` while anything is in flight.
+    fn enter_transaction(&mut self) -> bool {
+        let Some(front) = self.waiting.front() else { return true };
+        if front.is_with(&self.transaction) {
+            return true;
+        }
+        if !self.in_flight.is_empty() {
+            return false;
+        }
+        let next = front.transaction.clone();
+        if let (Some(_), Some(producer)) = (&self.transaction, self.producer) {
+            self.ledger.retain(|(of, ..)| of.id != producer.id);
+            self.ledger.push((producer, self.next_sequence, self.established));
+        }
+        let producer = next.as_ref().map(|next| next.producer);
+        // After another epoch, sequence numbers begin anew (KIP-360, KIP-890).
+        let known = self.ledger.iter().find(|(of, ..)| Some(*of) == producer);
+        (self.next_sequence, self.established) = known.map_or((0, false), |(_, next, is)| (*next, *is));
+        (self.transaction, self.producer, self.carrier) = (next, producer, None);
+        true
     }
 
     fn has_room(&self) -> bool {
@@ -206,11 +243,16 @@ impl PartitionWriter {
 
     /// Gives a batch its sequence number and, off the runtime's threads, its compression.
     async fn seal(&mut self, next: Unsealed, producer: Producer) -> Result<Sealed, EngineError> {
-        let Unsealed { records, first, codec } = next;
+        let Unsealed { records, first, codec, .. } = next;
         let (sequence, count) = (self.next_sequence, records.count as usize);
         self.next_sequence = advance(sequence, count);
-        let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
+        let bytes = self.shared.seal(records, self.stamp(producer, sequence), codec).await?;
         Ok(Sealed::new(bytes, sequence, codec, first, count))
+    }
+
+    /// The producer fields of a batch.
+    pub(super) fn stamp(&self, producer: Producer, sequence: i32) -> ProducerStamp {
+        ProducerStamp { transactional: self.transaction.is_some(), ..stamp(producer, sequence) }
     }
 
     /// Everything in flight is sent again, in order, after a pause, to whichever broker leads then.

@@ -21,8 +21,13 @@ use crate::{
     reply::Reply,
 };
 
+use super::transaction::{Mode, Protocol};
+
 /// From this version on lengths are compact and structures end with tagged fields (KIP-482).
 const FLEXIBLE_VERSION: i16 = 9;
+
+/// The version in which producing enlists a partition in the transaction (KIP-890).
+const ENLISTING_VERSION: i16 = 12;
 
 /// `acks=all`: every in-sync replica has the batch before the answer comes.
 const ACKS_ALL: i16 = -1;
@@ -42,8 +47,12 @@ pub async fn send(
     connection: &Connection,
     parts: &[ProducePart<'_>],
     timeout: Duration,
+    mode: Option<&Mode>,
 ) -> Result<Reply<ProduceResponse>, WireError> {
-    let version = connection.version(ApiKey::Produce)?;
+    let version = match mode {
+        Some(Mode { protocol: Protocol::Second, .. }) => ENLISTING_VERSION,
+        Some(_) | None => connection.version(ApiKey::Produce)?,
+    };
     let header_version = ProduceRequest::header_version(version);
     let copied =
         |part: &ProducePart<'_>| if part.batch.len() > COPY_BYTES_MAX { 0 } else { part.batch.len() };
@@ -52,7 +61,8 @@ pub async fn send(
     // The broker gives up a little before this side does, so that its answer still arrives.
     let broker_timeout = timeout.as_millis() * 9 / 10;
     let mut body = Body { bytes: take(&mut head.bytes), before: None, pieces: FramePieces::default() };
-    body.put_request(version, parts, broker_timeout as i32);
+    let name = mode.map(|mode| mode.name.as_str());
+    body.put_request(version, name, parts, broker_timeout as i32);
     let (first, pieces) = body.finish();
     head.bytes = first;
     connection.send_parts(head, pieces, timeout).await
@@ -79,14 +89,26 @@ impl Body {
         }
     }
 
-    fn put_request(&mut self, version: i16, parts: &[ProducePart<'_>], timeout_ms: i32) {
+    fn put_request(
+        &mut self,
+        version: i16,
+        transactional_id: Option<&str>,
+        parts: &[ProducePart<'_>],
+        timeout_ms: i32,
+    ) {
         let compact = version >= FLEXIBLE_VERSION;
         let topics = || parts.chunk_by(|a, b| a.to.topic == b.to.topic);
-        // No transactional id.
-        if compact {
-            self.bytes.put_u8(0);
-        } else {
-            self.bytes.put_i16(-1);
+        match transactional_id {
+            Some(name) => {
+                if compact {
+                    self.put_length(compact, name.len());
+                } else {
+                    self.bytes.put_i16(name.len() as i16);
+                }
+                self.bytes.put_slice(name.as_bytes());
+            }
+            None if compact => self.bytes.put_u8(0),
+            None => self.bytes.put_i16(-1),
         }
         self.bytes.put_i16(ACKS_ALL);
         self.bytes.put_i32(timeout_ms);
@@ -214,9 +236,9 @@ mod tests {
     use super::*;
 
     /// The frame as it goes over the wire.
-    fn encode(version: i16, parts: &[ProducePart<'_>]) -> (Bytes, usize) {
+    fn encode(version: i16, name: Option<&str>, parts: &[ProducePart<'_>]) -> (Bytes, usize) {
         let mut body = Body { bytes: BytesMut::new(), before: None, pieces: FramePieces::default() };
-        body.put_request(version, parts, 1234);
+        body.put_request(version, name, parts, 1234);
         let (first, mut pieces) = body.finish();
         pieces.push_front(first.freeze());
         let mut slices = [std::io::IoSlice::new(&[]); 64];
@@ -230,15 +252,16 @@ mod tests {
             [("a-topic", 7), ("a-topic", 3), ("b", 0)].map(|(t, p)| TopicPartition::new(t, p)).into();
         let sizes = [[5, 200, 70_000], [70_000, 5, 6], [5_000, 6_000, 7_000], [1, 2, 3]];
         for (sizes, pieces) in sizes.into_iter().zip([3, 3, 7, 1]) {
-            for (count, version) in (1..=3).flat_map(|count| (3..=11).map(move |v| (count, v))) {
+            for (count, version) in (1..=3).flat_map(|count| (3..=12).map(move |v| (count, v))) {
                 let batches = sizes.map(|size| Bytes::from(vec![size as u8; size]));
                 let parts: Vec<_> =
                     partitions.iter().zip(&batches).map(|(to, batch)| ProducePart { to, batch }).collect();
-                let (mut bytes, in_pieces) = encode(version, &parts[..count]);
+                let name = (count == 2).then_some("an-id");
+                let (mut bytes, in_pieces) = encode(version, name, &parts[..count]);
                 let request = ProduceRequest::decode(&mut bytes, version).unwrap();
                 assert!(bytes.is_empty());
                 assert_eq!((request.acks, request.timeout_ms), (-1, 1234));
-                assert_eq!(request.transactional_id, None);
+                assert_eq!(request.transactional_id.as_ref().map(|id| id.0.as_str()), name);
                 let read = request.topic_data.iter().flat_map(|topic| {
                     let name = topic.name.0.as_str();
                     topic.partition_data.iter().map(move |p| (name, p.index, p.records.clone().unwrap()))

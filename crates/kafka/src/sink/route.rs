@@ -23,6 +23,13 @@ impl PartitionWriter {
             Ok(carrier) => carrier,
             Err(unavailable) => return Ok(Err(unavailable)),
         };
+        if let Some(transaction) = self.transaction.clone() {
+            let to = self.to.clone();
+            let enlisting = async move { transaction.enlist(&to).await };
+            if let Err(error) = self.attend(enlisting).await? {
+                return Err(EngineError { partition: Some(self.to.clone()), ..error });
+            }
+        }
         let producer = self.find_producer().await?;
         Ok(producer.map(|producer| (carrier, producer)).map_err(Unavailable::from))
     }
@@ -37,12 +44,13 @@ impl PartitionWriter {
         }
         (self.carrier, self.alone) = (None, None);
         let (shared, to) = (Arc::clone(&self.shared), self.to.clone());
+        let mode = self.transaction.as_ref().map(|transaction| transaction.mode.clone());
         let found = if is_suspect {
             let alone = self.attend(Arc::clone(&shared.alone).lock_owned()).await?;
             self.alone = Some(alone);
-            self.attend(async move { shared.carrier_alone(&to).await }).await?
+            self.attend(async move { shared.carrier_alone(&to, mode.as_ref()).await }).await?
         } else {
-            self.attend(async move { shared.carrier(&to).await }).await?
+            self.attend(async move { shared.carrier(&to, mode.as_ref()).await }).await?
         };
         Ok(found.inspect(|carrier| self.carrier = Some(carrier.clone())))
     }

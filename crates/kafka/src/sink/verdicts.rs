@@ -113,7 +113,12 @@ impl PartitionWriter {
                 {
                     self.shared.producers.disown(producer);
                 }
-                let error = self.shared.cluster.failed(error, "producing", message.as_deref());
+                let is_over = self.transaction.is_some() && error.0 == ResponseError::InvalidTxnState;
+                let mut error = self.shared.cluster.failed(error, "producing", message.as_deref());
+                if is_over {
+                    // The coordinator has ended the transaction on its own.
+                    error.kind = ErrorKind::Retriable;
+                }
                 Err(error.at(&self.to))
             }
         }
@@ -246,6 +251,10 @@ impl PartitionWriter {
         );
         self.outputs.refused(batch.first, ValueError::new(ErrorClass::Oversized, message));
         let producer = self.known_producer()?;
+        if self.transaction.is_some() {
+            // The epoch of a transactional producer is the coordinator's to change.
+            return Err(self.uncertain("the broker closes the connection on a record, in a transaction"));
+        }
         let Some(next) = self.shared.producers.next_epoch(producer) else {
             return Err(self.uncertain("the producer's epochs are used up"));
         };
@@ -290,7 +299,7 @@ impl PartitionWriter {
         let pieces = EncodedBatch::unseal(&batch.bytes).and_then(|records| records.cut(ranges));
         let mut parts = Vec::with_capacity(ranges.len());
         for (records, range) in pieces.map_err(|error| self.malformed(error))?.into_iter().zip(ranges) {
-            let bytes = self.shared.seal(records, stamp(producer, sequence), codec).await?;
+            let bytes = self.shared.seal(records, self.stamp(producer, sequence), codec).await?;
             let first = batch.first + range.start as u64;
             parts.push(Sealed::new(bytes, sequence, codec, first, range.len()));
             sequence = advance(sequence, range.len());

@@ -1,11 +1,12 @@
 //! What waits to be written to one partition. Small chunks are joined, so that a sink that is fed
 //! more often than the broker answers writes few large batches instead of many small ones. Pure.
 
-use std::{collections::VecDeque, ops::Range, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use topicmill_records::{Codec, EncodedBatch, RecordsError};
 
+use super::transaction::Transaction;
 use crate::settings::ProduceSettings;
 
 /// A chunk is small enough to be worth copying if this many make a wire batch.
@@ -19,9 +20,20 @@ pub struct Unsealed {
     pub first: u64,
     /// How they are to be compressed.
     pub codec: Codec,
+    /// The transaction that they belong to.
+    pub transaction: Option<Arc<Transaction>>,
 }
 
 impl Unsealed {
+    /// Whether they belong to this transaction.
+    pub fn is_with(&self, transaction: &Option<Arc<Transaction>>) -> bool {
+        match (&self.transaction, transaction) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
     /// The number of the record after the last.
     fn end(&self) -> u64 {
         self.first + u64::from(self.records.count)
@@ -57,17 +69,17 @@ impl WaitingRecords {
     /// # Errors
     /// When its records cannot be read.
     pub fn push(&mut self, chunk: Unsealed) -> Result<(), RecordsError> {
-        let Unsealed { records, first, codec } = chunk;
+        let Unsealed { records, first, codec, transaction } = chunk;
         let count = records.count as usize;
         if records.bytes.len() <= self.limit || count < 2 {
             self.bytes += records.bytes.len();
-            self.chunks.push_back((Instant::now(), Unsealed { records, first, codec }));
+            self.chunks.push_back((Instant::now(), Unsealed { records, first, codec, transaction }));
             return Ok(());
         }
         let mut first = first;
         for records in records.cut(&[0..count / 2, count / 2..count])? {
             let next = first + u64::from(records.count);
-            self.push(Unsealed { records, first, codec })?;
+            self.push(Unsealed { records, first, codec, transaction: transaction.clone() })?;
             first = next;
         }
         Ok(())
@@ -101,6 +113,11 @@ impl WaitingRecords {
         self.chunks.front().map(|(_, chunk)| chunk.first)
     }
 
+    /// The oldest chunk.
+    pub fn front(&self) -> Option<&Unsealed> {
+        self.chunks.front().map(|(_, chunk)| chunk)
+    }
+
     /// Whether the next batch would gain nothing by waiting for more.
     pub fn is_full(&self) -> bool {
         let front = self.chunks.front().map_or(0, |(_, chunk)| chunk.records.bytes.len());
@@ -119,7 +136,8 @@ impl WaitingRecords {
         let mut joined = vec![std::mem::take(&mut oldest.records)];
         let fits = |size: usize, end: u64, next: &Unsealed| {
             let more = next.records.bytes.len();
-            let is_next = next.first == end && next.codec == oldest.codec;
+            let is_next =
+                next.first == end && next.codec == oldest.codec && next.is_with(&oldest.transaction);
             is_next && more <= batch_size / JOINED_CHUNKS_MIN && size + more <= batch_size
         };
         while let Some((_, next)) = self.chunks.pop_front_if(|chunk| fits(size, end, &chunk.1)) {
@@ -166,7 +184,7 @@ mod tests {
     fn chunk(first: u64, count: usize) -> Unsealed {
         let mut writer = RecordWriter::new(usize::MAX, 0);
         (0..count).for_each(|_| writer.push(1, None, Some(&[&[b'x'; 92]]), NO_HEADERS));
-        Unsealed { records: writer.finish().remove(0), first, codec: Codec::default() }
+        Unsealed { records: writer.finish().remove(0), first, codec: Codec::default(), transaction: None }
     }
 
     /// The number of the first record and the count of each wire batch.

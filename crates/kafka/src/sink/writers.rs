@@ -32,6 +32,7 @@ use super::{
     commands::{Job, WriteCommand},
     outputs::{Provenance, ReceiptSender},
     partition::PartitionWriter,
+    transaction::Transaction,
 };
 
 /// The most topics that records are routed to at a time.
@@ -77,9 +78,15 @@ struct Writer {
 
 impl Writers {
     /// Gives a batch to the writer of its partition.
-    pub fn give(&mut self, shared: &Arc<SinkShared>, batch: OutputBatch) -> Given {
+    pub fn give(
+        &mut self,
+        shared: &Arc<SinkShared>,
+        batch: OutputBatch,
+        transaction: Option<Arc<Transaction>>,
+    ) -> Given {
         let count = batch.record_count();
-        let OutputBatch { destination: to, origin, assignment, compression, must_compress, chunks } = batch;
+        let OutputBatch { destination: to, origin, assignment, compression, must_compress, chunks, .. } =
+            batch;
         if let Some(error) = shared.routed.refusal(&to) {
             return Given::Answered(Ok(all_refused(count, &error)));
         }
@@ -103,6 +110,7 @@ impl Writers {
         let _ = writer.commands.send(WriteCommand::Write(Job {
             chunks,
             codec,
+            transaction,
             from: Provenance { origin, assignment },
             done,
         }));
@@ -116,6 +124,13 @@ impl Writers {
         }
         let last = self.forgotten.entry(from.origin).or_insert(from.assignment);
         *last = from.assignment.max(*last);
+    }
+
+    /// Drops everything that was given: its transactions are aborted.
+    pub fn abandon(&self) {
+        for writer in self.writers.values() {
+            let _ = writer.commands.send(WriteCommand::Abandon);
+        }
     }
 
     pub async fn close(mut self) {

@@ -9,7 +9,7 @@ pub enum DeliveryKind {
     /// Every record is written, and may be written again after a crash.
     #[default]
     AtLeastOnce,
-    /// It is seen once by whoever reads committed: outputs and offsets in one transaction; not
-    /// available in this version.
+    /// It is seen once by whoever reads committed: outputs, dead letters and offsets in one
+    /// transaction.
     ExactlyOnce,
 }

@@ -4,18 +4,20 @@
 
 mod error;
 mod room;
+mod stake;
 mod troubles;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 pub use error::{Cause, EngineError, ErrorKind, PropertyError};
 pub use room::Room;
+pub use stake::{Stake, TransactionEnd};
 use strum::{Display, EnumMessage, EnumString, VariantArray};
 use tokio::sync::oneshot;
 pub use troubles::{Place, Trouble, Troubles};
 
 use crate::{
-    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition},
+    batch::{AssignmentId, OutputBatch, PartitionBatch, TopicPartition, TransactionNumber},
     budget::{Budget, Permit},
 };
 
@@ -69,6 +71,14 @@ pub trait Source: Send {
         &self,
         offsets: Vec<Offset>,
     ) -> impl Future<Output = Result<Vec<Offset>, EngineError>> + Send + 'static;
+
+    /// What a transaction needs to commit these offsets in the name of this member (KIP-447). `None`
+    /// when the assignment of one is over, or the source takes part in no transactions: then they
+    /// cannot be committed.
+    fn stake(&self, offsets: Vec<Offset>) -> Option<Stake> {
+        let _ = offsets;
+        None
+    }
 
     /// Ends the assignment of each of these partitions and begins a new one at its committed
     /// offset, without leaving the group. Nothing of the old assignment comes any more; an
@@ -189,6 +199,20 @@ impl GapReason {
 ///   assignment, reads the partition again under a new one, and sends from there.
 /// - After an error without a partition, nothing more is sent; the sink is closed.
 /// - After [`close`](Sink::close), or when the sink is dropped, every future that is left fails.
+///
+/// Exactly once, each batch names its transaction. Transactions are numbered from 0, and at most two are alive:
+///
+/// ```text
+/// sink        = generation*
+/// generation  = transaction* abort
+/// transaction = send* commit
+/// ```
+///
+/// - [`commit`](Sink::commit) is called once every receipt of the transaction has come, and for a transaction
+///   only after the one before it was committed. Batches of the next one are sent meanwhile.
+/// - After [`TransactionEnd::Aborted`], or when anything else went wrong, [`abort`](Sink::abort) is called, once
+///   no commit is under way. It ends both, and their receipts fail or never come. Until it has succeeded nothing
+///   is sent; then the next number is the first of a new generation.
 pub trait Sink: Send {
     /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
     /// future resolves when the brokers have acknowledged every record, or refused some for their
@@ -210,9 +234,36 @@ pub trait Sink: Send {
     /// not been sent is dropped, and its receipts fail.
     fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId);
 
+    /// Commits a transaction: its output becomes visible to who reads committed, and the offsets of
+    /// `stake` are those of the group, both or neither. That it is not known what became of it, after
+    /// retries, counts as aborted: what the group has committed tells.
+    ///
+    /// # Errors
+    /// When the sink cannot be used any more; fatal when another process has taken over its
+    /// transactional id.
+    fn commit(
+        &mut self,
+        transaction: TransactionNumber,
+        stake: Stake,
+    ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
+        let _ = (transaction, stake);
+        std::future::ready(Err(EngineError::new(ErrorKind::Fatal, NO_TRANSACTIONS)))
+    }
+
+    /// Aborts whatever is not committed. Nothing that was sent before can become visible, or land
+    /// in a later transaction, once this has succeeded.
+    ///
+    /// # Errors
+    /// As [`commit`](Sink::commit).
+    fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+        std::future::ready(Err(EngineError::new(ErrorKind::Fatal, NO_TRANSACTIONS)))
+    }
+
     /// Gives up what is not acknowledged and disconnects.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
+
+const NO_TRANSACTIONS: &str = "this sink has no transactions";
 
 /// The brokers' answer for an output batch: every record is acknowledged except the refused ones.
 #[derive(Debug, Default)]

@@ -47,6 +47,7 @@ pub struct Metrics {
     pub stale_batches: Counter,
     /// Commits that the coordinator agreed to.
     pub commits: Counter,
+    transactions: Family<OutcomeLabel, Counter>,
     /// Commits that failed and were retried.
     pub commit_failures: Counter,
     /// Changes of the assignment.
@@ -111,6 +112,22 @@ pub enum TimedStage {
     Deliver,
     /// From asking for a commit to the coordinator's answer.
     Commit,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionOutcome {
+    /// Its output is visible, and its offsets are the group's.
+    Committed,
+    /// It was given up, and what was in it read again.
+    Aborted,
+    /// Another process has taken over the transactional id.
+    Fenced,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -185,6 +202,8 @@ impl Metrics {
             "The age of the oldest batch that is not acknowledged",
             oldest_batch.clone(),
         );
+        let transactions = Family::default();
+        mill.register("transactions", "Transactions that have ended", transactions.clone());
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         mill.register("build_info", "The version that runs; always 1", build);
@@ -233,6 +252,7 @@ impl Metrics {
             dead_letters_by_class: Mutex::default(),
             stale_batches,
             commits,
+            transactions,
             commit_failures,
             rebalances,
             restarts,
@@ -259,6 +279,16 @@ impl Metrics {
     pub fn dead_letter(&self, class: &'static str) {
         self.dead_letters.get_or_create(&ClassLabel { class }).inc();
         *self.dead_letters_by_class.lock().entry(class).or_default() += 1;
+    }
+
+    /// Counts a transaction that has ended.
+    pub fn transaction(&self, outcome: TransactionOutcome) {
+        let outcome = match outcome {
+            TransactionOutcome::Committed => "committed",
+            TransactionOutcome::Aborted => "aborted",
+            TransactionOutcome::Fenced => "fenced",
+        };
+        self.transactions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// The dead letters of all classes so far.

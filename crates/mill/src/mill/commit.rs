@@ -18,7 +18,8 @@ use crate::{
 const PACE: Duration = Duration::from_millis(100);
 
 /// The backoff after commits that failed.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
+pub(super) const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(100), most: Duration::from_secs(5) };
 
 /// The commits of a mill.
 #[derive(Default)]
@@ -52,6 +53,12 @@ impl Commits {
         self.under_way.is_none()
     }
 
+    /// Nothing is committed for a while.
+    pub(super) fn failed(&mut self, backoff: Backoff) {
+        self.failures += 1;
+        self.next = Some(Instant::now() + backoff.steady(self.failures));
+    }
+
     fn is_due(&self) -> bool {
         self.next.is_none_or(|next| next <= Instant::now())
     }
@@ -62,7 +69,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// position was chosen that the group has not committed yet. Returns when to call this again,
     /// if it is too early now.
     pub(super) fn hurry_commit(&mut self) -> Option<Instant> {
-        if !self.commits.is_idle() || !self.offsets.has_uncommitted() {
+        if self.is_committing() || !self.offsets.has_uncommitted() {
             return None;
         }
         let goal = self.goal.wants_commit(&self.stopped);
@@ -82,13 +89,27 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     /// At every tick.
     pub(super) fn tick_commit(&mut self) {
-        if self.commits.is_idle() && self.commits.is_due() {
+        if !self.is_committing() && self.commits.is_due() {
             self.start_commit();
         }
     }
 
+    /// Whether a commit is under way, so that another one has to wait.
+    pub(super) fn is_committing(&self) -> bool {
+        match &self.exact {
+            None => !self.commits.is_idle(),
+            Some(exact) => !exact.is_idle() || !self.commits.is_idle(),
+        }
+    }
+
     fn start_commit(&mut self) {
-        let offsets = self.offsets.committable();
+        let offsets = match self.exact {
+            None => self.offsets.committable(),
+            // A position that was chosen is committed on its own, before any transaction: it must outlast
+            // one that is aborted.
+            Some(_) if self.offsets.has_unplaced() => self.offsets.unplaced(),
+            Some(_) => return self.seal(),
+        };
         if !offsets.is_empty() {
             let answer = Box::pin(self.source.commit(offsets.clone()));
             self.commits.under_way = Some(Commit { offsets, started: Instant::now(), answer });
@@ -104,39 +125,48 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.stage(TimedStage::Commit, commit.started.elapsed());
         match answer {
             Ok(agreed) => {
-                let noted = self.offsets.committed(&agreed);
-                if !noted.is_empty() {
-                    for offset in &noted {
-                        self.goal.committed(&offset.partition, offset.next);
-                    }
-                    self.tell_committed(&noted);
-                    self.work.committed();
-                    self.progressed = true;
-                }
+                self.note_committed(&agreed);
                 if agreed.len() < commit.offsets.len() {
                     // What was left out is refused, or of an assignment that is over, which the
                     // source is about to tell: asked again at once, it would not come to that.
-                    self.commits.failures += 1;
-                    self.commits.next = Some(Instant::now() + BACKOFF.steady(self.commits.failures));
+                    self.commits.failed(BACKOFF);
                     return Ok(());
                 }
-                if self.commits.failures > 0 {
-                    self.troubles.end(&Place::Commit);
-                }
-                self.commits.failures = 0;
-                self.commits.next = Some(Instant::now() + PACE);
+                self.commits_succeed();
                 Ok(())
             }
             Err(error) if error.kind == ErrorKind::Fatal => Err(error),
             Err(error) => {
                 // Whoever shows the troubles counts them.
                 self.troubles.begin(Place::Commit, &error);
-                self.commits.failures += 1;
-                self.commits.next = Some(Instant::now() + BACKOFF.steady(self.commits.failures));
+                self.commits.failed(BACKOFF);
                 debug!(%error, failures = self.commits.failures, "the commit failed and is tried again");
                 Ok(())
             }
         }
+    }
+
+    /// Notes what is committed.
+    pub(super) fn note_committed(&mut self, agreed: &[Offset]) {
+        let noted = self.offsets.committed(agreed);
+        if !noted.is_empty() {
+            for offset in &noted {
+                self.goal.committed(&offset.partition, offset.next);
+            }
+            self.tell_committed(&noted);
+            self.work.committed();
+            self.progressed = true;
+        }
+    }
+
+    /// A commit succeeded altogether.
+    pub(super) fn commits_succeed(&mut self) {
+        if self.commits.failures > 0 {
+            self.troubles.end(&Place::Commit);
+        }
+        self.commits.failures = 0;
+        // What comes at a tick is not paced further: the ticks may be closer.
+        self.commits.next = self.exact.is_none().then(|| Instant::now() + PACE);
     }
 
     /// Commits what is acknowledged once more, within `limit`, whatever ended the mill: what is not

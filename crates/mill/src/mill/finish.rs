@@ -24,7 +24,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// # Errors
     /// When it is over and a partition is stopped.
     pub(super) fn is_drained(&mut self) -> Result<bool, MillError> {
-        if !self.commits.is_idle() || !self.offsets.all_settled() {
+        if self.is_committing() || !self.offsets.all_settled() {
             return Ok(false);
         }
         for partition in self.offsets.partitions() {
@@ -52,7 +52,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
         };
         while let Some(delivered) = self.delivery.next(|ticket| self.offsets.is_wanted(ticket)).now_or_never()
         {
-            if let Delivered::Acknowledged(acknowledged) = delivered {
+            // Exactly once, what is not committed by now is aborted when the sink is closed.
+            if let Delivered::Acknowledged(acknowledged) = delivered
+                && self.exact.is_none()
+            {
                 self.offsets.acknowledge(&acknowledged.ticket);
             }
         }

@@ -7,6 +7,7 @@
 
 mod commit;
 mod error;
+mod exact;
 mod finish;
 mod gap;
 mod goal;
@@ -24,6 +25,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use commit::Commits;
 pub use error::MillError;
+use exact::Exact;
 pub use gap::OnGap;
 use goal::Goal;
 use revoke::Revoking;
@@ -40,7 +42,7 @@ use crate::{
     budget::Permit,
     clock::until,
     delivery::{Acknowledged, Delivered, Delivery, Routes},
-    engine::{EngineError, Gap, Place, Room, Sink, Source, SourceEvent, Troubles},
+    engine::{EngineError, ErrorKind, Gap, Place, Room, Sink, Source, SourceEvent, Troubles},
     health::Health,
     metrics::{Metrics, TimedStage},
     offsets::{Halt, Offsets, Ticket},
@@ -69,6 +71,8 @@ pub struct Mill<S, K> {
     room: Room,
     goal: Goal,
     commits: Commits,
+    /// `None` at least once.
+    exact: Option<Exact>,
     rewinds: Rewinds,
     revoking: Vec<Revoking>,
     /// Partitions were given up, and the rebalance that took them has assigned none yet.
@@ -95,6 +99,9 @@ pub struct MillSettings {
     pub routes: Routes,
     /// How often to commit.
     pub commit_interval: Duration,
+    /// Exactly once: how long a transaction may wait for acknowledgements before it is aborted;
+    /// less than the brokers' own limit. `None` is at least once.
+    pub transactions: Option<Duration>,
     /// How long a stop waits for what is in flight.
     pub drain_timeout: Duration,
     /// The backoff before a partition that failed is read again.
@@ -132,10 +139,15 @@ pub struct Ended {
 impl<S: Source, K: Sink> Mill<S, K> {
     /// A mill between `source` and `sink`.
     pub fn new(source: S, sink: K, settings: MillSettings, observers: Observers) -> Mill<S, K> {
+        let mut delivery = Delivery::new(sink, settings.routes.clone());
+        let exact = settings.transactions.map(Exact::new);
+        if exact.is_some() {
+            delivery.open_transactions();
+        }
         Mill {
             source,
             strategy: Strategy::new(&settings.strategy),
-            delivery: Delivery::new(sink, settings.routes.clone()),
+            delivery,
             offsets: Offsets::default(),
             metrics: observers.metrics,
             health: observers.health,
@@ -144,6 +156,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             room: Room::closed(),
             goal: Goal::new(settings.until.clone()),
             commits: Commits::default(),
+            exact,
             rewinds: Rewinds::default(),
             revoking: Vec::new(),
             rebalancing: false,
@@ -187,6 +200,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
             self.is_draining = deadline.is_some();
             let commit_at = self.hurry_commit();
             self.release_settled();
+            self.step();
+            let may_send = self.exact.as_ref().is_none_or(Exact::is_open);
             if self.is_draining && self.is_drained()? {
                 return Ok(());
             }
@@ -201,10 +216,11 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
                 () = until(deadline) => return Err(self.drain_timeout()),
                 answer = self.commits.answer() => self.end_commit(answer)?,
+                ended = exact::answer(&mut self.exact), if self.exact.is_some() => self.end_transaction(ended)?,
                 delivered = self.delivery.next(|ticket| self.offsets.is_wanted(ticket)) => {
                     self.settle(delivered)?;
                 }
-                product = self.strategy.next() => self.deliver(product?),
+                product = self.strategy.next(), if may_send => self.deliver(product?),
                 _ = beats.tick() => self.beat(),
                 _ = looks.tick(), if is_watched => self.look().await,
                 // The next iteration commits.
@@ -312,7 +328,11 @@ impl<S: Source, K: Sink> Mill<S, K> {
             return;
         }
         let partition = ticket.partition().clone();
+        let ticket = self.exact.as_ref().map(|_| ticket.clone());
         self.delivery.send(product);
+        if let Some(ticket) = ticket {
+            self.sent(&ticket);
+        }
         self.refresh_room(&partition);
         self.metrics.batches_in_flight.set(self.delivery.in_flight() as i64);
     }
@@ -330,12 +350,16 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.metrics.bytes_written.inc_by(bytes);
                 self.metrics.records_filtered.inc_by(filtered);
                 self.metrics.stage(TimedStage::Deliver, time);
-                self.acknowledge(&ticket);
+                if self.exact.is_none() {
+                    self.acknowledge(&ticket);
+                }
             }
             Delivered::Stopped(ticket, stopped) => {
+                let reason = EngineError::new(ErrorKind::Retriable, stopped.to_string());
                 if self.offsets.halt_before(&ticket, Halt::Stopped) {
                     self.stop(partition.clone(), Stopped::Letter(stopped));
                 }
+                self.begin_abort(&reason);
             }
             Delivered::Failed(failed) => self.fail(failed)?,
             Delivered::GivenUp(ticket) => {
@@ -357,7 +381,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         {
             self.goal.acknowledged(partition, position.acknowledged);
         }
-        if !self.rewinds.keeps_out(partition) {
+        if self.exact.is_none() && !self.rewinds.keeps_out(partition) {
             self.end_rewind(partition);
         }
     }

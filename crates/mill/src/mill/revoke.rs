@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::Mill;
 use crate::{
     batch::TopicPartition,
-    engine::{Assignment, Sink, Source},
+    engine::{Assignment, EngineError, ErrorKind, Sink, Source},
 };
 
 /// Partitions that the source waits to give up.
@@ -60,6 +60,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     /// Forgets partitions: nothing of theirs is written any more that has not been sent.
     pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        // What is in a transaction can neither be taken out of it, nor committed without its offsets.
+        let is_torn = partitions.iter().any(|partition| self.offsets.has_progressed(partition));
         for partition in partitions {
             self.metrics.lag.gone(partition);
             // A partition that is lost may have been revoked and forgotten already.
@@ -73,6 +75,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
         if self.offsets.is_empty() {
             self.health.unassigned();
+        }
+        if is_torn {
+            let text = "partitions were taken away before what was sent of them was committed";
+            self.begin_abort(&EngineError::new(ErrorKind::Retriable, text));
         }
     }
 

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Mill, MillError};
+use super::{Mill, MillError, exact::Exact};
 use crate::{
     backoff::Backoff,
     batch::{AssignmentId, TopicPartition},
@@ -51,7 +51,7 @@ enum Phase {
 
 impl Rewinds {
     /// Begins a rewind; the backoff counts from `since`, when the attempt that failed was made.
-    fn wait(&mut self, partition: &TopicPartition, backoff: Backoff, since: Instant) -> u32 {
+    pub(super) fn wait(&mut self, partition: &TopicPartition, backoff: Backoff, since: Instant) -> u32 {
         let failures = self.of.get(partition).map_or(0, |rewind| rewind.failures) + 1;
         self.forget(partition);
         let phase = Phase::Waiting(since + backoff.steady(failures));
@@ -109,6 +109,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
         if error.partition.is_none() {
             return Err(error.into());
         }
+        if self.exact.is_some() && error.kind != ErrorKind::Fatal {
+            self.begin_abort(&error);
+            return Ok(());
+        }
         if !self.offsets.is_current(&ticket) {
             return Ok(());
         }
@@ -151,7 +155,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
         for partition in &stalled {
             self.refresh_room(partition);
         }
-        self.take_back(&stalled);
+        match self.exact {
+            None => self.take_back(&stalled),
+            Some(_) => self.look_at_transactions(),
+        }
         if !self.is_draining && self.rewinds.any_waits() {
             self.begin_again().await;
         }
@@ -200,7 +207,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 
     fn may_begin_again(&self, partition: &TopicPartition, due: Instant) -> bool {
-        let landed = self.delivery.is_idle(partition) && self.offsets.is_landed(partition);
+        let may_send = self.exact.as_ref().is_none_or(Exact::is_open);
+        let landed = may_send && self.delivery.is_idle(partition) && self.offsets.is_landed(partition);
         let Some(position) = self.offsets.position(partition) else { return false };
         // Without a commit the position would be chosen again, and could be a later one.
         let is_placed = position.committed.is_some();

@@ -18,6 +18,7 @@ const COMPRESSIONS: &[&str] = &[
     Compression::Lz4.as_str(),
     Compression::Zstd.as_str(),
 ];
+const NO_TRANSACTIONS: &str = "transactions are for the engine `native`";
 const SOURCE: &str = "source";
 
 pub(in super::super) const ROWS: &[Property] = &[
@@ -104,6 +105,24 @@ pub(in super::super) const ROWS: &[Property] = &[
     .or(&["max.in.flight"])
     .default("5")
     .native(|to, value| value.within(1, 5, &mut to.settings.produce.in_flight)),
+    Property::new(
+        "transactional.id",
+        Takes::Text,
+        "Exactly once: what transactional ids begin with, before group.instance.id; the group unless set.",
+    )
+    .native(|to, value| {
+        to.settings.produce.transactional_id = Some(value.text.to_owned());
+        Ok(())
+    })
+    .librdkafka(Counterpart::Refuses(NO_TRANSACTIONS)),
+    Property::new(
+        "transaction.timeout.ms",
+        Takes::Integer,
+        "Exactly once: how long a transaction that nobody ends holds up readers.",
+    )
+    .default("10000")
+    .native(|to, value| value.millis(1000, &mut to.settings.produce.transaction_timeout))
+    .librdkafka(Counterpart::Refuses(NO_TRANSACTIONS)),
     Property::new("buffer.memory", Takes::Integer, "The most bytes that wait to be written.").librdkafka(
         Counterpart::By(|value| match value.parse::<u64>() {
             Ok(bytes @ 1..) => Ok(Some(("queue.buffering.max.kbytes", bytes.div_ceil(1024).to_string()))),

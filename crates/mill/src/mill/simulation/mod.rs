@@ -57,6 +57,10 @@ pub(super) enum Plant {
     PositionsCountAsCommitted,
     /// While one partition is full, nothing is read.
     OneFullStopsAll,
+    /// What was sent in an aborted transaction becomes visible.
+    AbortsAreVisible,
+    /// The offsets of a transaction are committed, its output is not.
+    OffsetsAloneAreCommitted,
 }
 
 pub(super) fn source(partition: i32) -> TopicPartition {
@@ -128,6 +132,7 @@ pub(super) fn settings(kind: StrategyKind, order: Order) -> MillSettings {
             backoff: Backoff { first: Duration::ZERO, most: Duration::ZERO },
         },
         commit_interval: Duration::from_millis(20),
+        transactions: None,
         drain_timeout: FOREVER,
         rewind_backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(3) },
         stalled_memory: usize::MAX,
@@ -159,6 +164,8 @@ struct Course {
     starts: usize,
     rewinds: u64,
     records: usize,
+    committed: usize,
+    aborted: usize,
     /// The records if each is written once.
     due: usize,
 }
@@ -200,8 +207,10 @@ impl Runner<'_> {
     fn new(schedule: &Schedule) -> Runner<'_> {
         let mut world = World::new(schedule.seed, schedule.order, schedule.latest);
         world.plant = schedule.plant;
+        world.exact = schedule.exact;
         (world.spreads, world.fails_routed) = (schedule.spreads, schedule.fails_routed);
         let mut settings = settings(StrategyKind::Pipeline, schedule.order);
+        settings.transactions = schedule.exact.then_some(Duration::from_secs(2));
         if schedule.is_scarce {
             settings.stalled_memory = 5000;
         }
@@ -238,6 +247,8 @@ impl Runner<'_> {
                 (Err(error), _) => return Err(error),
             }
         }
+        self.course.committed = world.transactions;
+        self.course.aborted = world.aborts;
         let logs = world.logs.values();
         self.course.records = logs.map(Vec::len).sum();
         self.course.due = world.records_due();
@@ -278,6 +289,7 @@ impl Runner<'_> {
         };
         self.course.rewinds += metrics.rewinds.get();
         let mut world = self.world.lock().unwrap();
+        world.abort();
         let was_stopped = stop.is_cancelled();
         Ok(match ended {
             None => {

@@ -22,6 +22,8 @@ pub(in crate::mill) struct Schedule {
     pub latest: bool,
     /// Partitions whose output is not taken may hold little memory.
     pub is_scarce: bool,
+    /// Exactly once.
+    pub exact: bool,
     /// The transform passes records over, writes several for one, and chooses topics and partitions.
     pub spreads: bool,
     /// What fails or stalls of the destination is of the topic that it routes to instead.
@@ -84,12 +86,18 @@ impl Schedule {
             is_serial: random.random_bool(0.2),
             latest: random.random_bool(0.3),
             is_scarce: random.random_bool(0.3),
+            exact: false,
             spreads: seed % 5 > 2,
             fails_routed: seed % 10 > 7,
             decisions,
             plant: None,
         }
         .sorted()
+    }
+
+    /// The same exactly once; there every partition waits for the slowest, and order is kept.
+    pub fn exactly_once(seed: u64) -> Schedule {
+        Schedule { exact: true, order: Order::Partition, ..Schedule::new(seed) }
     }
 
     fn sorted(mut self) -> Schedule {
@@ -99,7 +107,11 @@ impl Schedule {
 
     /// The only partition that fails, and until when.
     pub fn alone(&self) -> Option<(i32, Duration)> {
+        // A transaction waits for all of its partitions.
         let [Decision { at, what }] = &self.decisions[..] else { return None };
+        if self.exact {
+            return None;
+        }
         match what {
             Mishap::FailWriter { partition, for_ms, .. }
             | Mishap::Stall { partition, for_ms }
@@ -197,11 +209,21 @@ fn trouble_of_one(random: &mut SmallRng) -> Mishap {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Schedule { seed, order, is_serial, latest, is_scarce, spreads, fails_routed, decisions, plant } =
-            self;
+        let Schedule {
+            seed,
+            order,
+            is_serial,
+            latest,
+            is_scarce,
+            exact,
+            spreads,
+            fails_routed,
+            decisions,
+            plant,
+        } = self;
         writeln!(
             f,
-            "seed {seed}, order {order}, serial {is_serial}, latest {latest}, scarce {is_scarce}, \
+            "seed {seed}, order {order}, serial {is_serial}, latest {latest}, scarce {is_scarce}, exact {exact}, \
              spreads {spreads}, fails routed {fails_routed}, plant {plant:?}"
         )?;
         for Decision { at, what } in decisions {

@@ -14,8 +14,8 @@ use tokio::{
 
 use super::{Plant, Shared, World, offsets_of};
 use crate::{
-    batch::{AssignmentId, OutputBatch, TopicPartition},
-    engine::{EngineError, ErrorKind, Receipt, Refusal, Sink},
+    batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
+    engine::{EngineError, ErrorKind, Receipt, Refusal, Sink, Stake, TransactionEnd},
     transform::{ErrorClass, ValueError},
 };
 
@@ -120,7 +120,49 @@ impl Sink for SimulatedSink {
         }
     }
 
+    fn commit(
+        &mut self,
+        transaction: TransactionNumber,
+        stake: Stake,
+    ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
+        let (world, sink) = (Arc::clone(&self.world), self.number);
+        async move {
+            let delay = world.lock().unwrap().delay();
+            sleep_until(Instant::now() + delay * 10).await;
+            let mut world = world.lock().unwrap();
+            if world.broken >= sink {
+                return Err(failure("the sink is broken"));
+            }
+            // While the coordinator fails, some are committed although the answer never comes.
+            let (fails, is_lucky) = (world.commits_fail(), world.count(3) == 1);
+            let is_committed = (!fails || is_lucky) && world.commit_transaction(transaction, &stake);
+            Ok(if is_committed && !fails {
+                TransactionEnd::Committed
+            } else {
+                TransactionEnd::Aborted(failure("no answer to a commit"))
+            })
+        }
+    }
+
+    fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+        // Writers of the old generation are fenced.
+        self.writers.clear();
+        self.tasks.abort_all();
+        let world = Arc::clone(&self.world);
+        {
+            let mut world = world.lock().unwrap();
+            world.aborts += 1;
+            world.abort();
+        }
+        async move {
+            let delay = world.lock().unwrap().delay();
+            sleep_until(Instant::now() + delay).await;
+            Ok(())
+        }
+    }
+
     async fn close(mut self) {
+        self.world.lock().unwrap().abort();
         self.tasks.shutdown().await;
     }
 }
@@ -196,7 +238,8 @@ impl Writer {
     fn send(&mut self, world: &mut World, job: Job) {
         let Job { batch, done, .. } = job;
         let offsets = offsets_of(&batch, &*self.to.topic == "letters");
-        let refused = world.append(&self.to, batch.origin.partition, batch.assignment.0, &offsets);
+        let OutputBatch { ref origin, assignment, transaction, .. } = batch;
+        let refused = world.append(&self.to, origin.partition, assignment.0, transaction, &offsets);
         let due = Instant::now() + world.delay();
         let (origin, assignment) = (batch.origin, batch.assignment);
         self.on_the_wire.push_back(Sent { origin, assignment, due, refused, done });

@@ -16,7 +16,7 @@ use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::Budget,
     clock::until,
-    engine::{Assignment, EngineError, ErrorKind, Gap, GapReason, Offset, Room, Source, SourceEvent},
+    engine::{Assignment, EngineError, ErrorKind, Gap, GapReason, Offset, Room, Source, SourceEvent, Stake},
 };
 
 /// The memory that a batch holds.
@@ -257,6 +257,16 @@ impl Source for SimulatedSource {
             }
             Ok(agreed)
         }
+    }
+
+    fn stake(&self, offsets: Vec<Offset>) -> Option<Stake> {
+        let world = self.world.lock().unwrap();
+        let is_held = |offset: &Offset| {
+            world.generations.get(&offset.partition.partition) == Some(&offset.assignment.0)
+        };
+        let held = offsets.iter().all(is_held);
+        let offsets = offsets.into_iter().map(|offset| (offset, Arc::from(""))).collect();
+        held.then(|| Stake { offsets, ..Stake::default() })
     }
 
     async fn rewind(&mut self, partitions: Vec<TopicPartition>) {

@@ -29,7 +29,10 @@ fn whatever_happens_nothing_is_lost_and_no_fault_spreads() {
 
 /// Runs the schedule of a seed; one that fails is printed, reduced as far as possible.
 fn course(seed: u64) -> Course {
-    let schedule = Schedule::new(seed);
+    course_of(Schedule::new(seed))
+}
+
+fn course_of(schedule: Schedule) -> Course {
     run(&schedule).unwrap_or_else(|failure| {
         let (smallest, failure) = schedule.shrunk(failure, |candidate| run(candidate).err());
         panic!("{failure}\n{smallest}");
@@ -39,8 +42,9 @@ fn course(seed: u64) -> Course {
 #[test]
 fn without_mishaps_every_record_is_written_once() {
     for seed in 0..20 {
-        for spreads in [false, true] {
-            let schedule = Schedule { decisions: Vec::new(), latest: false, spreads, ..Schedule::new(seed) };
+        for (spreads, exact) in [(false, false), (true, false), (false, true), (true, true)] {
+            let base = if exact { Schedule::exactly_once(seed) } else { Schedule::new(seed) };
+            let schedule = Schedule { decisions: Vec::new(), latest: false, spreads, ..base };
             let course = run(&schedule).unwrap();
             assert_eq!((course.starts, course.rewinds), (1, 0), "{schedule}");
             assert_eq!(course.records, course.due, "{schedule}");
@@ -140,5 +144,39 @@ fn every_strategy_writes_everything_and_stops_before_a_letter_that_is_refused() 
             ended.result.unwrap();
             (0..PARTITIONS).try_for_each(|partition| world.check_complete(partition)).unwrap();
         }
+    }
+}
+
+#[test]
+fn exactly_once_each_record_is_seen_once_whatever_happens() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let courses: Vec<Course> = std::thread::scope(|scope| {
+        let part = |first| {
+            let seeds = seeds().skip(first).step_by(threads);
+            scope.spawn(move || seeds.map(|seed| course_of(Schedule::exactly_once(seed))).collect())
+        };
+        let parts: Vec<std::thread::ScopedJoinHandle<'_, Vec<Course>>> = (0..threads).map(part).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("a schedule failed")).collect()
+    });
+    let sum = |of: fn(&Course) -> usize| courses.iter().map(of).sum::<usize>();
+    let (starts, committed, aborted) = (sum(|of| of.starts), sum(|of| of.committed), sum(|of| of.aborted));
+    eprintln!("{} schedules, {starts} starts, {committed} commits, {aborted} aborts", courses.len());
+    if seeds().count() >= 1000 {
+        assert!(starts > 1500 && committed > 6000 && aborted > 1000, "too little goes wrong");
+    }
+}
+
+#[test]
+fn what_would_break_exactly_once_is_found() {
+    let plants = [
+        (Plant::AbortsAreVisible, "visible beyond"),
+        (Plant::OffsetsAloneAreCommitted, "committed ahead"),
+        (Plant::FailuresAreSkipped, "committed ahead"),
+    ];
+    for (plant, says) in plants {
+        let planted = |seed| Schedule { plant: Some(plant), ..Schedule::exactly_once(seed) };
+        let failures = (0..400).map(planted).filter_map(|schedule| run(&schedule).err());
+        let failures: Vec<String> = failures.take(20).collect();
+        assert!(failures.iter().any(|failure| failure.contains(says)), "{plant:?}: {failures:?}");
     }
 }

@@ -17,8 +17,8 @@ use super::{
     spread::{belongs, is_refused},
 };
 use crate::{
-    batch::{AssignmentId, TopicPartition},
-    engine::{Assignment, Offset},
+    batch::{AssignmentId, TopicPartition, TransactionNumber},
+    engine::{Assignment, Offset, Stake},
     strategy::Order,
 };
 
@@ -35,6 +35,13 @@ pub(in crate::mill) struct World {
     order: Order,
     latest: bool,
     pub plant: Option<Plant>,
+    /// What is sent becomes visible when its transaction is committed.
+    pub exact: bool,
+    /// What was sent in transactions, in log order.
+    sent: Vec<Sent>,
+    /// How many transactions were committed, and how often they were aborted.
+    pub transactions: usize,
+    pub aborts: usize,
     /// Changes whenever something changes that somebody waits for.
     pub changed: watch::Sender<u64>,
     /// What of each partition of the source stands in each partition that is written, in log order, as the
@@ -78,6 +85,24 @@ pub(in crate::mill) struct World {
     pub handed_out: BTreeMap<i32, i64>,
 }
 
+/// What is known of a record in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its transaction is alive.
+    Open(TransactionNumber),
+    Visible,
+    Aborted,
+}
+
+/// A record that was sent in a transaction.
+struct Sent {
+    standing: Standing,
+    to: TopicPartition,
+    /// The partition of the source that it is of.
+    origin: i32,
+    offset: i64,
+}
+
 pub(in crate::mill) type Shared = Arc<Mutex<World>>;
 
 impl World {
@@ -88,6 +113,10 @@ impl World {
             order,
             latest,
             plant: None,
+            exact: false,
+            sent: Vec::new(),
+            transactions: 0,
+            aborts: 0,
             changed: watch::Sender::new(0),
             logs: BTreeMap::new(),
             spreads: false,
@@ -216,6 +245,67 @@ impl World {
         log.map_or(0, |offsets| offsets.iter().filter(|at| **at == offset).count())
     }
 
+    /// Commits a transaction, unless a partition of its offsets has gone to somebody else.
+    pub fn commit_transaction(&mut self, transaction: TransactionNumber, stake: &Stake) -> bool {
+        let is_current =
+            |offset: &Offset| self.generations.get(&offset.partition.partition) == Some(&offset.assignment.0);
+        if !stake.offsets.iter().all(|(offset, _)| is_current(offset)) {
+            return false;
+        }
+        self.transactions += 1;
+        if self.plant != Some(Plant::OffsetsAloneAreCommitted) {
+            self.set(|of| *of == Standing::Open(transaction), Standing::Visible);
+        }
+        for (offset, _) in &stake.offsets {
+            self.commit(offset);
+        }
+        self.check_atomic();
+        true
+    }
+
+    /// Aborts what is not committed.
+    pub fn abort(&mut self) {
+        let becomes =
+            if self.plant == Some(Plant::AbortsAreVisible) { Standing::Visible } else { Standing::Aborted };
+        self.set(|of| matches!(of, Standing::Open(_)), becomes);
+    }
+
+    /// Changes how records stand, and what a reader of committed records sees with it.
+    fn set(&mut self, which: impl Fn(&Standing) -> bool, to: Standing) {
+        if !self.exact {
+            return;
+        }
+        self.sent.iter_mut().filter(|sent| which(&sent.standing)).for_each(|sent| sent.standing = to);
+        self.sent.retain(|sent| sent.standing != Standing::Aborted);
+        self.logs.clear();
+        for Sent { standing, to, origin, offset } in &self.sent {
+            if *standing == Standing::Visible {
+                self.logs.entry((to.clone(), *origin)).or_default().push(*offset);
+            }
+        }
+    }
+
+    /// What is visible is committed, and is there once, in order.
+    fn check_atomic(&mut self) {
+        for ((to, origin), offsets) in &self.logs {
+            let committed = self.committed.get(origin).copied().unwrap_or(0);
+            let is_letters = &*to.topic == "letters";
+            let is_ordered = is_letters || offsets.is_sorted();
+            for offset in offsets {
+                let due = if is_letters { 1 } else { self.due_in(to, *origin, *offset) };
+                let found = if *offset >= committed {
+                    format!("{to}: {offset} of {origin} is visible beyond {committed}")
+                } else if self.count_in(to, *origin, *offset) > due || !is_ordered {
+                    format!("{to}: twice, or out of order: {offsets:?} of {origin}")
+                } else {
+                    continue;
+                };
+                self.violation.get_or_insert(found);
+                return;
+            }
+        }
+    }
+
     fn has_letter(&self, partition: i32, offset: i64) -> bool {
         self.count_in(&TopicPartition::new("letters", partition), partition, offset) > 0
     }
@@ -248,6 +338,7 @@ impl World {
         to: &TopicPartition,
         origin: i32,
         assignment: u64,
+        transaction: Option<TransactionNumber>,
         offsets: &[i64],
     ) -> Vec<usize> {
         if self.over.get(&origin).is_some_and(|over| assignment <= *over) {
@@ -261,6 +352,9 @@ impl World {
         for (index, offset) in offsets.iter().enumerate() {
             if if to_letters { self.letters_refused } else { is_refused(self.spreads, to, *offset) } {
                 refused.push(index);
+            } else if let Some(transaction) = transaction {
+                let standing = Standing::Open(transaction);
+                self.sent.push(Sent { standing, to: to.clone(), origin, offset: *offset });
             } else {
                 self.logs.entry((to.clone(), origin)).or_default().push(*offset);
             }

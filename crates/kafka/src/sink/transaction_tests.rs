@@ -1,0 +1,146 @@
+//! Transactions on a cluster: those that `TEST_KAFKA` names, or the embedded broker.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use topicmill_mill::{
+    batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
+    engine::{ClientSettings, EngineError, ErrorKind, Offset, Sink, Stake, TransactionEnd, Troubles},
+};
+
+use super::NativeSink;
+use crate::{
+    Client, OffsetAt,
+    testing::{batch, cluster, fresh},
+};
+
+type Ending = Pin<Box<dyn Future<Output = Result<TransactionEnd, EngineError>> + Send>>;
+
+/// Two partitions to write, and a group that has no members.
+struct Place {
+    client: Client,
+    settings: ClientSettings,
+    topic: String,
+    group: String,
+}
+
+impl Place {
+    async fn new(mut settings: ClientSettings) -> Place {
+        let group = fresh("group");
+        settings.properties.insert("group.instance.id".to_owned(), "one".to_owned());
+        let (client, topic) = (Client::connect(&settings).await.unwrap(), fresh("exact"));
+        client.create_topic(&topic, 2, None, &[]).await.unwrap();
+        Place { client, settings, topic, group }
+    }
+
+    async fn sink(&self) -> NativeSink {
+        let troubles = Troubles::default();
+        NativeSink::transactional(&self.client, &self.settings, troubles, None, &self.group).await.unwrap()
+    }
+
+    fn batch(&self, partition: i32, number: u64) -> OutputBatch {
+        let to = TopicPartition::new(self.topic.as_str(), partition);
+        // What is sent after an abort is read anew.
+        let (transaction, assignment) = (Some(TransactionNumber(number)), AssignmentId(number));
+        OutputBatch { transaction, assignment, ..batch(&to, 100, 0) }
+    }
+
+    fn stake(&self, next: i64) -> Stake {
+        let partition = TopicPartition::new(self.topic.as_str(), 0);
+        let offset = Offset { partition, assignment: AssignmentId(1), next, leader_epoch: -1 };
+        let (group, generation) = (self.group.clone(), -1);
+        Stake { group, generation, offsets: vec![(offset, Arc::from(""))], ..Stake::default() }
+    }
+
+    /// The committed offset, and the stable ends of both partitions.
+    async fn visible(&self) -> (Option<i64>, i64, i64) {
+        let committed = self.client.committed(&self.group, &self.topic).await.unwrap();
+        let ends = self.client.offsets(&self.topic, OffsetAt::Latest).await.unwrap();
+        (committed.get(&0).copied(), ends[&0], ends[&1])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_alternate_and_each_commits_its_offsets() {
+    let (_broker, settings) = cluster().await;
+    let place = Place::new(settings).await;
+    let mut sink = place.sink().await;
+    let mut commit: Option<Ending> = None;
+    for number in 0..8u64 {
+        // While this one is written, the one before it ends.
+        let sent = [sink.send(place.batch(0, number)), sink.send(place.batch(1, number))];
+        if let Some(commit) = commit.take() {
+            let ended = tokio::spawn(commit).await.unwrap().unwrap();
+            assert!(matches!(ended, TransactionEnd::Committed), "{number}: {ended:?}");
+        }
+        for receipt in sent {
+            receipt.await.unwrap();
+        }
+        commit = Some(Box::pin(sink.commit(TransactionNumber(number), place.stake(number as i64 + 1))));
+    }
+    let ended = commit.unwrap().await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
+    sink.close().await;
+    // A marker follows each transaction. A coordinator answers before the last of them are written.
+    let mut visible = place.visible().await;
+    for _ in 0..50 {
+        if visible == (Some(8), 808, 808) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        visible = place.visible().await;
+    }
+    assert_eq!(visible, (Some(8), 808, 808));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_abort_both_producers_begin_anew() {
+    let (_broker, settings) = cluster().await;
+    let place = Place::new(settings).await;
+    let mut sink = place.sink().await;
+    for round in 0..3u64 {
+        for number in [10 * round, 10 * round + 1] {
+            sink.send(place.batch(0, number)).await.unwrap();
+        }
+        // These are under way.
+        let number = 10 * round + 1;
+        let lost = [sink.send(place.batch(0, number)), sink.send(place.batch(1, number))];
+        sink.abort().await.unwrap();
+        for receipt in lost {
+            let _ = receipt.await;
+        }
+        let number = 10 * round + 4;
+        sink.send(place.batch(1, number)).await.unwrap();
+        let ended = sink.commit(TransactionNumber(number), place.stake(round as i64 + 1)).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
+    }
+    sink.close().await;
+    let mut committed = None;
+    for _ in 0..50 {
+        committed = place.visible().await.0;
+        if committed == Some(3) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(committed, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_replaced_writes_nothing_any_more() {
+    let (_broker, settings) = cluster().await;
+    let place = Place::new(settings).await;
+    let mut first = place.sink().await;
+    first.send(place.batch(0, 0)).await.unwrap();
+    let mut second = place.sink().await;
+    let ended = first.commit(TransactionNumber(0), place.stake(1)).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Aborted(_)), "{ended:?}");
+    let error = first.send(place.batch(0, 0)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Retriable, "{error}");
+    let error = first.abort().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
+    assert!(error.message.contains("another process"), "{error}");
+    second.send(place.batch(0, 0)).await.unwrap();
+    let ended = second.commit(TransactionNumber(0), place.stake(7)).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
+    second.close().await;
+}

@@ -1,0 +1,64 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_commit_under_way_is_waited_for_before_an_abort() {
+    let mut checkpoint = Checkpoint::default();
+    checkpoint.seal(TransactionNumber(0), Vec::new());
+    assert_eq!(checkpoint.step(|_| false), Step::Wait);
+    assert_eq!(checkpoint.step(|_| true), Step::Commit(TransactionNumber(0), Vec::new()));
+    assert!(checkpoint.fail() && !checkpoint.fail() && !checkpoint.is_open());
+    assert_eq!(checkpoint.step(|_| true), Step::Wait);
+    checkpoint.committed();
+    assert_eq!(checkpoint.step(|_| true), Step::Abort);
+    assert_eq!(checkpoint.step(|_| true), Step::Wait);
+    checkpoint.aborted();
+    assert!(checkpoint.is_idle());
+}
+
+proptest! {
+    /// Whatever the order of events: no transaction is committed before it has landed, before the one ahead of it
+    /// was, twice, or after an abort; and nothing is sent while one is wanted.
+    #[test]
+    fn transactions_end_in_order(events in prop::collection::vec((0u8..6, any::<bool>()), 1..80)) {
+        let mut checkpoint = Checkpoint::default();
+        let (mut open, mut landed, mut under_way) = (0u64, 0u64, None::<Step>);
+        let mut dead_below = 0;
+        for (event, yes) in events {
+            match event {
+                0 if checkpoint.is_idle() => {
+                    checkpoint.seal(TransactionNumber(open), Vec::new());
+                    open += 1;
+                }
+                1 => landed = open,
+                2 => drop(checkpoint.fail()),
+                3 if under_way.is_some() => match under_way.take() {
+                    Some(Step::Commit(..)) if yes => drop(checkpoint.committed()),
+                    Some(Step::Commit(..)) => {
+                        checkpoint.not_committed();
+                        checkpoint.fail();
+                    }
+                    _ => {
+                        checkpoint.aborted();
+                        open += 1;
+                        (landed, dead_below) = (open, open);
+                    }
+                },
+                _ => {}
+            }
+            let step = checkpoint.step(|transaction| transaction.0 < landed);
+            match &step {
+                Step::Wait => continue,
+                Step::Commit(transaction, _) => {
+                    prop_assert!(checkpoint.is_open());
+                    prop_assert_eq!(transaction.0 + 1, open, "only the last that was sealed");
+                    prop_assert!(transaction.0 < landed && transaction.0 >= dead_below);
+                }
+                Step::Abort => prop_assert!(!checkpoint.is_open()),
+            }
+            prop_assert!(under_way.is_none(), "one at a time");
+            under_way = Some(step);
+        }
+    }
+}
