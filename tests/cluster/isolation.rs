@@ -232,7 +232,7 @@ fn a_source_partition_without_a_leader_keeps_no_other_from_starting() {
 }
 
 /// Waits until every partition has committed more than it holds now.
-fn expect_every_partition_to_go_on(mill: &mut Watched, what: &str) {
+fn expect_every_partition_to_go_on(mill: &mut Watched<'_>, what: &str) {
     let now = ends(mill.cluster, &mill.names.source);
     let further = now.into_iter().map(|(partition, end)| (partition, end + 1)).collect();
     let took = mill.wait_for(&further, what);
