@@ -97,5 +97,5 @@ impl Nodes {
 }
 
 fn free_port() -> u16 {
-    free_ports(|| rand::random()).unwrap()
+    free_ports(rand::random).unwrap()
 }
