@@ -35,7 +35,7 @@ struct Cli {
     /// Only these group protocols
     #[arg(long, value_enum, value_delimiter = ',')]
     protocol: Vec<Protocol>,
-    /// Minutes instead of hours: fewer strikes, and one group protocol for each fault by turns
+    /// Minutes instead of hours: some faults, fewer strikes, one group protocol for each by turns
     #[arg(long)]
     short: bool,
     /// How often and how long faults strike; 1 is the long form [default: 0.05 with --short, else 1]
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         faults: if cli.faults.is_empty() { FaultKind::value_variants().to_vec() } else { cli.faults },
         deliveries: all(cli.delivery),
         protocols: if cli.protocol.is_empty() { Protocol::value_variants().to_vec() } else { cli.protocol },
-        alternate: cli.short,
+        short: cli.short,
         scale: cli.scale.unwrap_or(if cli.short { SHORT } else { 1.0 }),
         rate: cli.rate,
         nodes: cli.nodes,

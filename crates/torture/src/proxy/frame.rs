@@ -5,6 +5,8 @@ use std::io::{self, Read};
 
 /// Produce.
 pub const PRODUCE: i16 = 0;
+/// OffsetCommit.
+pub const OFFSET_COMMIT: i16 = 8;
 /// AddPartitionsToTxn.
 pub const ADD_PARTITIONS: i16 = 24;
 /// EndTxn.
@@ -76,6 +78,11 @@ impl Request {
             client: String::from_utf8_lossy(frame.get(14..14 + length)?).into_owned(),
         })
     }
+
+    /// Whether this is the beginning of the answer to it.
+    pub fn is_answered_by(&self, answer: &[u8]) -> bool {
+        answer.get(4..8) == Some(&self.correlation.to_be_bytes())
+    }
 }
 
 /// Where in a whole EndTxn request it says whether to commit: at the end, before the tags.
@@ -112,10 +119,22 @@ pub fn refusal(request: &Request, error: i16) -> Vec<u8> {
     answer
 }
 
+/// Where the answer to an EndTxn request has its error: after the header and the throttle time.
+fn end_error_at(request: &Request) -> std::ops::Range<usize> {
+    let at = 4 + 4 + usize::from(request.version >= 3) + 4;
+    at..at + 2
+}
+
 /// The error of an answer to an EndTxn request.
 pub fn end_error(request: &Request, answer: &[u8]) -> Option<i16> {
-    let at = 4 + 4 + usize::from(request.version >= 3) + 4;
-    Some(i16::from_be_bytes(answer.get(at..at + 2)?.try_into().ok()?))
+    Some(i16::from_be_bytes(answer.get(end_error_at(request))?.try_into().ok()?))
+}
+
+/// Makes the answer to an EndTxn request bear another error.
+pub fn set_end_error(request: &Request, answer: &mut [u8], error: i16) {
+    if let Some(bytes) = answer.get_mut(end_error_at(request)) {
+        bytes.copy_from_slice(&error.to_be_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +175,11 @@ mod tests {
             assert!(commits(&request, &frame.bytes));
             abort_instead(&request, &mut frame.bytes);
             assert!(!commits(&request, &frame.bytes));
-            assert_eq!(end_error(&request, &refusal(&request, 48)), Some(48));
+            let mut answer = refusal(&request, 48);
+            assert_eq!(end_error(&request, &answer), Some(48));
+            set_end_error(&request, &mut answer, 120);
+            assert_eq!(end_error(&request, &answer), Some(120));
+            assert!(request.is_answered_by(&answer));
         }
     }
 

@@ -89,7 +89,7 @@ fn serve(client: TcpStream, node: usize, target: SocketAddr, rules: &Arc<Rules>)
     let ends = [client.try_clone()?, server.try_clone()?];
     let connection = Arc::new(Connection { node, client: Mutex::new(String::new()), ends });
     rules.register(&connection);
-    let way = Way { connection, target, rules, unanswered: AtomicI64::new(0) };
+    let way = Way { connection, target, rules, unanswered: AtomicI64::new(0), lies: Mutex::default() };
     thread::scope(|scope| {
         scope.spawn(|| {
             // The end of one direction is that of the other.
@@ -110,6 +110,8 @@ struct Way<'a> {
     rules: &'a Arc<Rules>,
     /// Requests that went up, less answers that came down.
     unanswered: AtomicI64,
+    /// EndTxn requests whose answers are to bear another error.
+    lies: Mutex<Vec<(Request, i16)>>,
 }
 
 impl Way<'_> {
@@ -136,7 +138,16 @@ impl Way<'_> {
 
     fn down(&self, mut server: TcpStream, mut client: TcpStream) -> io::Result<()> {
         loop {
-            let frame = Frame::begin(&mut server)?;
+            let mut frame = Frame::begin(&mut server)?;
+            let lie = {
+                let mut lies = self.lies.lock();
+                let found = lies.iter().position(|(request, _)| request.is_answered_by(&frame.bytes));
+                found.map(|found| lies.swap_remove(found))
+            };
+            if let Some((request, error)) = lie {
+                frame.complete(&mut server)?;
+                frame::set_end_error(&request, &mut frame.bytes, error);
+            }
             self.pass(frame, &mut server, &mut client, Direction::Down)?;
             self.unanswered.fetch_sub(1, Ordering::SeqCst);
         }
@@ -164,8 +175,8 @@ impl Way<'_> {
             }
             Action::LoseAnswer => {
                 server.write_all(&frame.bytes)?;
-                // The node reads what came before the end of the stream.
-                server.shutdown(std::net::Shutdown::Write)?;
+                // The node has the time to read it.
+                thread::sleep(LOOK);
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
             Action::Refuse(error) => {
@@ -178,6 +189,11 @@ impl Way<'_> {
                 }
                 client.write_all(&frame::refusal(request, error))?;
                 Ok(false)
+            }
+            Action::AbortAndTell(error) => {
+                frame::abort_instead(request, &mut frame.bytes);
+                self.lies.lock().push((request.clone(), error));
+                Ok(true)
             }
             Action::AbortInstead => {
                 frame::abort_instead(request, &mut frame.bytes);

@@ -45,7 +45,9 @@ pub enum Action {
     LoseAnswer,
     /// An EndTxn request to commit is not forwarded but answered with this error.
     Refuse(i16),
-    /// An EndTxn request to commit reaches the node as one to abort.
+    /// An EndTxn request to commit reaches the node as one to abort, and the answer is this error.
+    AbortAndTell(i16),
+    /// An EndTxn request to commit reaches the node as one to abort, whose answer says that all is well.
     AbortInstead,
 }
 
@@ -91,8 +93,11 @@ struct State {
     /// When the next byte may go up.
     free: Option<Instant>,
     rules: Vec<(Rule, u64)>,
-    /// How often each action was taken; what a delayed request was answered with in the end.
-    struck: BTreeMap<&'static str, u64>,
+    /// How often a request was meddled with.
+    struck: u64,
+    /// EndTxn requests of transactions version 1, and of version 2.
+    ends: (u64, u64),
+    /// What delayed requests were answered with in the end.
     late_answers: BTreeMap<i16, u64>,
 }
 
@@ -130,13 +135,19 @@ impl Rules {
 
     /// How often requests were meddled with since the last time that this was asked.
     pub fn struck(&self) -> u64 {
-        std::mem::take(&mut self.0.lock().struck).values().sum()
+        std::mem::take(&mut self.0.lock().struck)
     }
 
     /// The errors by which requests that were delayed were answered in the end, and how often, since
     /// the last time that this was asked. Known for EndTxn only.
     pub fn late_answers(&self) -> BTreeMap<i16, u64> {
         std::mem::take(&mut self.0.lock().late_answers)
+    }
+
+    /// How many transactions were to be ended in version 1, and in version 2, since the last time that
+    /// this was asked.
+    pub fn ends(&self) -> (u64, u64) {
+        std::mem::take(&mut self.0.lock().ends)
     }
 
     pub(super) fn register(&self, connection: &Arc<Connection>) {
@@ -164,6 +175,11 @@ impl Rules {
     pub(super) fn action(&self, request: &Request, node: usize, commits: bool) -> Option<Action> {
         let mut state = self.0.lock();
         let mut taken = None;
+        if request.api == END_TXN {
+            // A client asks in this version when the cluster is in version 2 (KIP-890).
+            let (first, second) = &mut state.ends;
+            *if request.version >= 5 { second } else { first } += 1;
+        }
         for (rule, count) in &mut state.rules {
             let meant = rule.api == request.api && rule.which.is(&request.client, node);
             if meant && (commits || request.api != END_TXN) {
@@ -174,13 +190,7 @@ impl Rules {
                 }
             }
         }
-        let name = match taken? {
-            Action::Delay(_) => "delayed",
-            Action::LoseAnswer => "answers lost",
-            Action::Refuse(_) => "refused",
-            Action::AbortInstead => "aborted",
-        };
-        *state.struck.entry(name).or_default() += 1;
+        state.struck += u64::from(taken.is_some());
         taken
     }
 

@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::error::RunError;
+use super::{error::RunError, reader::Isolation};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,7 +89,11 @@ impl Admin {
     /// The offsets that a group has committed, 0 where it has none.
     pub fn committed(&self, group: &str, topic: &str, partitions: usize) -> Result<Vec<u64>, RunError> {
         let failed = || RunError::kafka(format!("the offsets of {group}"));
-        let consumer = self.consumer(group)?;
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
+            .create()
+            .map_err(failed())?;
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
         let offsets = consumer.committed_offsets(list, PATIENCE).map_err(failed())?;
@@ -104,9 +108,14 @@ impl Admin {
             .collect())
     }
 
-    /// The offsets at which the partitions of a topic end.
-    pub fn ends(&self, topic: &str, partitions: usize) -> Result<Vec<u64>, RunError> {
-        let consumer = self.consumer("torture-admin")?;
+    /// The offsets at which the partitions of a topic end for a reader.
+    pub fn ends(&self, topic: &str, partitions: usize, isolation: Isolation) -> Result<Vec<u64>, RunError> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "torture-admin")
+            .set("isolation.level", isolation.name())
+            .create()
+            .map_err(RunError::kafka("a consumer"))?;
         (0..partitions)
             .map(|partition| {
                 let failed = RunError::kafka(format!("the end of {topic}"));
@@ -115,14 +124,6 @@ impl Admin {
                 Ok(u64::try_from(end).unwrap_or(0))
             })
             .collect()
-    }
-
-    fn consumer(&self, group: &str) -> Result<BaseConsumer, RunError> {
-        ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", group)
-            .create()
-            .map_err(RunError::kafka("a consumer"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -20,8 +20,9 @@ const END: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct MillSettings {
     pub program: PathBuf,
-    /// Of `run`, but for what differs between instances.
-    pub arguments: Vec<String>,
+    /// Of `run`, for each link of the chain that they are, but for what differs between instances:
+    /// the first instance is the first link, and so on in turn.
+    pub links: Vec<Vec<String>>,
     /// Whether each has a `group.instance.id`.
     pub fixed_ids: bool,
     /// Where the logs go.
@@ -38,6 +39,10 @@ pub(super) struct Mills {
     slots: Vec<Slot>,
     /// What processes that are gone had counted when they were last asked.
     gone: Samples,
+    /// Whether an instance may end by itself, if it says why.
+    pub may_stop: bool,
+    /// How many did.
+    pub stops: u64,
     /// What nobody asked for.
     pub surprises: Vec<String>,
     /// The greatest resident memory of any, in bytes.
@@ -53,15 +58,24 @@ struct Slot {
 
 impl Mills {
     pub fn new(settings: MillSettings, count: usize) -> Result<Mills, RunError> {
+        // Those of an earlier run; there may be none.
+        let _ = fs::remove_dir_all(&settings.logs);
         fs::create_dir_all(&settings.logs).map_err(RunError::io("the folder of the logs"))?;
         let slot = || Slot { child: None, samples: Samples::default(), stopped: false };
         Ok(Mills {
             settings,
             slots: (0..count).map(|_| slot()).collect(),
             gone: Samples::default(),
+            may_stop: false,
+            stops: 0,
             surprises: Vec::new(),
             peak_memory: 0,
         })
+    }
+
+    /// Where the logs are.
+    pub fn logs(&self) -> &Path {
+        &self.settings.logs
     }
 
     /// The client id of an instance.
@@ -76,18 +90,23 @@ impl Mills {
 
     /// Starts one that does not run.
     pub fn start(&mut self, mill: usize) -> Result<(), RunError> {
+        self.start_as(mill, mill)
+    }
+
+    /// Starts one that does not run under the ids of another.
+    pub fn start_as(&mut self, mill: usize, other: usize) -> Result<(), RunError> {
         let failed = || RunError::io(format!("instance {mill}"));
         let log: File = OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.settings.logs.join(format!("instance-{mill}.log")))
             .map_err(failed())?;
-        let client = self.client(mill);
+        let client = self.client(other);
         let mut command = Command::new(&self.settings.program);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOPICMILL_")) {
             command.env_remove(name);
         }
-        command.args(&self.settings.arguments);
+        command.args(&self.settings.links[mill % self.settings.links.len()]);
         command.args(["--admin", &format!("127.0.0.1:{}", usize::from(self.settings.port) + mill)]);
         command.args(["-X", &format!("client.id={client}")]);
         if self.settings.fixed_ids {
@@ -127,13 +146,26 @@ impl Mills {
         Ok(took)
     }
 
+    /// Waits for one to end by itself, with an error; kills it after `limit`, and whether it did.
+    pub fn expect_stop(&mut self, mill: usize, limit: Duration) -> Result<bool, RunError> {
+        let Some(child) = self.take(mill) else { return Ok(false) };
+        let (status, _) = wait(child, limit)?;
+        let stopped = status.and_then(|status| status.code()).is_some_and(|code| code != 0);
+        self.stops += u64::from(stopped);
+        Ok(stopped)
+    }
+
     /// Takes note of the ones that ended by themselves, and starts them again.
     pub fn watch(&mut self) -> Result<(), RunError> {
         for mill in 0..self.slots.len() {
             let Some(child) = &mut self.slots[mill].child else { continue };
             let status = child.try_wait().map_err(RunError::io(format!("instance {mill}")))?;
             if let Some(status) = status {
-                self.surprises.push(format!("instance {mill} ended by itself: {status}"));
+                if self.may_stop && status.code().is_some_and(|code| code != 0) {
+                    self.stops += 1;
+                } else {
+                    self.surprises.push(format!("instance {mill} ended by itself: {status}"));
+                }
                 self.take(mill);
                 self.start(mill)?;
             }

@@ -4,11 +4,13 @@ mod admin;
 mod error;
 mod faults;
 mod load;
+mod logs;
 mod mills;
 mod reader;
 mod report;
 mod stage;
 mod trial;
+mod verdict;
 
 use std::{
     path::PathBuf,
@@ -72,10 +74,10 @@ pub struct Settings {
     pub faults: Vec<FaultKind>,
     /// Each with these.
     pub deliveries: Vec<Delivery>,
-    /// And each of these; only one of them, by turns, when `alternate` is set.
+    /// And each of these; one of them by turns in the short form.
     pub protocols: Vec<Protocol>,
-    /// Whether only one protocol is taken for each fault.
-    pub alternate: bool,
+    /// The short form: fewer faults, and one protocol for each.
+    pub short: bool,
     /// How often and how long faults strike: 1 is the long form.
     pub scale: f64,
     /// Events per second.
@@ -154,8 +156,8 @@ fn plan(settings: &Settings) -> Vec<(FaultKind, Delivery, Protocol)> {
         for (number, &fault) in settings.faults.iter().enumerate() {
             let turn = number + settings.seed as usize;
             for (place, &protocol) in settings.protocols.iter().enumerate() {
-                let taken = !settings.alternate || turn % settings.protocols.len() == place;
-                if taken && fault.is_for(delivery) {
+                let taken = !settings.short || turn % settings.protocols.len() == place;
+                if taken && fault.is_for(delivery, settings.short) {
                     plan.push((fault, delivery, protocol));
                 }
             }

@@ -44,6 +44,15 @@ pub(super) enum Isolation {
     Uncommitted,
 }
 
+impl Isolation {
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Committed => "read_committed",
+            Isolation::Uncommitted => "read_uncommitted",
+        }
+    }
+}
+
 /// Reads both topics from their beginning.
 pub(super) struct Reader {
     consumer: BaseConsumer,
@@ -66,13 +75,7 @@ impl Reader {
             .set("topic.metadata.refresh.interval.ms", "2000")
             .set("socket.timeout.ms", "10000")
             .set("reconnect.backoff.max.ms", "1000")
-            .set(
-                "isolation.level",
-                match isolation {
-                    Isolation::Committed => "read_committed",
-                    Isolation::Uncommitted => "read_uncommitted",
-                },
-            )
+            .set("isolation.level", isolation.name())
             .create()
             .map_err(failed())?;
         let mut list = TopicPartitionList::new();

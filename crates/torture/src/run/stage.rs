@@ -14,15 +14,19 @@ use crate::{
 /// the nodes listen for the proxies.
 const PROXIES: u16 = 3;
 const METRICS: u16 = 6;
+/// How many instances there may be.
+pub(super) const INSTANCES_MAX: usize = 7;
 const BEHIND_PROXIES: u16 = PROXIES + 10;
 
-/// What nodes are set to: a majority for each write, and members that are missed soon.
-const PROPERTIES: [&str; 5] = [
+/// What nodes are set to: members are missed soon, and so are transactional ids that nobody uses.
+const PROPERTIES: [&str; 7] = [
     "group.consumer.session.timeout.ms=6000",
     "group.consumer.min.session.timeout.ms=6000",
     "group.consumer.heartbeat.interval.ms=1000",
     "group.consumer.min.heartbeat.interval.ms=1000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
+    "transaction.remove.expired.transaction.cleanup.interval.ms=5000",
+    "transactional.id.expiration.ms=60000",
 ];
 
 /// The nodes and what stands before them.

@@ -11,12 +11,12 @@ use rand::{Rng, rngs::StdRng};
 use super::{
     Delivery, Protocol,
     error::RunError,
-    faults::{FaultKind, Twice},
+    faults::FaultKind,
     load::Writer,
     mills::{MillSettings, Mills},
-    reader::{Fingerprints, Isolation, Live, Outputs, Reader, note},
+    reader::{Isolation, Live, Outputs, Reader},
     report::Row,
-    stage::Stage,
+    stage::{INSTANCES_MAX, Stage},
 };
 use crate::{
     event::Load,
@@ -26,20 +26,14 @@ use crate::{
 /// The partitions of each topic.
 pub(super) const PARTITIONS: usize = 6;
 
-/// How long a partition with work to do may not go on.
-const PAUSE_MAX: Duration = Duration::from_secs(20);
+/// How long a commit may be ahead of what readers see: as long as a transaction takes to end.
+const COMMITTED_MAX: Duration = Duration::from_secs(20);
 
 /// How long everything may take to come once nothing strikes any more.
 const CATCH_UP: Duration = Duration::from_secs(90);
 
-/// How long a reader waits for more before it holds that there is no more.
-const SILENCE: Duration = Duration::from_secs(3);
-
 /// How long SIGTERM may take in good conditions.
 pub(super) const TERMINATION: Duration = Duration::from_secs(5);
-
-/// More than any instance may take: its budget is 256 MiB.
-const MEMORY_MAX: u64 = 512 << 20;
 
 /// One fault under way.
 pub(super) struct Trial<'a> {
@@ -49,6 +43,10 @@ pub(super) struct Trial<'a> {
     pub protocol: Protocol,
     pub random: StdRng,
     pub source: String,
+    /// All topics, in the order of the chain; the dead letters last.
+    pub topics: Vec<String>,
+    /// How many instances work, besides those that come and go.
+    pub working: usize,
     pub outputs: Outputs,
     pub group: String,
     pub writer: Arc<Writer>,
@@ -59,7 +57,7 @@ pub(super) struct Trial<'a> {
     /// Rare paths and how often they were taken, as far as no metric tells it.
     pub sometimes: Vec<(String, u64)>,
     /// How many events were acknowledged at each strike.
-    strikes: Vec<u64>,
+    pub strikes: Vec<u64>,
     scraped: Instant,
 }
 
@@ -81,10 +79,14 @@ impl<'a> Trial<'a> {
             partitions: PARTITIONS,
         };
         let (source, group) = (format!("{name}-in"), format!("{name}-group"));
-        let topics = [&*source, &outputs.destination, &outputs.dead_letter];
-        stage.admin.create(&topics, PARTITIONS, settings.nodes, &[])?;
+        let links = fault.links();
+        let mut topics = vec![source.clone()];
+        topics.extend((1..links).map(|link| format!("{name}-{link}")));
+        topics.extend([outputs.destination.clone(), outputs.dead_letter.clone()]);
+        let all: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        stage.admin.create(&all, PARTITIONS, settings.nodes, &[])?;
         for node in stage.nodes.bootstrap().split(',') {
-            topics.iter().try_for_each(|topic| stage.admin.wait_for(node, topic, PARTITIONS))?;
+            all.iter().try_for_each(|topic| stage.admin.wait_for(node, topic, PARTITIONS))?;
         }
         let load = Load { seed: random.random(), poison_permille: fault.poison_permille() };
         let brokers = stage.nodes.bootstrap();
@@ -93,31 +95,43 @@ impl<'a> Trial<'a> {
         let live = Live::start(reader, Judge::new(load, Order::Partition), Arc::clone(&writer));
         // A transaction needs the same id again after a crash to end what it left open.
         let fixed_ids = delivery == Delivery::ExactlyOnce || random.random();
-        let arguments = [
-            &["run", "--brokers", &stage.proxied, "--source", &source, "--group", &group],
-            &["--destination", &outputs.destination, "--dead-letter", &outputs.dead_letter][..],
-            &["--transform", "name-event", "--delivery", delivery.name(), "--log-format", "json"],
-            &["-X", &format!("group.protocol={}", protocol.name())],
-        ];
-        let mut arguments: Vec<String> = arguments.concat().into_iter().map(str::to_owned).collect();
-        if protocol == Protocol::Classic {
-            arguments.extend(["-X".into(), "session.timeout.ms=6000".into()]);
-            arguments.extend(["-X".into(), "heartbeat.interval.ms=1000".into()]);
-        }
-        arguments.extend(settings.more.iter().cloned());
+        let link = |link: usize| {
+            let mut arguments = vec!["run".to_owned()];
+            let mut add = |key: &str, value: &str| arguments.extend([key.to_owned(), value.to_owned()]);
+            add("--brokers", &stage.proxied);
+            add("--source", &topics[link]);
+            add("--destination", &topics[link + 1]);
+            add("--dead-letter", &outputs.dead_letter);
+            // The last link's name is that of a trial without a chain.
+            add("--group", &if link == 0 { group.clone() } else { format!("{group}-{link}") });
+            add("--transform", if link == 0 { "name-event" } else { "identity" });
+            add("--delivery", delivery.name());
+            add("--log-format", "json");
+            add("-X", &format!("group.protocol={}", protocol.name()));
+            if protocol == Protocol::Classic {
+                add("-X", "session.timeout.ms=6000");
+                add("-X", "heartbeat.interval.ms=1000");
+            }
+            arguments.extend(settings.more.iter().cloned());
+            arguments
+        };
         let mills = MillSettings {
             program: settings.program.clone(),
-            arguments,
+            links: (0..links).map(link).collect(),
             fixed_ids,
             logs: settings.data.join("logs").join(&name),
             port: stage.metrics,
             name,
         };
-        // One more than run at first, for those that come and go.
-        let mut mills = Mills::new(mills, settings.instances + 1)?;
-        for mill in 0..settings.instances {
+        let working = settings.instances.max(links);
+        // More than run at first: those that come and go.
+        let mut mills = Mills::new(mills, (working + links).min(INSTANCES_MAX))?;
+        mills.may_stop = fault.may_stop(delivery);
+        for mill in 0..working {
             mills.start(mill)?;
         }
+        // Those of the trial before.
+        let _ = (stage.rules.ends(), stage.rules.struck(), stage.rules.late_answers());
         let mut trial = Trial {
             stage,
             fault,
@@ -125,6 +139,8 @@ impl<'a> Trial<'a> {
             protocol,
             random,
             source,
+            topics,
+            working,
             outputs,
             group,
             writer,
@@ -145,7 +161,9 @@ impl<'a> Trial<'a> {
         let begun = Instant::now();
         self.fault.strike(&mut self)?;
         self.stage.rules.clear();
-        self.expect_progress("after the last strike")?;
+        if !self.fault.is_control() {
+            self.expect_progress("after the last strike")?;
+        }
         let row = self.finish();
         eprintln!("  took {:.0} s", begun.elapsed().as_secs_f64());
         row
@@ -226,7 +244,7 @@ impl<'a> Trial<'a> {
         let start = Instant::now();
         while let Some((partition, end, first)) = ahead(self) {
             // Readers of committed records wait for the end of a transaction at most.
-            if start.elapsed() > PAUSE_MAX {
+            if start.elapsed() > COMMITTED_MAX {
                 self.wrong.push(format!(
                     "partition {partition} is committed up to {end}, and {first} is not in the output"
                 ));
@@ -234,134 +252,23 @@ impl<'a> Trial<'a> {
             }
             self.pause(Duration::from_millis(50))?;
         }
-        Ok(())
+        self.check_ends(start)
     }
 
-    fn finish(mut self) -> Result<Row, RunError> {
-        let written = self.writer.quiesce()?;
-        let total: u64 = written.iter().sum();
-        self.expect_progress("in the end")?;
-        self.mills.scrape();
-        for mill in self.mills.running() {
-            self.mills.terminate(mill)?;
-        }
-        while self.live.view(|view| view.last.elapsed()) < SILENCE {
-            self.pause(Duration::from_millis(50))?;
-        }
-        let (mut counts, pause, examples, prints, failure) = self.live.view(|view| {
-            let counts = view.judge.finish(&written);
-            (counts, view.pause, view.judge.examples().to_vec(), view.prints.clone(), view.failure.clone())
-        });
-        self.wrong.extend(failure);
-        self.wrong.append(&mut self.mills.surprises);
-        self.compare(&prints)?;
-        let in_source = self.stage.admin.ends(&self.source, PARTITIONS)?;
-        if in_source != written {
-            let wrong = format!("the load wrote {written:?}, and the source ends at {in_source:?}");
-            self.wrong.push(wrong);
-        }
-        let struck = self.strikes.iter().filter(|&&acked| acked < total).count() as u64;
-        let planned = self.strikes.len() as u64;
-        if struck < planned || planned == 0 {
-            self.wrong.push(format!("of {planned} strikes, {struck} struck while work remained"));
-        }
-        counts.records = counts.records.max(self.live.view(|view| view.judge.counts().records));
-        self.judge(&counts, pause);
-        let topics = [&*self.source, &self.outputs.destination, &self.outputs.dead_letter];
-        self.stage.admin.delete(&topics)?;
-        Ok(Row {
-            fault: self.fault.about().to_owned(),
-            delivery: self.delivery.name(),
-            protocol: self.protocol.name(),
-            struck: (struck, planned),
-            counts,
-            pause,
-            memory: self.mills.peak_memory,
-            sometimes: self.sometimes,
-            wrong: self.wrong,
-            examples,
-        })
-    }
-
-    /// Two readers must agree on what is at each offset.
-    fn compare(&mut self, live: &Fingerprints) -> Result<(), RunError> {
-        let committed = self.read_again(Isolation::Committed)?;
-        if &committed != live {
-            let places = live.iter().chain(&committed).map(|(&place, _)| place);
-            for place in places.collect::<std::collections::BTreeSet<_>>() {
-                let (first, second) = (live.get(&place), committed.get(&place));
-                let (first, second) =
-                    (first.cloned().unwrap_or_default(), second.cloned().unwrap_or_default());
-                if let Some(offset) = first.differs(&second) {
-                    self.wrong.push(format!(
-                        "{place:?}: the readers differ by offset {offset}; live {} records, later {}",
-                        first.records(),
-                        second.records()
-                    ));
-                }
+    /// No transaction stays open for longer than its timeout: readers of committed records come to the
+    /// end, even when no instance runs.
+    fn check_ends(&mut self, since: Instant) -> Result<(), RunError> {
+        let ends = |isolation| self.stage.admin.ends(&self.outputs.destination, PARTITIONS, isolation);
+        loop {
+            let (committed, all) = (ends(Isolation::Committed)?, ends(Isolation::Uncommitted)?);
+            if committed == all {
+                return Ok(());
             }
-        }
-        if self.delivery == Delivery::ExactlyOnce {
-            let sum = |prints: &Fingerprints| prints.values().map(|print| print.records()).sum::<u64>();
-            let aborted = sum(&self.read_again(Isolation::Uncommitted)?) - sum(&committed);
-            self.sometimes.push(("aborted records".into(), aborted));
-        }
-        Ok(())
-    }
-
-    fn read_again(&mut self, isolation: Isolation) -> Result<Fingerprints, RunError> {
-        let reader = Reader::new(self.stage.nodes.bootstrap(), self.outputs.clone(), isolation)?;
-        let (mut prints, mut last) = (Fingerprints::new(), Instant::now());
-        while last.elapsed() < SILENCE {
-            match reader.next() {
-                Ok(Some(seen)) => {
-                    note(&mut prints, &seen);
-                    last = Instant::now();
-                }
-                Ok(None) => self.pause(Duration::ZERO)?,
-                Err(failure) => {
-                    self.wrong.push(failure);
-                    break;
-                }
+            if since.elapsed() > COMMITTED_MAX {
+                self.wrong.push(format!("a transaction stays open: {committed:?} of {all:?}"));
+                return Ok(());
             }
-        }
-        Ok(prints)
-    }
-
-    /// Holds what was found against what was promised.
-    fn judge(&mut self, counts: &crate::judge::Counts, pause: Duration) {
-        let never = [
-            ("lost", counts.lost),
-            ("out of order", counts.out_of_order),
-            ("with a wrong key, value or time", counts.corrupt),
-            ("where they do not belong", counts.phantom),
-            ("read at an offset below the last", counts.went_back),
-        ];
-        for (what, count) in never.into_iter().filter(|&(_, count)| count > 0) {
-            self.wrong.push(format!("{count} records {what}"));
-        }
-        let most = match self.fault.twice(self.delivery) {
-            Twice::Any => counts.records,
-            Twice::Permille(permille) => counts.records * permille / 1000,
-            Twice::Never => 0,
-        };
-        if counts.twice > most {
-            self.wrong.push(format!("{} records twice; at most {most} may be", counts.twice));
-        }
-        if pause > PAUSE_MAX {
-            self.wrong.push(format!("a partition with work to do did not go on for {pause:?}"));
-        }
-        if self.mills.peak_memory > MEMORY_MAX {
-            self.wrong.push(format!("an instance took {} MiB", self.mills.peak_memory >> 20));
-        }
-        let samples = self.mills.samples();
-        for (name, metric) in self.fault.sometimes(self.delivery) {
-            self.sometimes.push((name.to_owned(), samples.get(metric) as u64));
-        }
-        for (name, count) in &self.sometimes {
-            if *count == 0 && self.fault.requires(name, self.delivery) {
-                self.wrong.push(format!("the faults caused none of: {name}"));
-            }
+            thread::sleep(Duration::from_millis(200));
         }
     }
 }
