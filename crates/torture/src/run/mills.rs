@@ -83,6 +83,11 @@ impl Mills {
         format!("{}-{mill}", self.settings.name)
     }
 
+    /// How many there may be.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Which run.
     pub fn running(&self) -> Vec<usize> {
         (0..self.slots.len()).filter(|&mill| self.slots[mill].child.is_some()).collect()

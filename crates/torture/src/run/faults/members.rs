@@ -95,7 +95,7 @@ fn terminate_one(trial: &mut Trial<'_>, mill: usize) -> Result<(), RunError> {
 
 /// The instances besides those that work come and go, in turn.
 pub(super) fn churn(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    let guests: Vec<usize> = (trial.working..trial.working + trial.fault.links()).collect();
+    let guests: Vec<usize> = (trial.working..trial.mills.count()).collect();
     for round in 0..trial.scaled(90) as usize {
         let guest = guests[round / 2 % guests.len()];
         trial.strike();
