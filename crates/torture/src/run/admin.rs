@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{error::RunError, reader::Isolation};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks by librdkafka, directly and not through a proxy.
 pub(super) struct Admin {
@@ -86,26 +86,22 @@ impl Admin {
         Ok(())
     }
 
-    /// The offsets that a group has committed, 0 where it has none.
-    pub fn committed(&self, group: &str, topic: &str, partitions: usize) -> Result<Vec<u64>, RunError> {
-        let failed = || RunError::kafka(format!("the offsets of {group}"));
-        let consumer: BaseConsumer = ClientConfig::new()
+    /// A way to ask what a group has committed; with [`Isolation::Committed`], the answer waits for
+    /// transactions that are under way.
+    pub fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: usize,
+        isolation: Isolation,
+    ) -> Result<Committed, RunError> {
+        let consumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("group.id", group)
+            .set("isolation.level", isolation.name())
             .create()
-            .map_err(failed())?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_range(topic, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
-        let offsets = consumer.committed_offsets(list, PATIENCE).map_err(failed())?;
-        Ok((0..partitions)
-            .map(|partition| {
-                let element = offsets.find_partition(topic, i32::try_from(partition).unwrap_or(i32::MAX));
-                match element.map(|element| element.offset()) {
-                    Some(Offset::Offset(offset)) => u64::try_from(offset).unwrap_or(0),
-                    _ => 0,
-                }
-            })
-            .collect())
+            .map_err(RunError::kafka("a consumer"))?;
+        Ok(Committed { consumer, topic: topic.to_owned(), partitions })
     }
 
     /// The offsets at which the partitions of a topic end for a reader.
@@ -124,6 +120,32 @@ impl Admin {
                 Ok(u64::try_from(end).unwrap_or(0))
             })
             .collect()
+    }
+}
+
+/// Asks what a group has committed.
+pub(super) struct Committed {
+    consumer: BaseConsumer,
+    topic: String,
+    partitions: usize,
+}
+
+impl Committed {
+    /// The offset of each partition, 0 where there is none.
+    pub fn get(&self, patience: Duration) -> Result<Vec<u64>, RunError> {
+        let number = |partition: usize| i32::try_from(partition).unwrap_or(i32::MAX);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.topic, 0, number(self.partitions) - 1);
+        let failed = RunError::kafka("the offsets of a group");
+        let offsets = self.consumer.committed_offsets(list, patience).map_err(failed)?;
+        let offset = |partition| match offsets
+            .find_partition(&self.topic, number(partition))
+            .map(|element| element.offset())
+        {
+            Some(Offset::Offset(offset)) => u64::try_from(offset).unwrap_or(0),
+            _ => 0,
+        };
+        Ok((0..self.partitions).map(offset).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A run of the torture: nodes, instances, a load, readers, and faults one after the other.
 
 mod admin;
+mod commits;
 mod error;
 mod faults;
 mod load;

@@ -10,6 +10,8 @@ use rand::{Rng, rngs::StdRng};
 
 use super::{
     Delivery, Protocol,
+    admin::PATIENCE,
+    commits::CommitWatch,
     error::RunError,
     faults::FaultKind,
     load::Writer,
@@ -52,6 +54,8 @@ pub(super) struct Trial<'a> {
     pub writer: Arc<Writer>,
     pub live: Live,
     pub mills: Mills,
+    /// With exactly once.
+    pub commits: Option<CommitWatch>,
     /// What is wrong so far.
     pub wrong: Vec<String>,
     /// Rare paths and how often they were taken, as far as no metric tells it.
@@ -132,6 +136,13 @@ impl<'a> Trial<'a> {
         }
         // Those of the trial before.
         let _ = (stage.rules.ends(), stage.rules.struck(), stage.rules.late_answers());
+        let commits = match delivery {
+            Delivery::AtLeastOnce => None,
+            Delivery::ExactlyOnce => {
+                let committed = stage.admin.committed(&group, &source, PARTITIONS, Isolation::Uncommitted)?;
+                Some(CommitWatch::start(committed))
+            }
+        };
         let mut trial = Trial {
             stage,
             fault,
@@ -146,6 +157,7 @@ impl<'a> Trial<'a> {
             writer,
             live,
             mills,
+            commits,
             wrong: Vec::new(),
             sometimes: Vec::new(),
             strikes: Vec::new(),
@@ -232,7 +244,9 @@ impl<'a> Trial<'a> {
     /// Nothing may be committed whose output is not there. Only when no instance runs: one that did
     /// would write what is missing meanwhile.
     pub fn check_commits(&mut self) -> Result<(), RunError> {
-        let committed = self.stage.admin.committed(&self.group, &self.source, PARTITIONS)?;
+        let admin = &self.stage.admin;
+        let committed = admin.committed(&self.group, &self.source, PARTITIONS, Isolation::Committed)?;
+        let committed = committed.get(PATIENCE)?;
         let ahead = |trial: &Trial<'_>| {
             let places = committed.iter().enumerate();
             trial.live.view(|view| {

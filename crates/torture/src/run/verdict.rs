@@ -45,6 +45,7 @@ impl Trial<'_> {
         });
         self.wrong.extend(failure);
         self.wrong.append(&mut self.mills.surprises);
+        self.wrong.extend(self.commits.iter().flat_map(|commits| commits.found()));
         self.compare(&prints)?;
         let in_source = self.stage.admin.ends(&self.source, PARTITIONS, Isolation::Uncommitted)?;
         if in_source != written {

@@ -24,6 +24,9 @@ const INVALID_TXN_STATE: i16 = 48;
 /// TRANSACTION_ABORTABLE (KIP-890).
 const TRANSACTION_ABORTABLE: i16 = 120;
 
+/// Events per second of which a transaction has a few.
+const FEW: u64 = 30;
+
 /// How long an instance may take to notice that another one has its ids.
 const NOTICE: Duration = Duration::from_secs(20);
 
@@ -73,14 +76,23 @@ pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Requests of each kind reach the broker some transactions later than they were sent.
+/// Requests of each kind reach the broker some transactions later than they were sent, in each version
+/// of transactions. With few events, a transaction is about few partitions: what comes late is not
+/// made good at once.
 pub(super) fn delayed(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let rate = trial.stage.settings.rate;
     let mut delayed = 0;
-    for round in 0..trial.scaled(80).max(4) {
-        let api = [END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS][round as usize % 4];
-        delay(trial, api, Duration::from_secs(4))?;
-        delayed += trial.stage.rules.struck();
+    for version in [2, 1] {
+        set_version(trial, version)?;
+        for round in 0..trial.scaled(40).max(4) {
+            let api = [END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS][round as usize % 4];
+            trial.writer.set_rate(if trial.random.random() { rate } else { FEW });
+            delay(trial, api, Duration::from_secs(4))?;
+            delayed += trial.stage.rules.struck();
+            trial.writer.set_rate(rate);
+        }
     }
+    set_version(trial, 2)?;
     trial.pause(Duration::from_secs(3))?;
     let late = trial.stage.rules.late_answers();
     trial.sometimes.push(("requests delayed".into(), delayed));
@@ -88,12 +100,27 @@ pub(super) fn delayed(trial: &mut Trial<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
+/// Sets the cluster's version of transactions.
+fn set_version(trial: &Trial<'_>, version: u8) -> Result<(), RunError> {
+    let nodes = &trial.stage.nodes;
+    let class = "org.apache.kafka.tools.FeatureCommand";
+    let feature = format!("transaction.version={version}");
+    let now = nodes.tool(class, &["describe"])?;
+    let now = now.lines().find(|line| line.contains("transaction.version"));
+    if now.is_some_and(|line| line.contains(&format!("FinalizedVersionLevel: {version}"))) {
+        return Ok(());
+    }
+    let command = if version == 1 { "downgrade" } else { "upgrade" };
+    nodes.tool(class, &[command, "--feature", &feature])?;
+    Ok(())
+}
+
 /// For a time, some of the requests of a kind are delayed.
 pub(super) fn delay(trial: &mut Trial<'_>, api: i16, length: Duration) -> Result<(), RunError> {
     // There are many more of these.
     let factor = if api == PRODUCE { 5 } else { 1 };
-    let every = factor * trial.random.random_range(3..10);
-    let delay = Duration::from_millis(trial.random.random_range(50..3000));
+    let every = factor * trial.random.random_range(2..8);
+    let delay = Duration::from_millis(trial.random.random_range(50..1500));
     trial.strike();
     trial.stage.rules.meddle(Rule { api, which: Which::default(), every, action: Action::Delay(delay) });
     trial.pause(length)?;
@@ -127,11 +154,8 @@ pub(super) fn abort(trial: &mut Trial<'_>, way: u64, length: Duration) -> Result
 pub(super) fn version_switched(trial: &mut Trial<'_>) -> Result<(), RunError> {
     // An even number: it ends as it began.
     for round in 0..2 * trial.scaled(6) {
-        let (command, version) = if round % 2 == 0 { ("downgrade", 1) } else { ("upgrade", 2) };
-        let feature = format!("transaction.version={version}");
         trial.strike();
-        let arguments = [command, "--feature", &feature];
-        trial.stage.nodes.tool("org.apache.kafka.tools.FeatureCommand", &arguments)?;
+        set_version(trial, if round % 2 == 0 { 1 } else { 2 })?;
         trial.random_pause(3000..8000)?;
     }
     Ok(())
