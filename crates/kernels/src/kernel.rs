@@ -17,6 +17,9 @@ pub(crate) enum Isa {
     /// The former, and AVX-512 F, BW and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The former, and AVX-512 VBMI and VBMI2, GFNI and VPCLMULQDQ, which come together.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vbmi,
 }
 
 impl Kernel {
@@ -44,7 +47,16 @@ impl Kernel {
                 && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl");
-            [avx2.then_some(Kernel(Isa::Avx2)), avx512.then_some(Kernel(Isa::Avx512))]
+            let vbmi = avx512
+                && is_x86_feature_detected!("avx512vbmi")
+                && is_x86_feature_detected!("avx512vbmi2")
+                && is_x86_feature_detected!("gfni")
+                && is_x86_feature_detected!("vpclmulqdq");
+            [
+                avx2.then_some(Kernel(Isa::Avx2)),
+                avx512.then_some(Kernel(Isa::Avx512)),
+                vbmi.then_some(Kernel(Isa::Avx512Vbmi)),
+            ]
         };
         std::iter::once(Kernel::PORTABLE).chain(vector.into_iter().flatten())
     }

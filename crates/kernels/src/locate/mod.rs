@@ -45,7 +45,7 @@ pub fn locate(kernel: Kernel, buffer: &[u8], value: Span) -> Option<Located> {
     match kernel.isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the kernel proves that this machine has these instructions.
-        Isa::Avx2 | Isa::Avx512 => unsafe { locate_avx2(buffer, value) },
+        Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vbmi => unsafe { locate_avx2(buffer, value) },
         #[cfg_attr(not(target_arch = "x86_64"), allow(unreachable_patterns))]
         _ => locate_portable(value.get(buffer).expect("not a tombstone")),
     }
@@ -67,7 +67,7 @@ pub fn locate_in(kernel: Kernel, work: impl Loop) {
     match kernel.isa() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the kernel proves that this machine has these instructions.
-        Isa::Avx2 | Isa::Avx512 => unsafe { run_avx2(work) },
+        Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vbmi => unsafe { run_avx2(work) },
         #[cfg_attr(not(target_arch = "x86_64"), allow(unreachable_patterns))]
         _ => work.run(|buffer, value| locate_portable(value.get(buffer).expect("not a tombstone"))),
     }

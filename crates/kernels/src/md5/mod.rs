@@ -37,7 +37,7 @@ pub fn md5_many<'a>(kernel: Kernel, values: impl Iterator<Item = &'a [u8]>, out:
         Isa::Portable => {}
         // SAFETY: the kernel proves that this machine has AVX2.
         Isa::Avx2 => return lanes::fill(values, out, |lanes, out| unsafe { avx2::digest(lanes, out) }),
-        Isa::Avx512 => {
+        Isa::Avx512 | Isa::Avx512Vbmi => {
             // SAFETY: the kernel proves that this machine has AVX-512 F, BW and VL.
             return lanes::fill(values, out, |lanes, out| unsafe { avx512::digest(lanes, out) });
         }

@@ -16,7 +16,7 @@ pub(super) fn run<W: Work>(work: W) -> W::Output {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
-fn scan(doc: &[u8], structure: &mut Structure) {
+pub(super) fn scan(doc: &[u8], structure: &mut Structure) {
     drive(
         doc,
         structure,

@@ -13,6 +13,8 @@ mod portable;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +23,15 @@ use crate::kernel::{Isa, Kernel};
 /// The bytes that a [`Block`] is about.
 pub const BLOCK: usize = 64;
 
+/// The most blocks that a kernel does at once.
+const AT_ONCE: usize = 8;
+
 /// The structure of [`BLOCK`] bytes, a bit for each: the first is the lowest.
 ///
 /// After the document's end, every byte is a space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+// As a register of eight numbers, of which the last one means nothing.
+#[repr(C, align(64))]
 pub struct Block {
     /// `{`, `}`, `[` and `]`, as all of the following outside of strings.
     pub brackets: u64,
@@ -87,15 +94,16 @@ impl Structure {
         self.seen
     }
 
-    /// Room for the blocks of a document of `len` bytes, and for places.
+    /// Room for the blocks of a document of `len` bytes, as many as kernels do at once, and for places.
     #[inline(always)]
     fn room(&mut self, len: usize) -> (&mut [Block], &mut [u32]) {
         self.count = len / BLOCK + 1;
-        if self.blocks.len() < self.count {
-            self.blocks.resize(self.count, Block::default());
-            self.places.resize(self.count * BLOCK, 0);
+        let room = self.count.next_multiple_of(AT_ONCE);
+        if self.blocks.len() < room {
+            self.blocks.resize(room, Block::default());
+            self.places.resize(room * BLOCK, 0);
         }
-        (&mut self.blocks[..self.count], &mut self.places)
+        (&mut self.blocks[..room], &mut self.places)
     }
 }
 
@@ -128,6 +136,9 @@ pub trait Work {
 #[inline]
 pub fn scan_in<W: Work>(kernel: Kernel, work: W) -> W::Output {
     match kernel.isa() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the kernel proves that this machine has these instructions.
+        Isa::Avx512Vbmi => unsafe { lanes::run(work) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the kernel proves that this machine has these instructions.
         Isa::Avx512 => unsafe { avx512::run(work) },

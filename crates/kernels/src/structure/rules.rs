@@ -150,7 +150,7 @@ impl Carried {
         let escaped = if (classes.backslash | self.escaped) == 0 {
             0
         } else {
-            self.escaped(classes.backslash, doc, faults)
+            escaped(classes.backslash, &mut self.escaped, doc, faults)
         };
         let quotes = classes.quote & !escaped;
         // From the opening quote up to the byte before the closing one.
@@ -183,7 +183,11 @@ impl Carried {
         *faults |= colons & !after_keys;
 
         let words = primitive_starts & !(classes.digit | classes.minus);
-        let words_whole = if (words | self.word_left) == 0 { 0 } else { self.words(words, doc, faults) };
+        let words_whole = if (words | self.word_left) == 0 {
+            0
+        } else {
+            self::words(words, &mut self.word_left, doc, faults)
+        };
         *faults |= self.number.faults(classes, primitives & !words_whole, primitive_starts & !words);
         let brackets = open | close;
         let between = !brackets;
@@ -200,59 +204,60 @@ impl Carried {
             array_before: (add(elements & between, between, &mut self.element) | elements) & brackets,
         }
     }
+}
 
-    /// The bytes that a backslash escapes, each of which is looked at.
-    #[cold]
-    fn escaped(&mut self, backslashes: u64, doc: &[u8], faults: &mut u64) -> u64 {
-        let mut escaped = self.escaped;
-        // Those that are not escaped themselves, the first first.
-        let mut escaping = backslashes & !escaped;
-        self.escaped = 0;
-        while escaping != 0 {
-            let at = escaping.trailing_zeros();
-            escaping &= escaping - 1;
-            if at == 63 {
-                self.escaped = 1;
-                break;
+/// The bytes that a backslash escapes, each of which is looked at; `carried` is whether the next byte is.
+#[cold]
+pub(super) fn escaped(backslashes: u64, carried: &mut u64, doc: &[u8], faults: &mut u64) -> u64 {
+    let mut escaped = *carried;
+    // Those that are not escaped themselves, the first first.
+    let mut escaping = backslashes & !escaped;
+    *carried = 0;
+    while escaping != 0 {
+        let at = escaping.trailing_zeros();
+        escaping &= escaping - 1;
+        if at == 63 {
+            *carried = 1;
+            break;
+        }
+        escaped |= 2 << at;
+        escaping &= !(2 << at);
+    }
+    let mut rest = escaped;
+    while rest != 0 {
+        let at = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        let is_letter = match doc.get(at) {
+            Some(b'u') => {
+                let digits = doc.get(at + 1..at + 5);
+                digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             }
-            escaped |= 2 << at;
-            escaping &= !(2 << at);
-        }
-        let mut rest = escaped;
-        while rest != 0 {
-            let at = rest.trailing_zeros() as usize;
-            rest &= rest - 1;
-            let is_letter = match doc.get(at) {
-                Some(b'u') => {
-                    let digits = doc.get(at + 1..at + 5);
-                    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-                }
-                letter => matches!(letter, Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')),
-            };
-            *faults |= u64::from(!is_letter);
-        }
-        escaped
+            letter => matches!(letter, Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')),
+        };
+        *faults |= u64::from(!is_letter);
     }
+    escaped
+}
 
-    /// The bytes of the words `true`, `false` and `null`, of which those begin here that `starts` names.
-    #[inline(always)]
-    fn words(&mut self, mut starts: u64, doc: &[u8], faults: &mut u64) -> u64 {
-        let mut words = u128::from(self.word_left);
-        while starts != 0 {
-            let at = starts.trailing_zeros() as usize;
-            starts &= starts - 1;
-            let is_false = doc.get(at..at + 5) == Some(b"false");
-            let is_word = is_false || matches!(doc.get(at..at + 4), Some(b"true" | b"null"));
-            let len = if is_false { 5 } else { 4 };
-            // What else may follow a value does not follow a word.
-            let ends =
-                matches!(doc.get(at + len), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
-            *faults |= u64::from(!(is_word && ends));
-            words |= ((1 << len) - 1) << at;
-        }
-        self.word_left = (words >> 64) as u64;
-        words as u64
+/// The bytes of the words `true`, `false` and `null`, of which those begin here that `starts` names; `left` are
+/// those of a word that goes on.
+#[inline(always)]
+pub(super) fn words(mut starts: u64, left: &mut u64, doc: &[u8], faults: &mut u64) -> u64 {
+    let mut words = u128::from(*left);
+    while starts != 0 {
+        let at = starts.trailing_zeros() as usize;
+        starts &= starts - 1;
+        let is_false = doc.get(at..at + 5) == Some(b"false");
+        let is_word = is_false || matches!(doc.get(at..at + 4), Some(b"true" | b"null"));
+        let len = if is_false { 5 } else { 4 };
+        // What else may follow a value does not follow a word.
+        let ends =
+            matches!(doc.get(at + len), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+        *faults |= u64::from(!(is_word && ends));
+        words |= ((1 << len) - 1) << at;
     }
+    *left = (words >> 64) as u64;
+    words as u64
 }
 
 impl Number {

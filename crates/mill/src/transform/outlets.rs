@@ -169,6 +169,9 @@ pub(super) struct Outlet {
     pub sources: Vec<u32>,
 }
 
+/// How many outlets are looked at one by one, which is quicker than to look them up.
+const LOOKED_AT: usize = 8;
+
 /// Among several places, each is expected to take this part of a batch.
 const EXPECTED_PART: usize = 8;
 
@@ -184,9 +187,13 @@ impl Outlets {
         partition: Option<i32>,
         room: OutputRoom,
     ) -> &mut Outlet {
-        let is_there =
-            |outlet: &Outlet| outlet.place.topic.as_ref() == topic && outlet.place.partition == partition;
-        if !self.outlets.get(self.last).is_some_and(is_there) {
+        let is_there = |outlet: &Outlet| outlet.is_at(topic, partition);
+        if self.outlets.get(self.last).is_some_and(is_there) {
+            return &mut self.outlets[self.last];
+        }
+        if let Some(near) = self.outlets.iter().take(LOOKED_AT).position(is_there) {
+            self.last = near;
+        } else {
             let place = Place { topic: topic.cloned(), partition };
             self.last = *self.by_place.entry(place).or_insert_with_key(|place| {
                 let writer = RecordWriter::new(room.chunk_limit, room.expected / EXPECTED_PART);
@@ -195,6 +202,18 @@ impl Outlets {
             });
         }
         &mut self.outlets[self.last]
+    }
+}
+
+impl Outlet {
+    /// Whether it is that of this topic and partition.
+    fn is_at(&self, topic: Option<&Arc<str>>, partition: Option<i32>) -> bool {
+        let is_topic = match (&self.place.topic, topic) {
+            // Most often it is the same text.
+            (Some(own), Some(topic)) => Arc::ptr_eq(own, topic) || own == topic,
+            (own, topic) => own.is_none() && topic.is_none(),
+        };
+        is_topic && self.place.partition == partition
     }
 }
 

@@ -5,7 +5,7 @@ use topicmill_mill::transform::{ErrorClass, ValueError};
 use super::{
     Expr, Limits, Meta,
     jaq::{Regexes, Results, Task, Want},
-    plain::{Context, Fault},
+    plain::{Context, Fault, Plain},
 };
 use crate::json::{Found, Locator, PathId, PathSet};
 
@@ -46,7 +46,7 @@ impl Evaluator {
     /// than it may.
     pub fn holds(&mut self, expr: &Expr, located: Located<'_>, meta: &Meta<'_>) -> Result<bool, ValueError> {
         if let Some(plain) = expr.plain() {
-            match plain.body.is_true(Context { located, meta }) {
+            match plain.body.is_true(Context::new(located, meta)) {
                 Ok(holds) => return Ok(holds),
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Tree) => {}
@@ -67,7 +67,7 @@ impl Evaluator {
         out: &mut Vec<u8>,
     ) -> Result<bool, ValueError> {
         if let Some(plain) = expr.plain() {
-            match plain.body.write(Context { located, meta }, out) {
+            match plain.body.write(Context::new(located, meta), out) {
                 Ok(written) => return Ok(written),
                 Err(Fault::Error(error)) => return Err(error),
                 Err(Fault::Tree) => {}
@@ -88,12 +88,37 @@ impl Evaluator {
         meta: &Meta<'_>,
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), ValueError> {
+        if !self.make(expr, value, meta)? {
+            self.run_by_jaq(expr, value, meta)?;
+        }
+        self.results.iter().for_each(&mut each);
+        Ok(())
+    }
+
+    /// Puts the results of a plain program into `self.results`; `false` if jaq has to do it.
+    pub(super) fn make(&mut self, expr: &Expr, value: &[u8], meta: &Meta<'_>) -> Result<bool, ValueError> {
+        let Some(made) = expr.plain().and_then(Plain::made) else { return Ok(false) };
+        self.locator.locate(value, &made.paths, &mut self.found)?;
+        let located = Located { doc: value, paths: &made.paths, found: &self.found, ids: &made.ids };
+        Ok(made.run(Context::new(located, meta), &self.limits, &mut self.results))
+    }
+
+    pub(super) fn run_by_jaq(
+        &mut self,
+        expr: &Expr,
+        value: &[u8],
+        meta: &Meta<'_>,
+    ) -> Result<(), ValueError> {
         if expr.program().needs().is_none() {
             self.locator.validate(value)?;
         }
-        self.evaluate(expr, value, meta, Want::Results)?;
-        self.results.iter().for_each(&mut each);
-        Ok(())
+        self.evaluate(expr, value, meta, Want::Results)
+    }
+
+    /// The results of the last program.
+    #[cfg(test)]
+    pub(super) fn results(&self) -> impl Iterator<Item = &[u8]> {
+        self.results.iter()
     }
 
     pub(super) fn holds_by_jaq(

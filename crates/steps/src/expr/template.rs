@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use topicmill_mill::transform::{ErrorClass, ValueError};
 
-use super::{Evaluator, Expr, ExprError, Located, Meta, Use};
+use super::{Evaluator, Expr, ExprError, Located, Meta, Use, plain::Context};
 use crate::json::{Kind, Path, decode};
 
 /// A text with expressions in braces, as in `orders_{.country}`; `{{` and `}}` are braces.
@@ -113,8 +113,14 @@ impl Template {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Value(expr, ids) => {
-                    value.clear();
                     let located = Located { ids: &located.ids[ids.clone()], ..located };
+                    if expr
+                        .plain()
+                        .is_some_and(|plain| plain.body.append_text(Context::new(located, meta), out))
+                    {
+                        continue;
+                    }
+                    value.clear();
                     let is_there = evaluator.value(expr, located, meta, &mut value)?;
                     append(expr, if is_there { &value } else { b"null" }, out)?;
                 }

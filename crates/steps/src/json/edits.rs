@@ -118,8 +118,29 @@ impl Edits {
         self.clear();
     }
 
+    /// Hands the pieces of `doc` with the changes to `take`, if they are few, and forgets the changes.
+    pub(crate) fn in_pieces(&mut self, doc: &[u8], take: impl FnOnce(&[&[u8]])) -> bool {
+        const MOST_PIECES: usize = 25;
+        let changes = self.cuts.len() + self.removals.len() + self.insertions.len();
+        // Each change has two: what comes before, and what is new.
+        if 2 * changes + 1 > MOST_PIECES {
+            return false;
+        }
+        let mut pieces = [&[][..]; MOST_PIECES];
+        let mut count = 0;
+        self.pieces(doc, |piece| {
+            if !piece.is_empty() {
+                pieces[count] = piece;
+                count += 1;
+            }
+        });
+        take(&pieces[..count]);
+        self.clear();
+        true
+    }
+
     /// The pieces of `doc` with the changes, in order: `emit` gets each.
-    fn pieces(&mut self, doc: &[u8], mut emit: impl FnMut(&[u8])) {
+    fn pieces<'e>(&'e mut self, doc: &'e [u8], mut emit: impl FnMut(&'e [u8])) {
         self.removals.sort_unstable_by_key(|removal| (removal.start, Reverse(removal.end)));
         self.place_insertions(doc);
         self.place_removals(doc);

@@ -32,7 +32,11 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 /// As [`write_string`], without the quotes: pieces of a text can be written one by one.
 pub fn write_contents(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    while let Some(plain) = rest.iter().position(|&byte| needs_escape(byte)) {
+    loop {
+        let plain = plain_len(rest);
+        if plain == rest.len() {
+            break;
+        }
         out.extend_from_slice(&rest[..plain]);
         let byte = rest[plain];
         match byte {
@@ -52,8 +56,17 @@ pub fn write_contents(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
+/// How many bytes come before the first one that has to be escaped.
+fn plain_len(text: &[u8]) -> usize {
+    // Compilers compare the bytes of a chunk all at once.
+    let has_none = |chunk: &&[u8; 16]| !chunk.iter().fold(false, |any, &byte| any | needs_escape(byte));
+    let start = 16 * text.as_chunks().0.iter().take_while(has_none).count();
+    let rest = &text[start..];
+    start + rest.iter().position(|&byte| needs_escape(byte)).unwrap_or(rest.len())
+}
+
 fn needs_escape(byte: u8) -> bool {
-    byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f)
+    (byte < b' ') | (byte == b'"') | (byte == b'\\') | (byte == 0x7f)
 }
 
 /// The document with `\ufffd` for each surrogate without its other half, for parsers that refuse

@@ -64,7 +64,8 @@ impl Walker<'_> {
         let mut misplaced = 0;
         // After the last bracket.
         let mut after = 0;
-        for &place in structure.places() {
+        let mut places = structure.places().iter();
+        while let Some(&place) = places.next() {
             let at = place as usize;
             let byte = self.doc[at];
             if byte == b'"' {
@@ -90,13 +91,47 @@ impl Walker<'_> {
                 if self.open.len() == MAX_DEPTH {
                     return false;
                 }
-                self.push(&mut inner, is_object);
-                if inner.is_live && !is_object {
-                    self.first_element(blocks, &mut inner, at);
+                if self.is_live(inner.current, is_object) || self.open.len() + DEEP > MAX_DEPTH {
+                    self.push(&mut inner, is_object);
+                    if inner.is_live && !is_object {
+                        self.first_element(blocks, &mut inner, at);
+                    }
+                    continue;
+                }
+                let mut kinds = 0b10 | u64::from(is_object);
+                match skip(self.doc, blocks, &mut places, &mut kinds) {
+                    Skipped::Closed(end) => {
+                        after = end + 1;
+                        self.closed(inner.current, end);
+                    }
+                    Skipped::Wrong => return false,
+                    Skipped::Deep => {
+                        self.open_again(&mut inner, kinds);
+                    }
                 }
             }
         }
         misplaced & 1 == 0 && self.open.is_empty()
+    }
+
+    /// Whether a path leads to what is in an array or object with this state.
+    #[inline(always)]
+    fn is_live(&self, state: StateId, is_object: bool) -> bool {
+        state != DEAD && {
+            let State { in_object, in_array, .. } = self.paths.states[state as usize];
+            if is_object { in_object } else { in_array }
+        }
+    }
+
+    /// Opens those of which [`skip`] says that they are too many for it.
+    #[cold]
+    fn open_again(&mut self, inner: &mut Open, kinds: u64) {
+        // The highest bit is none of them.
+        for bit in (0..kinds.ilog2()).rev() {
+            self.push(inner, kinds >> bit & 1 == 1);
+            // No path leads there.
+            (inner.is_live, inner.current) = (false, DEAD);
+        }
     }
 
     /// Opens an array or object.
@@ -104,10 +139,7 @@ impl Walker<'_> {
     fn push(&mut self, inner: &mut Open, is_object: bool) {
         self.open.push(*inner);
         let state = inner.current;
-        let is_live = state != DEAD && {
-            let State { in_object, in_array, .. } = self.paths.states[state as usize];
-            if is_object { in_object } else { in_array }
-        };
+        let is_live = self.is_live(state, is_object);
         let object = if is_object { u64::MAX } else { 0 };
         *inner = Open { object, array: !object, is_live, state, current: DEAD, index: 0 };
     }
@@ -118,10 +150,16 @@ impl Walker<'_> {
         let same = if is_object { inner.object } else { inner.array };
         let Some(outer) = self.open.pop() else { return false };
         *inner = outer;
-        if inner.current != DEAD && self.paths.states[inner.current as usize].is_site {
-            self.complete(inner.current, at + 1);
-        }
+        self.closed(inner.current, at);
         same != 0
+    }
+
+    /// Notes that the array or object with `state` ends with the bracket at `at`.
+    #[inline(always)]
+    fn closed(&mut self, state: StateId, at: usize) {
+        if state != DEAD && self.paths.states[state as usize].is_site {
+            self.complete(state, at + 1);
+        }
     }
 
     /// Looks at the member whose key begins at `at`.
@@ -221,6 +259,52 @@ impl Walker<'_> {
             }
         }
     }
+}
+
+/// How many arrays and objects within each other [`skip`] keeps apart.
+const DEEP: usize = 62;
+
+/// How what no path leads into ends.
+enum Skipped {
+    /// With the bracket that stands there.
+    Closed(usize),
+    /// Not as it should.
+    Wrong,
+    /// Not yet, and it is nested more deeply.
+    Deep,
+}
+
+/// Goes on to the end of an array or object that no path leads into: only the brackets matter.
+///
+/// `kinds` is a stack of what is open, a bit for each, which is set for an object; above them is another
+/// bit that is set.
+#[inline(always)]
+fn skip(doc: &[u8], blocks: &[Block], places: &mut std::slice::Iter<'_, u32>, kinds: &mut u64) -> Skipped {
+    let mut misplaced = 0;
+    for &place in places {
+        let at = place as usize;
+        let byte = doc[at];
+        if byte == b'"' {
+            continue;
+        }
+        let (block, bit) = (&blocks[at / BLOCK], at % BLOCK);
+        let in_object = *kinds & 1;
+        misplaced |= block.array_before >> bit & in_object | block.object_before >> bit & !in_object;
+        let is_object = u64::from(byte >> 5 & 1);
+        if byte & 2 == 0 {
+            misplaced |= in_object ^ is_object;
+            *kinds >>= 1;
+            if *kinds == 1 {
+                return if misplaced & 1 == 0 { Skipped::Closed(at) } else { Skipped::Wrong };
+            }
+        } else {
+            *kinds = *kinds << 1 | is_object;
+            if *kinds >> DEEP != 0 {
+                return if misplaced & 1 == 0 { Skipped::Deep } else { Skipped::Wrong };
+            }
+        }
+    }
+    Skipped::Wrong
 }
 
 /// The state of the member whose key begins at `at`, with its quote.

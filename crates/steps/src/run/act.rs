@@ -61,7 +61,7 @@ impl Scratch {
             Action::Key { value, by_key } => self.key(pass, value, *by_key, doc, draft, origin),
             Action::Route { topic, topics } => {
                 self.text_of(pass, topic, doc, &draft.item(None).meta(origin)).and_then(|()| {
-                    let topic = topics.get(&self.text);
+                    let topic = self.topics.get(step.index, topics, &self.text);
                     let topic =
                         topic.map_err(|error| ValueError::new(ErrorClass::Route, error.to_string()))?;
                     if topic == origin.topic {

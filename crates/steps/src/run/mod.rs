@@ -6,6 +6,7 @@
 
 mod item;
 mod scratch;
+mod topics;
 mod act;
 mod edit;
 mod open;
@@ -86,6 +87,7 @@ impl Steps {
         let kept = self.steps_of(plan, pass, &mut draft, sink);
         let result = match kept {
             Ok(true) if self.scratch.edits.is_empty() => self.pass(plan, at + 1, &draft.item(None), sink),
+            Ok(true) if at + 1 == plan.passes.len() && self.put_in_pieces(&draft, sink) => Ok(()),
             Ok(true) => {
                 let mut value = self.scratch.buffer();
                 self.scratch.edits.splice(item.value.unwrap_or_default(), &mut value);
@@ -98,6 +100,13 @@ impl Steps {
         };
         self.scratch.give_back_all(draft);
         result
+    }
+
+    /// Gives the result of the last pass away without having put its pieces together, if that can be done.
+    fn put_in_pieces(&mut self, draft: &Draft<'_>, sink: &mut Sink<'_, '_>) -> bool {
+        let value = draft.before.value.unwrap_or_default();
+        sink.takes_pieces()
+            && self.scratch.edits.in_pieces(value, |pieces| sink.put_pieces(&draft.item(None), pieces))
     }
 
     /// Whether the record goes on after the steps of a pass.

@@ -3,7 +3,7 @@
 use topicmill_mill::transform::ValueError;
 use topicmill_records::HeadersWriter;
 
-use super::item::Draft;
+use super::{item::Draft, topics::RecentTopics};
 use crate::{
     expr::{Evaluator, Located},
     fuse::Pass,
@@ -24,6 +24,7 @@ pub(super) struct Scratch {
     pub(super) json: Vec<u8>,
     pub(super) text: String,
     pub(super) headers: HeadersWriter,
+    pub(super) topics: RecentTopics,
     buffers: Vec<Vec<u8>>,
 }
 

@@ -72,8 +72,23 @@ impl<'s, 'b> Sink<'s, 'b> {
         self.results += 1;
         match self.way {
             Way::AtMostOne => self.write(item),
-            Way::Several => self.emit(item),
+            Way::Several => self.emit(item, item.value.map(|value| [value]).as_ref().map(|value| &value[..])),
             Way::SeveralOrNone => pending.hold(item),
+        }
+    }
+
+    /// Whether what it takes is written at once.
+    pub(super) fn takes_pieces(&self) -> bool {
+        self.way != Way::SeveralOrNone
+    }
+
+    /// Takes a result with these pieces as its value.
+    pub(super) fn put_pieces(&mut self, item: &Item<'_>, pieces: &[&[u8]]) {
+        self.results += 1;
+        if self.way == Way::AtMostOne && is_plain(item) {
+            self.out.write_inline(self.index, pieces);
+        } else {
+            self.emit(item, Some(pieces));
         }
     }
 
@@ -84,16 +99,18 @@ impl<'s, 'b> Sink<'s, 'b> {
         }
         for held in &pending.items {
             let bytes = |range: &Range<usize>| &pending.bytes[range.clone()];
-            self.emit(&Item {
+            let value = held.value.as_ref().map(bytes);
+            let item = Item {
                 offset: 0,
                 timestamp: held.timestamp,
                 key: held.key.as_ref().map(bytes),
-                value: held.value.as_ref().map(bytes),
+                value,
                 headers: bytes(&held.headers),
                 topic: held.topic.as_ref(),
                 partition: held.partition,
                 is_as_read: false,
-            });
+            };
+            self.emit(&item, value.map(|value| [value]).as_ref().map(|value| &value[..]));
         }
         pending.clear();
     }
@@ -101,14 +118,15 @@ impl<'s, 'b> Sink<'s, 'b> {
     /// Writes the only result.
     #[inline]
     fn write(&mut self, item: &Item<'_>) {
-        let is_plain = item.is_as_read && item.topic.is_none() && item.partition == Partition::Kept;
         match item.value {
-            Some(value) if is_plain => self.out.write_inline(self.index, &[value]),
-            _ => self.emit(item),
+            Some(value) if is_plain(item) => self.out.write_inline(self.index, &[value]),
+            Some(value) => self.emit(item, Some(&[value])),
+            None => self.emit(item, None),
         }
     }
 
-    fn emit(&mut self, item: &Item<'_>) {
+    /// Writes a result with these pieces as its value.
+    fn emit(&mut self, item: &Item<'_>, value: Option<&[&[u8]]>) {
         // The destination and the record's own partition are said by saying nothing: what goes to one place has
         // to go there in one way, as only then it keeps its order.
         let topic = item.topic.filter(|topic| self.destination != Some(*topic));
@@ -120,7 +138,6 @@ impl<'s, 'b> Sink<'s, 'b> {
                 Some(partition_of(key, count) as i32)
             }),
         };
-        let value = item.value.map(|value| [value]);
         self.out.emit(
             self.index,
             &Emission {
@@ -128,11 +145,16 @@ impl<'s, 'b> Sink<'s, 'b> {
                 partition: number.filter(|number| *number != self.origin.partition),
                 timestamp: item.timestamp,
                 key: item.key,
-                value: value.as_ref().map(|value| &value[..]),
+                value,
                 headers: item.headers,
             },
         );
     }
+}
+
+/// Whether nothing but the value may be other than it was read.
+fn is_plain(item: &Item<'_>) -> bool {
+    item.is_as_read && item.topic.is_none() && item.partition == Partition::Kept
 }
 
 impl Pending {

@@ -13,8 +13,8 @@ pub(crate) use parts::{Bound, Slot, Target, Text, Value};
 pub(crate) use read::read;
 pub(crate) use text::{Mask, truncated};
 pub(crate) use token::{Token, Tokens};
-pub(crate) use topics::Topics;
 pub use topics::check_topic;
+pub(crate) use topics::{Topics, TopicsError};
 
 use crate::json::Path;
 

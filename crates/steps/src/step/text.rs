@@ -14,6 +14,9 @@ pub(crate) struct Mask {
 impl Mask {
     /// Appends the contents of a JSON string. A text that would be left whole is masked whole.
     pub(crate) fn write(&self, text: &str, out: &mut Vec<u8>) {
+        if text.is_ascii() && self.with.is_ascii() {
+            return self.write_ascii(text, out);
+        }
         let chars = text.chars().count();
         let kept = self.first + self.last;
         let (first, last) = if chars > kept { (self.first, self.last) } else { (0, 0) };
@@ -25,6 +28,27 @@ impl Mask {
             write_contents(with, out);
         }
         write_contents(&text[start_of(text, first + masked)..], out);
+    }
+}
+
+impl Mask {
+    /// As [`write`](Mask::write), where all characters are bytes.
+    fn write_ascii(&self, text: &str, out: &mut Vec<u8>) {
+        let kept = self.first + self.last;
+        let (first, last) = if text.len() > kept { (self.first, self.last) } else { (0, 0) };
+        let end = text.len() - last;
+        write_contents(&text[..first], out);
+        let before = out.len();
+        write_contents(self.with.encode_utf8(&mut [0; 4]), out);
+        match out.len() - before {
+            // It is escaped.
+            2.. => {
+                let escaped = out.split_off(before);
+                (first..end).for_each(|_| out.extend_from_slice(&escaped));
+            }
+            _ => out.resize(before + (end - first), self.with as u8),
+        }
+        write_contents(&text[end..], out);
     }
 }
 

@@ -22,6 +22,16 @@ pub(super) use parse::{Term, parse};
 pub(super) use program::{Program, Results, Task, Want, literal};
 pub(super) use read::integer;
 pub(super) use regex::Regexes;
+pub(super) use write::number as write_number;
+
+/// Appends the valid JSON of a value as jq writes it; `false` if that takes more than is there for it.
+pub(super) fn rewrite(json: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+    let value = read::value(json, REWRITE_DEPTH);
+    value.is_ok_and(|value| write::value(&value, limit, out).is_ok())
+}
+
+/// How deep arrays and objects may be within each other on a stack of any thread.
+const REWRITE_DEPTH: usize = 100;
 
 use budget::Budget;
 

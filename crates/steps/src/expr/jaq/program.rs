@@ -95,10 +95,25 @@ impl Results {
         (0..self.ends.len()).map(move |index| &self.bytes[start(index)..self.ends[index]])
     }
 
-    fn clear(&mut self) {
+    pub(in super::super) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         self.is_true = false;
+    }
+
+    /// Adds the result that `write` appends, unless that fails.
+    pub(in super::super) fn push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        write(&mut self.bytes)?;
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    /// Whether there are no more of them, and they are no longer, than they may.
+    pub(in super::super) fn fit(&self, limits: &Limits) -> bool {
+        self.ends.len() <= limits.results && self.bytes.len() <= limits.output
     }
 }
 

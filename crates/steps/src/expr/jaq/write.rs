@@ -65,7 +65,8 @@ fn string(text: &[u8], out: &mut Vec<u8>) {
 /// From where on a floating-point number without a fraction is not written like an integer.
 const WHOLE: f64 = 1e17;
 
-fn number(number: &Num, out: &mut Vec<u8>) {
+/// Appends a number.
+pub(in super::super) fn number(number: &Num, out: &mut Vec<u8>) {
     let written = match number {
         Num::Float(value) if value.is_nan() => out.write_all(b"null"),
         Num::Float(value) if value.is_infinite() => {

@@ -21,7 +21,7 @@ use crate::{
 pub(in super::super) type Why = String;
 
 /// How deep tests may be within each other.
-const MAX_HEIGHT: usize = 50;
+pub(super) const MAX_HEIGHT: usize = 50;
 
 /// The plain form of a term.
 ///
@@ -33,14 +33,14 @@ pub(in super::super) fn compile(term: &Term<'_>, use_: Use) -> Result<Plain, Why
     let body = match use_ {
         Use::Condition => Body::Condition(compiler.test(term, &root, MAX_HEIGHT)?),
         Use::Value => Body::Value(compiler.value(term, &root)?),
-        Use::Program => return Err("a program may have any number of results".to_owned()),
+        Use::Program => Body::Program(compiler.program(term)?),
     };
     Ok(Plain { paths: compiler.paths, reads: compiler.reads, body })
 }
 
-struct Compiler {
-    paths: Vec<Path>,
-    reads: Vec<Path>,
+pub(super) struct Compiler {
+    pub(super) paths: Vec<Path>,
+    pub(super) reads: Vec<Path>,
 }
 
 /// The index of `item` in `list`, which gets it if it lacks it.
@@ -52,7 +52,7 @@ fn index_in<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
 }
 
 impl Compiler {
-    fn value(&mut self, term: &Term<'_>, base: &Lookup) -> Result<Value, Why> {
+    pub(super) fn value(&mut self, term: &Term<'_>, base: &Lookup) -> Result<Value, Why> {
         match term {
             Term::Str(None, parts) if literal(parts).is_none() => {
                 let part = |part: &StrPart<&str, Term<'_>>| match part {
@@ -69,7 +69,7 @@ impl Compiler {
         }
     }
 
-    fn test(&mut self, term: &Term<'_>, base: &Lookup, height: usize) -> Result<Test, Why> {
+    pub(super) fn test(&mut self, term: &Term<'_>, base: &Lookup, height: usize) -> Result<Test, Why> {
         let Some(height) = height.checked_sub(1) else { return Err("it is nested deeply".to_owned()) };
         let boxed = |test: Result<Test, Why>| test.map(Box::new);
         match term {
@@ -204,7 +204,12 @@ impl Compiler {
         }
     }
 
-    fn step(&mut self, lookup: &Lookup, segment: Segment, is_optional: bool) -> Result<Lookup, Why> {
+    pub(super) fn step(
+        &mut self,
+        lookup: &Lookup,
+        segment: Segment,
+        is_optional: bool,
+    ) -> Result<Lookup, Why> {
         let mut lookup = lookup.clone();
         if lookup.steps.len() == MAX_SEGMENTS {
             return Err("a path is too long".to_owned());
@@ -215,7 +220,7 @@ impl Compiler {
         Ok(lookup)
     }
 
-    fn read(&mut self, lookup: &Lookup) {
+    pub(super) fn read(&mut self, lookup: &Lookup) {
         index_in(&mut self.reads, path(lookup));
     }
 }
@@ -286,7 +291,7 @@ fn regex(pattern: &str, flags: &str) -> Result<Regex, Why> {
 }
 
 /// What a term does that is not done on bytes.
-fn why(term: &Term<'_>) -> Why {
+pub(super) fn why(term: &Term<'_>) -> Why {
     match term {
         Term::Call(name, _) => format!("it calls '{name}'"),
         Term::Var(name) => format!("it uses {name}"),

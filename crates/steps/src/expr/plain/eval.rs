@@ -23,6 +23,24 @@ pub(in super::super) enum Fault {
 pub(in super::super) struct Context<'d> {
     pub(in super::super) located: Located<'d>,
     pub(in super::super) meta: &'d Meta<'d>,
+    /// The element that an iteration is at.
+    element: Option<&'d Site>,
+}
+
+impl<'d> Context<'d> {
+    pub(in super::super) fn new(located: Located<'d>, meta: &'d Meta<'d>) -> Context<'d> {
+        Context { located, meta, element: None }
+    }
+
+    /// Whether the document is an array.
+    pub(super) fn is_array(self) -> bool {
+        root_kind(self.located.doc) == Kind::Array
+    }
+
+    /// The same, at an element.
+    pub(super) fn at(self, element: &'d Site) -> Context<'d> {
+        Context { element: Some(element), ..self }
+    }
 }
 
 /// `None` is no result at all, as of `.a?` in jq.
@@ -43,6 +61,19 @@ impl Body {
             Body::Value(Value::Source(source)) => {
                 Ok(source.item(context)?.is_some_and(|item| item.is_true()))
             }
+            Body::Program(_) => Err(Fault::Tree),
+        }
+    }
+
+    /// Appends the value if it is a text; `false` for all else.
+    pub(in super::super) fn append_text(&self, context: Context<'_>, out: &mut String) -> bool {
+        let Body::Value(Value::Source(source)) = self else { return false };
+        match source.item(context) {
+            Ok(Some(Item::Text(text))) => {
+                out.push_str(&text);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -68,6 +99,7 @@ impl Body {
                 }
                 None => false,
             },
+            Body::Program(_) => return Err(Fault::Tree),
             Body::Value(Value::Text(parts)) => {
                 out.push(b'"');
                 let is_complete = write_parts(parts, context, out);
@@ -89,7 +121,7 @@ impl Body {
 }
 
 /// Writes the parts of a text; `false` if one has no result, which comes before errors.
-fn write_parts(parts: &[Part], context: Context<'_>, out: &mut Vec<u8>) -> Result<bool, Fault> {
+pub(super) fn write_parts(parts: &[Part], context: Context<'_>, out: &mut Vec<u8>) -> Result<bool, Fault> {
     let mut is_complete = true;
     let mut error = None;
     for part in parts {
@@ -129,7 +161,7 @@ impl Written<'_> {
 }
 
 /// Appends what is neither a text nor a tree.
-fn write_scalar(item: &Item<'_>, out: &mut Vec<u8>) {
+pub(super) fn write_scalar(item: &Item<'_>, out: &mut Vec<u8>) {
     match item {
         Item::Bool(true) => out.extend_from_slice(b"true"),
         Item::Bool(false) => out.extend_from_slice(b"false"),
@@ -141,7 +173,7 @@ fn write_scalar(item: &Item<'_>, out: &mut Vec<u8>) {
 }
 
 impl Source {
-    fn item<'d>(&'d self, context: Context<'d>) -> Outcome<Item<'d>> {
+    pub(super) fn item<'d>(&'d self, context: Context<'d>) -> Outcome<Item<'d>> {
         match self {
             Source::Path(lookup) => lookup.item(context),
             Source::Literal(literal) => Ok(Some(Item::of_literal(literal))),
@@ -198,7 +230,7 @@ fn of_meta<'d>(variable: Variable, meta: &Meta<'d>) -> Item<'d> {
 }
 
 /// What a path leads to.
-enum Place<'d> {
+pub(super) enum Place<'d> {
     /// The document.
     Root,
     Site(&'d Site),
@@ -241,6 +273,21 @@ impl Step {
         let Located { paths, found, ids, .. } = context.located;
         found.read(paths, ids[self.path])
     }
+
+    /// All that it leads to.
+    pub(super) fn all_there_are<'d>(&self, context: Context<'d>) -> &'d [Site] {
+        let Located { found, ids, .. } = context.located;
+        found.all(ids[self.path])
+    }
+
+    /// All that it leads to from the value at `outer`, in the order of the document.
+    pub(super) fn all<'d>(&self, context: Context<'d>, outer: &Site) -> &'d [Site] {
+        let Located { found, ids, .. } = context.located;
+        let sites = found.all(ids[self.path]);
+        let start = sites.partition_point(|site| site.value.start < outer.value.start);
+        let end = sites.partition_point(|site| site.value.start < outer.value.end);
+        &sites[start..end]
+    }
 }
 
 impl Lookup {
@@ -253,12 +300,37 @@ impl Lookup {
     }
 
     #[inline]
-    fn place<'d>(&self, context: Context<'d>) -> Outcome<Place<'d>> {
+    pub(super) fn place<'d>(&self, context: Context<'d>) -> Outcome<Place<'d>> {
+        if let (1.., Some(element)) = (self.from, context.element) {
+            return self.place_within(context, element);
+        }
         let Some(last) = self.steps.last() else { return Ok(Some(Place::Root)) };
         // If it is there, then all on the way is there and is what it has to be.
         match last.read(context) {
             Some(site) => Ok(Some(Place::Site(site))),
             None => self.missing(context),
+        }
+    }
+
+    /// From an element on, where each step has to be looked for within the one before.
+    fn place_within<'d>(&self, context: Context<'d>, element: &'d Site) -> Outcome<Place<'d>> {
+        let mut site = element;
+        for step in &self.steps[self.from..] {
+            match step.all(context, site).last() {
+                Some(next) => site = next,
+                None if has_members(site.kind, &step.segment) => return Ok(Some(Place::Missing)),
+                // An error, or nothing at all.
+                None => return Err(Fault::Tree),
+            }
+        }
+        Ok(Some(Place::Site(site)))
+    }
+
+    /// Whether the value there, which is an object, has the member that `step` leads to.
+    fn has(&self, step: &Step, context: Context<'_>) -> Result<bool, Fault> {
+        match self.place(context)? {
+            Some(Place::Site(site)) => Ok(!step.all(context, site).is_empty()),
+            _ => Ok(step.read(context).is_some()),
         }
     }
 
@@ -270,7 +342,7 @@ impl Lookup {
                 if step.is_optional {
                     return Ok(None);
                 }
-                let at = super::Lookup { steps: self.steps[..index].to_vec() };
+                let at = super::Lookup { steps: self.steps[..index].to_vec(), from: 0 };
                 return of_type(format!(
                     "{} is {}, in which {} is looked for",
                     at.path(),
@@ -302,7 +374,7 @@ fn has_members(kind: Kind, segment: &Segment) -> bool {
 
 impl Test {
     /// Whether it holds; `None` if there is nothing to test.
-    fn holds(&self, context: Context<'_>) -> Outcome<bool> {
+    pub(super) fn holds(&self, context: Context<'_>) -> Outcome<bool> {
         let on_text = |source: &Source, test: &dyn Fn(&str) -> bool| match source.item(context)? {
             None => Ok(None),
             Some(Item::Text(text)) => Ok(Some(test(&text))),
@@ -343,7 +415,7 @@ impl Test {
             })),
             Test::Has(lookup, step) => match lookup.kind(context)? {
                 None => Ok(None),
-                Some(Kind::Object) => Ok(Some(step.read(context).is_some())),
+                Some(Kind::Object) => lookup.has(step, context).map(Some),
                 Some(Kind::Null) => Ok(Some(false)),
                 Some(kind) => of_type(format!(
                     "{} is {}, in which {} is looked for",

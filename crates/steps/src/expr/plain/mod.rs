@@ -7,6 +7,9 @@ mod compile;
 mod item;
 mod number;
 mod eval;
+mod program;
+mod make;
+mod amount;
 
 use regex_bites::bytes::Regex;
 
@@ -15,6 +18,7 @@ use crate::json::{Path, Segment};
 
 pub(super) use compile::compile;
 pub(super) use eval::{Context, Fault};
+pub(super) use make::Made;
 
 /// A plain expression and the paths it is about.
 #[derive(Debug)]
@@ -26,10 +30,21 @@ pub(super) struct Plain {
     pub(super) body: Body,
 }
 
+impl Plain {
+    /// The program, if it is one.
+    pub(super) fn made(&self) -> Option<&Made> {
+        match &self.body {
+            Body::Program(made) => Some(made),
+            Body::Condition(_) | Body::Value(_) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Body {
     Condition(Test),
     Value(Value),
+    Program(Made),
 }
 
 /// What is a value in itself.
@@ -71,10 +86,12 @@ pub(super) enum Literal {
     Text(String),
 }
 
-/// A path without wildcards, from the outermost value.
+/// A path from the outermost value. The only wildcards on it are the `[]` of what is being iterated.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lookup {
     pub(super) steps: Vec<Step>,
+    /// How many of the steps lead to the element that is looked at; none if that is the document.
+    pub(super) from: usize,
 }
 
 /// A step of a path.

@@ -283,3 +283,94 @@ fn what_is_not_read_is_not_needed() {
         "{parts} in parts, {failed} failed, {more} with more results"
     );
 }
+
+impl Generator {
+    /// A program that makes something of parts of its input.
+    fn maker(&mut self, depth: usize) -> String {
+        if depth == 0 {
+            return if self.one_in(4) { self.source() } else { self.short_path() };
+        }
+        let depth = depth - 1;
+        match self.0.random_range(0..14) {
+            0 => self.source(),
+            1 => self.test(1),
+            2 => self.value(),
+            3 => format!("{{a: {}, b, \"\u{e9}\": {}}}", self.maker(depth), self.maker(depth)),
+            4 => format!("[{}]", self.maker(depth)),
+            5 => format!("[{}[] | {}]", self.short_path(), self.maker(depth)),
+            6 => format!("({}[] | {} | {})", self.short_path(), self.short_path(), self.maker(depth)),
+            7 => format!("({}, {})", self.maker(depth), self.maker(depth)),
+            8 => {
+                let operator = self.pick(&["+", "-", "*", "/", "%"]);
+                format!("({} {operator} {})", self.maker(depth), self.maker(depth))
+            }
+            9 => format!("([{}[] | {}] | add)", self.short_path(), self.maker(depth)),
+            10 => format!("(select({}) | {})", self.test(1), self.maker(depth)),
+            11 => format!("(if {} then {} else {} end)", self.test(1), self.maker(depth), self.maker(depth)),
+            12 => format!("map({})", self.maker(depth)),
+            _ => {
+                let name = self.pick(&["add", "map(.b)", "empty", "not", "type", "add(.[])", "[]", "{a}"]);
+                format!("({} | {name})", self.short_path())
+            }
+        }
+    }
+
+    fn short_path(&mut self) -> String {
+        self.pick(&[".a", ".b", ".", ".a", ".b", ".a.b", ".[0]", ".\"\u{e9}\""]).to_owned()
+    }
+
+    /// An array of objects with numbers, mostly, or an object with one.
+    fn rows(&mut self) -> String {
+        let value = |own: &mut Self| match own.0.random_range(0..10) {
+            0..4 => format!("{}", own.0.random_range(-20..20)),
+            4..7 => format!("{:.2}", own.0.random_range(-20.0..20.0)),
+            7 => own.doc(1),
+            8 => format!("[{},{}]", own.0.random_range(0..9), own.pick(&SCALARS)),
+            _ => own.pick(&SCALARS).to_owned(),
+        };
+        let rows: Vec<String> = (0..self.0.random_range(0..4))
+            .map(|_| format!("{{\"a\":{},\"b\" : {}}}", value(self), value(self)))
+            .collect();
+        let rows = format!("[{}]", rows.join(" ,"));
+        match self.0.random_range(0..4) {
+            0 => rows,
+            1 => format!("{{\"b\":{},\"a\":{rows},\"\u{e9}\":{}}}", value(self), value(self)),
+            2 => format!("{{\"a\":{rows},\"b\":{rows}}}"),
+            _ => format!("{{\"a\":{},\"a\":{rows},\"b\":{}}}", value(self), value(self)),
+        }
+    }
+}
+
+#[test]
+fn what_is_made_on_bytes_is_what_jaq_makes() {
+    let pairs = std::env::var("EXPRESSION_PAIRS").ok().and_then(|pairs| pairs.parse().ok()).unwrap_or(PAIRS);
+    let seed = std::env::var("EXPRESSION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5);
+    let mut generator = Generator(StdRng::seed_from_u64(seed));
+    let mut evaluator = Evaluator::default();
+    let (mut plain, mut made, mut done) = (0, 0, 0);
+    while done < pairs {
+        let text = generator.maker(3);
+        let expr = compile(&text, Use::Program);
+        plain += usize::from(is_plain(&expr));
+        for _ in 0..50 {
+            let doc = if generator.one_in(3) { generator.doc(4) } else { generator.rows() };
+            done += 1;
+            if !evaluator.make(&expr, doc.as_bytes(), &META).unwrap() {
+                continue;
+            }
+            made += 1;
+            let texts = |evaluator: &Evaluator| {
+                evaluator
+                    .results()
+                    .map(|result| String::from_utf8(result.to_vec()).unwrap())
+                    .collect::<Vec<_>>()
+            };
+            let on_bytes = texts(&evaluator);
+            let by_jaq = evaluator.run_by_jaq(&expr, doc.as_bytes(), &META);
+            by_jaq.unwrap_or_else(|error| panic!("{text} of {doc}: {error}, not {on_bytes:?}"));
+            assert_eq!(on_bytes, texts(&evaluator), "{text} of {doc}");
+        }
+    }
+    assert!(plain * 50 > pairs / 2, "{plain} of {} programs are plain", pairs / 50);
+    assert!(made > pairs / 10, "{made} of {pairs} were made on bytes");
+}
