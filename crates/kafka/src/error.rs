@@ -56,6 +56,8 @@ impl KafkaError {
             CoordinatorNotAvailable | BrokerNotAvailable | UnreleasedInstanceId => Remedy::Retry,
             // A member that is about to leave.
             NonEmptyGroup => Remedy::Retry,
+            // The end of the producer's last transaction is still being written.
+            ConcurrentTransactions => Remedy::Retry,
             UnknownServerError
             | OutOfOrderSequenceNumber
             | UnknownProducerId

@@ -186,6 +186,7 @@ impl ProduceVerdict {
             ProduceVerdict::Again(error) | ProduceVerdict::Failed(error, _) => matches!(
                 error.0,
                 ResponseError::OutOfOrderSequenceNumber
+                    | ResponseError::ConcurrentTransactions
                     | ResponseError::NotLeaderOrFollower
                     | ResponseError::NotEnoughReplicas
                     | ResponseError::UnknownTopicOrPartition
@@ -288,7 +289,13 @@ mod tests {
     fn each_code_has_its_verdict() {
         use ResponseError::*;
         assert_eq!(answer(DuplicateSequenceNumber, &[]), ProduceVerdict::Delivered);
-        for error in [NotLeaderOrFollower, NotEnoughReplicas, RequestTimedOut, UnknownTopicOrPartition] {
+        for error in [
+            NotLeaderOrFollower,
+            NotEnoughReplicas,
+            RequestTimedOut,
+            UnknownTopicOrPartition,
+            ConcurrentTransactions,
+        ] {
             assert_eq!(answer(error, &[]), ProduceVerdict::Again(KafkaError(error)));
         }
         for error in [
