@@ -154,6 +154,8 @@ impl FaultKind {
         Duration::from_secs(match self {
             // Nobody can write meanwhile: the fault lasts as long.
             FaultKind::MajorityLost | FaultKind::Partitioned | FaultKind::Throttled | FaultKind::Mixed => 90,
+            // An instance is killed again before its session is over: its partitions wait for the last.
+            FaultKind::Kill | FaultKind::Poison => 60,
             _ => 20,
         })
     }
@@ -191,7 +193,7 @@ impl FaultKind {
             "aborted records" => {
                 exact && matches!(self, FaultKind::Kill | FaultKind::Aborted | FaultKind::Mixed)
             }
-            "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Delayed | FaultKind::Mixed),
+            "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
             "rewinds" => self == FaultKind::Aborted,
             "rebalances" => matches!(self, FaultKind::Churn | FaultKind::Chain),
             "loud stops" => matches!(self, FaultKind::Replaced | FaultKind::TakenOver),

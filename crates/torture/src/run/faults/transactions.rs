@@ -156,7 +156,10 @@ pub(super) fn version_switched(trial: &mut Trial<'_>) -> Result<(), RunError> {
     for round in 0..2 * trial.scaled(6) {
         trial.strike();
         set_version(trial, if round % 2 == 0 { 1 } else { 2 })?;
-        trial.random_pause(3000..8000)?;
+        trial.random_pause(2000..5000)?;
+        // A producer keeps its version until it is begun anew: now both are at work.
+        members::kill_once(trial, false)?;
+        trial.random_pause(2000..5000)?;
     }
     Ok(())
 }
