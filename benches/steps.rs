@@ -38,8 +38,9 @@ fn main() {
             StepTable::of("set", ".source").with("value", text("$topic")),
             hmac(field),
         ];
-        let by_jq =
+        let by_jaq =
             format!("del({other}) | .renamed = {0} | del({0}) | .source = $topic | {field} |= \"x\"", all[0]);
+        let kept_by_jaq = format!(". as $all | {{a: $all{}, b: $all{}, c: $all{}}}", all[0], all[1], all[2]);
         let route = StepTable::of("route", "other").with("when", text(&format!("{field} < \"m\"")));
         for (what, steps) in [
             ("filter, half pass", vec![StepTable::of("filter", format!("{field} < \"m\""))]),
@@ -49,8 +50,16 @@ fn main() {
             ("mask", vec![StepTable::of("mask", field)]),
             ("hmac", vec![hmac(field)]),
             ("four edits and a route", edits.iter().cloned().chain([route]).collect()),
-            ("filter by jq", vec![StepTable::of("jq", format!("select({field} < \"m\")"))]),
-            ("four edits by jq", vec![StepTable::of("jq", by_jq)]),
+            (
+                "jq on the bytes",
+                vec![StepTable::of("jq", format!("select({field} < \"m\") | {{a: {other}}}"))],
+            ),
+            // What names its input needs the interpreter.
+            ("filter by jaq", vec![StepTable::of("jq", format!(". as $all | select($all{field} < \"m\")"))]),
+            ("drop one by jaq", vec![StepTable::of("jq", format!("del({other})"))]),
+            ("keep three by jaq", vec![StepTable::of("jq", kept_by_jaq)]),
+            ("rename by jaq", vec![StepTable::of("jq", format!(".renamed = {0} | del({0})", all[0]))]),
+            ("four edits by jaq", vec![StepTable::of("jq", by_jaq)]),
         ] {
             let plan = Arc::new(Plan::new(steps).unwrap_or_else(|problems| panic!("{what}: {problems:?}")));
             report(&format!("{what}, {shape}"), |count| {

@@ -1,7 +1,8 @@
 //! Expressions: conditions, values and programs in the language of jq, compiled once.
 //!
 //! An expression that is a path, or compares, combines or tests paths, texts, numbers and metadata, is
-//! evaluated on the bytes of a document that was [located](crate::json::Locator); all others by jaq.
+//! evaluated on the bytes of a document that was [located](crate::json::Locator), and so is a program that
+//! picks such values, calculates with numbers, and makes objects and arrays; all others by jaq.
 //! [`Expr::way`] says which and why. Both give the same results.
 //!
 //! # The language

@@ -31,7 +31,7 @@ pub(super) enum Outcome {
 }
 
 /// What stands in for the value of an expression that does not read it.
-const NO_VALUE: &[u8] = b"null";
+pub(super) const NO_VALUE: &[u8] = b"null";
 
 impl Scratch {
     pub(super) fn act(
@@ -98,7 +98,8 @@ impl Scratch {
         self.holds(pass, when, doc, &draft.item(None).meta(origin))
     }
 
-    fn holds(
+    /// Whether a condition does.
+    pub(super) fn holds(
         &mut self,
         pass: &Pass,
         condition: &Bound,

@@ -9,6 +9,7 @@ mod scratch;
 mod topics;
 mod act;
 mod edit;
+mod filter;
 mod open;
 mod protect;
 mod sink;
@@ -55,43 +56,54 @@ impl Steps {
         }
     }
 
+    /// Takes each record through all passes.
+    fn apply_all(&mut self, plan: &Plan, values: &Values<'_>, out: &mut Output<'_>) {
+        let way = match (plan.is_open, plan.is_open_inside) {
+            (false, _) => Way::AtMostOne,
+            (true, false) => Way::Several,
+            (true, true) => Way::SeveralOrNone,
+        };
+        let destination = plan.partitions.destination();
+        let origin = values.origin();
+        for index in 0..values.len() {
+            let record = values.record(index);
+            let mut sink = Sink::new(out, index, way, origin, plan, destination.as_ref());
+            match self.pass(0, &Item::of(&record), &mut sink) {
+                Ok(()) => sink.finish(&mut self.pending),
+                Err(error) => {
+                    self.pending.clear();
+                    out.fail(index, error);
+                }
+            }
+        }
+    }
+
     /// Takes a record, or one of its results, through the passes from the one at `at` on.
-    fn pass(
-        &mut self,
-        plan: &Plan,
-        at: usize,
-        item: &Item<'_>,
-        sink: &mut Sink<'_, '_>,
-    ) -> Result<(), ValueError> {
-        let Some(pass) = plan.passes.get(at) else {
+    fn pass(&mut self, at: usize, item: &Item<'_>, sink: &mut Sink<'_, '_>) -> Result<(), ValueError> {
+        let Some(pass) = sink.plan().passes.get(at) else {
             sink.put(item, &mut self.pending);
             return Ok(());
         };
         match pass.work {
-            Work::Edits => self.edit(plan, at, item, sink),
-            Work::Program => self.program(plan, at, item, sink),
-            Work::Transform(index) => self.transform(plan, at, index, item, sink),
+            Work::Edits => self.edit(at, item, sink),
+            Work::Program => self.program(at, item, sink),
+            Work::Transform(index) => self.transform(at, index, item, sink),
         }
     }
 
     /// Does the steps of a pass, and all that follows.
-    fn edit(
-        &mut self,
-        plan: &Plan,
-        at: usize,
-        item: &Item<'_>,
-        sink: &mut Sink<'_, '_>,
-    ) -> Result<(), ValueError> {
+    fn edit(&mut self, at: usize, item: &Item<'_>, sink: &mut Sink<'_, '_>) -> Result<(), ValueError> {
+        let plan = sink.plan();
         let pass = &plan.passes[at];
         let mut draft = Draft::new(item);
-        let kept = self.steps_of(plan, pass, &mut draft, sink);
+        let kept = self.steps_of(pass, &mut draft, sink);
         let result = match kept {
-            Ok(true) if self.scratch.edits.is_empty() => self.pass(plan, at + 1, &draft.item(None), sink),
+            Ok(true) if self.scratch.edits.is_empty() => self.pass(at + 1, &draft.item(None), sink),
             Ok(true) if at + 1 == plan.passes.len() && self.put_in_pieces(&draft, sink) => Ok(()),
             Ok(true) => {
                 let mut value = self.scratch.buffer();
                 self.scratch.edits.splice(item.value.unwrap_or_default(), &mut value);
-                let result = self.pass(plan, at + 1, &draft.item(Some(&value)), sink);
+                let result = self.pass(at + 1, &draft.item(Some(&value)), sink);
                 self.scratch.give_back(value);
                 result
             }
@@ -112,13 +124,12 @@ impl Steps {
     /// Whether the record goes on after the steps of a pass.
     fn steps_of(
         &mut self,
-        plan: &Plan,
         pass: &Pass,
         draft: &mut Draft<'_>,
         sink: &Sink<'_, '_>,
     ) -> Result<bool, ValueError> {
         self.scratch.begin();
-        for step in &plan.steps[pass.steps.clone()] {
+        for step in &sink.plan().steps[pass.steps.clone()] {
             let outcome = self.scratch.act(pass, step, draft, sink.origin());
             let tally = &mut self.tallies[step.index];
             tally[StepOutcome::In as usize] += 1;
@@ -145,23 +156,8 @@ impl Steps {
 impl Transform for Steps {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
         let plan = Arc::clone(&self.plan);
-        let way = match (plan.is_open, plan.is_open_inside) {
-            (false, _) => Way::AtMostOne,
-            (true, false) => Way::Several,
-            (true, true) => Way::SeveralOrNone,
-        };
-        let destination = plan.partitions.destination();
-        let origin = values.origin();
-        for index in 0..values.len() {
-            let record = values.record(index);
-            let mut sink = Sink::new(out, index, way, origin, &plan.partitions, destination.as_ref());
-            match self.pass(&plan, 0, &Item::of(&record), &mut sink) {
-                Ok(()) => sink.finish(&mut self.pending),
-                Err(error) => {
-                    self.pending.clear();
-                    out.fail(index, error);
-                }
-            }
+        if !self.filter(&plan, values, out) {
+            self.apply_all(&plan, values, out);
         }
         for (index, tally) in self.tallies.iter_mut().enumerate() {
             plan.counts.add(index, &std::mem::take(tally));

@@ -14,7 +14,10 @@ use super::{
     item::{Draft, Item, Partition},
     sink::Sink,
 };
-use crate::{Plan, step::Action};
+use crate::{
+    Plan,
+    step::{Action, Step},
+};
 
 /// The most bytes of an output batch of a transform for one record.
 const CHUNK_LIMIT: usize = 64 << 20;
@@ -23,16 +26,14 @@ impl Steps {
     /// Does the one step of a pass, a program, and all that follows for each of its results.
     pub(super) fn program(
         &mut self,
-        plan: &Plan,
         at: usize,
         item: &Item<'_>,
         sink: &mut Sink<'_, '_>,
     ) -> Result<(), ValueError> {
-        let pass = &plan.passes[at];
-        let step = &plan.steps[pass.steps.start];
+        let step = sink.plan().only_step(at);
         let Action::Jq(program) = &step.action else { unreachable!("the step of such a pass is a program") };
-        let Some(value) = self.value_for(plan, at, item, sink)? else {
-            return self.pass(plan, at + 1, item, sink);
+        let Some(value) = self.value_for(at, item, sink)? else {
+            return self.pass(at + 1, item, sink);
         };
         let mut results = self.scratch.buffer();
         let mut ends = Vec::new();
@@ -40,12 +41,12 @@ impl Steps {
             results.extend_from_slice(result);
             ends.push(results.len());
         });
-        let mut done = self.count(plan, at, run, ends.len());
+        let mut done = self.count(step, run, ends.len());
         let mut start = 0;
         for end in ends {
             if done.is_ok() {
                 let item = Item { value: Some(&results[start..end]), ..*item };
-                done = self.pass(plan, at + 1, &item, sink);
+                done = self.pass(at + 1, &item, sink);
             }
             start = end;
         }
@@ -56,14 +57,14 @@ impl Steps {
     /// Does the one step of a pass, a transform, and all that follows for each of its results.
     pub(super) fn transform(
         &mut self,
-        plan: &Plan,
         at: usize,
         index: usize,
         item: &Item<'_>,
         sink: &mut Sink<'_, '_>,
     ) -> Result<(), ValueError> {
-        let Some(_) = self.value_for(plan, at, item, sink)? else {
-            return self.pass(plan, at + 1, item, sink);
+        let step = sink.plan().only_step(at);
+        let Some(_) = self.value_for(at, item, sink)? else {
+            return self.pass(at + 1, item, sink);
         };
         let batch = batch_of(item, sink.origin());
         let applied = transform::apply(self.transforms[index].as_mut(), &batch, CHUNK_LIMIT);
@@ -77,7 +78,7 @@ impl Steps {
         let results = transformed
             .as_ref()
             .map_or(0, |transformed| transformed.chunks().map(|chunk| chunk.count as usize).sum());
-        let transformed = self.count(plan, at, transformed, results)?;
+        let transformed = self.count(step, transformed, results)?;
         for output in &transformed.outputs {
             for chunk in &output.chunks {
                 let bytes = &chunk.bytes;
@@ -96,7 +97,7 @@ impl Steps {
                         partition: output.place.partition.map_or(item.partition, Partition::Number),
                         is_as_read: item.is_as_read && is_same,
                     };
-                    self.pass(plan, at + 1, &item, sink)?;
+                    self.pass(at + 1, &item, sink)?;
                 }
             }
         }
@@ -106,13 +107,11 @@ impl Steps {
     /// The value for the step of a pass that has one step, if the step is for this record.
     fn value_for<'v>(
         &mut self,
-        plan: &Plan,
         at: usize,
         item: &Item<'v>,
         sink: &Sink<'_, '_>,
     ) -> Result<Option<&'v [u8]>, ValueError> {
-        let pass = &plan.passes[at];
-        let step = &plan.steps[pass.steps.start];
+        let (pass, step) = (&sink.plan().passes[at], sink.plan().only_step(at));
         self.tallies[step.index][StepOutcome::In as usize] += 1;
         self.scratch.begin();
         let applies = match item.value {
@@ -133,15 +132,13 @@ impl Steps {
         }
     }
 
-    /// Counts the results of the step of a pass that has one step.
+    /// Counts the results of a step.
     fn count<T>(
         &mut self,
-        plan: &Plan,
-        at: usize,
+        step: &Step,
         done: Result<T, ValueError>,
         results: usize,
     ) -> Result<T, ValueError> {
-        let step = &plan.steps[plan.passes[at].steps.start];
         let tally = &mut self.tallies[step.index];
         match &done {
             Ok(_) => {
@@ -151,6 +148,13 @@ impl Steps {
             Err(_) => tally[StepOutcome::Failed as usize] += 1,
         }
         done.map_err(|error| step.error(error))
+    }
+}
+
+impl Plan {
+    /// The step of the pass at `at`, which has one.
+    fn only_step(&self, at: usize) -> &Step {
+        &self.steps[self.passes[at].steps.start]
     }
 }
 

@@ -4,11 +4,12 @@ use std::{ops::Range, sync::Arc};
 
 use topicmill_mill::{
     batch::TopicPartition,
-    transform::{Emission, Output, Partitions},
+    transform::{Emission, Output},
 };
 use topicmill_records::partition_of;
 
 use super::item::{Item, Partition};
+use crate::Plan;
 
 /// How many results there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) struct Sink<'s, 'b> {
     index: usize,
     way: Way,
     origin: &'s TopicPartition,
-    partitions: &'s Partitions,
+    plan: &'s Plan,
     destination: Option<&'s Arc<str>>,
     results: usize,
 }
@@ -56,10 +57,15 @@ impl<'s, 'b> Sink<'s, 'b> {
         index: usize,
         way: Way,
         origin: &'s TopicPartition,
-        partitions: &'s Partitions,
+        plan: &'s Plan,
         destination: Option<&'s Arc<str>>,
     ) -> Sink<'s, 'b> {
-        Sink { out, index, way, origin, partitions, destination, results: 0 }
+        Sink { out, index, way, origin, plan, destination, results: 0 }
+    }
+
+    /// What the record goes through.
+    pub(super) fn plan(&self) -> &'s Plan {
+        self.plan
     }
 
     /// Where the record comes from.
@@ -134,7 +140,7 @@ impl<'s, 'b> Sink<'s, 'b> {
             Partition::Kept => None,
             Partition::Number(number) => Some(number),
             Partition::ByKey => item.key.and_then(|key| {
-                let count = self.partitions.count(topic.map(|topic| &**topic))?;
+                let count = self.plan.partitions.count(topic.map(|topic| &**topic))?;
                 Some(partition_of(key, count) as i32)
             }),
         };

@@ -100,6 +100,10 @@ impl Make {
                 let (left, right) = (left.amount(context)?.number()?, right.amount(context)?.number()?);
                 operator.apply(&left, &right).map(Amount::Number).ok_or(Fault::Tree)
             }
+            Make::Length(lookup, elements) => {
+                let length = lookup.length(elements, context)?;
+                Ok(Amount::Number(Number::Integer(length as i64)))
+            }
             Make::Sum(inner) => {
                 let mut sum = Amount::Null;
                 inner.each(context, &mut |make, context| {

@@ -4,10 +4,10 @@ use std::{borrow::Cow, io::Write};
 
 use topicmill_mill::transform::{ErrorClass, ValueError};
 
-use super::{Body, Lookup, Part, Source, Step, Test, Value, item::Item};
+use super::{Body, Comparison, Literal, Lookup, Part, Source, Step, Test, Value, item::Item};
 use crate::{
     expr::{Located, Meta, meta::Variable},
-    json::{Kind, Segment, Site, decode, write_contents, write_string},
+    json::{Kind, Segment, Site, decode, means, write_contents, write_string},
 };
 
 /// Why there is no result.
@@ -255,6 +255,18 @@ impl<'d> Place<'d> {
         }
     }
 
+    /// Whether it is that text.
+    fn is_text(&self, text: &str, doc: &[u8]) -> bool {
+        match self {
+            Place::Root => {
+                let value = doc.trim_ascii();
+                root_kind(doc) == Kind::String && means(&value[1..value.len() - 1], text)
+            }
+            Place::Site(site) => site.contents(doc).is_some_and(|contents| means(contents, text)),
+            Place::Missing => false,
+        }
+    }
+
     fn kind(&self, doc: &[u8]) -> Kind {
         match self {
             Place::Root => root_kind(doc),
@@ -382,6 +394,14 @@ impl Test {
         };
         match self {
             Test::Truth(source) => Ok(source.item(context)?.map(|item| item.is_true())),
+            Test::Compare(
+                Source::Path(lookup),
+                comparison @ (Comparison::Equal | Comparison::NotEqual),
+                Source::Literal(Literal::Text(text)),
+            ) => {
+                let Some(place) = lookup.place(context)? else { return Ok(None) };
+                Ok(Some(place.is_text(text, context.located.doc) == (*comparison == Comparison::Equal)))
+            }
             Test::Compare(left, comparison, right) => {
                 let Some(left) = left.item(context)? else { return Ok(None) };
                 let Some(right) = right.item(context)? else { return Ok(None) };

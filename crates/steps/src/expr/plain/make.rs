@@ -45,6 +45,8 @@ pub(super) enum Make {
     Calculation(Box<Make>, Operator, Box<Make>),
     /// `[…] | add`
     Sum(Box<Make>),
+    /// `.a | length`: the array and the step to its elements.
+    Length(Lookup, Step),
 }
 
 /// The most bytes of a result that is made of an array or object as it stands.
@@ -75,14 +77,15 @@ impl Make {
             | Make::Object(_)
             | Make::Array(_)
             | Make::Calculation(..)
-            | Make::Sum(_) => true,
+            | Make::Sum(_)
+            | Make::Length(..) => true,
         }
     }
 
     /// How many of these are within each other at most.
     pub(super) fn height(&self) -> usize {
         let inner = match self {
-            Make::Nothing | Make::Value(_) => 0,
+            Make::Nothing | Make::Value(_) | Make::Length(..) => 0,
             Make::Each(_, _, inner) | Make::Within(_, inner) | Make::Array(inner) | Make::Sum(inner) => {
                 inner.height()
             }
@@ -117,9 +120,12 @@ impl Make {
                 Some(false) => otherwise.each(context, each),
                 None => Err(Fault::Tree),
             },
-            Make::Value(_) | Make::Object(_) | Make::Array(_) | Make::Calculation(..) | Make::Sum(_) => {
-                each(self, context)
-            }
+            Make::Value(_)
+            | Make::Object(_)
+            | Make::Array(_)
+            | Make::Calculation(..)
+            | Make::Sum(_)
+            | Make::Length(..) => each(self, context),
         }
     }
 
@@ -152,7 +158,7 @@ impl Make {
                 out.push(b']');
                 Ok(())
             }
-            Make::Calculation(..) | Make::Sum(_) => {
+            Make::Calculation(..) | Make::Sum(_) | Make::Length(..) => {
                 self.amount(context)?.write(out);
                 Ok(())
             }
@@ -171,11 +177,20 @@ impl Make {
 
 impl Lookup {
     /// The elements of the array that it leads to, by the step to them.
-    fn elements<'d>(&self, elements: &Step, context: Context<'d>) -> Result<&'d [Site], Fault> {
+    pub(super) fn elements<'d>(&self, elements: &Step, context: Context<'d>) -> Result<&'d [Site], Fault> {
         match self.place(context)? {
             Some(Place::Site(site)) if site.kind == Kind::Array => Ok(elements.all(context, site)),
             Some(Place::Root) if context.is_array() => Ok(elements.all_there_are(context)),
             _ => Err(Fault::Tree),
+        }
+    }
+
+    /// The length of what is there, if that is an array or null.
+    pub(super) fn length(&self, elements: &Step, context: Context<'_>) -> Result<usize, Fault> {
+        match self.place(context)? {
+            Some(Place::Missing) => Ok(0),
+            Some(Place::Site(site)) if site.kind == Kind::Null => Ok(0),
+            _ => self.elements(elements, context).map(<[Site]>::len),
         }
     }
 }

@@ -44,6 +44,9 @@ impl Compiler {
                 Ok(Make::Calculation(Box::new(left), operator, Box::new(right)))
             }
             Term::BinOp(left, BinaryOp::Pipe(None), right) => match (&**left, &**right) {
+                (_, Term::Call("length", args)) if args.is_empty() => {
+                    self.walk(left, base, &mut |own, lookup| own.length(lookup))
+                }
                 (Term::Arr(Some(inner)), Term::Call("add", args)) if args.is_empty() => {
                     Ok(Make::Sum(Box::new(self.make(inner, base)?)))
                 }
@@ -68,6 +71,7 @@ impl Compiler {
                 }
                 Ok(make)
             }
+            Term::Call("length", args) if args.is_empty() => self.length(base),
             Term::Call("empty", args) if args.is_empty() => Ok(Make::Nothing),
             Term::Call("select", args) if args.len() == 1 => {
                 self.walk(term, base, &mut |own, lookup| own.read_there(lookup))
@@ -121,6 +125,13 @@ impl Compiler {
     fn read_there(&mut self, lookup: &Lookup) -> Result<Make, Why> {
         self.read(lookup);
         Ok(Make::Value(Value::Source(Source::Path(lookup.clone()))))
+    }
+
+    fn length(&mut self, lookup: &Lookup) -> Result<Make, Why> {
+        self.read(lookup);
+        let elements = self.step(lookup, Segment::AnyIndex, false)?;
+        let step = elements.steps.last().expect("a step was added").clone();
+        Ok(Make::Length(lookup.clone(), step))
     }
 
     fn value_of(&mut self, term: &Term<'_>, base: &Lookup) -> Result<Make, Why> {
@@ -200,6 +211,7 @@ impl Make {
             Make::Value(Value::Source(_))
             | Make::Calculation(..)
             | Make::Sum(_)
+            | Make::Length(..)
             | Make::If(..)
             | Make::Within(..) => false,
             _ => true,

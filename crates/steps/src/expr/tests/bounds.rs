@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// With what is on at the same time, and without optimisation.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(300);
 
 fn limits() -> Limits {
     Limits { time: Duration::from_millis(200), ..Limits::default() }

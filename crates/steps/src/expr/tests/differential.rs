@@ -309,7 +309,8 @@ impl Generator {
             11 => format!("(if {} then {} else {} end)", self.test(1), self.maker(depth), self.maker(depth)),
             12 => format!("map({})", self.maker(depth)),
             _ => {
-                let name = self.pick(&["add", "map(.b)", "empty", "not", "type", "add(.[])", "[]", "{a}"]);
+                let name =
+                    self.pick(&["add", "map(.b)", "empty", "not", "type", "add(.[])", "[]", "{a}", "length"]);
                 format!("({} | {name})", self.short_path())
             }
         }

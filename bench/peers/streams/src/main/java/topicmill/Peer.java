@@ -26,7 +26,8 @@ import org.apache.kafka.streams.StreamsConfig;
  * <pre>peer CODEC BROKERS SOURCE DESTINATION GROUP COUNT</pre>
  *
  * CODEC is none, lz4 or zstd; it ends after COUNT events and prints the seconds from the first
- * message to the last acknowledgement.
+ * message to the last acknowledgement. With DELIVERY=exactly-once in the environment it commits in transactions,
+ * every 100 ms.
  */
 public final class Peer {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -62,7 +63,11 @@ public final class Peer {
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, brokers);
         settings.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.ByteArraySerde.class);
         settings.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.ByteArraySerde.class);
-        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1000);
+        boolean exactlyOnce = "exactly-once".equals(System.getenv("DELIVERY"));
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, exactlyOnce ? 100 : 1000);
+        settings.put(
+            StreamsConfig.PROCESSING_GUARANTEE_CONFIG,
+            exactlyOnce ? StreamsConfig.EXACTLY_ONCE_V2 : StreamsConfig.AT_LEAST_ONCE);
         settings.put(StreamsConfig.STATE_DIR_CONFIG, System.getProperty("java.io.tmpdir") + "/" + group);
         settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
         settings.put(StreamsConfig.producerPrefix(ProducerConfig.ACKS_CONFIG), "all");
