@@ -20,7 +20,7 @@ const FRAME_MAX: usize = 256 << 20;
 /// More than any header of a request up to its client id.
 const HEAD: usize = 512;
 
-/// The beginning of a request or an answer: its length, and as many bytes as are there up to [`HEAD`].
+/// The beginning of a request or an answer: its length, and as many bytes as are there up to `HEAD`.
 #[derive(Debug)]
 pub struct Frame {
     /// The bytes so far, the four of the length first.
