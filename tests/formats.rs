@@ -31,7 +31,7 @@ fn segments_of_old_formats_are_read_and_what_is_appended_to_them() {
             pause(Duration::from_millis(100));
         }
     }
-    nodes.kill(1);
+    nodes.kill(1).unwrap();
     for (partition, set) in sets.iter().enumerate() {
         let folder = folder(partition);
         for file in fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
@@ -43,7 +43,7 @@ fn segments_of_old_formats_are_read_and_what_is_appended_to_them() {
         let bytes: Vec<u8> = set[3].as_bytes().chunks(2).map(byte).collect();
         fs::write(folder.join("00000000000000000000.log"), bytes).unwrap();
     }
-    nodes.start(1);
+    nodes.start(1).unwrap();
     let new = TestRecord::value(br#"{"first_name":"New","last_name":"Format"}"#.to_vec());
     for partition in 0..sets.len() as i32 {
         cluster.produce(&names.source, partition, std::slice::from_ref(&new));

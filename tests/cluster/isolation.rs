@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::support::{Cluster, Names, expect, nodes::Nodes, pause, setting, signal, start, wait};
+use rustix::process::Signal;
 use topicmill_kafka::OffsetAt;
 
 const PARTITIONS: i32 = 30;
@@ -114,7 +115,8 @@ fn get(port: u16, path: &str) -> Option<String> {
 /// A topic with the nodes that hold each partition, such as `1:2`.
 fn create(nodes: &Nodes, topic: &str, replicas: &[&str]) {
     let replicas = replicas.join(",");
-    nodes.tool("TopicCommand", &["--create", "--topic", topic, "--replica-assignment", &replicas]);
+    let create = ["--create", "--topic", topic, "--replica-assignment", &replicas];
+    nodes.tool("org.apache.kafka.tools.TopicCommand", &create).unwrap();
 }
 
 /// Every partition on the first node or the second; Kafka wants equally many replicas of each.
@@ -164,7 +166,7 @@ fn a_destination_partition_without_a_leader_stops_no_other() {
     create(&nodes, &names.dead_letter, &all);
     create(&nodes, &names.destination, &[&all[1..], &["3"]].concat());
     fill(&nodes.cluster, &names.source, setting("EVENTS", 3_000_000));
-    nodes.kill(3);
+    nodes.kill(3).unwrap();
 
     let impatient = ["-X", "request.timeout.ms=5000", "-X", "delivery.timeout.ms=10000"];
     let mut mill = Watched::start(&nodes.cluster, &names, &impatient);
@@ -177,16 +179,16 @@ fn a_destination_partition_without_a_leader_stops_no_other() {
     mill.expect_undisturbed(rebalances);
     assert_eq!(mill.committed().get(&last).copied().unwrap_or(0), 0);
 
-    nodes.start(3);
+    nodes.start(3).unwrap();
     let took = mill.wait_for(&ends, "all");
     eprintln!("the partition is through {took:?} after its return; {} MiB at most", mill.peak_mib());
 
     // Once more while it is written: what the leader has, and gave no answer to, is not written twice.
     let generator = Generator::start(&nodes.cluster, &names.source, setting("RATE", 3000));
     expect_every_partition_to_go_on(&mut mill, "with a generator");
-    nodes.kill(3);
+    nodes.kill(3).unwrap();
     pause(Duration::from_secs(setting("STALL_SECONDS", 30)));
-    nodes.start(3);
+    nodes.start(3).unwrap();
     expect_every_partition_to_go_on(&mut mill, "after the second return");
     generator.stop();
     let all = self::ends(&nodes.cluster, &names.source);
@@ -208,7 +210,7 @@ fn a_source_partition_without_a_leader_keeps_no_other_from_starting() {
     create(&nodes, &names.dead_letter, &two);
     fill(&nodes.cluster, &names.source, 300_000);
     let all = ends(&nodes.cluster, &names.source);
-    nodes.kill(3);
+    nodes.kill(3).unwrap();
 
     let mut mill = Watched::start(&nodes.cluster, &names, &[]);
     let others = all.iter().filter(|(p, _)| **p != last).map(|(p, end)| (*p, *end)).collect();
@@ -220,7 +222,7 @@ fn a_source_partition_without_a_leader_keeps_no_other_from_starting() {
     let rows = shown.lines().filter(|line| line.contains(&format!("\"topic\":\"{}\"", names.source)));
     assert_eq!(rows.count(), PARTITIONS as usize, "{shown}");
 
-    nodes.start(3);
+    nodes.start(3).unwrap();
     let took = mill.wait_for(&all, "all");
     eprintln!("the partition is through {took:?} after its return");
     // The partition itself joins those that are read.
@@ -230,7 +232,7 @@ fn a_source_partition_without_a_leader_keeps_no_other_from_starting() {
 }
 
 /// Waits until every partition has committed more than it holds now.
-fn expect_every_partition_to_go_on(mill: &mut Watched, what: &str) {
+fn expect_every_partition_to_go_on(mill: &mut Watched<'_>, what: &str) {
     let now = ends(mill.cluster, &mill.names.source);
     let further = now.into_iter().map(|(partition, end)| (partition, end + 1)).collect();
     let took = mill.wait_for(&further, what);
@@ -253,14 +255,14 @@ fn a_broker_killed_or_silent_under_a_hundred_partitions_stops_only_its_own() {
     let mut mill = Watched::start(&nodes.cluster, &names, &[]);
     expect_every_partition_to_go_on(&mut mill, "at the start");
     let rebalances = mill.rebalances();
-    nodes.kill(3);
+    nodes.kill(3).unwrap();
     expect_every_partition_to_go_on(&mut mill, "without broker 3");
-    nodes.start(3);
-    nodes.wait_for_replicas();
-    nodes.signal(2, "-STOP");
+    nodes.start(3).unwrap();
+    nodes.wait_for_replicas().unwrap();
+    nodes.signal(2, Signal::STOP).unwrap();
     pause(Duration::from_secs(20));
     let silent = Instant::now();
-    nodes.signal(2, "-CONT");
+    nodes.signal(2, Signal::CONT).unwrap();
     expect_every_partition_to_go_on(&mut mill, "after broker 2 stood still");
     assert!(silent.elapsed() < HANG);
     mill.expect_undisturbed(rebalances);
@@ -280,7 +282,7 @@ fn a_cluster_that_is_away_is_waited_for() {
     let mut mills = [&busy, &idle].map(|names| Watched::start(&nodes.cluster, names, &[]));
     mills.iter_mut().for_each(|mill| expect_every_partition_to_go_on(mill, "at the start"));
     quiet.stop();
-    nodes.numbers().for_each(|node| nodes.kill(node));
+    nodes.numbers().for_each(|node| nodes.kill(node).unwrap());
     pause(Duration::from_secs(setting("AWAY_SECONDS", 60)));
     for mill in &mut mills {
         assert!(mill.mill.try_wait().unwrap().is_none(), "it does not give up");

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use support::{Cluster, Names, engines, nodes::Nodes, pause, setting, signal, start, wait};
 use topicmill_kafka::OffsetAt;
 
@@ -124,11 +125,11 @@ fn each_broker_killed_in_turn_costs_nothing() {
     let mut work = Work::start(&nodes.cluster, "killed", "2", &[]);
     for _ in 0..rounds() {
         for node in nodes.numbers() {
-            nodes.kill(node);
+            nodes.kill(node).unwrap();
             work.expect_progress(&format!("without broker {node}"));
-            nodes.start(node);
+            nodes.start(node).unwrap();
             work.expect_progress(&format!("after the return of broker {node}"));
-            nodes.wait_for_replicas();
+            nodes.wait_for_replicas().unwrap();
         }
     }
     work.finish();
@@ -138,11 +139,12 @@ fn each_broker_killed_in_turn_costs_nothing() {
 fn leaders_that_move_cost_nothing() {
     let nodes = Nodes::three();
     let mut work = Work::start(&nodes.cluster, "moved", "2", &[]);
-    let mut topics = vec![(work.mills[0].1.source.clone(), PARTITIONS), ("__consumer_offsets".into(), 8)];
-    topics.extend(work.mills.iter().map(|(_, names, _)| (names.destination.clone(), PARTITIONS)));
-    let topics: Vec<(&str, i32)> = topics.iter().map(|(topic, count)| (&**topic, *count)).collect();
+    let partitions = PARTITIONS as usize;
+    let mut topics = vec![(work.mills[0].1.source.clone(), partitions), ("__consumer_offsets".into(), 8)];
+    topics.extend(work.mills.iter().map(|(_, names, _)| (names.destination.clone(), partitions)));
+    let topics: Vec<(&str, usize)> = topics.iter().map(|(topic, count)| (&**topic, *count)).collect();
     for first in 0..3 * rounds() {
-        nodes.move_leaders(&topics, first);
+        nodes.move_leaders(&topics, first).unwrap();
         work.expect_progress("after a move");
     }
     work.finish();
@@ -158,9 +160,9 @@ fn a_broker_that_stands_still_costs_nothing() {
         // Shorter than the time after which its leaders are elected anew, and longer.
         for (number, seconds) in [6, 15].into_iter().enumerate() {
             let node = (2 * round + number) % 3 + 1;
-            nodes.signal(node, "-STOP");
+            nodes.signal(node, Signal::STOP).unwrap();
             pause(Duration::from_secs(seconds));
-            nodes.signal(node, "-CONT");
+            nodes.signal(node, Signal::CONT).unwrap();
             work.expect_progress(&format!("after broker {node} stood still"));
         }
     }

@@ -3,7 +3,6 @@
 #![allow(dead_code)] // each test program uses its part
 
 pub mod nodes;
-pub mod proxy;
 
 use std::{
     collections::BTreeMap,

@@ -1,0 +1,232 @@
+//! Nodes of Apache Kafka that a caller starts itself, so that it may kill, stop and move them.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+
+/// How long replicas may take to have everything again.
+const REPLICATION: Duration = Duration::from_secs(120);
+
+/// Why nodes could not be moved as asked.
+#[derive(Debug, Error)]
+pub enum NodesError {
+    /// `scripts/kafka` failed.
+    #[error("scripts/kafka {arguments}: {output}")]
+    Script {
+        /// What it was called with.
+        arguments: String,
+        /// What it said.
+        output: String,
+    },
+    /// A file or a process of a node is not there.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// No row of free ports was found.
+    #[error("no free ports")]
+    Ports,
+    /// Replicas stay behind.
+    #[error("replicas are behind after {REPLICATION:?}: {0}")]
+    Behind(String),
+}
+
+/// How to start nodes.
+#[derive(Clone, Debug)]
+pub struct NodesSettings {
+    /// `scripts/kafka`.
+    pub script: PathBuf,
+    /// Where everything is kept; what an earlier run left there is deleted.
+    pub data: PathBuf,
+    /// The folder with Kafka's jars; without one, the script fetches them.
+    pub libs: Option<PathBuf>,
+    /// How many nodes.
+    pub count: usize,
+    /// More arguments of `scripts/kafka up`.
+    pub more: Vec<String>,
+}
+
+/// Some nodes; they end with this value.
+#[derive(Debug)]
+pub struct Nodes {
+    settings: NodesSettings,
+    /// The first node's port; the others follow.
+    port: u16,
+    bootstrap: String,
+}
+
+impl Nodes {
+    /// Starts nodes.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub fn up(settings: NodesSettings, port: u16) -> Result<Nodes, NodesError> {
+        let at = |what: &Path| {
+            let what = what.display().to_string();
+            move |source| NodesError::Io { what, source }
+        };
+        fs::create_dir_all(&settings.data).map_err(at(&settings.data))?;
+        let mut nodes = Nodes { settings, port, bootstrap: String::new() };
+        // What a run that was killed left behind.
+        nodes.script(&["down"])?;
+        if let Some(libs) = &nodes.settings.libs {
+            let link = nodes.settings.data.join("libs");
+            // There may be none yet.
+            let _ = fs::remove_file(&link);
+            symlink(libs, &link).map_err(at(&link))?;
+        }
+        let (count, port) = (nodes.settings.count.to_string(), port.to_string());
+        let mut arguments = vec!["up", "--nodes", &count, "--port", &port];
+        arguments.extend(nodes.settings.more.iter().map(|argument| &**argument));
+        nodes.bootstrap = nodes.script(&arguments)?.trim().to_owned();
+        Ok(nodes)
+    }
+
+    /// The nodes' addresses, separated by commas.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The nodes' numbers, from 1.
+    pub fn numbers(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.settings.count
+    }
+
+    /// Where a node keeps its logs.
+    pub fn logs(&self, node: usize) -> PathBuf {
+        self.settings.data.join(format!("nodes/{node}/log"))
+    }
+
+    /// Ends a node at once.
+    ///
+    /// # Errors
+    /// The script fails.
+    pub fn kill(&self, node: usize) -> Result<(), NodesError> {
+        self.script(&["kill", &node.to_string()]).map(drop)
+    }
+
+    /// Starts a killed node again; it answers on return.
+    ///
+    /// # Errors
+    /// The node does not start.
+    pub fn start(&self, node: usize) -> Result<(), NodesError> {
+        self.script(&["start", &node.to_string(), "--port", &self.port.to_string()]).map(drop)
+    }
+
+    /// Sends a signal to a node's process.
+    ///
+    /// # Errors
+    /// The node does not run.
+    pub fn signal(&self, node: usize, signal: Signal) -> Result<(), NodesError> {
+        let file = self.settings.data.join(format!("nodes/{node}/pid"));
+        let failed = |source| NodesError::Io { what: format!("node {node}"), source };
+        let text = fs::read_to_string(&file).map_err(failed)?;
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+        kill_process(pid, signal).map_err(|error| failed(error.into()))
+    }
+
+    /// Runs one of Kafka's own tools on these nodes, named by its class; what it printed.
+    ///
+    /// # Errors
+    /// The tool fails.
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String, NodesError> {
+        self.script(&[&["tool", class, "--bootstrap-server", &self.bootstrap][..], arguments].concat())
+    }
+
+    /// Waits until every replica has everything.
+    ///
+    /// # Errors
+    /// They do not within two minutes.
+    pub fn wait_for_replicas(&self) -> Result<(), NodesError> {
+        let start = Instant::now();
+        loop {
+            let behind = self.tool(
+                "org.apache.kafka.tools.TopicCommand",
+                &["--describe", "--under-replicated-partitions"],
+            )?;
+            if behind.trim().is_empty() {
+                return Ok(());
+            }
+            if start.elapsed() > REPLICATION {
+                return Err(NodesError::Behind(behind));
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Leads every partition of `topics` by another node: partition 0 by the one after `first`.
+    ///
+    /// # Errors
+    /// A tool fails.
+    pub fn move_leaders(&self, topics: &[(&str, usize)], first: usize) -> Result<(), NodesError> {
+        let count = self.settings.count;
+        let mut moves = Vec::new();
+        for &(topic, partitions) in topics {
+            for partition in 0..partitions {
+                let replicas: Vec<usize> = (0..count).map(|n| (first + partition + n) % count + 1).collect();
+                moves.push(serde_json::json!({"topic": topic, "partition": partition, "replicas": replicas}));
+            }
+        }
+        let path = self.settings.data.join("moves.json");
+        fs::write(&path, serde_json::json!({"version": 1, "partitions": moves}).to_string())
+            .map_err(|source| NodesError::Io { what: path.display().to_string(), source })?;
+        let file = path.display().to_string();
+        let reassign = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+        self.tool(reassign, &["--reassignment-json-file", &file, "--execute"])?;
+        let elect = "org.apache.kafka.tools.LeaderElectionCommand";
+        self.tool(elect, &["--election-type", "PREFERRED", "--path-to-json-file", &file]).map(drop)
+    }
+
+    fn script(&self, arguments: &[&str]) -> Result<String, NodesError> {
+        let failed = |output: String| NodesError::Script { arguments: arguments.join(" "), output };
+        let Output { status, stdout, stderr } = Command::new(&self.settings.script)
+            .arg(arguments[0])
+            .arg("--data")
+            .arg(&self.settings.data)
+            .args(&arguments[1..])
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        let shown = String::from_utf8_lossy(&stdout).into_owned();
+        if status.success() {
+            return Ok(shown);
+        }
+        Err(failed(format!("{}{shown}", String::from_utf8_lossy(&stderr))))
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        // A node that is stopped does not end before it goes on; one that is gone needs neither.
+        for node in self.numbers() {
+            let _ = self.kill(node);
+        }
+        let _ = self.script(&["down"]);
+    }
+}
+
+/// The first of a row of ports that nobody listens on, nor on those a thousand above, where
+/// controllers are; below the range from which systems give ports to clients.
+///
+/// # Errors
+/// There is none.
+pub fn free_ports(random: impl FnMut() -> u16) -> Result<u16, NodesError> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    std::iter::repeat_with(random)
+        .take(100)
+        .map(|random| 20_000 + 20 * (random % 400))
+        .find(|first| (0..20).all(|n| free(first + n) && free(first + 1000 + n)))
+        .ok_or(NodesError::Ports)
+}

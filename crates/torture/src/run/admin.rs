@@ -1,0 +1,154 @@
+//! What is asked of the cluster itself.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{error::RunError, reader::Isolation};
+
+/// How long an answer may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks by librdkafka, directly and not through a proxy.
+pub(super) struct Admin {
+    client: AdminClient<DefaultClientContext>,
+    runtime: Runtime,
+    brokers: String,
+}
+
+impl Admin {
+    pub fn connect(brokers: &str) -> Result<Admin, RunError> {
+        let client = ClientConfig::new().set("bootstrap.servers", brokers).create();
+        Ok(Admin {
+            client: client.map_err(RunError::kafka("the admin client"))?,
+            runtime: Builder::new_current_thread().build().map_err(RunError::io("a runtime"))?,
+            brokers: brokers.to_owned(),
+        })
+    }
+
+    /// Creates topics whose records stay, however old they say they are.
+    pub fn create(
+        &self,
+        topics: &[&str],
+        partitions: usize,
+        replicas: usize,
+        config: &[(&str, &str)],
+    ) -> Result<(), RunError> {
+        let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        let new: Vec<_> = topics
+            .iter()
+            .map(|topic| {
+                let replication = TopicReplication::Fixed(count(replicas));
+                let topic = NewTopic::new(topic, count(partitions), replication);
+                let topic = topic.set("retention.ms", "-1");
+                config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+            })
+            .collect();
+        let failed = || RunError::kafka(format!("creating {topics:?}"));
+        let answers = self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(failed())?;
+        let refused = answers.into_iter().find_map(Result::err);
+        refused.map_or(Ok(()), |(_, code)| Err(failed()(KafkaError::AdminOp(code))))
+    }
+
+    /// Waits until this node knows the topic with all of its leaders.
+    pub fn wait_for(&self, node: &str, topic: &str, partitions: usize) -> Result<(), RunError> {
+        let failed = || RunError::kafka(format!("the topics of {node}"));
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", node).create().map_err(failed())?;
+        let start = Instant::now();
+        loop {
+            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(failed())?;
+            let known = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            if known.filter(|partition| partition.leader() >= 0).count() == partitions {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(RunError::Late { what: format!("{node} knows {topic}"), limit: PATIENCE });
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Deletes topics, and what they need of the disk.
+    pub fn delete(&self, topics: &[&str]) -> Result<(), RunError> {
+        let failed = RunError::kafka(format!("deleting {topics:?}"));
+        self.runtime.block_on(self.client.delete_topics(topics, &options())).map_err(failed)?;
+        Ok(())
+    }
+
+    /// A way to ask what a group has committed; with [`Isolation::Committed`], the answer waits for
+    /// transactions that are under way.
+    pub fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: usize,
+        isolation: Isolation,
+    ) -> Result<Committed, RunError> {
+        let consumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
+            .set("isolation.level", isolation.name())
+            .create()
+            .map_err(RunError::kafka("a consumer"))?;
+        Ok(Committed { consumer, topic: topic.to_owned(), partitions })
+    }
+
+    /// The offsets at which the partitions of a topic end for a reader.
+    pub fn ends(&self, topic: &str, partitions: usize, isolation: Isolation) -> Result<Vec<u64>, RunError> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "torture-admin")
+            .set("isolation.level", isolation.name())
+            .create()
+            .map_err(RunError::kafka("a consumer"))?;
+        (0..partitions)
+            .map(|partition| {
+                let failed = RunError::kafka(format!("the end of {topic}"));
+                let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+                let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).map_err(failed)?;
+                Ok(u64::try_from(end).unwrap_or(0))
+            })
+            .collect()
+    }
+}
+
+/// Asks what a group has committed.
+pub(super) struct Committed {
+    consumer: BaseConsumer,
+    topic: String,
+    partitions: usize,
+}
+
+impl Committed {
+    /// The offset of each partition, 0 where there is none.
+    pub fn get(&self, patience: Duration) -> Result<Vec<u64>, RunError> {
+        let number = |partition: usize| i32::try_from(partition).unwrap_or(i32::MAX);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.topic, 0, number(self.partitions) - 1);
+        let failed = RunError::kafka("the offsets of a group");
+        let offsets = self.consumer.committed_offsets(list, patience).map_err(failed)?;
+        let offset = |partition| match offsets
+            .find_partition(&self.topic, number(partition))
+            .map(|element| element.offset())
+        {
+            Some(Offset::Offset(offset)) => u64::try_from(offset).unwrap_or(0),
+            _ => 0,
+        };
+        Ok((0..self.partitions).map(offset).collect())
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,124 @@
+//! What happens to instances.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rustix::process::Signal;
+
+use crate::run::{
+    error::RunError,
+    trial::{TERMINATION, Trial},
+};
+
+/// In one of so many kills, all instances are, and it is checked that no commit is ahead.
+const ALL: u64 = 4;
+
+/// How long an instance may take to read its first records.
+const FIRST: Duration = Duration::from_secs(20);
+
+pub(super) fn kill(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    kill_some(trial, 100)
+}
+
+pub(super) fn kill_some(trial: &mut Trial<'_>, times: u64) -> Result<(), RunError> {
+    for round in 1..=trial.scaled(times) {
+        kill_once(trial, round % ALL == 0)?;
+    }
+    Ok(())
+}
+
+/// Kills one, or all and looks at what they had committed; then starts them again.
+pub(super) fn kill_once(trial: &mut Trial<'_>, all: bool) -> Result<(), RunError> {
+    let one = any(trial);
+    let victims: Vec<_> = trial.mills.running().into_iter().filter(|&mill| all || mill == one).collect();
+    trial.strike();
+    for &mill in &victims {
+        trial.mills.kill(mill)?;
+    }
+    if all {
+        trial.check_commits()?;
+    }
+    trial.random_pause(0..1500)?;
+    for &mill in &victims {
+        trial.mills.start(mill)?;
+    }
+    trial.random_pause(500..2500)
+}
+
+/// One that runs.
+pub(super) fn any(trial: &mut Trial<'_>) -> usize {
+    let running = trial.mills.running();
+    running[trial.random.random_range(0..running.len())]
+}
+
+pub(super) fn terminate(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    for round in 1..=trial.scaled(50) {
+        terminate_once(trial, round % 2 == 0)?;
+    }
+    Ok(())
+}
+
+/// Asks one to end, either while it works or while it reads what has piled up; then starts it again.
+pub(super) fn terminate_once(trial: &mut Trial<'_>, at_start: bool) -> Result<(), RunError> {
+    let mill = any(trial);
+    if at_start {
+        let running = trial.mills.running();
+        for &other in &running {
+            terminate_one(trial, other)?;
+        }
+        trial.writer.set_rate(5 * trial.stage.settings.rate);
+        trial.pause(Duration::from_secs(2))?;
+        trial.writer.set_rate(trial.stage.settings.rate);
+        running.iter().try_for_each(|&other| trial.mills.start(other))?;
+        let start = Instant::now();
+        while trial.mills.samples_of(mill).get("topicmill_records_read_total") == 0.0
+            && start.elapsed() < FIRST
+        {
+            trial.mills.scrape();
+            trial.pause(Duration::ZERO)?;
+        }
+    }
+    trial.strike();
+    terminate_one(trial, mill)?;
+    trial.random_pause(0..500)?;
+    trial.mills.start(mill)?;
+    trial.random_pause(500..2500)
+}
+
+fn terminate_one(trial: &mut Trial<'_>, mill: usize) -> Result<(), RunError> {
+    let took = trial.mills.terminate(mill)?;
+    if took > TERMINATION {
+        trial.wrong.push(format!("instance {mill} took {took:?} to end after SIGTERM"));
+    }
+    Ok(())
+}
+
+/// The instances besides those that work come and go, in turn.
+pub(super) fn churn(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let guests: Vec<usize> = (trial.working..trial.mills.count()).collect();
+    for round in 0..trial.scaled(90) as usize {
+        let guest = guests[round / 2 % guests.len()];
+        trial.strike();
+        if trial.mills.running().contains(&guest) {
+            terminate_one(trial, guest)?;
+        } else {
+            trial.mills.start(guest)?;
+        }
+        trial.pause(Duration::from_secs(2))?;
+    }
+    Ok(())
+}
+
+pub(super) fn asleep(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    (0..trial.scaled(6)).try_for_each(|_| asleep_once(trial))
+}
+
+pub(super) fn asleep_once(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let mill = any(trial);
+    trial.strike();
+    trial.mills.signal(mill, Signal::STOP)?;
+    // The session is over after six seconds; a transaction, after ten.
+    trial.random_pause(9000..14_000)?;
+    trial.mills.signal(mill, Signal::CONT)?;
+    trial.random_pause(3000..6000)
+}

@@ -1,0 +1,98 @@
+//! Everything, at random.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng, seq::IndexedRandom};
+
+use super::{brokers, members, network, transactions};
+use crate::{
+    proxy::frame::{ADD_PARTITIONS, END_TXN, OFFSET_COMMIT, PRODUCE, TXN_OFFSET_COMMIT},
+    run::{Delivery, error::RunError, trial::Trial},
+};
+
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    KillOne,
+    KillAll,
+    Terminate,
+    Asleep,
+    Cut,
+    Partition,
+    Throttle,
+    KillBroker,
+    StopBroker,
+    MoveLeaders,
+    Delay,
+    Abort,
+}
+
+const BLOWS: [Blow; 12] = [
+    Blow::KillOne,
+    Blow::KillAll,
+    Blow::Terminate,
+    Blow::Asleep,
+    Blow::Cut,
+    Blow::Partition,
+    Blow::Throttle,
+    Blow::KillBroker,
+    Blow::StopBroker,
+    Blow::MoveLeaders,
+    Blow::Delay,
+    Blow::Abort,
+];
+
+/// Half an hour in the long form.
+const LENGTH: u64 = 1800;
+
+pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let length = Duration::from_secs(trial.scaled(LENGTH));
+    let start = Instant::now();
+    while start.elapsed() < length {
+        let blow = *BLOWS.choose(&mut trial.random).expect("there are some");
+        one(trial, blow)?;
+        // What it broke shows before the next one.
+        if !trial.expect_progress(&format!("{blow:?}, {:?} after the start", start.elapsed()))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
+    let exact = trial.delivery == Delivery::ExactlyOnce;
+    let (short, long) = (Duration::from_secs(4), Duration::from_secs(15));
+    match blow {
+        Blow::KillOne => members::kill_once(trial, false),
+        Blow::KillAll => members::kill_once(trial, true),
+        Blow::Terminate => {
+            let at_start = trial.random.random();
+            members::terminate_once(trial, at_start)
+        }
+        Blow::Asleep => members::asleep_once(trial),
+        Blow::Cut => network::cut_for(trial, short).map(drop),
+        Blow::Partition => network::partition(trial, long),
+        Blow::Throttle => network::throttle(trial, long),
+        Blow::KillBroker => {
+            let node = brokers::any(trial);
+            brokers::kill(trial, node)
+        }
+        Blow::StopBroker => brokers::stop(trial, long),
+        Blow::MoveLeaders => {
+            let first = trial.random.random_range(0..3);
+            brokers::move_leaders(trial, first)
+        }
+        Blow::Delay => {
+            let apis: &[i16] = match trial.delivery {
+                Delivery::ExactlyOnce => &[END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS],
+                Delivery::AtLeastOnce => &[PRODUCE, OFFSET_COMMIT],
+            };
+            let api = *apis.choose(&mut trial.random).expect("there are some");
+            transactions::delay(trial, api, short)
+        }
+        Blow::Abort if exact => {
+            let way = trial.random.random();
+            transactions::abort(trial, way, short)
+        }
+        Blow::Abort => Ok(()),
+    }
+}

@@ -1,0 +1,233 @@
+//! The faults. Each is a function that strikes at a [`Trial`] under way.
+
+mod brokers;
+mod members;
+mod mixed;
+mod network;
+mod transactions;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::{Delivery, error::RunError, trial::Trial};
+
+/// A fault, or several of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FaultKind {
+    /// Instances are killed, one or all at once
+    Kill,
+    /// Instances are asked to end, while they work and right at their start
+    Terminate,
+    /// A member comes or goes every two seconds
+    Churn,
+    /// An instance is stopped past its session and wakes beside the new owner
+    Asleep,
+    /// An instance is stopped, and wakes beside another with the same ids
+    Replaced,
+    /// Another client takes over the transactional ids of an instance
+    TakenOver,
+    /// Each broker is killed and started in turn
+    BrokersKilled,
+    /// A broker is stopped for 45 seconds
+    BrokerStopped,
+    /// Two brokers of three are killed: no write has its replicas
+    MajorityLost,
+    /// Every partition gets another leader
+    LeadersMoved,
+    /// All connections are cut every half to one and a half seconds
+    Cut,
+    /// An instance cannot reach brokers, or they cannot reach it
+    Partitioned,
+    /// What goes to the brokers goes at 1 Mbit/s
+    Throttled,
+    /// Requests about transactions come later than those after them
+    Delayed,
+    /// Every third transaction is aborted
+    Aborted,
+    /// The cluster's version of transactions is changed to and fro
+    VersionSwitched,
+    /// Nothing happens until transactional ids are forgotten
+    Idle,
+    /// A tenth of the events cannot be transformed, and instances are killed
+    Poison,
+    /// Three links, the output of one the source of the next, while members come and go
+    Chain,
+    /// All of it, at random
+    Mixed,
+    /// No fault but a control: ends of transactions are answered and not made, which the judge must
+    /// notice
+    Forged,
+}
+
+/// How many records may be there twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Twice {
+    Never,
+    /// So many of a thousand.
+    Permille(u64),
+    Any,
+}
+
+impl FaultKind {
+    /// What it does.
+    pub fn about(self) -> &'static str {
+        match self {
+            FaultKind::Kill => "kill -9 of instances",
+            FaultKind::Terminate => "SIGTERM of instances",
+            FaultKind::Churn => "a member comes or goes every 2 s",
+            FaultKind::Asleep => "an instance stopped past its session, then woken",
+            FaultKind::Replaced => "an instance woken beside another with its ids",
+            FaultKind::TakenOver => "transactional ids taken over by another client",
+            FaultKind::BrokersKilled => "each broker killed in turn",
+            FaultKind::BrokerStopped => "a broker stopped for 45 s",
+            FaultKind::MajorityLost => "two brokers of three killed",
+            FaultKind::LeadersMoved => "leaders moved",
+            FaultKind::Cut => "connections cut every 0.5–1.5 s",
+            FaultKind::Partitioned => "network partitioned, one way and both",
+            FaultKind::Throttled => "1 Mbit/s to the brokers",
+            FaultKind::Delayed => "requests delayed into a later transaction",
+            FaultKind::Aborted => "every third transaction aborted",
+            FaultKind::VersionSwitched => "version of transactions switched",
+            FaultKind::Idle => "idle until transactional ids expire",
+            FaultKind::Poison => "10 % poison, and kill -9",
+            FaultKind::Chain => "a chain of three, members come and go",
+            FaultKind::Mixed => "all of it at random",
+            FaultKind::Forged => "control: ends answered, not made",
+        }
+    }
+
+    /// Whether it can be tried with this delivery, in the short form or the long one.
+    pub(super) fn is_for(self, delivery: Delivery, short: bool) -> bool {
+        let exact = delivery == Delivery::ExactlyOnce;
+        match self {
+            FaultKind::Kill | FaultKind::Churn => true,
+            FaultKind::Terminate | FaultKind::LeadersMoved | FaultKind::Cut | FaultKind::Chain => {
+                exact || !short
+            }
+            FaultKind::TakenOver | FaultKind::Delayed | FaultKind::Aborted | FaultKind::VersionSwitched => {
+                exact
+            }
+            FaultKind::Forged => exact,
+            FaultKind::Replaced | FaultKind::Idle => exact && !short,
+            FaultKind::BrokersKilled | FaultKind::Poison => !(exact && short),
+            FaultKind::Asleep
+            | FaultKind::BrokerStopped
+            | FaultKind::MajorityLost
+            | FaultKind::Partitioned
+            | FaultKind::Throttled
+            | FaultKind::Mixed => !short,
+        }
+    }
+
+    /// Whether the judge is judged: it must find something.
+    pub(super) fn is_control(self) -> bool {
+        self == FaultKind::Forged
+    }
+
+    /// How many instances a record passes.
+    pub(super) fn links(self) -> usize {
+        if self == FaultKind::Chain { 3 } else { 1 }
+    }
+
+    /// How many of a thousand events cannot be transformed.
+    pub(super) fn poison_permille(self) -> u64 {
+        if self == FaultKind::Poison { 100 } else { 5 }
+    }
+
+    /// Whether an instance may end by itself: one whose ids another one has, or seems to have.
+    pub(super) fn may_stop(self, delivery: Delivery) -> bool {
+        delivery == Delivery::ExactlyOnce && matches!(self, FaultKind::Replaced | FaultKind::TakenOver)
+    }
+
+    /// How many records may be there twice.
+    pub(super) fn twice(self, delivery: Delivery) -> Twice {
+        match (delivery, self) {
+            (Delivery::ExactlyOnce, _) | (_, FaultKind::Terminate) => Twice::Never,
+            (_, FaultKind::Churn | FaultKind::Chain) => Twice::Permille(1),
+            _ => Twice::Any,
+        }
+    }
+
+    /// How long a partition with work to do may not go on.
+    pub(super) fn pause_max(self) -> Duration {
+        Duration::from_secs(match self {
+            // Nobody can write meanwhile: the fault lasts as long.
+            FaultKind::MajorityLost | FaultKind::Partitioned | FaultKind::Throttled | FaultKind::Mixed => 90,
+            // An instance is killed again before its session is over: its partitions wait for the last.
+            FaultKind::Kill | FaultKind::Poison => 60,
+            _ => 20,
+        })
+    }
+
+    /// The rare paths that are shown, and the metrics that count them.
+    pub(super) fn sometimes(self, delivery: Delivery) -> Vec<(&'static str, &'static str)> {
+        let mut shown = vec![
+            ("rewinds", "topicmill_rewinds_total"),
+            ("restarts", "topicmill_restarts_total"),
+            ("rebalances", "topicmill_rebalances_total"),
+            ("failed commits", "topicmill_commit_failures_total"),
+            ("stale batches", "topicmill_stale_batches_total"),
+            ("dead letters", "topicmill_dead_letters_total"),
+        ];
+        if delivery == Delivery::ExactlyOnce {
+            shown.push(("commits", "topicmill_transactions_total.committed"));
+            shown.push(("aborts", "topicmill_transactions_total.aborted"));
+        }
+        shown
+    }
+
+    /// The errors that instances must have told of.
+    pub(super) fn errors(self) -> &'static [&'static str] {
+        match self {
+            FaultKind::Aborted => &["TRANSACTION_ABORTABLE", "INVALID_TXN_STATE"],
+            _ => &[],
+        }
+    }
+
+    /// Whether this rare path must have been taken.
+    pub(super) fn requires(self, path: &str, delivery: Delivery) -> bool {
+        let exact = delivery == Delivery::ExactlyOnce;
+        match path {
+            "dead letters" => true,
+            "aborted records" => {
+                exact && matches!(self, FaultKind::Kill | FaultKind::Aborted | FaultKind::Mixed)
+            }
+            "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
+            "rewinds" => self == FaultKind::Aborted,
+            "rebalances" => matches!(self, FaultKind::Churn | FaultKind::Chain),
+            "loud stops" => matches!(self, FaultKind::Replaced | FaultKind::TakenOver),
+            _ if self.errors().contains(&path) => true,
+            "ends of version 1" | "ends of version 2" => self == FaultKind::VersionSwitched,
+            // What a fault counts itself.
+            "connections cut" | "requests delayed" | "ends meddled with" => true,
+            _ => false,
+        }
+    }
+
+    /// Strikes.
+    pub(super) fn strike(self, trial: &mut Trial<'_>) -> Result<(), RunError> {
+        match self {
+            FaultKind::Kill => members::kill(trial),
+            FaultKind::Terminate => members::terminate(trial),
+            FaultKind::Churn | FaultKind::Chain => members::churn(trial),
+            FaultKind::Asleep => members::asleep(trial),
+            FaultKind::Replaced => transactions::replaced(trial),
+            FaultKind::TakenOver => transactions::taken_over(trial),
+            FaultKind::BrokersKilled => brokers::killed(trial),
+            FaultKind::BrokerStopped => brokers::stopped(trial),
+            FaultKind::MajorityLost => brokers::majority_lost(trial),
+            FaultKind::LeadersMoved => brokers::leaders_moved(trial),
+            FaultKind::Cut => network::cut(trial),
+            FaultKind::Partitioned => network::partitioned(trial),
+            FaultKind::Throttled => network::throttled(trial),
+            FaultKind::Delayed => transactions::delayed(trial),
+            FaultKind::Aborted => transactions::aborted(trial),
+            FaultKind::VersionSwitched => transactions::version_switched(trial),
+            FaultKind::Idle => transactions::idle(trial),
+            FaultKind::Poison => members::kill_some(trial, 20),
+            FaultKind::Mixed => mixed::strike(trial),
+            FaultKind::Forged => transactions::forged(trial),
+        }
+    }
+}

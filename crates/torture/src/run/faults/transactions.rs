@@ -1,0 +1,187 @@
+//! What happens to transactions.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, Producer},
+};
+use rustix::process::Signal;
+
+use super::members;
+use crate::{
+    proxy::{
+        Action, Rule, Which,
+        frame::{ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT},
+    },
+    run::{error::RunError, trial::Trial},
+};
+
+/// INVALID_TXN_STATE: what a commit is told that comes after the coordinator's own abort.
+const INVALID_TXN_STATE: i16 = 48;
+
+/// TRANSACTION_ABORTABLE (KIP-890).
+const TRANSACTION_ABORTABLE: i16 = 120;
+
+/// Events per second of which a transaction has a few.
+const FEW: u64 = 30;
+
+/// How long an instance may take to notice that another one has its ids.
+const NOTICE: Duration = Duration::from_secs(20);
+
+/// Longer than a transactional id is remembered that nobody uses.
+const FORGOTTEN: Duration = Duration::from_secs(75);
+
+/// An instance wakes beside another with its ids: it must stop.
+pub(super) fn replaced(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    for _ in 0..trial.scaled(10) {
+        let (mill, twin) = (members::any(trial), trial.working);
+        trial.strike();
+        trial.mills.signal(mill, Signal::STOP)?;
+        trial.random_pause(0..2000)?;
+        trial.mills.start_as(twin, mill)?;
+        trial.random_pause(2000..10_000)?;
+        trial.mills.signal(mill, Signal::CONT)?;
+        if !trial.mills.expect_stop(mill, NOTICE)? {
+            trial.wrong.push(format!("instance {mill} went on beside another with its ids"));
+        }
+        trial.mills.terminate(twin)?;
+        trial.mills.start(mill)?;
+        trial.random_pause(2000..4000)?;
+    }
+    Ok(())
+}
+
+/// Another client begins with the transactional ids of an instance: that must stop.
+pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    for _ in 0..trial.scaled(20) {
+        let mill = members::any(trial);
+        trial.strike();
+        for side in 0..2 {
+            let id = format!("{}-{}-{side}", trial.group, trial.mills.client(mill));
+            let thief: BaseProducer = ClientConfig::new()
+                .set("bootstrap.servers", trial.stage.nodes.bootstrap())
+                .set("transactional.id", &id)
+                .create()
+                .map_err(RunError::kafka(&*id))?;
+            thief.init_transactions(Duration::from_secs(30)).map_err(RunError::kafka(&*id))?;
+        }
+        if !trial.mills.expect_stop(mill, NOTICE)? {
+            trial.wrong.push(format!("instance {mill} went on after its ids were taken over"));
+        }
+        trial.mills.start(mill)?;
+        trial.random_pause(2000..4000)?;
+    }
+    Ok(())
+}
+
+/// Requests of each kind reach the broker some transactions later than they were sent, in each version
+/// of transactions. With few events, a transaction is about few partitions: what comes late is not
+/// made good at once.
+pub(super) fn delayed(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let rate = trial.stage.settings.rate;
+    let mut delayed = 0;
+    for version in [2, 1] {
+        set_version(trial, version)?;
+        for round in 0..trial.scaled(40).max(4) {
+            let api = [END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS][round as usize % 4];
+            trial.writer.set_rate(if trial.random.random() { rate } else { FEW });
+            delay(trial, api, Duration::from_secs(4))?;
+            delayed += trial.stage.rules.struck();
+            trial.writer.set_rate(rate);
+        }
+    }
+    set_version(trial, 2)?;
+    trial.pause(Duration::from_secs(3))?;
+    let late = trial.stage.rules.late_answers();
+    trial.sometimes.push(("requests delayed".into(), delayed));
+    trial.sometimes.extend(late.into_iter().map(|(error, count)| (format!("late ends: {error}"), count)));
+    Ok(())
+}
+
+/// Sets the cluster's version of transactions.
+fn set_version(trial: &Trial<'_>, version: u8) -> Result<(), RunError> {
+    let nodes = &trial.stage.nodes;
+    let class = "org.apache.kafka.tools.FeatureCommand";
+    let feature = format!("transaction.version={version}");
+    let now = nodes.tool(class, &["describe"])?;
+    let now = now.lines().find(|line| line.contains("transaction.version"));
+    if now.is_some_and(|line| line.contains(&format!("FinalizedVersionLevel: {version}"))) {
+        return Ok(());
+    }
+    let command = if version == 1 { "downgrade" } else { "upgrade" };
+    nodes.tool(class, &[command, "--feature", &feature])?;
+    Ok(())
+}
+
+/// For a time, some of the requests of a kind are delayed.
+pub(super) fn delay(trial: &mut Trial<'_>, api: i16, length: Duration) -> Result<(), RunError> {
+    // There are many more of these.
+    let factor = if api == PRODUCE { 5 } else { 1 };
+    let every = factor * trial.random.random_range(2..8);
+    let delay = Duration::from_millis(trial.random.random_range(50..1500));
+    trial.strike();
+    trial.stage.rules.meddle(Rule { api, which: Which::default(), every, action: Action::Delay(delay) });
+    trial.pause(length)?;
+    trial.stage.rules.clear();
+    trial.pause(Duration::from_secs(1))
+}
+
+/// Ends that were to commit abort, and say so in several ways.
+pub(super) fn aborted(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let mut meddled = 0;
+    for round in 0..trial.scaled(60).max(3) {
+        abort(trial, round, Duration::from_secs(4))?;
+        meddled += trial.stage.rules.struck();
+    }
+    trial.sometimes.push(("ends meddled with".into(), meddled));
+    Ok(())
+}
+
+/// For a time, every third transaction is aborted.
+pub(super) fn abort(trial: &mut Trial<'_>, way: u64, length: Duration) -> Result<(), RunError> {
+    let actions =
+        [Action::Refuse(TRANSACTION_ABORTABLE), Action::AbortAndTell(INVALID_TXN_STATE), Action::LoseAnswer];
+    let action = actions[way as usize % actions.len()];
+    trial.strike();
+    trial.stage.rules.meddle(Rule { api: END_TXN, which: Which::default(), every: 3, action });
+    trial.pause(length)?;
+    trial.stage.rules.clear();
+    trial.pause(Duration::from_secs(1))
+}
+
+pub(super) fn version_switched(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    // An even number: it ends as it began.
+    for round in 0..2 * trial.scaled(6) {
+        trial.strike();
+        set_version(trial, if round % 2 == 0 { 1 } else { 2 })?;
+        trial.random_pause(2000..5000)?;
+        // A producer keeps its version until it is begun anew: now both are at work.
+        members::kill_once(trial, false)?;
+        trial.random_pause(2000..5000)?;
+    }
+    Ok(())
+}
+
+pub(super) fn idle(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    for _ in 0..trial.scaled(3) {
+        trial.writer.set_rate(0);
+        trial.pause(FORGOTTEN)?;
+        trial.strike();
+        trial.writer.set_rate(trial.stage.settings.rate);
+        trial.pause(Duration::from_secs(5))?;
+    }
+    Ok(())
+}
+
+/// Every tenth commit is answered as if it had been made.
+pub(super) fn forged(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    trial.strike();
+    let action = Action::AbortInstead;
+    trial.stage.rules.meddle(Rule { api: END_TXN, which: Which::default(), every: 10, action });
+    trial.pause(Duration::from_secs(5))?;
+    let meddled = trial.stage.rules.struck();
+    trial.sometimes.push(("ends meddled with".into(), meddled));
+    Ok(())
+}
