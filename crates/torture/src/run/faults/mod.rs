@@ -198,7 +198,9 @@ impl FaultKind {
             "rebalances" => matches!(self, FaultKind::Churn | FaultKind::Chain),
             "loud stops" => matches!(self, FaultKind::Replaced | FaultKind::TakenOver),
             _ if self.errors().contains(&path) => true,
-            "ends of version 1" | "ends of version 2" => self == FaultKind::VersionSwitched,
+            "ends of version 1" | "ends of version 2" => {
+                matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched)
+            }
             // What a fault counts itself.
             "connections cut" | "requests delayed" | "ends meddled with" => true,
             _ => false,

@@ -84,6 +84,8 @@ pub(super) fn delayed(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let mut delayed = 0;
     for version in [2, 1] {
         set_version(trial, version)?;
+        // A producer keeps its version until it is begun anew.
+        members::kill_once(trial, true)?;
         for round in 0..trial.scaled(40).max(4) {
             let api = [END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS][round as usize % 4];
             trial.writer.set_rate(if trial.random.random() { rate } else { FEW });
