@@ -401,6 +401,16 @@ async fn a_change_of_where_records_go_is_seen() {
     let cases = folder.path().join("open.test.toml");
     std::fs::write(&cases, "[[case]]\nvalue = '{\"id\":1}'\ndead_letter = 'route'\n").unwrap();
     assert_eq!(topicmill(None, &format!("test -c {open}")).await.status.code(), Some(0));
+
+    // A second process gives another name than the first one did, as each counts its own.
+    let few = file("few.toml", "few", "[[step]]\nroute = 'few_{.id % 2}'\nmax_topics = 1");
+    let ran = format!("run -c {few} --until-caught-up --admin off");
+    printed(&broker, 0, &ran).await;
+    produce(&broker, "orders", &[r#"{"id":31}"#, r#"{"id":32}"#]).await;
+    printed(&broker, 0, &ran).await;
+    let counts = ["few_0", "few_1", "few_dead_letter"].map(|topic| broker.offsets(topic, 0).unwrap().1);
+    assert_eq!(counts, [15, 1, 16]);
+    printed(&broker, 0, &format!("verify -c {few}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
