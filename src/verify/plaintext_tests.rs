@@ -150,11 +150,13 @@ async fn every_planted_leak_is_found_and_none_is_told() {
         assert!(!report.is_ok() && report.to_string().contains(&format!("plaintext: {place}\n")), "{report}");
         assert!(!report.to_string().contains("example.org") && !report.to_string().contains("secret"));
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
-        let finding = &json["findings"][0];
+        // A record in which something else stands is one that is wrong, too.
+        let findings = json["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["kind"] == "plaintext").unwrap();
         let text = |key: &str| finding[key].as_str().unwrap();
         let told =
             format!("{}[{}]@{}, {}", text("topic"), finding["partition"], finding["offset"], text("path"));
-        assert_eq!((text("kind"), told.as_str()), ("plaintext", place), "{json}");
+        assert_eq!(told, place, "{json}");
     }
 }
 

@@ -58,7 +58,7 @@ fn flags_are_steps_in_the_order_in_which_they_are_typed() {
     assert!(!over.expect(0, &["[[step]]\njq = \".[]\""]).stdout.contains("mask"), "{}", over.stdout);
     let said = [
         "flag --jq takes the place of ALL 6 steps of ",
-        " (filter, drop, mask, set, hash-field, route): none of them",
+        " (filter, drop, mask, set, hash_field, route): none of them",
     ];
     over.expect(0, &said);
     Program::new(["dry-run", "--drop", ".x"])
