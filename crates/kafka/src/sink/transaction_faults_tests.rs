@@ -79,7 +79,7 @@ async fn what_is_written_before_the_last_end_is_written_waits_for_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_the_last_end_is_produced_soon_after_it() {
-    let (broker, place) = place(2, &[("retry.backoff.ms", "5000"), ("retry.backoff.max.ms", "5000")]).await;
+    let (broker, place) = place(2, &[("retry.backoff.ms", "1000"), ("retry.backoff.max.ms", "1000")]).await;
     let mut sink = place.sink().await;
     // What has to be looked up first is looked up here.
     expect_committed(&mut sink, &place, 0).await;
