@@ -21,9 +21,12 @@ use topicmill_kafka::{Client, Isolation, NativeSink, OffsetAt, Reader};
 use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
     budget::Budget,
-    engine::{ClientSettings, Sink, Troubles},
+    engine::{ClientSettings, ErrorKind, Sink, Troubles},
 };
 use topicmill_records::{Headers, HeadersWriter, NO_HEADERS, RecordWriter};
+
+/// How long a broker that is asked may be away.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// A Kafka to test on.
 pub struct Cluster {
@@ -123,7 +126,17 @@ impl Cluster {
     }
 
     pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
-        self.runtime.block_on(self.client().committed(group, topic)).unwrap()
+        let began = Instant::now();
+        loop {
+            match self.runtime.block_on(self.client().committed(group, topic)) {
+                Ok(offsets) => return offsets,
+                // The coordinator may be away, or be another one soon.
+                Err(error) if error.kind == ErrorKind::Retriable && began.elapsed() < AWAY => {
+                    thread::sleep(Duration::from_millis(100));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 }
 

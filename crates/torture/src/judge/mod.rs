@@ -99,7 +99,9 @@ impl Judge {
         let sight = lane.see(seq, |seq| is_member(load, order, id, seq));
         match sight {
             Sight::Twice => self.findings.add(Fault::Twice, seen, Some(seq)),
-            Sight::Late if is_ordered(load, order, id) => self.findings.add(Fault::OutOfOrder, seen, Some(seq)),
+            Sight::Late if is_ordered(load, order, id) => {
+                self.findings.add(Fault::OutOfOrder, seen, Some(seq))
+            }
             Sight::Next | Sight::Early(_) | Sight::Late => {}
         }
         if sight != Sight::Twice {
