@@ -186,6 +186,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.partitions_stopped.set(0);
         self.metrics.lag.clear();
         self.metrics.oldest_batch.set(0.0);
+        self.metrics.transactions_open.set(0);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }
