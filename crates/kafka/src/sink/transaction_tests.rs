@@ -1,7 +1,8 @@
 //! Transactions on a cluster: those that `TEST_KAFKA` names, or the embedded broker.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
     engine::{ClientSettings, EngineError, ErrorKind, Offset, Sink, Stake, Staked, TransactionEnd, Troubles},
@@ -13,7 +14,7 @@ use crate::{
     testing::{batch, cluster, fresh},
 };
 
-type Ending = Pin<Box<dyn Future<Output = Result<TransactionEnd, EngineError>> + Send>>;
+type Ending = BoxFuture<'static, Result<TransactionEnd, EngineError>>;
 
 /// Two partitions to write, and a group that has no members.
 pub(super) struct Place {
@@ -60,19 +61,16 @@ impl Place {
 }
 
 /// Stakes offsets in a transaction, and commits it.
-pub(super) fn commit_with(
-    sink: &mut NativeSink,
-    number: u64,
-    stake: Stake,
-) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
+pub(super) fn commit_with(sink: &mut NativeSink, number: u64, stake: Stake) -> Ending {
     let number = TransactionNumber(number);
-    let (staked, committed) = (sink.stake(number, stake), sink.commit(number));
-    async move {
+    let staked: BoxFuture<'static, _> = Box::pin(sink.stake(number, stake));
+    let committed: Ending = Box::pin(sink.commit(number));
+    Box::pin(async move {
         match staked.await? {
             Staked::Held => committed.await,
             Staked::Outdated(error) | Staked::Refused(error) => Ok(TransactionEnd::Aborted(error)),
         }
-    }
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +89,7 @@ async fn transactions_alternate_and_each_commits_its_offsets() {
         for receipt in sent {
             receipt.await.unwrap();
         }
-        commit = Some(Box::pin(commit_with(&mut sink, number, place.stake(number as i64 + 1))));
+        commit = Some(commit_with(&mut sink, number, place.stake(number as i64 + 1)));
     }
     let ended = commit.unwrap().await.unwrap();
     assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
