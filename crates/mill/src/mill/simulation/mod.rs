@@ -160,9 +160,10 @@ pub(super) fn stepped(
     seed: u64,
     is_serial: bool,
 ) -> Mill<SimulatedSource, SimulatedSink> {
-    let mut mill = mill(world, settings);
-    mill.strategy = Strategy::Stepped(Stepped::new(&settings.strategy, seed, is_serial));
-    mill
+    let source = SimulatedSource::new(world, &Budget::new(64 << 10));
+    let sink = SimulatedSink::new(world);
+    let strategy = Strategy::Stepped(Stepped::new(&settings.strategy, seed, is_serial));
+    Mill::with(source, sink, strategy, settings.clone(), Observers::default())
 }
 
 /// How a schedule went.

@@ -13,6 +13,9 @@ use crate::{
 /// A failure that lasts this long must not keep other partitions from their work.
 const LONG_MS: u64 = 20_000;
 
+/// Exactly once, nothing is expected of the others in such a time: it is long if a transaction cannot last as long.
+const LONG_EXACT_MS: u64 = 5000;
+
 /// Everything that goes wrong in one run, and how it is set up. The delays in between come from
 /// the seed as well.
 #[derive(Clone)]
@@ -78,6 +81,18 @@ pub(in crate::mill) enum Mishap {
     FailCommits(u64),
 }
 
+impl Mishap {
+    /// It lasts no longer than this many milliseconds.
+    fn shorten(&mut self, most_ms: u64) {
+        match self {
+            Mishap::FailWriter { for_ms, .. }
+            | Mishap::Stall { for_ms, .. }
+            | Mishap::StallLetters { for_ms, .. } => *for_ms = most_ms.min(*for_ms),
+            _ => {}
+        }
+    }
+}
+
 impl Schedule {
     /// The schedule of a seed: three in four with all kinds of mishaps, the fourth with one
     /// partition that fails for long.
@@ -111,6 +126,10 @@ impl Schedule {
     /// The same exactly once; there every partition waits for the slowest, and order is kept.
     pub fn exactly_once(seed: u64) -> Schedule {
         let mut schedule = Schedule { exact: true, order: Order::Partition, ..Schedule::new(seed) };
+        // Whoever waits that long aborts again and again.
+        for decision in &mut schedule.decisions {
+            decision.what.shorten(LONG_EXACT_MS);
+        }
         let mut random = SmallRng::seed_from_u64(!seed);
         if random.random_bool(0.2) {
             let at = moment(&mut random, 300);
