@@ -4,11 +4,11 @@
 //! is sealed and ends. So batches are produced while the offsets of those before them are committed.
 //!
 //! ```text
-//!             seal                 landed                committed
-//!   open ───────────────► sealed ───────────► committing ───────────► (gone)
-//!    ▲ the next one opens   │ ◄── again ───────── │ not committed
-//!    └──────────────────────┤                     │
-//!                           ▼ anything fails      ▼
+//!             seal                                 landed                committed
+//!   open ───────────────► sealed ──► staking ──► staked ──► committing ───────────► (gone)
+//!    ▲ the next one opens   │ ◄── again ─┘          │           │ not committed
+//!    └──────────────────────┤                       │           │
+//!                           ▼     anything fails    ▼           ▼
 //!                        aborting: nothing is sent; both end; everything is read again
 //! ```
 //!
@@ -16,9 +16,12 @@
 //!   when it is sealed, where a batch counts once it is sent.
 //! - It is sealed only after the one before it was committed, so that a later one never commits without an
 //!   earlier one: its batches stand behind those.
-//! - It commits only when every batch of it is acknowledged, its dead letters included.
+//! - Its offsets are staked while its last batches are under way: what the offsets are depends on what was sent, and
+//!   an abort undoes both. Whoever gets a partition meanwhile waits for the transaction's end before it asks for
+//!   the committed offset, and a stake of a generation that is over is refused (KIP-447).
+//! - It commits only when every batch of it is acknowledged, its dead letters included, and the stake is held.
 //! - A failure aborts both: the open one may hold what follows something that failed. But a commit that is under
-//!   way is waited for first, as it may succeed.
+//!   way is waited for first, as it may succeed; so is a stake, which is not to arrive in a later transaction.
 
 use crate::{batch::TransactionNumber, engine::Offset};
 
@@ -33,7 +36,16 @@ pub struct Checkpoint {
 struct Sealed {
     transaction: TransactionNumber,
     offsets: Vec<Offset>,
-    is_committing: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Its offsets have to be staked.
+    New,
+    Staking,
+    Staked,
+    Committing,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +62,10 @@ enum Abort {
 pub enum Step {
     /// Nothing yet.
     Wait,
-    /// To commit this transaction with these offsets.
-    Commit(TransactionNumber, Vec<Offset>),
+    /// To make these offsets part of this transaction.
+    Stake(TransactionNumber, Vec<Offset>),
+    /// To commit this transaction.
+    Commit(TransactionNumber),
     /// To abort everything that is not committed.
     Abort,
 }
@@ -71,27 +85,46 @@ impl Checkpoint {
     /// [idle](Checkpoint::is_idle).
     pub fn seal(&mut self, transaction: TransactionNumber, offsets: Vec<Offset>) {
         debug_assert!(self.is_idle(), "one at a time");
-        self.sealed = Some(Sealed { transaction, offsets, is_committing: false });
+        self.sealed = Some(Sealed { transaction, offsets, phase: Phase::New });
     }
 
     /// Whether a transaction is sealed and its commit not under way.
     pub fn is_landing(&self) -> bool {
-        self.sealed.as_ref().is_some_and(|sealed| !sealed.is_committing)
+        self.sealed.as_ref().is_some_and(|sealed| sealed.phase != Phase::Committing)
     }
 
     /// What is to be done now; `is_landed` tells whether everything sent in a transaction is acknowledged.
     pub fn step(&mut self, is_landed: impl Fn(TransactionNumber) -> bool) -> Step {
         match (self.abort, &mut self.sealed) {
-            (Abort::Wanted, Some(Sealed { is_committing: true, .. })) | (Abort::UnderWay, _) => Step::Wait,
+            (Abort::UnderWay, _)
+            | (Abort::Wanted, Some(Sealed { phase: Phase::Staking | Phase::Committing, .. })) => Step::Wait,
             (Abort::Wanted, _) => {
                 (self.abort, self.sealed) = (Abort::UnderWay, None);
                 Step::Abort
             }
-            (Abort::No, Some(sealed)) if !sealed.is_committing && is_landed(sealed.transaction) => {
-                sealed.is_committing = true;
-                Step::Commit(sealed.transaction, sealed.offsets.clone())
-            }
-            (Abort::No, _) => Step::Wait,
+            (Abort::No, Some(sealed)) => match sealed.phase {
+                Phase::New => {
+                    sealed.phase = Phase::Staking;
+                    Step::Stake(sealed.transaction, sealed.offsets.clone())
+                }
+                Phase::Staked if is_landed(sealed.transaction) => {
+                    sealed.phase = Phase::Committing;
+                    Step::Commit(sealed.transaction)
+                }
+                Phase::Staking | Phase::Staked | Phase::Committing => Step::Wait,
+            },
+            (Abort::No, None) => Step::Wait,
+        }
+    }
+
+    /// The stake is held.
+    pub fn staked(&mut self) {
+        self.set(Phase::Staked);
+    }
+
+    fn set(&mut self, phase: Phase) {
+        if let Some(sealed) = &mut self.sealed {
+            sealed.phase = phase;
         }
     }
 
@@ -100,14 +133,12 @@ impl Checkpoint {
         self.sealed.take().map(|sealed| sealed.offsets).unwrap_or_default()
     }
 
-    /// The commit under way ended nothing: it is to be tried again.
+    /// The stake is outdated: another is to be tried.
     pub fn again(&mut self) {
-        if let Some(sealed) = &mut self.sealed {
-            sealed.is_committing = false;
-        }
+        self.set(Phase::New);
     }
 
-    /// The commit under way did not succeed, or nobody knows.
+    /// The stake or the commit under way did not succeed, or nobody knows.
     pub fn not_committed(&mut self) {
         self.sealed = None;
     }

@@ -33,7 +33,9 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
-    engine::{ClientSettings, EngineError, ErrorKind, Receipt, Sink, Stake, TransactionEnd, Troubles},
+    engine::{
+        ClientSettings, EngineError, ErrorKind, Receipt, Sink, Stake, Staked, TransactionEnd, Troubles,
+    },
 };
 use topicmill_records::{Codec, Compression, EncodedBatch, ProducerStamp};
 
@@ -200,15 +202,28 @@ impl Sink for NativeSink {
         self.writers.forget(Provenance { origin: origin.clone(), assignment });
     }
 
-    fn commit(
+    fn stake(
         &mut self,
         transaction: TransactionNumber,
         stake: Stake,
+    ) -> impl Future<Output = Result<Staked, EngineError>> + Send + 'static {
+        let transactions = self.transactions.clone();
+        async move {
+            match transactions {
+                Some(transactions) => transactions.stake(transaction, &stake).await,
+                None => Err(no_transactions()),
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        transaction: TransactionNumber,
     ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
         let transactions = self.transactions.clone();
         async move {
             match transactions {
-                Some(transactions) => transactions.commit(transaction, &stake).await,
+                Some(transactions) => transactions.commit(transaction).await,
                 None => Err(no_transactions()),
             }
         }

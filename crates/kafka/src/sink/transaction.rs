@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use topicmill_mill::{
     batch::{TopicPartition, TransactionNumber},
-    engine::{EngineError, ErrorKind, Replaced, Stake, TransactionEnd},
+    engine::{EngineError, ErrorKind, Replaced, Stake, Staked, TransactionEnd},
 };
 
 use super::{
@@ -156,23 +156,28 @@ impl Transactions {
         &self.sides[(number.0 % 2) as usize]
     }
 
-    /// Commits a transaction whose batches are all acknowledged.
-    pub async fn commit(
-        &self,
-        number: TransactionNumber,
-        stake: &Stake,
-    ) -> Result<TransactionEnd, EngineError> {
-        let transaction = self.open(number);
-        match self.end(&transaction, stake).await {
-            Ok(()) => Ok(TransactionEnd::Committed),
+    /// Puts offsets into a transaction.
+    pub async fn stake(&self, number: TransactionNumber, stake: &Stake) -> Result<Staked, EngineError> {
+        match self.open(number).stake(stake).await {
+            Ok(()) => Ok(Staked::Held),
             Err(Failure::Fatal(error)) => Err(error),
-            Err(Failure::Outdated(error)) => Ok(TransactionEnd::Outdated(error)),
-            Err(Failure::Again(error) | Failure::Abort(error)) => Ok(TransactionEnd::Aborted(error)),
+            Err(Failure::Outdated(error)) => Ok(Staked::Outdated(error)),
+            Err(Failure::Again(error) | Failure::Abort(error)) => Ok(Staked::Refused(error)),
         }
     }
 
-    async fn end(&self, transaction: &Transaction, stake: &Stake) -> Result<(), Failure> {
-        transaction.stake(stake).await?;
+    /// Commits a transaction whose batches are all acknowledged.
+    pub async fn commit(&self, number: TransactionNumber) -> Result<TransactionEnd, EngineError> {
+        match self.end(&self.open(number)).await {
+            Ok(()) => Ok(TransactionEnd::Committed),
+            Err(Failure::Fatal(error)) => Err(error),
+            Err(Failure::Again(error) | Failure::Outdated(error) | Failure::Abort(error)) => {
+                Ok(TransactionEnd::Aborted(error))
+            }
+        }
+    }
+
+    async fn end(&self, transaction: &Transaction) -> Result<(), Failure> {
         let Transaction { mode, producer, deadline, .. } = transaction;
         let (ended, is_certain) = end(&self.cluster, mode, *producer, true, *deadline).await?;
         let side = self.side(transaction.number);

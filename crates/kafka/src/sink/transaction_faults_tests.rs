@@ -6,12 +6,15 @@ use kafka_protocol::{ResponseError, messages::ApiKey};
 use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
-    engine::{EngineError, ErrorKind, Replaced, Sink, TransactionEnd},
+    engine::{EngineError, ErrorKind, Replaced, Sink, Staked, TransactionEnd},
     transform::ErrorClass,
 };
 use topicmill_records::{NO_HEADERS, RecordWriter};
 
-use super::{NativeSink, transaction_tests::Place};
+use super::{
+    NativeSink,
+    transaction_tests::{Place, commit_with},
+};
 use crate::testing::embedded;
 
 async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
@@ -23,7 +26,7 @@ async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
 }
 
 async fn commit(sink: &mut NativeSink, place: &Place, number: u64) -> Result<TransactionEnd, EngineError> {
-    sink.commit(TransactionNumber(number), place.stake(number as i64 + 1)).await
+    commit_with(sink, number, place.stake(number as i64 + 1)).await
 }
 
 /// A transaction that is written and committed.
@@ -152,8 +155,8 @@ async fn with_the_stake_of_an_older_generation_the_same_transaction_is_committed
         sink.send(place.batch(0, 0)).await.unwrap();
         let refusal = FaultAction::Error(ResponseError::IllegalGeneration.code());
         broker.inject(Fault::once(ApiKey::TxnOffsetCommit, refusal));
-        let ended = commit(&mut sink, &place, 0).await.unwrap();
-        assert!(matches!(ended, TransactionEnd::Outdated(_)), "version {version}: {ended:?}");
+        let staked = sink.stake(TransactionNumber(0), place.stake(1)).await.unwrap();
+        assert!(matches!(staked, Staked::Outdated(_)), "version {version}: {staked:?}");
         let ended = commit(&mut sink, &place, 0).await.unwrap();
         assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
         sink.close().await;

@@ -1,10 +1,11 @@
 //! Transactions on a cluster: those that `TEST_KAFKA` names, or the embedded broker.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
-    engine::{ClientSettings, EngineError, ErrorKind, Offset, Sink, Stake, TransactionEnd, Troubles},
+    engine::{ClientSettings, EngineError, ErrorKind, Offset, Sink, Stake, Staked, TransactionEnd, Troubles},
 };
 
 use super::NativeSink;
@@ -13,7 +14,7 @@ use crate::{
     testing::{batch, cluster, fresh},
 };
 
-type Ending = Pin<Box<dyn Future<Output = Result<TransactionEnd, EngineError>> + Send>>;
+type Ending = BoxFuture<'static, Result<TransactionEnd, EngineError>>;
 
 /// Two partitions to write, and a group that has no members.
 pub(super) struct Place {
@@ -59,6 +60,19 @@ impl Place {
     }
 }
 
+/// Stakes offsets in a transaction, and commits it.
+pub(super) fn commit_with(sink: &mut NativeSink, number: u64, stake: Stake) -> Ending {
+    let number = TransactionNumber(number);
+    let staked: BoxFuture<'static, _> = Box::pin(sink.stake(number, stake));
+    let committed: Ending = Box::pin(sink.commit(number));
+    Box::pin(async move {
+        match staked.await? {
+            Staked::Held => committed.await,
+            Staked::Outdated(error) | Staked::Refused(error) => Ok(TransactionEnd::Aborted(error)),
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_alternate_and_each_commits_its_offsets() {
     let (_broker, settings) = cluster().await;
@@ -75,7 +89,7 @@ async fn transactions_alternate_and_each_commits_its_offsets() {
         for receipt in sent {
             receipt.await.unwrap();
         }
-        commit = Some(Box::pin(sink.commit(TransactionNumber(number), place.stake(number as i64 + 1))));
+        commit = Some(commit_with(&mut sink, number, place.stake(number as i64 + 1)));
     }
     let ended = commit.unwrap().await.unwrap();
     assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
@@ -110,7 +124,7 @@ async fn after_an_abort_both_producers_begin_anew() {
         }
         let number = 10 * round + 4;
         sink.send(place.batch(1, number)).await.unwrap();
-        let ended = sink.commit(TransactionNumber(number), place.stake(round as i64 + 1)).await.unwrap();
+        let ended = commit_with(&mut sink, number, place.stake(round as i64 + 1)).await.unwrap();
         assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
     }
     sink.close().await;
@@ -132,7 +146,7 @@ async fn who_is_replaced_writes_nothing_any_more() {
     let mut first = place.sink().await;
     first.send(place.batch(0, 0)).await.unwrap();
     let mut second = place.sink().await;
-    let ended = first.commit(TransactionNumber(0), place.stake(1)).await.unwrap();
+    let ended = commit_with(&mut first, 0, place.stake(1)).await.unwrap();
     assert!(matches!(ended, TransactionEnd::Aborted(_)), "{ended:?}");
     let error = first.send(place.batch(0, 0)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Retriable, "{error}");
@@ -140,7 +154,7 @@ async fn who_is_replaced_writes_nothing_any_more() {
     assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
     assert!(error.message.contains("another process"), "{error}");
     second.send(place.batch(0, 0)).await.unwrap();
-    let ended = second.commit(TransactionNumber(0), place.stake(7)).await.unwrap();
+    let ended = commit_with(&mut second, 0, place.stake(7)).await.unwrap();
     assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
     second.close().await;
 }

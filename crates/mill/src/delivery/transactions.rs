@@ -5,7 +5,7 @@ use std::pin::Pin;
 use super::{Delivery, lanes::Lanes};
 use crate::{
     batch::TransactionNumber,
-    engine::{EngineError, Sink, Stake, TransactionEnd},
+    engine::{EngineError, Sink, Stake, Staked, TransactionEnd},
 };
 
 impl<K: Sink> Delivery<K> {
@@ -27,13 +27,21 @@ impl<K: Sink> Delivery<K> {
         self.of_transactions[side(transaction)] == 0
     }
 
+    /// Makes offsets part of a transaction that is sealed.
+    pub fn stake(
+        &mut self,
+        transaction: TransactionNumber,
+        stake: Stake,
+    ) -> Pin<Box<dyn Future<Output = Result<Staked, EngineError>> + Send>> {
+        Box::pin(self.sink.stake(transaction, stake))
+    }
+
     /// Commits a transaction of which nothing is in flight.
     pub fn commit(
         &mut self,
         transaction: TransactionNumber,
-        stake: Stake,
     ) -> Pin<Box<dyn Future<Output = Result<TransactionEnd, EngineError>> + Send>> {
-        Box::pin(self.sink.commit(transaction, stake))
+        Box::pin(self.sink.commit(transaction))
     }
 
     /// Gives up everything in flight, and aborts the transactions that it belongs to.

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 pub use error::{Cause, EngineError, ErrorKind, PropertyError, Replaced};
 pub use room::Room;
-pub use stake::{Stake, TransactionEnd};
+pub use stake::{Stake, Staked, TransactionEnd};
 use strum::{Display, EnumMessage, EnumString, VariantArray};
 use tokio::sync::oneshot;
 pub use troubles::{Place, Trouble, Troubles};
@@ -205,13 +205,15 @@ impl GapReason {
 /// ```text
 /// sink        = generation*
 /// generation  = transaction* abort
-/// transaction = send* commit
+/// transaction = send* stake+ commit
 /// ```
 ///
-/// - [`commit`](Sink::commit) is called once every receipt of the transaction has come, and for a transaction
-///   only after the one before it was committed. Batches of the next one are sent meanwhile.
-/// - After [`TransactionEnd::Aborted`], or when anything else went wrong, [`abort`](Sink::abort) is called, once
-///   no commit is under way. It ends both, and their receipts fail or never come. Until it has succeeded nothing
+/// - [`stake`](Sink::stake) is called once all batches of the transaction are sent, and for a transaction only after
+///   the one before it was committed. Their receipts need not have come, and dead letters may follow.
+/// - [`commit`](Sink::commit) is called once every receipt of the transaction has come and the stake is
+///   [held](Staked::Held). Batches of the next one are sent meanwhile.
+/// - After [`Staked::Refused`] or [`TransactionEnd::Aborted`], or when anything else went wrong, [`abort`](Sink::abort) is called, once
+///   no stake and no commit is under way. It ends both, and their receipts fail or never come. Until it has succeeded nothing
 ///   is sent; then the next number is the first of a new generation.
 pub trait Sink: Send {
     /// Writes a batch. Within a partition, batches are in the log in the order of these calls. The
@@ -234,10 +236,22 @@ pub trait Sink: Send {
     /// not been sent is dropped, and its receipts fail.
     fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId);
 
+    /// Makes offsets part of a transaction. After [`Staked::Outdated`] it may be called again.
+    ///
+    /// # Errors
+    /// As [`commit`](Sink::commit).
+    fn stake(
+        &mut self,
+        transaction: TransactionNumber,
+        stake: Stake,
+    ) -> impl Future<Output = Result<Staked, EngineError>> + Send + 'static {
+        let _ = (transaction, stake);
+        std::future::ready(Err(EngineError::new(ErrorKind::Fatal, NO_TRANSACTIONS)))
+    }
+
     /// Commits a transaction: its output becomes visible to who reads committed, and the offsets of
-    /// `stake` are those of the group, both or neither. That it is not known what became of it, after
-    /// retries, counts as aborted: what the group has committed tells. After [`TransactionEnd::Outdated`] it may be
-    /// called again for the same transaction.
+    /// its stake are those of the group, both or neither. That it is not known what became of it, after
+    /// retries, counts as aborted: what the group has committed tells.
     ///
     /// # Errors
     /// When the sink cannot be used any more; fatal when another process has taken over its
@@ -245,9 +259,8 @@ pub trait Sink: Send {
     fn commit(
         &mut self,
         transaction: TransactionNumber,
-        stake: Stake,
     ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
-        let _ = (transaction, stake);
+        let _ = transaction;
         std::future::ready(Err(EngineError::new(ErrorKind::Fatal, NO_TRANSACTIONS)))
     }
 

@@ -19,14 +19,23 @@ pub struct Stake {
     pub offsets: Vec<(Offset, Arc<str>)>,
 }
 
+/// What became of a stake.
+#[derive(Clone, Debug)]
+pub enum Staked {
+    /// The offsets are part of the transaction.
+    Held,
+    /// They are not: the stake is of a generation that is over, and its member still is one. A newer stake may be
+    /// tried in the same transaction.
+    Outdated(EngineError),
+    /// The transaction can only be aborted, for this reason.
+    Refused(EngineError),
+}
+
 /// How a transaction ended.
 #[derive(Clone, Debug)]
 pub enum TransactionEnd {
     /// It is committed, the offsets included.
     Committed,
-    /// Nothing has ended: the stake is of a generation that is over, and its member still is one. With a newer stake
-    /// the same transaction may be committed.
-    Outdated(EngineError),
     /// It is aborted, or will be, or it is not known; for this reason.
     Aborted(EngineError),
 }

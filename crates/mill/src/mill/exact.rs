@@ -15,12 +15,12 @@ use super::{Mill, MillError, Stopped, commit::BACKOFF, portion::Portion};
 use crate::{
     batch::TopicPartition,
     checkpoint::{Checkpoint, Step},
-    engine::{EngineError, ErrorKind, Place, Replaced, Sink, Source, TransactionEnd},
+    engine::{EngineError, ErrorKind, Place, Replaced, Sink, Source, Staked, TransactionEnd},
     metrics::{TimedStage, TransactionOutcome},
     offsets::{Halt, Ticket},
 };
 
-/// How long to wait before a commit is tried again whose stake was outdated: the source is about to learn of the
+/// How long to wait before another stake is tried after one that was outdated: the source is about to learn of the
 /// generation that holds.
 const OUTDATED_PAUSE: Duration = Duration::from_millis(20);
 
@@ -29,7 +29,7 @@ pub(super) struct Exact {
     checkpoint: Checkpoint,
     portion: Portion,
     under_way: Option<UnderWay>,
-    /// The membership that the last commit was of, if it was outdated, and when to look for another.
+    /// The membership that the last stake was of, if it was outdated, and when to look for another.
     outdated: Option<(Membership, Instant)>,
     /// How long a transaction may wait for acknowledgements.
     limit: Duration,
@@ -39,7 +39,8 @@ pub(super) struct Exact {
 }
 
 enum UnderWay {
-    Commit { started: Instant, of: Membership, answer: Pin<Box<dyn Future<Output = Committed> + Send>> },
+    Stake { of: Membership, answer: Pin<Box<dyn Future<Output = Result<Staked, EngineError>> + Send>> },
+    Commit { started: Instant, answer: Pin<Box<dyn Future<Output = Committed> + Send>> },
     Abort(Pin<Box<dyn Future<Output = Aborted> + Send>>),
 }
 
@@ -51,7 +52,8 @@ type Aborted = Result<(), EngineError>;
 
 /// The answer to what was under way.
 pub(super) enum Ended {
-    Commit(Duration, Membership, Committed),
+    Stake(Membership, Result<Staked, EngineError>),
+    Commit(Duration, Committed),
     Abort(Aborted),
 }
 
@@ -86,7 +88,7 @@ impl Exact {
         since.is_some_and(|since| since.elapsed() > self.limit / 2)
     }
 
-    /// When a commit is to be tried again, if one was outdated.
+    /// When another stake is to be tried, if one was outdated.
     pub(super) fn next_try(&self) -> Option<Instant> {
         self.outdated.as_ref().map(|(_, at)| *at)
     }
@@ -96,9 +98,13 @@ impl Exact {
 pub(super) async fn answer(exact: &mut Option<Exact>) -> Ended {
     let Some(Exact { under_way: under_way @ Some(_), .. }) = exact else { return pending().await };
     let ended = match under_way {
-        Some(UnderWay::Commit { started, of, answer }) => {
+        Some(UnderWay::Stake { of, answer }) => {
             let answer = answer.await;
-            Ended::Commit(started.elapsed(), take(of), answer)
+            Ended::Stake(take(of), answer)
+        }
+        Some(UnderWay::Commit { started, answer }) => {
+            let answer = answer.await;
+            Ended::Commit(started.elapsed(), answer)
         }
         Some(UnderWay::Abort(answer)) => Ended::Abort(answer.await),
         None => return pending().await,
@@ -150,9 +156,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
     fn take_step(&mut self) -> bool {
         let Some(exact) = &mut self.exact else { return false };
         let waits = exact.next_try().is_some_and(|at| at > Instant::now());
-        match exact.checkpoint.step(|transaction| !waits && self.delivery.is_landed(transaction)) {
+        match exact.checkpoint.step(|transaction| self.delivery.is_landed(transaction)) {
             Step::Wait => return false,
-            Step::Commit(transaction, offsets) => {
+            Step::Stake(..) if waits => {
+                exact.checkpoint.again();
+                return false;
+            }
+            Step::Stake(transaction, offsets) => {
                 let Some(stake) = self.source.stake(offsets) else {
                     exact.checkpoint.not_committed();
                     let text = "a partition was taken away before its transaction was committed";
@@ -166,8 +176,12 @@ impl<S: Source, K: Sink> Mill<S, K> {
                     return false;
                 }
                 exact.outdated = None;
-                let answer = self.delivery.commit(transaction, stake);
-                exact.under_way = Some(UnderWay::Commit { started: Instant::now(), of, answer });
+                let answer = self.delivery.stake(transaction, stake);
+                exact.under_way = Some(UnderWay::Stake { of, answer });
+            }
+            Step::Commit(transaction) => {
+                let answer = self.delivery.commit(transaction);
+                exact.under_way = Some(UnderWay::Commit { started: Instant::now(), answer });
             }
             Step::Abort => {
                 (exact.opened, exact.sealed, exact.outdated) = (None, None, None);
@@ -190,7 +204,19 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
         };
         match ended {
-            Ended::Commit(took, of, answer) => {
+            Ended::Stake(of, answer) => match answer.inspect_err(note)? {
+                Staked::Held => exact.checkpoint.staked(),
+                Staked::Outdated(error) => {
+                    debug!(%error, "the commit waits for the end of a rebalance");
+                    exact.outdated = Some((of, Instant::now() + OUTDATED_PAUSE));
+                    exact.checkpoint.again();
+                }
+                Staked::Refused(error) => {
+                    exact.checkpoint.not_committed();
+                    self.begin_abort(&error);
+                }
+            },
+            Ended::Commit(took, answer) => {
                 self.metrics.stage(TimedStage::Commit, took);
                 match answer.inspect_err(note)? {
                     TransactionEnd::Committed => {
@@ -205,11 +231,6 @@ impl<S: Source, K: Sink> Mill<S, K> {
                             }
                         }
                         self.commits_succeed();
-                    }
-                    TransactionEnd::Outdated(error) => {
-                        debug!(%error, "the commit waits for the end of a rebalance");
-                        exact.outdated = Some((of, Instant::now() + OUTDATED_PAUSE));
-                        exact.checkpoint.again();
                     }
                     TransactionEnd::Aborted(error) => {
                         exact.checkpoint.not_committed();

@@ -142,6 +142,17 @@ pub struct Ended {
 impl<S: Source, K: Sink> Mill<S, K> {
     /// A mill between `source` and `sink`.
     pub fn new(source: S, sink: K, settings: MillSettings, observers: Observers) -> Mill<S, K> {
+        let strategy = Strategy::new(&settings.strategy);
+        Mill::with(source, sink, strategy, settings, observers)
+    }
+
+    fn with(
+        source: S,
+        sink: K,
+        strategy: Strategy,
+        settings: MillSettings,
+        observers: Observers,
+    ) -> Mill<S, K> {
         let mut delivery = Delivery::new(sink, settings.routes.clone());
         let exact = settings.transactions.map(Exact::new);
         if exact.is_some() {
@@ -149,7 +160,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
         Mill {
             source,
-            strategy: Strategy::new(&settings.strategy),
+            strategy,
             delivery,
             offsets: Offsets::default(),
             metrics: observers.metrics,
@@ -187,6 +198,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.metrics.partitions_stopped.set(0);
         self.metrics.lag.clear();
         self.metrics.oldest_batch.set(0.0);
+        self.metrics.transactions_open.set(0);
         self.delivery.close().await;
         self.source.close().await;
         Ended { result, progressed: self.progressed }

@@ -6,6 +6,7 @@
 //! A schedule that fails is printed with its seed, reduced to what it needs to fail.
 
 mod schedule;
+mod several;
 mod sink;
 mod source;
 mod spread;
@@ -19,10 +20,11 @@ use std::{
 
 pub(super) use schedule::Mishap;
 use schedule::{Decision, Schedule};
+use several::Together;
 pub(super) use sink::SimulatedSink;
 pub(super) use source::SimulatedSource;
 use spread::{Numbers, Spread};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use topicmill_records::{Headers, NO_HEADERS};
 use world::RECORDS;
 pub(super) use world::{PARTITIONS, Shared, World};
@@ -62,6 +64,10 @@ pub(super) enum Plant {
     AbortsAreVisible,
     /// The offsets of a transaction are committed, its output is not.
     OffsetsAloneAreCommitted,
+    /// Who is no member any more, or of an older generation, commits.
+    ZombiesCommit,
+    /// Committed offsets are read while a transaction is about to change them.
+    UnstableIsRead,
 }
 
 pub(super) fn source(partition: i32) -> TopicPartition {
@@ -154,9 +160,10 @@ pub(super) fn stepped(
     seed: u64,
     is_serial: bool,
 ) -> Mill<SimulatedSource, SimulatedSink> {
-    let mut mill = mill(world, settings);
-    mill.strategy = Strategy::Stepped(Stepped::new(&settings.strategy, seed, is_serial));
-    mill
+    let source = SimulatedSource::new(world, &Budget::new(64 << 10));
+    let sink = SimulatedSink::new(world);
+    let strategy = Strategy::Stepped(Stepped::new(&settings.strategy, seed, is_serial));
+    Mill::with(source, sink, strategy, settings.clone(), Observers::default())
 }
 
 /// How a schedule went.
@@ -178,7 +185,15 @@ struct Course {
 /// # Errors
 /// The promise that was broken.
 fn run(schedule: &Schedule) -> Result<Course, String> {
-    let running = || in_virtual_time(async { timeout(LONGEST, Runner::new(schedule).run()).await });
+    judged(|| in_virtual_time(async { timeout(LONGEST, Runner::new(schedule).run()).await }))
+}
+
+/// The same for several instances.
+fn run_several(schedule: &Schedule) -> Result<Together, String> {
+    judged(|| in_virtual_time(async { timeout(LONGEST, several::run(schedule)).await }))
+}
+
+fn judged<C>(running: impl FnOnce() -> Result<Result<C, String>, Elapsed>) -> Result<C, String> {
     match catch_unwind(AssertUnwindSafe(running)) {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err("it does not end".to_owned()),
@@ -208,22 +223,7 @@ enum End {
 
 impl Runner<'_> {
     fn new(schedule: &Schedule) -> Runner<'_> {
-        let mut world = World::new(schedule.seed, schedule.order, schedule.latest);
-        world.plant = schedule.plant;
-        world.exact = schedule.exact;
-        (world.spreads, world.fails_routed) = (schedule.spreads, schedule.fails_routed);
-        let mut settings = settings(StrategyKind::Pipeline, schedule.order);
-        settings.transactions = schedule.exact.then_some(Duration::from_secs(2));
-        if schedule.is_scarce {
-            settings.stalled_memory = 5000;
-        }
-        if schedule.spreads {
-            settings.strategy.transform = TransformKind::custom(|| Box::new(Spread));
-        }
-        if schedule.plant == Some(Plant::OrderIsLost) {
-            settings.strategy.order = Order::None;
-        }
-        let world = Arc::new(Mutex::new(world));
+        let (world, settings) = (Arc::new(Mutex::new(schedule.world())), schedule.settings());
         Runner { schedule, world, settings, began: Instant::now(), course: Course::default() }
     }
 
@@ -293,7 +293,7 @@ impl Runner<'_> {
         };
         self.course.rewinds += metrics.rewinds.get();
         let mut world = self.world.lock().unwrap();
-        world.abort();
+        world.abort(0);
         let was_stopped = stop.is_cancelled();
         Ok(match ended {
             None => {
@@ -318,7 +318,7 @@ impl Runner<'_> {
                 End::Again
             }
             Some(Ended { result: Err(MillError::Engine(error)), .. })
-                if error.cause::<Replaced>().is_some() && world.replaced > 0 =>
+                if error.cause::<Replaced>().is_some() && !world.replaced.is_empty() =>
             {
                 self.course.replaced += 1;
                 if world.commits_fail() {

@@ -4,11 +4,17 @@ use std::{fmt, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::{PARTITIONS, Plant};
-use crate::strategy::Order;
+use super::{MillSettings, PARTITIONS, Plant, Spread, World};
+use crate::{
+    strategy::{Order, StrategyKind},
+    transform::TransformKind,
+};
 
 /// A failure that lasts this long must not keep other partitions from their work.
 const LONG_MS: u64 = 20_000;
+
+/// Exactly once, nothing is expected of the others in such a time: it is long if a transaction cannot last as long.
+const LONG_EXACT_MS: u64 = 5000;
 
 /// Everything that goes wrong in one run, and how it is set up. The delays in between come from
 /// the seed as well.
@@ -24,6 +30,8 @@ pub(in crate::mill) struct Schedule {
     pub is_scarce: bool,
     /// Exactly once.
     pub exact: bool,
+    /// How many processes share the work.
+    pub instances: usize,
     /// The transform passes records over, writes several for one, and chooses topics and partitions.
     pub spreads: bool,
     /// What fails or stalls of the destination is of the topic that it routes to instead.
@@ -37,6 +45,8 @@ pub(in crate::mill) struct Schedule {
 #[derive(Clone)]
 pub(in crate::mill) struct Decision {
     pub at: Duration,
+    /// Where, if it is about one instance.
+    pub instance: usize,
     pub what: Mishap,
 }
 
@@ -46,6 +56,8 @@ pub(in crate::mill) enum Mishap {
     Kill,
     /// The process is asked to stop, and started again.
     Stop,
+    /// The process stands still for this many milliseconds, among several.
+    Pause(u64),
     /// The membership is lost with all partitions.
     Lose,
     /// Partitions up to this one are revoked; the group waits for this many milliseconds.
@@ -69,6 +81,18 @@ pub(in crate::mill) enum Mishap {
     FailCommits(u64),
 }
 
+impl Mishap {
+    /// It lasts no longer than this many milliseconds.
+    fn shorten(&mut self, most_ms: u64) {
+        match self {
+            Mishap::FailWriter { for_ms, .. }
+            | Mishap::Stall { for_ms, .. }
+            | Mishap::StallLetters { for_ms, .. } => *for_ms = most_ms.min(*for_ms),
+            _ => {}
+        }
+    }
+}
+
 impl Schedule {
     /// The schedule of a seed: three in four with all kinds of mishaps, the fourth with one
     /// partition that fails for long.
@@ -76,10 +100,11 @@ impl Schedule {
         let mut random = SmallRng::seed_from_u64(seed);
         let alone = seed % 4 == 3;
         let decisions = if alone {
-            vec![Decision { at: moment(&mut random, 50), what: trouble_of_one(&mut random) }]
+            vec![Decision { at: moment(&mut random, 50), instance: 0, what: trouble_of_one(&mut random) }]
         } else {
             let count = random.random_range(1..12);
-            (0..count).map(|_| Decision { at: moment(&mut random, 400), what: mishap(&mut random) }).collect()
+            let one = |_| Decision { at: moment(&mut random, 400), instance: 0, what: mishap(&mut random) };
+            (0..count).map(one).collect()
         };
         let order = [Order::Partition, Order::Partition, Order::Key, Order::None];
         Schedule {
@@ -89,6 +114,7 @@ impl Schedule {
             latest: random.random_bool(0.3),
             is_scarce: random.random_bool(0.3),
             exact: false,
+            instances: 1,
             spreads: seed % 5 > 2,
             fails_routed: seed % 10 > 7,
             decisions,
@@ -100,12 +126,62 @@ impl Schedule {
     /// The same exactly once; there every partition waits for the slowest, and order is kept.
     pub fn exactly_once(seed: u64) -> Schedule {
         let mut schedule = Schedule { exact: true, order: Order::Partition, ..Schedule::new(seed) };
+        // Whoever waits that long aborts again and again.
+        for decision in &mut schedule.decisions {
+            decision.what.shorten(LONG_EXACT_MS);
+        }
         let mut random = SmallRng::seed_from_u64(!seed);
         if random.random_bool(0.2) {
             let at = moment(&mut random, 300);
-            schedule.decisions.push(Decision { at, what: Mishap::TakeOver });
+            schedule.decisions.push(Decision { at, instance: 0, what: Mishap::TakeOver });
         }
         schedule.sorted()
+    }
+
+    /// The same with two or three instances, one of which may stand still at times, for longer than its session.
+    pub fn several(seed: u64) -> Schedule {
+        let mut schedule = Schedule::exactly_once(seed);
+        let mut random = SmallRng::seed_from_u64(seed.rotate_left(17));
+        (schedule.instances, schedule.latest) = (random.random_range(2..=3), false);
+        for _ in 0..random.random_range(0..3) {
+            let what = Mishap::Pause([30, 250, 400, 1000, 4000][random.random_range(0..5)]);
+            schedule.decisions.push(Decision { at: moment(&mut random, 300), instance: 0, what });
+        }
+        // A log that cannot be read stops whoever reads it.
+        schedule.decisions.retain(|decision| !matches!(decision.what, Mishap::Spoil { .. }));
+        for decision in &mut schedule.decisions {
+            decision.instance = random.random_range(0..schedule.instances);
+        }
+        schedule.sorted()
+    }
+
+    /// The cluster at its start.
+    pub fn world(&self) -> World {
+        let mut world = World::new(self.seed, self.order, self.latest);
+        (world.plant, world.exact) = (self.plant, self.exact);
+        (world.spreads, world.fails_routed) = (self.spreads, self.fails_routed);
+        world
+    }
+
+    /// How its mills run.
+    pub fn settings(&self) -> MillSettings {
+        let mut settings = super::settings(StrategyKind::Pipeline, self.order);
+        settings.transactions = self.exact.then_some(Duration::from_secs(2));
+        if self.is_scarce {
+            settings.stalled_memory = 5000;
+        }
+        if self.spreads {
+            settings.strategy.transform = TransformKind::custom(|| Box::new(Spread));
+        }
+        if self.plant == Some(Plant::OrderIsLost) {
+            settings.strategy.order = Order::None;
+        }
+        settings
+    }
+
+    /// Whether another process takes over a transactional id.
+    pub fn has_take_over(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.what == Mishap::TakeOver)
     }
 
     fn sorted(mut self) -> Schedule {
@@ -116,7 +192,7 @@ impl Schedule {
     /// The only partition that fails, and until when.
     pub fn alone(&self) -> Option<(i32, Duration)> {
         // A transaction waits for all of its partitions.
-        let [Decision { at, what }] = &self.decisions[..] else { return None };
+        let [Decision { at, what, .. }] = &self.decisions[..] else { return None };
         if self.exact {
             return None;
         }
@@ -166,7 +242,12 @@ impl Schedule {
             }
             size = size.div_ceil(2);
         }
-        let simpler: [fn(&mut Schedule); 6] = [
+        let simpler: [fn(&mut Schedule); 7] = [
+            |schedule| {
+                schedule.instances = schedule.instances.min(2);
+                let last = schedule.instances - 1;
+                schedule.decisions.iter_mut().for_each(|of| of.instance = of.instance.min(last));
+            },
             |schedule| schedule.spreads = false,
             |schedule| schedule.fails_routed = false,
             |schedule| schedule.order = Order::Partition,
@@ -224,6 +305,7 @@ impl fmt::Display for Schedule {
             latest,
             is_scarce,
             exact,
+            instances,
             spreads,
             fails_routed,
             decisions,
@@ -232,10 +314,10 @@ impl fmt::Display for Schedule {
         writeln!(
             f,
             "seed {seed}, order {order}, serial {is_serial}, latest {latest}, scarce {is_scarce}, exact {exact}, \
-             spreads {spreads}, fails routed {fails_routed}, plant {plant:?}"
+             instances {instances}, spreads {spreads}, fails routed {fails_routed}, plant {plant:?}"
         )?;
-        for Decision { at, what } in decisions {
-            writeln!(f, "  at {at:?}: {what:?}")?;
+        for Decision { at, instance, what } in decisions {
+            writeln!(f, "  at {at:?}, instance {instance}: {what:?}")?;
         }
         Ok(())
     }

@@ -12,10 +12,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Plant, Shared, World, offsets_of};
+use super::{Plant, Shared, World, offsets_of, world::Named};
 use crate::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
-    engine::{EngineError, ErrorKind, Receipt, Refusal, Replaced, Sink, Stake, TransactionEnd},
+    engine::{EngineError, ErrorKind, Receipt, Refusal, Replaced, Sink, Stake, Staked, TransactionEnd},
     transform::{ErrorClass, ValueError},
 };
 
@@ -26,6 +26,7 @@ type Done = oneshot::Sender<Result<Receipt, EngineError>>;
 
 pub(in crate::mill) struct SimulatedSink {
     world: Shared,
+    instance: usize,
     number: u64,
     writers: BTreeMap<TopicPartition, mpsc::Sender<Job>>,
     /// They end with the sink, as the threads of a killed process do.
@@ -51,6 +52,7 @@ struct Sent {
 
 struct Writer {
     world: Shared,
+    instance: usize,
     sink: u64,
     to: TopicPartition,
     jobs: mpsc::Receiver<Job>,
@@ -65,9 +67,9 @@ struct Writer {
 impl SimulatedSink {
     pub fn new(world: &Shared) -> SimulatedSink {
         let mut locked = world.lock().unwrap();
-        locked.sinks += 1;
         SimulatedSink {
-            number: locked.sinks,
+            instance: locked.starting,
+            number: locked.new_sink(),
             world: Arc::clone(world),
             writers: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -80,6 +82,7 @@ impl SimulatedSink {
             let (sender, jobs) = mpsc::channel(10_000);
             let writer = Writer {
                 world: Arc::clone(&self.world),
+                instance: self.instance,
                 sink: self.number,
                 to: to.clone(),
                 jobs,
@@ -110,7 +113,7 @@ impl Sink for SimulatedSink {
 
     fn forget(&mut self, origin: &TopicPartition, assignment: AssignmentId) {
         let mut world = self.world.lock().unwrap();
-        let over = world.over.entry(origin.partition).or_default();
+        let over = world.over.entry((self.instance, origin.partition)).or_default();
         *over = assignment.0.max(*over);
         if world.plant != Some(Plant::ForgetIsIgnored) {
             self.forgotten.send_modify(|forgotten| {
@@ -120,41 +123,52 @@ impl Sink for SimulatedSink {
         }
     }
 
-    fn commit(
+    fn stake(
         &mut self,
         transaction: TransactionNumber,
         stake: Stake,
-    ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
-        let (world, sink) = (Arc::clone(&self.world), self.number);
+    ) -> impl Future<Output = Result<Staked, EngineError>> + Send + 'static {
+        let (world, sink, instance) = (Arc::clone(&self.world), self.number, self.instance);
+        let named = Named { instance, number: transaction };
         async move {
             let delay = world.lock().unwrap().delay();
             sleep_until(Instant::now() + delay * 5).await;
-            {
-                let mut world = world.lock().unwrap();
-                if world.broken >= sink {
-                    return Err(failure("the sink is broken"));
-                }
-                if world.replaced >= sink {
-                    return Ok(TransactionEnd::Aborted(failure("fenced")));
-                }
-                if stake.generation != world.generation {
-                    world.outdated += 1;
-                    return Ok(TransactionEnd::Outdated(failure("a generation that is over")));
-                }
-                if !world.stake(transaction, &stake) {
-                    return Ok(TransactionEnd::Aborted(failure("an assignment that is over")));
-                }
+            let mut world = world.lock().unwrap();
+            if world.broken.contains(&sink) {
+                return Err(failure("the sink is broken"));
             }
-            // Here partitions may go to others, and the id, too.
+            if world.replaced.contains(&sink) {
+                return Ok(Staked::Refused(failure("fenced")));
+            }
+            let is_checked = world.plant != Some(Plant::ZombiesCommit);
+            if is_checked && !world.is_member(instance) {
+                return Ok(Staked::Refused(failure("no member any more")));
+            }
+            if is_checked && stake.generation != world.generation {
+                world.outdated += 1;
+                return Ok(Staked::Outdated(failure("a generation that is over")));
+            }
+            let is_held = world.stake(named, &stake);
+            Ok(if is_held { Staked::Held } else { Staked::Refused(failure("an assignment that is over")) })
+        }
+    }
+
+    fn commit(
+        &mut self,
+        transaction: TransactionNumber,
+    ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
+        let (world, sink) = (Arc::clone(&self.world), self.number);
+        let named = Named { instance: self.instance, number: transaction };
+        async move {
             let delay = world.lock().unwrap().delay();
             sleep_until(Instant::now() + delay * 5).await;
             let mut world = world.lock().unwrap();
-            if world.broken >= sink {
+            if world.broken.contains(&sink) {
                 return Err(failure("the sink is broken"));
             }
             // While the coordinator fails, some are committed although the answer never comes.
             let (fails, is_lucky) = (world.commits_fail(), world.count(3) == 1);
-            let is_committed = (!fails || is_lucky) && world.commit_transaction(transaction);
+            let is_committed = (!fails || is_lucky) && world.commit_transaction(named);
             Ok(if is_committed && !fails {
                 TransactionEnd::Committed
             } else {
@@ -170,10 +184,10 @@ impl Sink for SimulatedSink {
         let (world, sink) = (Arc::clone(&self.world), self.number);
         let is_replaced = {
             let mut world = world.lock().unwrap();
-            let is_replaced = world.replaced >= sink;
+            let is_replaced = world.replaced.contains(&sink);
             if !is_replaced {
                 world.aborts += 1;
-                world.abort();
+                world.abort(self.instance);
             }
             is_replaced
         };
@@ -188,7 +202,7 @@ impl Sink for SimulatedSink {
     }
 
     async fn close(mut self) {
-        self.world.lock().unwrap().abort();
+        self.world.lock().unwrap().abort(self.instance);
         self.tasks.shutdown().await;
     }
 }
@@ -206,6 +220,7 @@ impl Writer {
             }
             let next = self.step();
             tokio::select! {
+                biased;
                 job = self.jobs.recv() => match job {
                     Some(job) => self.waiting.push_back(job),
                     None => return,
@@ -223,13 +238,16 @@ impl Writer {
         let mut world = world.lock().unwrap();
         let now = Instant::now();
         let later = now + Duration::from_secs(3600);
-        if world.broken >= self.sink {
+        if world.broken.contains(&self.sink) {
             self.fail_all(&failure("the sink is broken"), false);
             return later;
         }
-        if world.replaced >= self.sink {
+        if world.replaced.contains(&self.sink) {
             self.fail_all(&failure("fenced").at(&self.to), false);
             return later;
+        }
+        if let Some(until) = world.paused(self.instance) {
+            return until;
         }
         self.drop_unwanted();
         if let Some(until) = world.stalled(&self.to) {
@@ -266,10 +284,16 @@ impl Writer {
     }
 
     fn send(&mut self, world: &mut World, job: Job) {
+        let named = job.batch.transaction.map(|number| Named { instance: self.instance, number });
+        if named.is_some_and(|named| world.is_expired(named)) {
+            self.waiting.push_front(job);
+            return self.fail_all(&failure("its transaction took too long").at(&self.to), false);
+        }
         let Job { batch, done, .. } = job;
         let offsets = offsets_of(&batch, &*self.to.topic == "letters");
         let OutputBatch { ref origin, assignment, transaction, .. } = batch;
-        let refused = world.append(&self.to, origin.partition, assignment.0, transaction, &offsets);
+        let refused =
+            world.append(&self.to, (self.instance, origin.partition), assignment.0, transaction, &offsets);
         // One after the other, where they take long.
         let before = self.on_the_wire.back().map(|sent| sent.due).filter(|_| !world.pace.is_zero());
         let due = before.unwrap_or_else(Instant::now) + world.pace + world.delay();

@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Plant, Shared, World, batch, schedule::Mishap, source, world::RECORDS};
+use super::{
+    Plant, Shared, World, batch, source,
+    world::{Command, RECORDS},
+};
 use crate::{
     batch::{AssignmentId, TopicPartition},
     budget::Budget,
@@ -22,12 +25,15 @@ use crate::{
 /// The memory that a batch holds.
 const BATCH_MEMORY: usize = 2048;
 
-/// Reads every partition; the only member of its group.
+/// A member of the group.
 pub(in crate::mill) struct SimulatedSource {
     world: Shared,
+    instance: usize,
     budget: Budget,
     events: VecDeque<SourceEvent>,
     positions: BTreeMap<i32, Position>,
+    /// The assignments that have not ended, as far as this member knows.
+    held: BTreeMap<i32, u64>,
     /// The partitions being revoked, until when, and the end of the release channel.
     revoking: Option<(Vec<i32>, Instant, oneshot::Receiver<()>)>,
     /// Those whose committed offsets are about to change.
@@ -48,22 +54,26 @@ struct Position {
 
 impl SimulatedSource {
     pub fn new(world: &Shared, budget: &Budget) -> SimulatedSource {
-        let (changed, generation) = {
-            let world = world.lock().unwrap();
-            (world.changed.subscribe(), world.generation)
+        let (changed, instance, generation) = {
+            let mut world = world.lock().unwrap();
+            let instance = world.starting;
+            world.join(instance);
+            (world.changed.subscribe(), instance, world.generation)
         };
         let mut source = SimulatedSource {
             world: Arc::clone(world),
+            instance,
             budget: budget.clone(),
             events: VecDeque::new(),
             positions: BTreeMap::new(),
+            held: BTreeMap::new(),
             revoking: None,
             unstable: Vec::new(),
             generation,
             next: Instant::now(),
             changed,
         };
-        source.assign(0..super::PARTITIONS);
+        source.obey_all();
         source
     }
 
@@ -77,57 +87,75 @@ impl SimulatedSource {
         for Assignment { partition, id, position, .. } in &assignments {
             let position = Position { assignment: id.0, next: *position, is_unreadable: false };
             self.positions.insert(partition.partition, position);
+            self.held.insert(partition.partition, id.0);
         }
         self.events.push_back(SourceEvent::Assigned(assignments));
     }
 
-    fn obey(&mut self, command: Mishap) {
+    /// Does what the group wants; whether that was anything.
+    fn obey_all(&mut self) -> bool {
+        let mut has_obeyed = false;
+        while let Some(command) = self.command() {
+            self.obey(command);
+            has_obeyed = true;
+        }
+        has_obeyed
+    }
+
+    /// What the group wants next: one revocation after the other.
+    fn command(&mut self) -> Option<Command> {
         let mut world = self.world.lock().unwrap();
-        self.generation = world.generation;
+        let is_revoking = self.revoking.is_some();
+        let generation = world.generation;
+        let commands = world.commands.get_mut(&self.instance)?;
+        let command = commands.pop_front_if(|next| !is_revoking || !matches!(next, Command::Revoke(..)));
+        if command.is_some() || commands.is_empty() {
+            self.generation = generation;
+        }
+        command
+    }
+
+    fn obey(&mut self, command: Command) {
         match command {
-            Mishap::Lose => {
+            Command::Assign(partitions) => self.assign(partitions),
+            Command::Lose => {
                 let mut lost: Vec<i32> = self.positions.keys().copied().collect();
                 if let Some((revoking, ..)) = self.revoking.take() {
                     lost.extend(revoking);
                 }
                 lost.append(&mut self.unstable);
-                world.generations.clear();
-                world.excuse(lost.iter().copied());
-                drop(world);
                 self.events.push_back(SourceEvent::Lost(lost.iter().copied().map(source).collect()));
                 self.positions.clear();
-                self.assign(lost);
+                self.held.clear();
+                self.world.lock().unwrap().join(self.instance);
             }
-            Mishap::Revoke(most, patience) if self.revoking.is_none() => {
-                drop(world);
-                let given: Vec<i32> = self.positions.keys().copied().filter(|at| *at <= most).collect();
+            Command::Revoke(given, patience) => {
                 self.positions.retain(|partition, _| !given.contains(partition));
+                // Whatever is not assigned yet has nothing to be finished.
+                self.unstable.retain(|partition| !given.contains(partition));
                 let (release, released) = oneshot::channel();
                 let partitions = given.iter().copied().map(source).collect();
                 self.events.push_back(SourceEvent::Revoked { partitions, release });
                 self.revoking = Some((given, Instant::now() + Duration::from_millis(patience), released));
             }
-            // One rebalance after the other.
-            _ => {}
         }
     }
 
     /// The group continues: the release came, or the group has waited long enough.
     fn end_revoke(&mut self, is_late: bool) {
         let Some((given, ..)) = self.revoking.take() else { return };
-        {
-            let mut world = self.world.lock().unwrap();
-            for partition in &given {
-                let assignment = world.generations.remove(partition).unwrap_or(0);
-                if !is_late {
-                    end(&mut world, *partition, assignment);
-                }
+        let mut world = self.world.lock().unwrap();
+        for partition in &given {
+            let assignment = self.held.remove(partition).unwrap_or(0);
+            if !is_late {
+                end(&mut world, self.instance, *partition, assignment);
             }
-            if is_late {
-                world.excuse(given.iter().copied());
-            }
+            world.give_up(self.instance, *partition);
         }
-        self.assign(given);
+        if is_late {
+            world.excuse(given);
+        }
+        world.balance();
     }
 
     /// Whether the mill has released them, or the group no longer waits.
@@ -188,14 +216,15 @@ impl SimulatedSource {
         match &event {
             SourceEvent::Assigned(assignments) => {
                 for assignment in assignments {
-                    end(&mut world, assignment.partition.partition, assignment.id.0 - 1);
+                    end(&mut world, self.instance, assignment.partition.partition, assignment.id.0 - 1);
                 }
             }
             SourceEvent::Lost(partitions) => {
                 for partition in partitions {
                     // Whatever it owns is gone; a later assignment follows.
-                    let next = world.generations.get(&partition.partition).copied();
-                    end(&mut world, partition.partition, next.map_or(0, |next| next - 1));
+                    let next = self.held.get(&partition.partition).copied();
+                    let last = next.map_or(world.last_assignment, |next| next - 1);
+                    end(&mut world, self.instance, partition.partition, last);
                 }
             }
             _ => {}
@@ -205,8 +234,8 @@ impl SimulatedSource {
 }
 
 /// An assignment has ended, and the mill knows.
-fn end(world: &mut World, partition: i32, assignment: u64) {
-    let over = world.over.entry(partition).or_default();
+fn end(world: &mut World, instance: usize, partition: i32, assignment: u64) {
+    let over = world.over.entry((instance, partition)).or_default();
     *over = assignment.max(*over);
 }
 
@@ -226,9 +255,7 @@ impl Source for SimulatedSource {
                 self.assign(stable);
                 continue;
             }
-            let command = self.world.lock().unwrap().commands.pop_front();
-            if let Some(command) = command {
-                self.obey(command);
+            if self.obey_all() {
                 continue;
             }
             let now = Instant::now();
@@ -244,6 +271,7 @@ impl Source for SimulatedSource {
             let may_read = room.is_open && (is_growing || self.is_any_open(room));
             let patience = self.revoking.as_ref().map(|(_, until, _)| *until);
             tokio::select! {
+                biased;
                 () = sleep_until(self.next.max(now + Duration::from_micros(100))), if may_read => {}
                 () = until(patience) => {}
                 _ = released(&mut self.revoking) => {
@@ -281,10 +309,9 @@ impl Source for SimulatedSource {
     }
 
     fn stake(&self, offsets: Vec<Offset>) -> Option<Stake> {
-        let world = self.world.lock().unwrap();
-        let is_held = |offset: &Offset| {
-            world.generations.get(&offset.partition.partition) == Some(&offset.assignment.0)
-        };
+        // It may have lost one without knowing.
+        let is_held =
+            |offset: &Offset| self.held.get(&offset.partition.partition) == Some(&offset.assignment.0);
         let held = offsets.iter().all(is_held);
         let offsets = offsets.into_iter().map(|offset| (offset, Arc::from(""))).collect();
         held.then(|| Stake { offsets, generation: self.generation, ..Stake::default() })
@@ -294,10 +321,12 @@ impl Source for SimulatedSource {
         let assigned = partitions.iter().map(|partition| partition.partition);
         let assigned: BTreeSet<i32> = assigned.filter(|at| self.positions.contains_key(at)).collect();
         self.positions.retain(|partition, _| !assigned.contains(partition));
+        self.held.retain(|partition, _| !assigned.contains(partition));
         self.assign(assigned);
     }
 
     async fn close(self) {
+        self.world.lock().unwrap().leave(self.instance);
         // What the mill has not heard of cannot be committed.
         for event in self.events {
             if let SourceEvent::Assigned(assignments) = event {

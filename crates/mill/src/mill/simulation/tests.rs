@@ -11,14 +11,20 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// Runs the schedules of all seeds, on all cores.
+fn all_of<C: Send>(run: impl Fn(u64) -> C + Sync) -> Vec<C> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let run = &run;
+        let part = |first| scope.spawn(move || seeds().skip(first).step_by(threads).map(run).collect());
+        let parts: Vec<std::thread::ScopedJoinHandle<'_, Vec<C>>> = (0..threads).map(part).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("a schedule failed")).collect()
+    })
+}
+
 #[test]
 fn whatever_happens_nothing_is_lost_and_no_fault_spreads() {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let courses: Vec<Course> = std::thread::scope(|scope| {
-        let part = |first| scope.spawn(move || seeds().skip(first).step_by(threads).map(course).collect());
-        let parts: Vec<std::thread::ScopedJoinHandle<'_, Vec<Course>>> = (0..threads).map(part).collect();
-        parts.into_iter().flat_map(|part| part.join().expect("a schedule failed")).collect()
-    });
+    let courses = all_of(|seed| course_of(Schedule::new(seed)));
     let starts: usize = courses.iter().map(|course| course.starts).sum();
     let rewinds: u64 = courses.iter().map(|course| course.rewinds).sum();
     eprintln!("{} schedules, {starts} starts, {rewinds} rewinds", courses.len());
@@ -27,11 +33,7 @@ fn whatever_happens_nothing_is_lost_and_no_fault_spreads() {
     }
 }
 
-/// Runs the schedule of a seed; one that fails is printed, reduced as far as possible.
-fn course(seed: u64) -> Course {
-    course_of(Schedule::new(seed))
-}
-
+/// Runs a schedule; one that fails is printed, reduced as far as possible.
 fn course_of(schedule: Schedule) -> Course {
     run(&schedule).unwrap_or_else(|failure| {
         let (smallest, failure) = schedule.shrunk(failure, |candidate| run(candidate).err());
@@ -57,7 +59,7 @@ fn without_mishaps_every_record_is_written_once() {
 #[test]
 fn a_stop_finishes_what_is_under_way_and_repeats_nothing() {
     for seed in 0..20 {
-        let stop = |ms| Decision { at: Duration::from_millis(ms), what: Mishap::Stop };
+        let stop = |ms| Decision { at: Duration::from_millis(ms), instance: 0, what: Mishap::Stop };
         let decisions = [7, 31, 64].map(stop).into();
         let schedule = Schedule { decisions, latest: false, ..Schedule::new(seed) };
         let course = run(&schedule).unwrap();
@@ -106,7 +108,7 @@ fn every_fault_that_is_planted_is_found_and_its_schedule_shrunk() {
 fn a_position_that_was_chosen_is_kept_whatever_comes_before_the_first_record() {
     for what in [Mishap::Stop, Mishap::Revoke(PARTITIONS, 5000), Mishap::BreakSink] {
         for (plant, is_kept) in [(None, true), (Some(Plant::PositionsCountAsCommitted), false)] {
-            let decisions = vec![Decision { at: Duration::from_millis(1), what: what.clone() }];
+            let decisions = vec![Decision { at: Duration::from_millis(1), instance: 0, what: what.clone() }];
             let schedule = Schedule { decisions, latest: true, plant, ..Schedule::new(1) };
             let course = run(&schedule);
             if is_kept {
@@ -149,15 +151,7 @@ fn every_strategy_writes_everything_and_stops_before_a_letter_that_is_refused() 
 
 #[test]
 fn exactly_once_each_record_is_seen_once_whatever_happens() {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let courses: Vec<Course> = std::thread::scope(|scope| {
-        let part = |first| {
-            let seeds = seeds().skip(first).step_by(threads);
-            scope.spawn(move || seeds.map(|seed| course_of(Schedule::exactly_once(seed))).collect())
-        };
-        let parts: Vec<std::thread::ScopedJoinHandle<'_, Vec<Course>>> = (0..threads).map(part).collect();
-        parts.into_iter().flat_map(|part| part.join().expect("a schedule failed")).collect()
-    });
+    let courses = all_of(|seed| course_of(Schedule::exactly_once(seed)));
     let sum = |of: fn(&Course) -> usize| courses.iter().map(of).sum::<usize>();
     let (starts, committed, aborted) = (sum(|of| of.starts), sum(|of| of.committed), sum(|of| of.aborted));
     let (outdated, replaced) = (sum(|of| of.outdated), sum(|of| of.replaced));
@@ -184,5 +178,47 @@ fn what_would_break_exactly_once_is_found() {
         let failures = (0..400).map(planted).filter_map(|schedule| run(&schedule).err());
         let failures: Vec<String> = failures.take(20).collect();
         assert!(failures.iter().any(|failure| failure.contains(says)), "{plant:?}: {failures:?}");
+    }
+}
+
+#[test]
+fn several_instances_over_one_log_write_each_record_once() {
+    let courses = all_of(|seed| {
+        let schedule = Schedule::several(seed);
+        run_several(&schedule).unwrap_or_else(|failure| {
+            let (smallest, failure) = schedule.shrunk(failure, |candidate| run_several(candidate).err());
+            panic!("{failure}\n{smallest}");
+        })
+    });
+    let sum = |of: fn(&Together) -> usize| courses.iter().map(of).sum::<usize>();
+    let (committed, aborted) = (sum(|of| of.committed), sum(|of| of.aborted));
+    let (outdated, evictions) = (sum(|of| of.outdated), sum(|of| of.evictions));
+    let assigned: u64 = courses.iter().map(|of| of.assigned).sum();
+    eprintln!(
+        "{} schedules, {committed} commits, {aborted} aborts, {outdated} outdated, {evictions} evictions, \
+         {assigned} assignments",
+        courses.len()
+    );
+    if seeds().count() >= 1000 {
+        assert!(committed > 6000 && aborted > 1000 && outdated > 100, "too little goes wrong");
+        assert!(evictions > 500 && assigned > 10_000, "too little goes wrong");
+    }
+}
+
+#[test]
+fn what_would_break_it_among_several_is_found() {
+    let plants = [
+        (Plant::ZombiesCommit, "twice"),
+        (Plant::UnstableIsRead, "twice"),
+        (Plant::AbortsAreVisible, "visible"),
+    ];
+    for (plant, says) in plants {
+        let planted = |seed| Schedule { plant: Some(plant), ..Schedule::several(seed) };
+        let fails =
+            |schedule: &Schedule| run_several(schedule).err().filter(|failure| failure.contains(says));
+        let found = (0..400).map(planted).find_map(|schedule| Some((fails(&schedule)?, schedule)));
+        let (failure, schedule) = found.unwrap_or_else(|| panic!("{plant:?} is not found"));
+        let (smallest, failure) = schedule.shrunk(failure, fails);
+        eprintln!("{plant:?}: {failure}\n{smallest}");
     }
 }

@@ -1,5 +1,7 @@
 //! The cluster, whatever happens to its clients, and what must hold of it.
 
+mod group;
+mod output;
 mod transactions;
 
 use std::{
@@ -9,18 +11,15 @@ use std::{
     time::Duration,
 };
 
+pub(in crate::mill) use group::{Command, SESSION};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
+pub(in crate::mill) use transactions::Named;
 use transactions::{Sent, Standing};
 
-use super::{
-    Plant, is_poison,
-    schedule::Mishap,
-    source,
-    spread::{belongs, is_refused},
-};
+use super::{Plant, schedule::Mishap, source};
 use crate::{
-    batch::{AssignmentId, TopicPartition, TransactionNumber},
+    batch::{AssignmentId, TopicPartition},
     engine::{Assignment, Offset},
     strategy::Order,
 };
@@ -43,15 +42,34 @@ pub(in crate::mill) struct World {
     /// What was sent in transactions, in log order.
     sent: Vec<Sent>,
     /// The offsets that transactions hold and that are not the group's yet: whoever gets their partitions waits.
-    pending: BTreeMap<TransactionNumber, Vec<Offset>>,
+    pending: BTreeMap<Named, Vec<Offset>>,
+    /// When the first record was sent in each transaction that has not ended.
+    begun: BTreeMap<Named, Instant>,
+    /// Those that the coordinator has aborted because they took too long.
+    expired: BTreeSet<Named>,
+    /// Several instances share the group; whoever gets a partition first may choose its position.
+    pub is_shared: bool,
+    /// The instance that starts next.
+    pub starting: usize,
+    /// Until when the process of an instance stands still.
+    pub paused: BTreeMap<usize, Instant>,
+    members: BTreeSet<usize>,
+    /// Who has each partition.
+    owners: BTreeMap<i32, usize>,
+    /// Those that are to be given up.
+    moving: BTreeSet<i32>,
+    /// Changes who is to have what.
+    shift: usize,
+    /// How often a member was silent for too long.
+    pub evictions: usize,
     /// The generation of the group.
     pub generation: i32,
     /// How many transactions were committed, how often they were aborted, and how often a stake was outdated.
     pub transactions: usize,
     pub aborts: usize,
     pub outdated: usize,
-    /// The last sink whose transactional id another process has taken over.
-    pub replaced: u64,
+    /// The sinks whose transactional id another process has taken over.
+    pub replaced: BTreeSet<u64>,
     /// Changes whenever something changes that somebody waits for.
     pub changed: watch::Sender<u64>,
     /// What of each partition of the source stands in each partition that is written, in log order, as the
@@ -64,13 +82,13 @@ pub(in crate::mill) struct World {
     pub committed: BTreeMap<i32, i64>,
     /// The current assignment of each partition; commits of others are fenced.
     pub generations: BTreeMap<i32, u64>,
-    last_assignment: u64,
+    pub last_assignment: u64,
     /// The position first chosen for a partition: what lies before it is not promised.
     pub chosen: BTreeMap<i32, i64>,
     /// Partitions for which nothing could be committed any more when they were given up.
     excused: BTreeSet<i32>,
-    /// Assignments up to this one have ended, and the mill knows.
-    pub over: BTreeMap<i32, u64>,
+    /// Assignments up to this one have ended, and the mill of the instance knows.
+    pub over: BTreeMap<(usize, i32), u64>,
     /// The first offset whose output may be written under an assignment.
     expected: BTreeMap<(i32, u64), i64>,
     /// The next one in each partition that is written, and how many of its results were.
@@ -80,8 +98,8 @@ pub(in crate::mill) struct World {
     pub log_start: BTreeMap<i32, i64>,
     pub unreadable: BTreeMap<i32, i64>,
     pub letters_refused: bool,
-    /// What the source is to do next.
-    pub commands: VecDeque<Mishap>,
+    /// What the source of each instance is to do next.
+    pub commands: BTreeMap<usize, VecDeque<Command>>,
     stalled: BTreeMap<TopicPartition, Instant>,
     failing: BTreeMap<TopicPartition, (Instant, bool)>,
     commits_fail: Option<Instant>,
@@ -89,9 +107,10 @@ pub(in crate::mill) struct World {
     pub pace: Duration,
     /// The partition whose commits are not taken, while the others' are.
     pub refused_commits: Option<i32>,
-    /// The number of the sink, and of the last one that broke.
-    pub sinks: u64,
-    pub broken: u64,
+    /// The number of sinks, the last one of each instance, and those that broke.
+    sinks: u64,
+    last_sinks: BTreeMap<usize, u64>,
+    pub broken: BTreeSet<u64>,
     violation: Option<String>,
     /// What a source has handed out, for a planted fault.
     pub handed_out: BTreeMap<i32, i64>,
@@ -110,11 +129,21 @@ impl World {
             exact: false,
             sent: Vec::new(),
             pending: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            expired: BTreeSet::new(),
+            is_shared: false,
+            starting: 0,
+            paused: BTreeMap::new(),
+            members: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            moving: BTreeSet::new(),
+            shift: 0,
+            evictions: 0,
             generation: 0,
             transactions: 0,
             aborts: 0,
             outdated: 0,
-            replaced: 0,
+            replaced: BTreeSet::new(),
             changed: watch::Sender::new(0),
             logs: BTreeMap::new(),
             spreads: false,
@@ -131,14 +160,15 @@ impl World {
             log_start: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             letters_refused: false,
-            commands: VecDeque::new(),
+            commands: BTreeMap::new(),
             stalled: BTreeMap::new(),
             failing: BTreeMap::new(),
             commits_fail: None,
             pace: Duration::ZERO,
             refused_commits: None,
             sinks: 0,
-            broken: 0,
+            last_sinks: BTreeMap::new(),
+            broken: BTreeSet::new(),
             violation: None,
             handed_out: BTreeMap::new(),
         }
@@ -192,7 +222,7 @@ impl World {
     fn choose(&mut self, partition: i32) -> i64 {
         let position = if self.latest { self.end() } else { self.start(partition) };
         let was_chosen = self.chosen.insert(partition, position).is_some();
-        if was_chosen && !self.excused.remove(&partition) {
+        if was_chosen && !self.excused.remove(&partition) && !self.is_shared {
             self.violate(format!("the position of partition {partition} is chosen a second time"));
         }
         position
@@ -244,101 +274,6 @@ impl World {
         self.committed.insert(partition, offset.next);
     }
 
-    /// How often output of a record stands in a partition.
-    fn count_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
-        let log = self.logs.get(&(to.clone(), partition));
-        log.map_or(0, |offsets| offsets.iter().filter(|at| **at == offset).count())
-    }
-
-    fn has_letter(&self, partition: i32, offset: i64) -> bool {
-        self.count_in(&TopicPartition::new("letters", partition), partition, offset) > 0
-    }
-
-    /// Whether a record must have a dead letter.
-    fn is_bad(&self, partition: i32, offset: i64) -> bool {
-        let belongs = belongs(self.spreads, partition, offset);
-        is_poison(offset) || belongs.iter().any(|to| is_refused(self.spreads, to, offset))
-    }
-
-    /// How often output of a record belongs in a partition and is not refused there.
-    fn due_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
-        let belongs = belongs(self.spreads, partition, offset);
-        let is_due = |of: &&TopicPartition| *of == to && !is_refused(self.spreads, to, offset);
-        belongs.iter().filter(is_due).count()
-    }
-
-    /// Whether nothing of a record is left to be written.
-    fn is_final(&self, partition: i32, offset: i64) -> bool {
-        let is_written =
-            |to: &TopicPartition| self.count_in(to, partition, offset) >= self.due_in(to, partition, offset);
-        let all_written = || belongs(self.spreads, partition, offset).iter().all(is_written);
-        all_written() && (!self.is_bad(partition, offset) || self.has_letter(partition, offset))
-    }
-
-    /// Appends what a producer sends of a partition of the source to a log; returns the indexes of refused
-    /// records.
-    pub fn append(
-        &mut self,
-        to: &TopicPartition,
-        origin: i32,
-        assignment: u64,
-        transaction: Option<TransactionNumber>,
-        offsets: &[i64],
-    ) -> Vec<usize> {
-        if self.over.get(&origin).is_some_and(|over| assignment <= *over) {
-            self.violate(format!("{to}: {offsets:?} of assignment {assignment} is sent, which is over"));
-        }
-        let to_letters = &*to.topic == "letters";
-        if !to_letters && self.order == Order::Partition {
-            self.check_order(to, origin, assignment, offsets);
-        }
-        let mut refused = Vec::new();
-        for (index, offset) in offsets.iter().enumerate() {
-            if if to_letters { self.letters_refused } else { is_refused(self.spreads, to, *offset) } {
-                refused.push(index);
-            } else if let Some(transaction) = transaction {
-                let standing = Standing::Open(transaction);
-                self.sent.push(Sent { standing, to: to.clone(), origin, offset: *offset });
-            } else {
-                self.logs.entry((to.clone(), origin)).or_default().push(*offset);
-            }
-        }
-        refused
-    }
-
-    /// Under one assignment every record follows the one before it; none is left out.
-    fn check_order(&mut self, to: &TopicPartition, origin: i32, assignment: u64, offsets: &[i64]) {
-        let first = self.expected.get(&(origin, assignment)).copied().unwrap_or(0);
-        let key = (to.clone(), origin, assignment);
-        let (mut expected, mut written) = self.progress.get(&key).copied().unwrap_or((first, 0));
-        let gaps = self.gaps.get(&(origin, assignment)).cloned().unwrap_or_default();
-        let results = |of: i64| belongs(self.spreads, origin, of).iter().filter(|at| *at == to).count();
-        let mut violation = None;
-        for offset in offsets {
-            while let Some(next) = gaps
-                .iter()
-                .find(|gap| gap.contains(&expected))
-                .map(|gap| gap.end)
-                .or_else(|| (written >= results(expected)).then_some(expected + 1))
-            {
-                // No record belongs there any more.
-                if expected > RECORDS {
-                    break;
-                }
-                (expected, written) = (next, 0);
-            }
-            if *offset != expected {
-                let text = format!("{to}: {offset} is written where {expected} is due, of {assignment}");
-                violation.get_or_insert(text);
-            }
-            (expected, written) = (*offset, if *offset == expected { written + 1 } else { 1 });
-        }
-        if let Some(violation) = violation {
-            self.violate(violation);
-        }
-        self.progress.insert(key, (expected, written));
-    }
-
     /// Until when a partition takes nothing.
     pub fn stalled(&mut self, to: &TopicPartition) -> Option<Instant> {
         self.stalled.get(to).copied().filter(|until| *until > Instant::now())
@@ -351,20 +286,24 @@ impl World {
 
     /// Starts a mishap that does not concern the process itself.
     pub fn begin(&mut self, mishap: &Mishap) {
+        self.begin_at(0, mishap);
+    }
+
+    /// The same, to the process of an instance if it is about one.
+    pub fn begin_at(&mut self, instance: usize, mishap: &Mishap) {
+        let sink = self.last_sinks.get(&instance).copied().unwrap_or(0);
         let until = |for_ms: u64| Instant::now() + Duration::from_millis(for_ms);
         let topic = if self.fails_routed { "routed" } else { "destination" };
         let destination = |partition: i32| TopicPartition::new(topic, partition);
         match mishap {
-            Mishap::Kill | Mishap::Stop => unreachable!("of the process"),
-            Mishap::Lose | Mishap::Revoke(..) => {
-                self.generation += 1;
-                self.commands.push_back(mishap.clone());
-            }
+            Mishap::Kill | Mishap::Stop | Mishap::Pause(_) => unreachable!("of the process"),
+            Mishap::Lose => self.evict(instance),
+            Mishap::Revoke(most, patience_ms) => self.revoke(instance, *most, *patience_ms),
             Mishap::TakeOver => {
-                self.replaced = self.sinks;
-                self.abort();
+                self.replaced.insert(sink);
+                self.abort(instance);
             }
-            Mishap::BreakSink => self.broken = self.sinks,
+            Mishap::BreakSink => drop(self.broken.insert(sink)),
             Mishap::FailWriter { partition, for_ms, writes } => {
                 self.failing.insert(destination(*partition), (until(*for_ms), *writes));
             }
@@ -390,54 +329,17 @@ impl World {
         self.change();
     }
 
-    /// Whether everything promised of a partition has been done.
-    pub fn check_complete(&self, partition: i32) -> Result<(), String> {
-        if self.committed.get(&partition) != Some(&RECORDS) {
-            return Err(format!(
-                "partition {partition} is committed to {:?}",
-                self.committed.get(&partition)
-            ));
-        }
-        for ((to, _), offsets) in self.logs.iter().filter(|((_, origin), _)| *origin == partition) {
-            let mut first_times: Vec<i64> = Vec::new();
-            for offset in offsets {
-                if !first_times.contains(offset) {
-                    first_times.push(*offset);
-                }
-            }
-            let is_ordered = self.order == Order::Partition && &*to.topic != "letters";
-            if is_ordered && !first_times.is_sorted() {
-                return Err(format!("{to} is out of order, of partition {partition}: {first_times:?}"));
-            }
-        }
-        let from = self.chosen.get(&partition).copied().unwrap_or(0).max(self.start(partition));
-        match (from..RECORDS).find(|offset| !self.stands(partition, *offset)) {
-            Some(missing) => Err(format!("partition {partition} lacks {missing}")),
-            None => Ok(()),
-        }
+    /// Until when the process of an instance stands still.
+    pub fn paused(&self, instance: usize) -> Option<Instant> {
+        self.paused.get(&instance).copied().filter(|until| *until > Instant::now())
     }
 
-    /// Whether a record stands where it belongs, and only there.
-    pub fn stands(&self, partition: i32, offset: i64) -> bool {
-        let mut places =
-            self.logs.keys().filter(|(to, origin)| *origin == partition && &*to.topic != "letters");
-        let is_expected = |(to, _): &(TopicPartition, i32)| {
-            self.due_in(to, partition, offset) > 0 || self.count_in(to, partition, offset) == 0
-        };
-        self.is_final(partition, offset)
-            && self.has_letter(partition, offset) == self.is_bad(partition, offset)
-            && places.all(is_expected)
-    }
-
-    /// The records in all logs if each is written once.
-    pub fn records_due(&self) -> usize {
-        let due = |partition: i32, offset: i64| {
-            let belongs = belongs(self.spreads, partition, offset);
-            let written = belongs.iter().filter(|to| !is_refused(self.spreads, to, offset)).count();
-            written + usize::from(self.is_bad(partition, offset))
-        };
-        (0..PARTITIONS)
-            .map(|partition| (0..RECORDS).map(|offset| due(partition, offset)).sum::<usize>())
-            .sum()
+    /// The number of a new sink of the instance that starts. What an earlier one has left open is aborted.
+    pub fn new_sink(&mut self) -> u64 {
+        self.abort(self.starting);
+        self.expired.retain(|named| named.instance != self.starting);
+        self.sinks += 1;
+        self.last_sinks.insert(self.starting, self.sinks);
+        self.sinks
     }
 }

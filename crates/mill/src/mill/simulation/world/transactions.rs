@@ -1,16 +1,30 @@
 //! Transactions: what readers of committed records see, and what is committed with it.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::{Plant, World};
 use crate::{
     batch::{TopicPartition, TransactionNumber},
     engine::{Offset, Stake},
 };
 
+/// How long a transaction may be open before the coordinator aborts it; longer than a mill waits.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A transaction of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::mill) struct Named {
+    pub instance: usize,
+    pub number: TransactionNumber,
+}
+
 /// What is known of a record in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Its transaction is alive.
-    Open(TransactionNumber),
+    Open(Named),
     Visible,
     Aborted,
 }
@@ -26,22 +40,29 @@ pub(super) struct Sent {
 
 impl World {
     /// Puts offsets into a transaction, unless a partition of them has gone to somebody else.
-    pub fn stake(&mut self, transaction: TransactionNumber, stake: &Stake) -> bool {
+    pub fn stake(&mut self, named: Named, stake: &Stake) -> bool {
+        self.expire();
         let is_current =
             |offset: &Offset| self.generations.get(&offset.partition.partition) == Some(&offset.assignment.0);
-        if !stake.offsets.iter().all(|(offset, _)| is_current(offset)) {
+        let is_checked = self.plant != Some(Plant::ZombiesCommit);
+        if self.expired.contains(&named)
+            || is_checked && !stake.offsets.iter().all(|(offset, _)| is_current(offset))
+        {
             return false;
         }
-        self.pending.insert(transaction, stake.offsets.iter().map(|(offset, _)| offset.clone()).collect());
+        self.begun.entry(named).or_insert_with(Instant::now);
+        self.pending.insert(named, stake.offsets.iter().map(|(offset, _)| offset.clone()).collect());
         true
     }
 
     /// Commits a transaction, unless it was aborted meanwhile. Whose the partitions are does not matter any more.
-    pub fn commit_transaction(&mut self, transaction: TransactionNumber) -> bool {
-        let Some(offsets) = self.pending.remove(&transaction) else { return false };
+    pub fn commit_transaction(&mut self, named: Named) -> bool {
+        self.expire();
+        let Some(offsets) = self.pending.remove(&named) else { return false };
+        self.begun.remove(&named);
         self.transactions += 1;
         if self.plant != Some(Plant::OffsetsAloneAreCommitted) {
-            self.set(|of| *of == Standing::Open(transaction), Standing::Visible);
+            self.set(|of| *of == Standing::Open(named), Standing::Visible);
         }
         for offset in &offsets {
             self.note(offset);
@@ -52,18 +73,44 @@ impl World {
     }
 
     /// Whether the committed offset of one of these partitions is about to change (`require_stable`).
-    pub fn is_unstable(&self, partitions: &[i32]) -> bool {
+    pub fn is_unstable(&mut self, partitions: &[i32]) -> bool {
+        self.expire();
+        if self.plant == Some(Plant::UnstableIsRead) {
+            return false;
+        }
         let mut pending = self.pending.values().flatten();
         pending.any(|offset| partitions.contains(&offset.partition.partition))
     }
 
-    /// Aborts what is not committed.
-    pub fn abort(&mut self) {
+    /// Whether nothing can be written in a transaction any more.
+    pub fn is_expired(&mut self, named: Named) -> bool {
+        self.expire();
+        self.expired.contains(&named)
+    }
+
+    /// Aborts what an instance has not committed.
+    pub fn abort(&mut self, instance: usize) {
+        self.abort_where(|named| named.instance == instance);
+        self.change();
+    }
+
+    /// Aborts what is open for too long.
+    fn expire(&mut self) {
+        let is_late = |begun: &Instant| begun.elapsed() > TIMEOUT;
+        let late = self.begun.iter().filter(|(_, begun)| is_late(begun)).map(|(named, _)| *named);
+        let late: Vec<Named> = late.collect();
+        if !late.is_empty() {
+            self.abort_where(|named| late.contains(named));
+            self.expired.extend(late);
+        }
+    }
+
+    fn abort_where(&mut self, which: impl Fn(&Named) -> bool) {
         let becomes =
             if self.plant == Some(Plant::AbortsAreVisible) { Standing::Visible } else { Standing::Aborted };
-        self.set(|of| matches!(of, Standing::Open(_)), becomes);
-        self.pending.clear();
-        self.change();
+        self.set(|of| matches!(of, Standing::Open(named) if which(named)), becomes);
+        self.pending.retain(|named, _| !which(named));
+        self.begun.retain(|named, _| !which(named));
     }
 
     /// Changes how records stand, and what a reader of committed records sees with it.
@@ -86,19 +133,19 @@ impl World {
         for ((to, origin), offsets) in &self.logs {
             let committed = self.committed.get(origin).copied().unwrap_or(0);
             let is_letters = &*to.topic == "letters";
-            let is_ordered = is_letters || offsets.is_sorted();
-            for offset in offsets {
-                let due = if is_letters { 1 } else { self.due_in(to, *origin, *offset) };
-                let found = if *offset >= committed {
-                    format!("{to}: {offset} of {origin} is visible beyond {committed}")
-                } else if self.count_in(to, *origin, *offset) > due || !is_ordered {
-                    format!("{to}: twice, or out of order: {offsets:?} of {origin}")
-                } else {
-                    continue;
-                };
-                self.violation.get_or_insert(found);
-                return;
-            }
+            let mut sorted = offsets.clone();
+            sorted.sort_unstable();
+            let due = |offset: i64| if is_letters { 1 } else { self.due_in(to, *origin, offset) };
+            let is_twice = |same: &[i64]| same.len() > due(same[0]);
+            let found = if let Some(beyond) = sorted.iter().find(|offset| **offset >= committed) {
+                format!("{to}: {beyond} of {origin} is visible beyond {committed}")
+            } else if sorted.chunk_by(i64::eq).any(is_twice) || !is_letters && sorted != *offsets {
+                format!("{to}: twice, or out of order: {offsets:?} of {origin}")
+            } else {
+                continue;
+            };
+            self.violation.get_or_insert(found);
+            return;
         }
     }
 }
