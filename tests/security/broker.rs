@@ -139,8 +139,7 @@ fn properties(port: u16, folder: &Path, authority: &Authority) -> String {
         let one = |of: &Listener| format!(",{}://{host}:{}", of.name(), port + of.place());
         LISTENERS.iter().map(one).collect::<String>()
     };
-    let protocols: String =
-        LISTENERS.iter().map(|of| format!(",{}:{}", of.name(), of.protocol())).collect();
+    let protocols: String = LISTENERS.iter().map(|of| format!(",{}:{}", of.name(), of.protocol())).collect();
     let mut lines = format!(
         "listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}{}
 advertised.listeners=CLIENT://127.0.0.1:{port}{}

@@ -83,8 +83,8 @@ fn deceived(impostor: &Impostor) -> Said {
 
 /// An answer to ApiVersions 3, as a broker in plain text gives it: SASL, Metadata and ApiVersions are offered.
 const PLAIN_TEXT: &[u8] = &[
-    0, 0, 0, 33, 0, 0, 0, 0, 0, 0, 4, 0, 17, 0, 0, 0, 1, 0, 0, 3, 0, 0, 0, 12, 0, 0, 18, 0, 0, 0, 3, 0, 0, 0, 0,
-    0, 0,
+    0, 0, 0, 33, 0, 0, 0, 0, 0, 0, 4, 0, 17, 0, 0, 0, 1, 0, 0, 3, 0, 0, 0, 12, 0, 0, 18, 0, 0, 0, 3, 0, 0, 0,
+    0, 0, 0,
 ];
 
 /// A ServerHello of an old version (RFC 4346, 7.4.1.3), with TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA.

@@ -30,8 +30,7 @@ impl Trial {
         let names = Names::new(what);
         let open = kafka().open();
         open.create(&names.source, 1, &[]);
-        let record =
-            |n| TestRecord::value(format!(r#"{{"first_name":"f{n}","last_name":"l"}}"#));
+        let record = |n| TestRecord::value(format!(r#"{{"first_name":"f{n}","last_name":"l"}}"#));
         open.produce(&names.source, 0, &(0..RECORDS).map(record).collect::<Vec<_>>());
         Trial { names }
     }

@@ -32,7 +32,8 @@ fn a_client_is_known_by_its_certificate() {
         trial.succeeds(with(trial.through(Listener::Mutual), identity).with(&["--engine", engine]));
     }
     // As text: the key from the environment, as a secret.
-    let [certificate, key] = [&identity.certificate, &identity.key].map(|file| fs::read_to_string(file).unwrap());
+    let [certificate, key] =
+        [&identity.certificate, &identity.key].map(|file| fs::read_to_string(file).unwrap());
     let trial = Trial::new("mutual");
     let text = trial.through(Listener::Mutual).set("ssl.certificate.pem", &certificate);
     trial.succeeds(text.secret("ssl.key.pem", &key));
@@ -56,8 +57,7 @@ fn a_broker_that_does_not_prove_who_it_is_is_refused() {
 #[test]
 fn only_the_name_is_left_unchecked_where_that_is_asked_for() {
     let trial = Trial::new("name");
-    let unchecked =
-        |listener| trial.through(listener).set("ssl.endpoint.identification.algorithm", "none");
+    let unchecked = |listener| trial.through(listener).set("ssl.endpoint.identification.algorithm", "none");
     trial.is_refused(unchecked(Listener::Expired), &["authentication failed: TLS", "expired"]);
     trial.succeeds(unchecked(Listener::Elsewhere));
 }

@@ -202,8 +202,7 @@ fn read(key: &str, pem: &Pem) -> Result<Vec<u8>, PropertyError> {
 
 fn certificates(key: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PropertyError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found =
-        found.map_err(|e| PropertyError::new(key, format!("not PEM certificates: {}", fault(&e))))?;
+    let found = found.map_err(|e| PropertyError::new(key, format!("not PEM certificates: {}", fault(&e))))?;
     if found.is_empty() { Err(PropertyError::new(key, "has no PEM certificate")) } else { Ok(found) }
 }
 
@@ -216,8 +215,10 @@ fn private_key(key: &str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Property
 /// What is wrong with PEM text; nothing of the text itself, which may be a key, in whatever property it is.
 fn fault(error: &pem::Error) -> &'static str {
     match error {
-        pem::Error::IllegalSectionStart { .. } => "a line begins a section and goes on; it must be on its own",
-        pem::Error::MissingSectionEnd { .. } => "a section has no end",
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line begins a section and goes on; it must be on its own"
+        }
+        pem::Error::MissingSectionEnd { .. } => "a section has no end, or its line breaks are lost",
         pem::Error::Base64Decode(_) => "a section is not base64",
         pem::Error::NoItemsFound => "no such section",
         _ => "it cannot be read",

@@ -224,7 +224,9 @@ async fn deceive(mut stream: TcpStream, meeting: &Meeting, asked: &Asked) -> Opt
                 }
                 continue;
             }
-            Answer::Words(words) => framed(&say(&words.replace('*', &nonce)), version.clamp(0, 2), correlation),
+            Answer::Words(words) => {
+                framed(&say(&words.replace('*', &nonce)), version.clamp(0, 2), correlation)
+            }
             Answer::Refusal(code, words) => {
                 let refusal = SaslAuthenticateResponse::default()
                     .with_error_code(*code)
