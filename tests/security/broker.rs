@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock},
 };
 
 use tokio::runtime::Runtime;
@@ -88,8 +88,9 @@ pub struct Kafka {
 
 /// The one for all tests.
 pub fn kafka() -> &'static Kafka {
-    static KAFKA: OnceLock<Kafka> = OnceLock::new();
-    KAFKA.get_or_init(Kafka::start)
+    // If it does not start, every test fails at once.
+    static KAFKA: LazyLock<Kafka> = LazyLock::new(Kafka::start);
+    &KAFKA
 }
 
 impl Kafka {

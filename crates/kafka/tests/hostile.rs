@@ -105,6 +105,8 @@ fn answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
+const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+
 /// A client's way to log in, and what the broker does.
 #[derive(Clone, Debug)]
 struct Meeting {
@@ -115,8 +117,7 @@ struct Meeting {
 
 fn meeting() -> impl Strategy<Value = Meeting> {
     let protocol = prop_oneof![1 => Just("ssl"), 1 => Just("plaintext"), 8 => Just("sasl_plaintext")];
-    let mechanisms = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
-    let all = (protocol, prop::sample::select(&mechanisms[..]), vec(answer(), 0..6));
+    let all = (protocol, prop::sample::select(MECHANISMS), vec(answer(), 0..6));
     all.prop_map(|(protocol, mechanism, answers)| Meeting { protocol, mechanism, answers })
 }
 
