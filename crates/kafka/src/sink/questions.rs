@@ -79,22 +79,17 @@ pub async fn end(
     let (whom, what) = (Whom::Transactions(&mode.name), "ending the transaction");
     let cap = mode.protocol.cap(4, 5);
     let is_certain = AtomicBool::new(true);
-    let mut patience = Patience::until(deadline);
-    let answered = loop {
-        let answer = async {
-            let answer = ask(cluster, whom, &request, cap, what, deadline)
-                .await
-                .inspect_err(|_| is_certain.store(false, Ordering::Relaxed))?;
-            judge(cluster, whom, answer.error_code, what)?;
-            let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
-            let is_another = mode.protocol == Protocol::Second && id >= 0;
-            Ok::<_, Failure>(is_another.then_some(Producer { id, epoch }))
-        };
-        if let Some(settled) = patience.settle(answer.await).await {
-            break settled;
-        }
+    let attempt = || async {
+        let answer = ask(cluster, whom, &request, cap, what, deadline)
+            .await
+            .inspect_err(|_| is_certain.store(false, Ordering::Relaxed))?;
+        judge(cluster, whom, answer.error_code, what)?;
+        let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
+        let is_another = mode.protocol == Protocol::Second && id >= 0;
+        Ok(is_another.then_some(Producer { id, epoch }))
     };
-    Ok((answered?, is_certain.into_inner()))
+    let another = until_settled(deadline, attempt).await?;
+    Ok((another, is_certain.into_inner()))
 }
 
 pub fn topics(stake: &Stake) -> Vec<TxnOffsetCommitRequestTopic> {
@@ -186,30 +181,23 @@ pub fn is_fenced(error: &EngineError) -> bool {
     error.cause::<KafkaError>().is_some_and(|error| matches!(error.0, ProducerFenced | InvalidProducerEpoch))
 }
 
-/// How often and until when something is tried.
-pub struct Patience {
+/// Asks, with growing pauses, until there is an answer that settles it or the deadline is near.
+pub async fn until_settled<T, F: Future<Output = Result<T, Failure>>>(
     deadline: Instant,
-    failures: u32,
-}
-
-impl Patience {
-    pub fn until(deadline: Instant) -> Patience {
-        Patience { deadline, failures: 0 }
-    }
-
-    /// The answer, if it is one, or that nothing more is tried; otherwise `None`, after a pause.
-    pub async fn settle<T>(&mut self, answer: Result<T, Failure>) -> Option<Result<T, Failure>> {
-        let error = match answer {
+    attempt: impl Fn() -> F,
+) -> Result<T, Failure> {
+    let mut failures = 0;
+    loop {
+        let error = match attempt().await {
             Err(Failure::Again(error)) => error,
-            settled => return Some(settled),
+            settled => return settled,
         };
-        self.failures += 1;
-        let pause = RETRY.pause(self.failures);
-        if Instant::now() + pause >= self.deadline {
-            return Some(Err(Failure::Again(error)));
+        failures += 1;
+        let pause = RETRY.pause(failures);
+        if Instant::now() + pause >= deadline {
+            return Err(Failure::Again(error));
         }
         tracing::debug!(%error, ?pause, "asking again");
         sleep(pause).await;
-        None
     }
 }

@@ -26,7 +26,7 @@ use kafka_protocol::{
         AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, InitProducerIdRequest, TransactionalId,
         TxnOffsetCommitRequest, add_partitions_to_txn_request::AddPartitionsToTxnTopic,
     },
-    protocol::StrBytes,
+    protocol::{Request, StrBytes},
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -37,12 +37,13 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
-    questions::{Failure, Patience, ask, end, is_fenced, judge, topics},
+    questions::{Failure, ask, end, is_fenced, judge, topics, until_settled},
 };
 use crate::{
     ask::Whom,
     cluster::{Cluster, Lane},
     handshake::versions_now,
+    reply::Answer,
     text::{group_id, text, topic_name},
 };
 
@@ -105,6 +106,8 @@ pub struct Transaction {
     cluster: Arc<Cluster>,
     /// Whether the coordinator has said that it is open.
     is_begun: AtomicBool,
+    /// Whether an attempt at a request of it was not answered, so that it may come to the broker later.
+    has_unanswered: AtomicBool,
     /// When the coordinator will have aborted it.
     deadline: Instant,
     wanted: Mutex<BTreeSet<TopicPartition>>,
@@ -140,6 +143,7 @@ impl Transactions {
             mode: Mode { name: side.name.clone(), protocol: side.protocol },
             cluster: Arc::clone(&self.cluster),
             is_begun: AtomicBool::new(false),
+            has_unanswered: AtomicBool::new(false),
             deadline: Instant::now() + self.timeout,
             wanted: Mutex::default(),
             enlisted: tokio::sync::Mutex::default(),
@@ -180,7 +184,9 @@ impl Transactions {
             }
             side.looked.elapsed() > LOOK_EVERY
         };
-        // An attempt that was not answered may still reach the coordinator, in the next transaction.
+        // An attempt that was not answered may still come, in a later transaction of this epoch: an end would end
+        // that, older offsets would take the place of its own, and partitions would begin one that nobody ends.
+        let is_certain = is_certain && !transaction.has_unanswered.load(Ordering::Acquire);
         if !is_certain && mode.protocol == Protocol::First {
             self.renew(side).await.map_err(Failure::Fatal)?;
         } else if is_due {
@@ -263,21 +269,16 @@ impl Transactions {
             .with_producer_id(id.into())
             .with_producer_epoch(epoch);
         let what = format!("beginning transactional id {name}");
-        let mut patience = Patience::until(deadline);
-        loop {
-            let answer = async {
-                let whom = Whom::Transactions(name);
-                let answer = ask(&self.cluster, whom, &request, i16::MAX, &what, deadline).await?;
-                judge(&self.cluster, whom, answer.error_code, &what)?;
-                Ok::<_, Failure>(Producer { id: answer.producer_id.0, epoch: answer.producer_epoch })
-            };
-            if let Some(settled) = patience.settle(answer.await).await {
-                return settled.map_err(|failure| match failure {
-                    Failure::Abort(error) if is_fenced(&error) => replaced(name, &error),
-                    failure => failure.error(),
-                });
-            }
-        }
+        let whom = Whom::Transactions(name);
+        let attempt = || async {
+            let answer = ask(&self.cluster, whom, &request, i16::MAX, &what, deadline).await?;
+            judge(&self.cluster, whom, answer.error_code, &what)?;
+            Ok(Producer { id: answer.producer_id.0, epoch: answer.producer_epoch })
+        };
+        until_settled(deadline, attempt).await.map_err(|failure| match failure {
+            Failure::Abort(error) if is_fenced(&error) => replaced(name, &error),
+            failure => failure.error(),
+        })
     }
 
     /// The version that the cluster has agreed on by now.
@@ -369,23 +370,17 @@ impl Transaction {
             .with_v3_and_below_producer_epoch(self.producer.epoch)
             .with_v3_and_below_topics(topics);
         let (whom, what) = (Whom::Transactions(&self.mode.name), "adding partitions to the transaction");
-        let mut patience = Patience::until(self.deadline);
-        let answered = loop {
-            let answer = async {
-                let answer = ask(&self.cluster, whom, &request, 3, what, self.deadline).await?;
-                judge(&self.cluster, whom, answer.error_code, what)?;
-                let topics = answer.results_by_topic_v3_and_below.iter();
-                // One that is refused keeps the others from being added, and those say OPERATION_NOT_ATTEMPTED.
-                let codes = topics.flat_map(|topic| &topic.results_by_partition);
-                let refused = codes.map(|result| result.partition_error_code).filter(|code| *code != 0);
-                let cause = refused.min_by_key(|code| *code == ResponseError::OperationNotAttempted.code());
-                judge(&self.cluster, whom, cause.unwrap_or(0), what)
-            };
-            if let Some(settled) = patience.settle(answer.await).await {
-                break settled;
-            }
+        let attempt = || async {
+            let answer = self.ask(whom, &request, 3, what).await?;
+            judge(&self.cluster, whom, answer.error_code, what)?;
+            let topics = answer.results_by_topic_v3_and_below.iter();
+            // One that is refused keeps the others from being added, and those say OPERATION_NOT_ATTEMPTED.
+            let codes = topics.flat_map(|topic| &topic.results_by_partition);
+            let refused = codes.map(|result| result.partition_error_code).filter(|code| *code != 0);
+            let cause = refused.min_by_key(|code| *code == ResponseError::OperationNotAttempted.code());
+            judge(&self.cluster, whom, cause.unwrap_or(0), what)
         };
-        answered.map_err(Failure::error)?;
+        until_settled(self.deadline, attempt).await.map_err(Failure::error)?;
         self.begun();
         enlisted.extend(wanted);
         Ok(())
@@ -400,17 +395,11 @@ impl Transaction {
                 .with_producer_epoch(self.producer.epoch)
                 .with_group_id(group_id(&stake.group));
             let (whom, what) = (Whom::Transactions(&self.mode.name), "adding offsets to the transaction");
-            let mut patience = Patience::until(self.deadline);
-            let answered = loop {
-                let answer = async {
-                    let answer = ask(&self.cluster, whom, &request, 3, what, self.deadline).await?;
-                    judge(&self.cluster, whom, answer.error_code, what)
-                };
-                if let Some(settled) = patience.settle(answer.await).await {
-                    break settled;
-                }
+            let attempt = || async {
+                let answer = self.ask(whom, &request, 3, what).await?;
+                judge(&self.cluster, whom, answer.error_code, what)
             };
-            answered?;
+            until_settled(self.deadline, attempt).await?;
             self.begun();
         }
         let request = TxnOffsetCommitRequest::default()
@@ -425,18 +414,25 @@ impl Transaction {
         let what = "committing offsets in the transaction";
         let whom = Whom::Coordinator(&stake.group, Lane::Member);
         let cap = self.mode.protocol.cap(4, 5);
-        let mut patience = Patience::until(self.deadline);
-        loop {
-            let answer = async {
-                let answer = ask(&self.cluster, whom, &request, cap, what, self.deadline).await?;
-                let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
-                let code = partitions.map(|partition| partition.error_code).find(|code| *code != 0);
-                judge(&self.cluster, whom, code.unwrap_or(0), what)
-            };
-            if let Some(settled) = patience.settle(answer.await).await {
-                return settled;
-            }
-        }
+        let attempt = || async {
+            let answer = self.ask(whom, &request, cap, what).await?;
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            let code = partitions.map(|partition| partition.error_code).find(|code| *code != 0);
+            judge(&self.cluster, whom, code.unwrap_or(0), what)
+        };
+        until_settled(self.deadline, attempt).await
+    }
+
+    /// Asks once, and remembers if there was no answer.
+    async fn ask<R: Request<Response: Answer>>(
+        &self,
+        whom: Whom<'_>,
+        request: &R,
+        cap: i16,
+        what: &str,
+    ) -> Result<R::Response, Failure> {
+        let answer = ask(&self.cluster, whom, request, cap, what, self.deadline).await;
+        answer.inspect_err(|_| self.has_unanswered.store(true, Ordering::Release))
     }
 
     fn id(&self) -> TransactionalId {

@@ -141,6 +141,27 @@ async fn with_the_stake_of_an_older_generation_the_same_transaction_is_committed
     }
 }
 
+/// With version 1 nothing but the epoch keeps what was asked for, and is still on its way, out of later transactions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_request_without_an_answer_the_producer_is_begun_anew() {
+    use ApiKey::{AddOffsetsToTxn, AddPartitionsToTxn, EndTxn, TxnOffsetCommit};
+    let (broker, place) = place(1, &[]).await;
+    let mut sink = place.sink().await;
+    let name = format!("{}-one-0", place.group);
+    let epoch = || broker.transaction(&name).unwrap().epoch;
+    for (number, api) in (0..).step_by(4).zip([AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn])
+    {
+        let before = epoch();
+        expect_committed(&mut sink, &place, number).await;
+        assert_eq!(epoch(), before, "{api:?}: with every answer there is no need");
+        broker.inject(Fault::once(api, FaultAction::LoseResponse));
+        expect_committed(&mut sink, &place, number + 2).await;
+        assert!(epoch() > before, "{api:?}: epoch {before}");
+    }
+    expect_committed(&mut sink, &place, 16).await;
+    sink.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_version_may_change_while_it_runs() {
     let (broker, place) = place(1, &[]).await;
