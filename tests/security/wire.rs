@@ -123,6 +123,8 @@ fn is_known(broker: &str, &(resource, name, operation): &Acl<'_>) -> bool {
         .with_resource_type_filter(resource as i8)
         .with_resource_name_filter(Some(text(name)))
         .with_pattern_type_filter(LITERAL)
+        .with_principal_filter(None)
+        .with_host_filter(None)
         .with_operation(operation as i8)
         .with_permission_type(ANY);
     !ask(broker, 3, &filter).resources.is_empty()

@@ -101,7 +101,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         1 => vec(any::<u8>(), 0..300).prop_map(Answer::Handshake),
         1 => prop_oneof![any::<i32>(), 0..1 << 24].prop_map(Answer::Flood),
         4 => words().prop_map(Answer::Words),
-        1 => (any::<i16>(), ".{0,60}").prop_map(|(code, words)| Answer::Refusal(code, words.repeat(999))),
+        1 => (any::<i16>(), ".{0,60}").prop_map(|(code, words)| Answer::Refusal(code, words.repeat(100))),
     ]
 }
 
