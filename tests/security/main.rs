@@ -41,10 +41,11 @@ impl Trial {
     }
 
     /// Every record is transformed.
-    fn succeeds(&self, mill: Mill) {
-        mill.run().expect(0, &[]);
+    fn succeeds(&self, mill: Mill) -> Said {
+        let said = mill.run().expect(0, &[]);
         assert_eq!(self.written(), RECORDS);
         self.names.expect_clean(&kafka().open(), "partition");
+        said
     }
 
     /// The program says this and stops; nothing is written.
