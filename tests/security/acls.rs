@@ -62,10 +62,15 @@ fn without_one_of_the_transactional_ids_it_stops_and_names_it() {
 
 #[test]
 fn what_else_is_missing_is_named() {
-    for resource in [Topic, Group] {
+    for (resource, operation) in [(Topic, Read), (Group, Read), (Topic, Write)] {
         let trial = Trial::new("acls");
-        allow_all_but(&trial, |acl| acl.0 == resource && acl.2 == Read);
-        let missing = if resource == Topic { &trial.names.source } else { &trial.names.group };
+        allow_all_but(&trial, |acl| acl.0 == resource && acl.2 == operation);
+        let Names { source, destination, group, .. } = &trial.names;
+        let missing = match (resource, operation) {
+            (Group, _) => group,
+            (_, Read) => source,
+            _ => destination,
+        };
         trial.is_refused(exactly_once(&trial), &["AUTHORIZATION_FAILED", missing]);
     }
 }

@@ -14,6 +14,8 @@ mod support;
 mod tls;
 mod wire;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use broker::{Listener, kafka};
 use mill::{Mill, Said};
 use support::{Names, TestRecord};
@@ -30,7 +32,12 @@ impl Trial {
         let names = Names::new(what);
         let open = kafka().open();
         open.create(&names.source, 1, &[]);
-        let record = |n| TestRecord::value(format!(r#"{{"first_name":"f{n}","last_name":"l"}}"#));
+        // Of now: what is older than its topic's retention may be gone before it is read.
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+        let record = |n| TestRecord {
+            timestamp,
+            ..TestRecord::value(format!(r#"{{"first_name":"f{n}","last_name":"l"}}"#))
+        };
         open.produce(&names.source, 0, &(0..RECORDS).map(record).collect::<Vec<_>>());
         Trial { names }
     }

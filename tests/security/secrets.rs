@@ -73,7 +73,8 @@ fn the_log_has_none() {
     let [good, late] = [token(USER, 600), token(USER, -300)];
     let [good_file, late_file] =
         [("token-good", &good), ("token-late", &late)].map(|(name, token)| token_file(name, token));
-    let logins: [(&str, i32, &dyn Fn(Mill) -> Mill); 6] = [
+    type Login<'a> = &'a dyn Fn(Mill) -> Mill;
+    let logins: [(&str, i32, Login<'_>); 6] = [
         (PASSWORD, 0, &|mill| mill.login("PLAIN", PASSWORD)),
         (WRONG, 1, &|mill| mill.login("PLAIN", WRONG)),
         (PASSWORD, 0, &|mill| mill.login("SCRAM-SHA-512", PASSWORD)),
