@@ -62,12 +62,12 @@ pub(crate) struct Wanted<'a> {
 /// Those that come after the start of the reading are not among them.
 ///
 /// # Errors
-/// When the topic is missing or cannot be read.
-pub(crate) async fn read(
+/// When the topic is missing or cannot be read, and at the first error of `each`.
+pub(crate) async fn read<E: From<EngineError>>(
     client: &Client,
     wanted: Wanted<'_>,
-    mut each: impl FnMut(PartitionBatch),
-) -> Result<(), EngineError> {
+    mut each: impl FnMut(PartitionBatch) -> Result<(), E>,
+) -> Result<(), E> {
     let ends = client.offsets(wanted.topic, OffsetAt::Latest).await?;
     let at = match wanted.begin {
         Begin::Earliest => OffsetAt::Earliest,
@@ -89,7 +89,7 @@ pub(crate) async fn read(
         {
             batch.records.retain(|_| pick.takes());
             if !batch.records.is_empty() {
-                each(batch);
+                each(batch)?;
             }
         }
     }

@@ -43,19 +43,16 @@ pub(crate) async fn command(config: &DiffConfig, out: &mut impl Write) -> Result
     let client = Client::connect(&config.client).await?;
     let mut progress = Progress::new("diff", "records", None);
     let mut diff = Diff::new(config);
-    let mut broken = None;
     let wanted =
         Wanted { topic: &config.source, begin: config.begin, amount: config.amount, memory: config.memory };
     let read = sample::read(&client, wanted, |batch| {
-        broken = broken.take().or(diff.add(&batch).err());
+        diff.add(&batch)?;
         progress.update(diff.report.records, "");
+        Ok::<_, Ended>(())
     })
     .await;
     progress.finish();
     read?;
-    if let Some(broken) = broken {
-        return Err(broken.into());
-    }
     let Diff { report, .. } = diff;
     if config.json {
         writeln!(out, "{}", report.to_json())?;

@@ -27,34 +27,33 @@ pub(crate) async fn command(
 ) -> Result<Exit, Ended> {
     let client = Client::connect(&config.client).await?;
     let mut transform = kind.build();
-    let (mut shown, mut broken) = (String::new(), None);
+    let mut shown = String::new();
     let wanted = Wanted {
         topic: &config.topic,
         begin: Begin::Earliest,
         amount: Amount::First(config.count),
         memory: config.memory,
     };
-    sample::read(&client, wanted, |batch| match trial::outcomes(transform.as_mut(), &batch) {
-        Ok(outcomes) => outcomes.iter().enumerate().for_each(|(index, outcome)| {
+    let read = sample::read(&client, wanted, |batch| {
+        let outcomes = trial::outcomes(transform.as_mut(), &batch).map_err(|breach| Ended {
+            exit: Exit::Failed,
+            message: format!("{}: the transform breaks its contract: {breach}", batch.origin),
+        })?;
+        for (index, outcome) in outcomes.iter().enumerate() {
             // Writing to a string does not fail.
             let _ = if json {
                 writeln!(shown, "{}", object(&batch, index, outcome))
             } else {
                 write!(shown, "{}", lines(&batch, index, outcome))
             };
-        }),
-        Err(breach) => {
-            let at = &batch.origin;
-            broken.get_or_insert(format!("{at}: the transform breaks its contract: {breach}"));
         }
+        Ok(())
     })
-    .await?;
+    .await;
+    // What came before a failure helps to find it.
     out.write_all(shown.as_bytes())?;
     out.flush()?;
-    match broken {
-        Some(message) => Err(Ended { exit: Exit::Failed, message }),
-        None => Ok(Exit::Done),
-    }
+    read.map(|()| Exit::Done)
 }
 
 fn lines(batch: &PartitionBatch, index: usize, outcome: &Outcome) -> String {

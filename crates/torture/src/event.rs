@@ -11,6 +11,15 @@ pub const NUMBER: &str = "number";
 /// The keys of a partition besides its hot one.
 const COLD_KEYS: u64 = 50;
 
+/// The most bytes of a batch that a destination takes which refuses records.
+pub const SIZE_MAX: usize = 32 << 10;
+
+/// The length of a name in an event that is larger.
+const OVERSIZE: u64 = 2 * SIZE_MAX as u64;
+
+/// The beginning of the year 2100, in milliseconds.
+const TO_COME: i64 = 4_102_444_800_000;
+
 /// The topic that a record must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
@@ -32,6 +41,9 @@ pub struct Load {
     pub seed: u64,
     /// How many of a thousand events cannot be transformed.
     pub poison_permille: u64,
+    /// How many of a thousand events the destination refuses, if it is set to: half of them for their size, half
+    /// for their time.
+    pub refused_permille: u64,
 }
 
 /// An event, as the source has it.
@@ -51,6 +63,10 @@ enum Kind {
     Name,
     Tombstone,
     Poison,
+    /// More than the destination takes.
+    Oversized,
+    /// Of a time to come.
+    Untimely,
 }
 
 impl Load {
@@ -58,7 +74,7 @@ impl Load {
     pub fn place(self, partition: usize, seq: u64) -> Place {
         match self.kind(partition, seq) {
             Kind::Name | Kind::Tombstone => Place::Destination,
-            Kind::Poison => Place::DeadLetter,
+            Kind::Poison | Kind::Oversized | Kind::Untimely => Place::DeadLetter,
         }
     }
 
@@ -80,19 +96,26 @@ impl Load {
     /// The event.
     pub fn event(self, partition: usize, seq: u64) -> Event {
         let chance = self.chance(partition, seq, 2);
-        let value = match self.kind(partition, seq) {
-            Kind::Name => Some(format!(
+        let kind = self.kind(partition, seq);
+        let value = match kind {
+            Kind::Name | Kind::Untimely => Some(format!(
                 "{{\"first_name\":\"{partition}-{seq}\",\"last_name\":\"{:0width$x}\"}}",
                 chance >> 8,
                 width = 14 + (chance % 12) as usize
             )),
+            Kind::Oversized => {
+                // Such as no codec makes small.
+                let name = |part| format!("{:016x}", self.chance(partition, seq, part));
+                let name: String = (0..OVERSIZE / 16).map(|part| name(10 + part)).collect();
+                Some(format!("{{\"first_name\":\"{partition}-{seq}\",\"last_name\":\"{name}\"}}"))
+            }
             Kind::Tombstone => None,
             Kind::Poison => Some(format!("{{\"first_name\":\"{partition}-{seq}\",\"last_name\":{chance}")),
         };
         Event {
             key: self.key(partition, seq).map(|key| format!("{partition}:{key}")),
             value,
-            timestamp: 1_700_000_000_000 + seq as i64,
+            timestamp: if kind == Kind::Untimely { TO_COME } else { 1_700_000_000_000 } + seq as i64,
         }
     }
 
@@ -113,8 +136,11 @@ impl Load {
 
     fn kind(self, partition: usize, seq: u64) -> Kind {
         let chance = self.chance(partition, seq, 3);
+        let refused = self.poison_permille + self.refused_permille;
         if chance % 1000 < self.poison_permille {
             Kind::Poison
+        } else if chance % 1000 < refused {
+            if (chance / 1000).is_multiple_of(2) { Kind::Oversized } else { Kind::Untimely }
         } else if (chance / 1000).is_multiple_of(100) {
             Kind::Tombstone
         } else {
@@ -152,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_output_is_the_value_with_its_md5() {
-        let load = Load { seed: 1, poison_permille: 0 };
+        let load = Load { seed: 1, poison_permille: 0, refused_permille: 0 };
         let seq = (0..).find(|&seq| load.event(0, seq).value.is_some()).unwrap();
         let value = load.event(0, seq).value.unwrap();
         let output = load.output(0, seq).unwrap();
@@ -163,13 +189,15 @@ mod tests {
 
     #[test]
     fn events_are_mixed_as_they_are_said_to_be() {
-        let load = Load { seed: 7, poison_permille: 100 };
+        let load = Load { seed: 7, poison_permille: 60, refused_permille: 40 };
         let share = |what: &dyn Fn(u64) -> bool| (0..100_000).filter(|&seq| what(seq)).count() as f64 / 1e5;
         for (found, expected) in [
             (share(&|seq| load.key(3, seq).is_none()), 0.2),
             (share(&|seq| load.key(3, seq) == Some(0)), 0.4),
             (share(&|seq| load.place(3, seq) == Place::DeadLetter), 0.1),
             (share(&|seq| load.event(3, seq).value.is_none()), 0.009),
+            (share(&|seq| load.event(3, seq).value.is_some_and(|value| value.len() > SIZE_MAX)), 0.02),
+            (share(&|seq| load.event(3, seq).timestamp >= TO_COME), 0.02),
         ] {
             assert!((found - expected).abs() < 0.01, "{found} for {expected}");
         }

@@ -125,6 +125,17 @@ impl Nodes {
         self.script(&["start", &node.to_string(), "--port", &self.port.to_string()]).map(drop)
     }
 
+    /// Starts killed nodes again, all at once: none of them comes up before most of them are there.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub fn start_all(&self, nodes: &[usize]) -> Result<(), NodesError> {
+        thread::scope(|scope| {
+            let starting: Vec<_> = nodes.iter().map(|&node| scope.spawn(move || self.start(node))).collect();
+            starting.into_iter().try_for_each(|node| node.join().expect("nothing panics there"))
+        })
+    }
+
     /// Sends a signal to a node's process.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use super::{
     outputs::Outputs,
     parcel::{Claim, Mark, Parcel, ParcelOutcome},
     producer::Producer,
+    questions::{self, is_concurrent},
     route::OVERDUE_AFTER,
     routed::Unavailable,
     sealed::{InFlight, Sealed, advance, stamp},
@@ -270,7 +271,9 @@ impl PartitionWriter {
         let now = Instant::now();
         self.failures += 1;
         self.shared.troubles.begin(Place::Write(self.to.clone()), &error);
-        let pause = self.shared.cluster.settings.retry.pause(self.failures).min(RETRY_PAUSE_MAX);
+        let backoff =
+            if is_concurrent(&error) { questions::RETRY } else { self.shared.cluster.settings.retry };
+        let pause = backoff.pause(self.failures).min(RETRY_PAUSE_MAX);
         // What waits behind others does not fail as long as those before it are written.
         let failing_since = *self.failing_since.get_or_insert(now);
         let first = self.sealed.front().and_then(|batch| batch.attempted).unwrap_or(failing_since);

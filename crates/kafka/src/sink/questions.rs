@@ -33,7 +33,7 @@ use crate::{
 
 /// The pauses between two attempts: a coordinator that is still ending the last transaction is ready within
 /// milliseconds.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(500) };
+pub const RETRY: Backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(500) };
 
 /// The least time for an answer.
 const LEAST_TIME: Duration = Duration::from_secs(1);
@@ -179,6 +179,11 @@ pub fn judge(cluster: &Cluster, whom: Whom<'_>, code: i16, what: &str) -> Result
 pub fn is_fenced(error: &EngineError) -> bool {
     use ResponseError::{InvalidProducerEpoch, ProducerFenced};
     error.cause::<KafkaError>().is_some_and(|error| matches!(error.0, ProducerFenced | InvalidProducerEpoch))
+}
+
+/// Whether the end of the producer's last transaction is still being written.
+pub fn is_concurrent(error: &EngineError) -> bool {
+    error.cause::<KafkaError>().is_some_and(|error| error.0 == ResponseError::ConcurrentTransactions)
 }
 
 /// Asks, with growing pauses, until there is an answer that settles it or the deadline is near.

@@ -1,6 +1,6 @@
 //! What goes wrong with transactions, on the embedded broker, which can do it on purpose.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::{ResponseError, messages::ApiKey};
 use topicmill_broker::{Broker, Fault, FaultAction};
@@ -75,6 +75,25 @@ async fn what_is_written_before_the_last_end_is_written_waits_for_it() {
         }
         sink.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_the_last_end_is_produced_soon_after_it() {
+    let (broker, place) = place(2, &[("retry.backoff.ms", "1000"), ("retry.backoff.max.ms", "1000")]).await;
+    let mut sink = place.sink().await;
+    // What has to be looked up first is looked up here.
+    expect_committed(&mut sink, &place, 0).await;
+    for number in [2, 4] {
+        let refusal = FaultAction::Error(ResponseError::ConcurrentTransactions.code());
+        for _ in 0..4 {
+            broker.inject(Fault::once(ApiKey::Produce, refusal));
+        }
+        let begun = Instant::now();
+        expect_committed(&mut sink, &place, number).await;
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+    sink.close().await;
 }
 
 /// However much time has passed: nothing tells it from a timeout but the coordinator.

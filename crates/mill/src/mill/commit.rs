@@ -6,7 +6,7 @@ use std::{future::pending, pin::Pin, time::Duration};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::Mill;
+use super::{Mill, exact::Exact};
 use crate::{
     backoff::Backoff,
     engine::{EngineError, ErrorKind, Offset, Place, Sink, Source},
@@ -75,11 +75,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
         let goal = self.goal.wants_commit(&self.stopped);
         let awaited = self.is_draining || !self.revoking.is_empty() || self.rewinds.any_waits();
         let fails = self.commits.failures > 0;
-        if !(goal || awaited || fails || self.offsets.has_unplaced()) {
+        let is_used_up = self.exact.as_ref().is_some_and(Exact::is_used_up);
+        if !(goal || awaited || fails || is_used_up || self.offsets.has_unplaced()) {
             return None;
         }
-        // With nothing in flight, waiting would not make it a larger commit.
-        let at_once = !fails && (goal || self.delivery.in_flight() == 0);
+        // With nothing in flight, waiting would not make it a larger commit; nor if it may not be larger.
+        let at_once =
+            is_used_up && !self.offsets.has_unplaced() || !fails && (goal || self.delivery.in_flight() == 0);
         if at_once || self.commits.is_due() {
             self.start_commit();
             return None;

@@ -11,7 +11,7 @@ use std::{future::pending, mem::take, pin::Pin, time::Duration};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Mill, MillError, Stopped, commit::BACKOFF};
+use super::{Mill, MillError, Stopped, commit::BACKOFF, portion::Portion};
 use crate::{
     batch::TopicPartition,
     checkpoint::{Checkpoint, Step},
@@ -27,6 +27,7 @@ const OUTDATED_PAUSE: Duration = Duration::from_millis(20);
 /// The transactions of a mill.
 pub(super) struct Exact {
     checkpoint: Checkpoint,
+    portion: Portion,
     under_way: Option<UnderWay>,
     /// The membership that the last commit was of, if it was outdated, and when to look for another.
     outdated: Option<(Membership, Instant)>,
@@ -56,11 +57,11 @@ pub(super) enum Ended {
 
 impl Exact {
     pub(super) fn new(limit: Duration) -> Exact {
-        let checkpoint = Checkpoint::default();
-        Exact { checkpoint, under_way: None, outdated: None, limit, opened: None, sealed: None }
+        let (checkpoint, portion) = (Checkpoint::default(), Portion::new());
+        Exact { checkpoint, portion, under_way: None, outdated: None, limit, opened: None, sealed: None }
     }
 
-    /// Whether batches may be sent.
+    /// Whether no abort is wanted or under way.
     pub(super) fn is_open(&self) -> bool {
         self.checkpoint.is_open()
     }
@@ -73,6 +74,16 @@ impl Exact {
     /// How many transactions are alive.
     pub(super) fn alive(&self) -> usize {
         usize::from(self.opened.is_some()) + usize::from(self.sealed.is_some())
+    }
+
+    /// Whether the open transaction has all that it may hold.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.portion.is_used_up()
+    }
+
+    /// Whether so much of the time of a transaction has passed that it may be called slow.
+    fn is_slow(&self, since: Option<Instant>) -> bool {
+        since.is_some_and(|since| since.elapsed() > self.limit / 2)
     }
 
     /// When a commit is to be tried again, if one was outdated.
@@ -97,10 +108,18 @@ pub(super) async fn answer(exact: &mut Option<Exact>) -> Ended {
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {
+    /// Whether batches may be sent. If what was sent is no longer there to be committed, the open transaction
+    /// cannot be sealed before there is more in it.
+    pub(super) fn may_send(&self) -> bool {
+        let Some(exact) = &self.exact else { return true };
+        exact.is_open() && !(exact.is_used_up() && self.offsets.has_uncommitted())
+    }
+
     /// The output of a batch is sent, in the open transaction.
     pub(super) fn sent(&mut self, ticket: &Ticket) {
         if let Some(exact) = &mut self.exact {
             exact.opened.get_or_insert_with(Instant::now);
+            exact.portion.sent();
             self.acknowledge(ticket);
         }
     }
@@ -115,6 +134,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         if let Some(transaction) = self.delivery.seal() {
             exact.checkpoint.seal(transaction, offsets);
             exact.sealed = exact.opened.take();
+            exact.portion.seal();
         }
     }
 
@@ -151,6 +171,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
             Step::Abort => {
                 (exact.opened, exact.sealed, exact.outdated) = (None, None, None);
+                exact.portion.aborted();
                 exact.under_way = Some(UnderWay::Abort(self.delivery.abort()));
             }
         }
@@ -173,6 +194,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 self.metrics.stage(TimedStage::Commit, took);
                 match answer.inspect_err(note)? {
                     TransactionEnd::Committed => {
+                        exact.portion.committed(!exact.is_slow(exact.sealed));
                         exact.sealed = None;
                         let offsets = exact.checkpoint.committed();
                         self.metrics.transaction(TransactionOutcome::Committed);
@@ -214,6 +236,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
             return;
         }
         warn!(%error, "the transaction is aborted, and what was in it is read again");
+        if exact.is_slow(exact.sealed.or(exact.opened)) {
+            exact.portion.overdue(self.delivery.in_flight());
+        }
         self.troubles.begin(Place::Commit, error);
         self.commits.failed(BACKOFF);
         self.withdraw_all();

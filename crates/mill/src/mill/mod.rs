@@ -11,6 +11,7 @@ mod exact;
 mod finish;
 mod gap;
 mod goal;
+mod portion;
 mod revoke;
 mod rewind;
 mod stop;
@@ -204,7 +205,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             let commit_at = self.hurry_commit();
             self.release_settled();
             self.step();
-            let may_send = self.exact.as_ref().is_none_or(Exact::is_open);
+            let may_send = self.may_send();
             if self.is_draining && self.is_drained()? {
                 return Ok(());
             }

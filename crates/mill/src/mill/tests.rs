@@ -111,6 +111,30 @@ fn commits_do_not_follow_each_other_closely_while_a_rebalance_waits() {
     assert!((2..10).contains(&commits), "{commits} commits in 100 ms of work");
 }
 
+/// Two batches of a partition take as long as a transaction may.
+#[test]
+fn what_takes_too_long_in_one_transaction_is_committed_in_several() {
+    let world = world();
+    {
+        let mut world = world.lock().unwrap();
+        (world.exact, world.pace) = (true, SECOND);
+    }
+    let settings = MillSettings {
+        transactions: Some(2 * SECOND),
+        commit_interval: Duration::from_millis(100),
+        ..settings(StrategyKind::Pipeline, Order::Partition)
+    };
+    let ended = in_virtual_time(async {
+        let running = stepped(&world, &settings, 1, false).run(CancellationToken::new());
+        tokio::time::timeout(600 * SECOND, running).await
+    });
+    let world = world.lock().unwrap();
+    let (aborts, committed) = (world.aborts, world.transactions);
+    ended.unwrap_or_else(|_| panic!("{aborts} aborts, {committed} commits")).result.unwrap();
+    (0..PARTITIONS).try_for_each(|partition| world.check_complete(partition)).unwrap();
+    assert!((1..30).contains(&aborts), "{aborts} aborts, {committed} commits");
+}
+
 #[test]
 fn nobody_who_can_ask_for_a_stop_is_no_stop() {
     let world = world();

@@ -57,6 +57,8 @@ pub struct Judge {
     lanes: HashMap<LaneId, Lane>,
     offsets: BTreeMap<(Place, usize), i64>,
     distinct: BTreeMap<usize, u64>,
+    /// Up to where the source has no more of a partition, and how many events before that are not due.
+    excused: BTreeMap<usize, (u64, u64)>,
     findings: Findings,
 }
 
@@ -69,6 +71,7 @@ impl Judge {
             lanes: HashMap::new(),
             offsets: BTreeMap::new(),
             distinct: BTreeMap::new(),
+            excused: BTreeMap::new(),
             findings: Findings::default(),
         }
     }
@@ -96,11 +99,15 @@ impl Judge {
         let sight = lane.see(seq, |seq| is_member(load, order, id, seq));
         match sight {
             Sight::Twice => self.findings.add(Fault::Twice, seen, Some(seq)),
-            Sight::Late if is_ordered(order, id) => self.findings.add(Fault::OutOfOrder, seen, Some(seq)),
+            Sight::Late if is_ordered(load, order, id) => self.findings.add(Fault::OutOfOrder, seen, Some(seq)),
             Sight::Next | Sight::Early(_) | Sight::Late => {}
         }
         if sight != Sight::Twice {
             *self.distinct.entry(partition).or_default() += 1;
+            if let Some((start, count)) = self.excused.get_mut(&partition).filter(|(start, _)| seq < *start) {
+                debug_assert!(*count > 0, "below {start}");
+                *count = count.saturating_sub(1);
+            }
         }
     }
 
@@ -109,9 +116,22 @@ impl Judge {
         self.findings.counts
     }
 
-    /// How many events of a partition have been seen.
-    pub fn distinct(&self, partition: usize) -> u64 {
-        self.distinct.get(&partition).copied().unwrap_or(0)
+    /// How many events of a partition have been seen, or are not due.
+    pub fn accounted(&self, partition: usize) -> u64 {
+        let seen = self.distinct.get(&partition).copied().unwrap_or(0);
+        seen + self.excused.get(&partition).map_or(0, |(_, count)| *count)
+    }
+
+    /// The source has no events of a partition before `start` any more: those that have not been seen are not due.
+    /// They may come all the same, as somebody may have read them before.
+    pub fn excuse(&mut self, partition: usize, start: u64) {
+        let count = self.unseen(partition, start);
+        self.excused.insert(partition, (start, count));
+    }
+
+    /// How many events are not due and have not been seen.
+    pub fn excused(&self) -> u64 {
+        self.excused.values().map(|(_, count)| count).sum()
     }
 
     /// How many of the first `end` events of a partition have not been seen.
@@ -136,7 +156,8 @@ impl Judge {
     /// What is found in the end, when so many events of each partition were written to the source.
     pub fn finish(&self, written: &[u64]) -> Counts {
         let unseen = written.iter().enumerate().map(|(partition, &end)| self.unseen(partition, end));
-        Counts { lost: unseen.sum(), ..self.findings.counts }
+        let lost = unseen.sum::<u64>().saturating_sub(self.excused());
+        Counts { lost, ..self.findings.counts }
     }
 
     /// Some of what was found, for people to look into.
@@ -176,8 +197,12 @@ fn is_member(load: Load, order: Order, (place, partition, key): LaneId, seq: u64
     load.place(partition, seq) == place && (order != Order::Key || load.key(partition, seq) == key)
 }
 
-/// Records without a key have no order of their own.
-fn is_ordered(order: Order, (_, _, key): LaneId) -> bool {
+/// Records without a key have no order of their own, nor have dead letters among which are some that the
+/// destination refused: those are written once it has done so.
+fn is_ordered(load: Load, order: Order, (place, _, key): LaneId) -> bool {
+    if place == Place::DeadLetter && load.refused_permille > 0 {
+        return false;
+    }
     match order {
         Order::Partition => true,
         Order::Key => key.is_some(),

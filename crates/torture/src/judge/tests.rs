@@ -9,7 +9,7 @@ const PARTITIONS: usize = 3;
 const EVENTS: u64 = 120;
 
 fn load() -> Load {
-    Load { seed: 42, poison_permille: 30 }
+    Load { seed: 42, poison_permille: 30, refused_permille: 0 }
 }
 
 /// What a faultless mill writes, a partition after the other.
@@ -204,4 +204,27 @@ fn a_reader_that_goes_back_is_noticed() {
     judge.see(&Seen { offset: 7, ..written[0].clone() }, EVENTS);
     judge.see(&Seen { offset: 7, ..written[1].clone() }, EVENTS);
     assert_eq!(judge.counts().went_back, 1);
+}
+
+#[test]
+fn what_the_source_has_no_more_is_not_due_and_nothing_else() {
+    let load = load();
+    let good = faultless(load);
+    let gone = |seen: &Seen| seen.partition == 1 && (20..50).contains(&seq(seen));
+    let see = |judge: &mut Judge, of: &dyn Fn(&Seen) -> bool| {
+        good.iter().filter(|seen| of(seen)).for_each(|seen| {
+            let offset = 1000 * i64::from(seq(seen) >= 20) + seq(seen) as i64;
+            judge.see(&Seen { offset, ..seen.clone() }, EVENTS);
+        });
+    };
+    let mut judge = Judge::new(load, Order::Partition);
+    see(&mut judge, &|seen| seen.partition != 1 || seq(seen) < 20);
+    judge.excuse(1, 50);
+    assert_eq!((judge.excused(), judge.accounted(1)), (30, 50));
+    // Somebody had read five of them before.
+    see(&mut judge, &|seen| seen.partition == 1 && (20..25).contains(&seq(seen)));
+    assert_eq!((judge.excused(), judge.accounted(1)), (25, 50));
+    see(&mut judge, &|seen| seen.partition == 1 && !gone(seen) && seq(seen) >= 20 && seq(seen) != 70);
+    let counts = judge.finish(&[EVENTS; PARTITIONS]);
+    assert_eq!((counts.lost, counts.twice, counts.out_of_order), (1, 0, 0), "{counts:?}");
 }

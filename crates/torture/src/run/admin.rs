@@ -86,6 +86,20 @@ impl Admin {
         Ok(())
     }
 
+    /// Deletes what of each partition of a topic stands before these offsets.
+    pub fn delete_before(&self, topic: &str, starts: &[u64]) -> Result<(), RunError> {
+        let failed = || RunError::kafka(format!("deleting records of {topic}"));
+        let mut list = TopicPartitionList::new();
+        for (partition, &start) in (0..).zip(starts) {
+            let start = Offset::Offset(i64::try_from(start).unwrap_or(i64::MAX));
+            list.add_partition_offset(topic, partition, start).map_err(failed())?;
+        }
+        let deleted =
+            self.runtime.block_on(self.client.delete_records(&list, &options())).map_err(failed())?;
+        let refused = deleted.elements().into_iter().find_map(|element| element.error().err());
+        refused.map_or(Ok(()), |error| Err(failed()(error)))
+    }
+
     /// A way to ask what a group has committed; with [`Isolation::Committed`], the answer waits for
     /// transactions that are under way.
     pub fn committed(

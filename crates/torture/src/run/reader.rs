@@ -203,10 +203,10 @@ impl Drop for Live {
 impl View {
     fn see(&mut self, seen: &Seen, writer: &Writer) {
         note(&mut self.prints, seen);
-        let before = self.judge.distinct(seen.partition);
+        let before = self.judge.accounted(seen.partition);
         self.judge.see(seen, writer.sent_of(seen.partition));
         self.last = Instant::now();
-        if self.judge.distinct(seen.partition) > before {
+        if self.judge.accounted(seen.partition) > before {
             self.clocks[seen.partition] = self.last;
         }
     }
@@ -214,7 +214,7 @@ impl View {
     fn look(&mut self, writer: &Writer) {
         let now = Instant::now();
         for (partition, acked) in writer.acked().into_iter().enumerate() {
-            if self.judge.distinct(partition) >= acked {
+            if self.judge.accounted(partition) >= acked {
                 self.clocks[partition] = now;
             }
             self.pause = self.pause.max(now - self.clocks[partition]);

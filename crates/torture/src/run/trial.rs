@@ -88,11 +88,18 @@ impl<'a> Trial<'a> {
         topics.extend((1..links).map(|link| format!("{name}-{link}")));
         topics.extend([outputs.destination.clone(), outputs.dead_letter.clone()]);
         let all: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
-        stage.admin.create(&all, PARTITIONS, settings.nodes, &[])?;
+        for (topic, &name) in topics.iter().zip(&all) {
+            let config = fault.topic_config(*topic == outputs.destination);
+            stage.admin.create(&[name], PARTITIONS, settings.nodes, config)?;
+        }
         for node in stage.nodes.bootstrap().split(',') {
             all.iter().try_for_each(|topic| stage.admin.wait_for(node, topic, PARTITIONS))?;
         }
-        let load = Load { seed: random.random(), poison_permille: fault.poison_permille() };
+        let load = Load {
+            seed: random.random(),
+            poison_permille: fault.poison_permille(),
+            refused_permille: if fault == FaultKind::Refused { 4 } else { 0 },
+        };
         let brokers = stage.nodes.bootstrap();
         let writer = Arc::new(Writer::start(brokers, &source, load, PARTITIONS, settings.rate)?);
         let reader = Reader::new(brokers, outputs.clone(), Isolation::Committed)?;
@@ -224,7 +231,7 @@ impl<'a> Trial<'a> {
         let start = Instant::now();
         loop {
             let missing = self.live.view(|view| {
-                acked.iter().enumerate().any(|(partition, &acked)| view.judge.distinct(partition) < acked)
+                acked.iter().enumerate().any(|(partition, &acked)| view.judge.accounted(partition) < acked)
             });
             // A fresh topic may be known late.
             if !missing && acked.iter().sum::<u64>() > 0 {

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Delivery,
     error::RunError,
-    faults::Twice,
+    faults::{FaultKind, SKIPPED, Twice},
     logs,
     reader::{Fingerprints, Isolation, Reader, note},
     report::Row,
@@ -151,6 +151,14 @@ impl Trial<'_> {
             self.wrong.push(format!("an instance took {} MiB", self.mills.peak_memory >> 20));
         }
         let samples = self.mills.samples();
+        if self.fault == FaultKind::Retention {
+            let excused = self.live.view(|view| view.judge.excused());
+            let skipped = samples.get(SKIPPED) as u64;
+            if skipped < excused {
+                self.wrong.push(format!("{excused} events are gone, and {skipped} were counted as skipped"));
+            }
+            self.sometimes.push(("events not due".into(), excused));
+        }
         self.sometimes.push(("loud stops".into(), self.mills.stops));
         for (name, metric) in self.fault.sometimes(self.delivery) {
             self.sometimes.push((name.to_owned(), samples.get(metric) as u64));

@@ -270,7 +270,9 @@ impl Writer {
         let offsets = offsets_of(&batch, &*self.to.topic == "letters");
         let OutputBatch { ref origin, assignment, transaction, .. } = batch;
         let refused = world.append(&self.to, origin.partition, assignment.0, transaction, &offsets);
-        let due = Instant::now() + world.delay();
+        // One after the other, where they take long.
+        let before = self.on_the_wire.back().map(|sent| sent.due).filter(|_| !world.pace.is_zero());
+        let due = before.unwrap_or_else(Instant::now) + world.pace + world.delay();
         let (origin, assignment) = (batch.origin, batch.assignment);
         self.on_the_wire.push_back(Sent { origin, assignment, due, refused, done });
     }

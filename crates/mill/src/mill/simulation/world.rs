@@ -85,6 +85,8 @@ pub(in crate::mill) struct World {
     stalled: BTreeMap<TopicPartition, Instant>,
     failing: BTreeMap<TopicPartition, (Instant, bool)>,
     commits_fail: Option<Instant>,
+    /// How long each partition takes for each batch that is written to it, at least.
+    pub pace: Duration,
     /// The partition whose commits are not taken, while the others' are.
     pub refused_commits: Option<i32>,
     /// The number of the sink, and of the last one that broke.
@@ -133,6 +135,7 @@ impl World {
             stalled: BTreeMap::new(),
             failing: BTreeMap::new(),
             commits_fail: None,
+            pace: Duration::ZERO,
             refused_commits: None,
             sinks: 0,
             broken: 0,

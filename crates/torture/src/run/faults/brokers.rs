@@ -59,7 +59,7 @@ pub(super) fn majority_lost(trial: &mut Trial<'_>) -> Result<(), RunError> {
         trial.strike();
         lost.iter().try_for_each(|&node| trial.stage.nodes.kill(node))?;
         trial.random_pause(5000..20_000)?;
-        lost.iter().try_for_each(|&node| trial.stage.nodes.start(node))?;
+        trial.stage.nodes.start_all(&lost)?;
         settle(trial)?;
     }
     Ok(())

@@ -4,6 +4,7 @@ mod brokers;
 mod members;
 mod mixed;
 mod network;
+mod topics;
 mod transactions;
 
 use std::time::Duration;
@@ -11,6 +12,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{Delivery, error::RunError, trial::Trial};
+use crate::event::SIZE_MAX;
+
+/// The metric that counts offsets that were passed over.
+pub(super) const SKIPPED: &str = "topicmill_skipped_offsets_total";
 
 /// A fault, or several of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +56,10 @@ pub enum FaultKind {
     Idle,
     /// A tenth of the events cannot be transformed, and instances are killed
     Poison,
+    /// The destination refuses events for their size and their time, and instances are killed
+    Refused,
+    /// Events are deleted before they are read
+    Retention,
     /// Three links, the output of one the source of the next, while members come and go
     Chain,
     /// All of it, at random
@@ -91,6 +100,8 @@ impl FaultKind {
             FaultKind::VersionSwitched => "version of transactions switched",
             FaultKind::Idle => "idle until transactional ids expire",
             FaultKind::Poison => "10 % poison, and kill -9",
+            FaultKind::Refused => "oversized and untimely events, and kill -9",
+            FaultKind::Retention => "events deleted before they are read",
             FaultKind::Chain => "a chain of three, members come and go",
             FaultKind::Mixed => "all of it at random",
             FaultKind::Forged => "control: ends answered, not made",
@@ -110,7 +121,8 @@ impl FaultKind {
             }
             FaultKind::Forged => exact,
             FaultKind::Replaced | FaultKind::Idle => exact && !short,
-            FaultKind::BrokersKilled | FaultKind::Poison => !(exact && short),
+            FaultKind::Refused => exact || !short,
+            FaultKind::BrokersKilled | FaultKind::Poison | FaultKind::Retention => !(exact && short),
             FaultKind::Asleep
             | FaultKind::BrokerStopped
             | FaultKind::MajorityLost
@@ -140,6 +152,18 @@ impl FaultKind {
         delivery == Delivery::ExactlyOnce && matches!(self, FaultKind::Replaced | FaultKind::TakenOver)
     }
 
+    /// How a topic is set.
+    pub(super) fn topic_config(self, is_destination: bool) -> &'static [(&'static str, &'static str)] {
+        match (self, is_destination) {
+            (FaultKind::Refused, true) => {
+                const { assert!(SIZE_MAX == 32_768) };
+                &[("max.message.bytes", "32768"), ("message.timestamp.after.max.ms", "3600000")]
+            }
+            (FaultKind::Refused, false) => &[("message.timestamp.after.max.ms", "9223372036854775807")],
+            _ => &[],
+        }
+    }
+
     /// How many records may be there twice.
     pub(super) fn twice(self, delivery: Delivery) -> Twice {
         match (delivery, self) {
@@ -155,7 +179,7 @@ impl FaultKind {
             // Nobody can write meanwhile: the fault lasts as long.
             FaultKind::MajorityLost | FaultKind::Partitioned | FaultKind::Throttled | FaultKind::Mixed => 90,
             // An instance is killed again before its session is over: its partitions wait for the last.
-            FaultKind::Kill | FaultKind::Poison => 60,
+            FaultKind::Kill | FaultKind::Poison | FaultKind::Refused => 60,
             _ => 20,
         })
     }
@@ -170,6 +194,9 @@ impl FaultKind {
             ("stale batches", "topicmill_stale_batches_total"),
             ("dead letters", "topicmill_dead_letters_total"),
         ];
+        if self == FaultKind::Retention {
+            shown.push(("skipped offsets", SKIPPED));
+        }
         if delivery == Delivery::ExactlyOnce {
             shown.push(("commits", "topicmill_transactions_total.committed"));
             shown.push(("aborts", "topicmill_transactions_total.aborted"));
@@ -197,6 +224,7 @@ impl FaultKind {
             "rewinds" => self == FaultKind::Aborted,
             "rebalances" => matches!(self, FaultKind::Churn | FaultKind::Chain),
             "loud stops" => matches!(self, FaultKind::Replaced | FaultKind::TakenOver),
+            "skipped offsets" | "events not due" => true,
             _ if self.errors().contains(&path) => true,
             "ends of version 1" | "ends of version 2" => {
                 matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched)
@@ -227,7 +255,8 @@ impl FaultKind {
             FaultKind::Aborted => transactions::aborted(trial),
             FaultKind::VersionSwitched => transactions::version_switched(trial),
             FaultKind::Idle => transactions::idle(trial),
-            FaultKind::Poison => members::kill_some(trial, 20),
+            FaultKind::Poison | FaultKind::Refused => members::kill_some(trial, 20),
+            FaultKind::Retention => topics::retention(trial),
             FaultKind::Mixed => mixed::strike(trial),
             FaultKind::Forged => transactions::forged(trial),
         }
