@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
+    config::DryRunConfig,
     records::NO_HEADERS,
     transform::{Place, Transform, TransformKind, ValueError},
     trial::{self, Outcome, Plain, Written},
@@ -28,6 +29,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// The topic that values come from unless one is configured.
+const STDIN: &str = "stdin";
+
 /// The number of lines by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DryRunSummary {
@@ -42,7 +46,7 @@ pub struct DryRunSummary {
 ///
 /// With `json`, each line becomes one object: `{"output_b64":…}`, `{"error":CLASS,"message":…}`, or, unless
 /// there is just one result for the destination, `{"outputs":[…]}`, which names topic and partition where they
-/// are chosen. Otherwise each result is written as it is, and a line that fails is reported on standard error
+/// are chosen; a result with a key or headers has those as `key` and `headers`. Otherwise each result is written as it is, and a line that fails is reported on standard error
 /// instead.
 /// Whatever has been read is answered before waiting for more.
 ///
@@ -56,18 +60,43 @@ pub fn run(
     base64: bool,
     json: bool,
 ) -> io::Result<DryRunSummary> {
-    run_with(kind, input, output, io::stderr(), base64, json)
+    let config = Values { kind, source: STDIN, base64, json };
+    run_with(config, input, output, io::stderr())
+}
+
+/// The command without `--from-topic`, as [`run`]; values are said to come from the source, if it is configured.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn command(
+    config: &DryRunConfig,
+    input: impl BufRead,
+    output: impl Write,
+) -> io::Result<DryRunSummary> {
+    let DryRunConfig { transform, source, base64, json, .. } = config;
+    let source = source.as_deref().unwrap_or(STDIN);
+    run_with(Values { kind: transform, source, base64: *base64, json: *json }, input, output, io::stderr())
+}
+
+/// What is done with the values of standard input.
+struct Values<'a> {
+    kind: &'a TransformKind,
+    /// The topic that they are said to come from.
+    source: &'a str,
+    base64: bool,
+    json: bool,
 }
 
 fn run_with(
-    kind: &TransformKind,
+    config: Values<'_>,
     mut input: impl BufRead,
     mut output: impl Write,
     mut complaints: impl Write,
-    base64: bool,
-    json: bool,
 ) -> io::Result<DryRunSummary> {
-    let mut dry_run = DryRun { transform: kind.build(), base64, json, summary: DryRunSummary::default() };
+    let Values { kind, source, base64, json } = config;
+    let origin = TopicPartition::new(source, 0);
+    let summary = DryRunSummary::default();
+    let mut dry_run = DryRun { transform: kind.build(), origin, base64, json, summary };
     let mut pending = Vec::new();
     loop {
         let chunk = match input.fill_buf() {
@@ -100,6 +129,7 @@ fn run_with(
 
 struct DryRun {
     transform: Box<dyn Transform>,
+    origin: TopicPartition,
     base64: bool,
     json: bool,
     summary: DryRunSummary,
@@ -136,7 +166,7 @@ impl DryRun {
             }
             spans.push(Span::new(start as u32, (buffer.len() - start) as u32));
         }
-        let batch = batch(buffer, &spans);
+        let batch = batch(&self.origin, buffer, &spans);
         let outcomes = match trial::outcomes(self.transform.as_mut(), &batch) {
             Ok(outcomes) => outcomes,
             Err(breach) => {
@@ -207,11 +237,11 @@ impl DryRun {
 }
 
 /// A batch of the values at `spans`, as if they had been read from a topic.
-fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
+fn batch(origin: &TopicPartition, buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
     let headers = Span::new(0, NO_HEADERS.len() as u32);
     let record = |(offset, &value)| Record { offset, timestamp: 0, key: Span::NULL, value, headers };
     PartitionBatch {
-        origin: TopicPartition::new("stdin", 0),
+        origin: origin.clone(),
         assignment: AssignmentId::default(),
         next_offset: spans.len() as i64,
         buffer: Bytes::from(buffer),
@@ -220,9 +250,16 @@ fn batch(buffer: Vec<u8>, spans: &[Span]) -> PartitionBatch {
     }
 }
 
-/// A value as `--json` shows it.
+/// A result as `--json` shows it: the value, and key and headers if a step has made some.
 fn output_of(record: &Plain) -> serde_json::Value {
-    json!({ "output_b64": BASE64.encode(record.value.as_deref().unwrap_or_default()) })
+    let mut output = json!({ "output_b64": BASE64.encode(record.value.as_deref().unwrap_or_default()) });
+    if let Some(key) = &record.key {
+        output["key"] = json!(String::from_utf8_lossy(key));
+    }
+    if !record.headers.is_empty() {
+        output["headers"] = topic::headers_of(record);
+    }
+    output
 }
 
 #[cfg(test)]
@@ -235,7 +272,8 @@ mod tests {
         // A buffer of three bytes splits every line.
         let input = io::BufReader::with_capacity(3, input);
         let kind = NameEvent::kind();
-        let summary = run_with(&kind, input, &mut output, &mut complaints, base64, json);
+        let config = super::Values { kind: &kind, source: STDIN, base64, json };
+        let summary = run_with(config, input, &mut output, &mut complaints);
         (summary, String::from_utf8(output).unwrap(), String::from_utf8(complaints).unwrap())
     }
 
@@ -288,7 +326,8 @@ mod tests {
         let kind = TransformKind::custom(|| Box::new(Several));
         let run = |json| {
             let mut output = Vec::new();
-            let summary = run_with(&kind, &b"none\na\n"[..], &mut output, io::sink(), false, json).unwrap();
+            let config = super::Values { kind: &kind, source: STDIN, base64: false, json };
+            let summary = run_with(config, &b"none\na\n"[..], &mut output, io::sink()).unwrap();
             assert_eq!(summary, DryRunSummary { transformed: 2, failed: 0 });
             String::from_utf8(output).unwrap()
         };

@@ -134,6 +134,7 @@ mod verify;
 // What a process shows.
 mod admin;
 mod console;
+mod exact;
 mod exit;
 mod partitions;
 mod program;

@@ -85,13 +85,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
                 let shown = dry_run::topic::command(&config.transform, from, config.json, &mut out);
                 return runtime()?.block_on(shown);
             }
-            dry_run::run(
-                &config.transform,
-                io::stdin().lock(),
-                io::stdout().lock(),
-                config.base64,
-                config.json,
-            )?;
+            dry_run::command(&config, io::stdin().lock(), io::stdout().lock())?;
         }
         Command::Test(args) => {
             let config = CasesConfig::new(&args)?;

@@ -1,5 +1,7 @@
 //! What a transform makes of records, told one by one, without a broker.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -15,6 +17,18 @@ pub(crate) enum Outcome {
     Written(Vec<Written>),
     /// It becomes a dead letter.
     DeadLetter(ValueError),
+}
+
+impl Outcome {
+    /// Names the topic where records go to `destination`, if that is known, and no partition that is the one that
+    /// they come from: then two places are the same if they are equal.
+    pub(crate) fn resolve(&mut self, destination: Option<&Arc<str>>, origin: &TopicPartition) {
+        let Outcome::Written(all) = self else { return };
+        for Written { place, .. } in all {
+            place.topic = place.topic.take().or(destination.cloned());
+            place.partition = place.partition.filter(|partition| *partition != origin.partition);
+        }
+    }
 }
 
 /// An output record.

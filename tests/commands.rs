@@ -356,6 +356,64 @@ async fn what_only_librdkafka_knows_disturbs_no_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_where_records_go_is_seen() {
+    let broker = broker().await;
+    broker.create_topic("orders", 3, &[]).expect("a new topic");
+    let values: Vec<String> = (0..30).map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+    produce(&broker, "orders", &values.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, destination: &str, steps: &str| {
+        let path = folder.path().join(name);
+        let text = format!("[source]\ntopic = 'orders'\n[destination]\ntopic = '{destination}'\n{steps}");
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let key = "[[step]]\nkey = '.id'\n";
+    let old = file("old.toml", "shown", key);
+    let by_key = file("key.toml", "shown", &format!("{key}partition = 'by-key'"));
+    let moved = printed(&broker, 1, &format!("diff -c {old} -c {by_key}")).await;
+    assert!(moved.contains(" rerouted\n") && moved.contains(" shown → shown["), "{moved}");
+    let renamed = file("renamed.toml", "other", key);
+    let moved = printed(&broker, 1, &format!("diff -c {old} -c {renamed}")).await;
+    assert!(moved.contains("30 rerouted\n") && moved.contains("30 shown → other\n"), "{moved}");
+    let named = file("named.toml", "shown", &format!("{key}[[step]]\nroute = 'shown'"));
+    let same = printed(&broker, 0, &format!("diff -c {old} -c {named}")).await;
+    assert_eq!(same, "orders: 30 records compared, 30 unchanged\n");
+    broker.create_topic("none", 1, &[]).expect("a new topic");
+    let none = printed(&broker, 1, &format!("diff -c {old} -c {named} --source none")).await;
+    assert!(none.ends_with("not allowed: no-records: nothing was compared\n"), "{none}");
+    let any = format!("diff -c {old} -c {named} --source none --allow no-records");
+    printed(&broker, 0, &any).await;
+
+    // What a template must not name is a dead letter in every command.
+    let open = file("open.toml", "shown", "[[step]]\nroute = '{.id | tostring | \"shown_dead_letter\"}'");
+    let tried = printed(&broker, 0, &format!("dry-run -c {open} --from-topic orders --count 1")).await;
+    assert!(
+        tried.contains(": dead letter: route: ") && tried.contains("that of the dead letters"),
+        "{tried}"
+    );
+    let ran = format!("run -c {open} --until-caught-up --admin off");
+    let output = topicmill(Some(&broker), &ran).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    printed(&broker, 0, &format!("verify -c {open}")).await;
+    let (_, letters) = broker.offsets("shown_dead_letter", 0).unwrap();
+    assert_eq!(letters, 30, "each once, as a dead letter");
+    let cases = folder.path().join("open.test.toml");
+    std::fs::write(&cases, "[[case]]\nvalue = '{\"id\":1}'\ndead_letter = 'route'\n").unwrap();
+    assert_eq!(topicmill(None, &format!("test -c {open}")).await.status.code(), Some(0));
+
+    // A second process gives another name than the first one did, as each counts its own.
+    let few = file("few.toml", "few", "[[step]]\nroute = 'few_{.id % 2}'\nmax_topics = 1");
+    let ran = format!("run -c {few} --until-caught-up --admin off");
+    printed(&broker, 0, &ran).await;
+    produce(&broker, "orders", &[r#"{"id":31}"#, r#"{"id":32}"#]).await;
+    printed(&broker, 0, &ran).await;
+    let counts = ["few_0", "few_1", "few_dead_letter"].map(|topic| broker.offsets(topic, 0).unwrap().1);
+    assert_eq!(counts, [15, 1, 16]);
+    printed(&broker, 0, &format!("verify -c {few}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_configuration_is_tried_on_real_records_without_a_trace() {
     let broker = broker().await;
     printed(&broker, 0, "generate --topic s --partitions 2 --count 3000 --keys zipf").await;

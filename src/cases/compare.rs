@@ -5,7 +5,10 @@ use std::fmt;
 use similar::{ChangeTag, TextDiff};
 
 use super::file::{Expected, Output, Value};
-use crate::trial::{Outcome, Written};
+use crate::{
+    exact::Json,
+    trial::{Outcome, Written},
+};
 
 /// A difference.
 #[derive(Debug)]
@@ -32,8 +35,9 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// The differences; none when the outcome is as expected.
-pub(super) fn compare(expected: &Expected, outcome: &Outcome) -> Vec<Mismatch> {
+/// The differences; none when the outcome is as expected. `destination` is the topic that records go to unless
+/// something else is said, if it is known.
+pub(super) fn compare(expected: &Expected, outcome: &Outcome, destination: Option<&str>) -> Vec<Mismatch> {
     let is = told(outcome);
     match (expected, outcome) {
         (Expected::Filtered, Outcome::Written(all)) if all.is_empty() => Vec::new(),
@@ -46,7 +50,9 @@ pub(super) fn compare(expected: &Expected, outcome: &Outcome) -> Vec<Mismatch> {
         }
         (Expected::Outputs(outputs), Outcome::Written(all)) if outputs.len() == all.len() => {
             let pairs = outputs.iter().zip(all).enumerate();
-            pairs.flat_map(|(index, (expected, written))| output(index + 1, expected, written)).collect()
+            pairs
+                .flat_map(|(index, (expected, written))| output(index + 1, expected, written, destination))
+                .collect()
         }
         (Expected::Outputs(outputs), _) => {
             vec![Mismatch::said(format!("expected {}, but {is}", records(outputs.len())))]
@@ -74,7 +80,7 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-fn output(number: usize, expected: &Output, written: &Written) -> Vec<Mismatch> {
+fn output(number: usize, expected: &Output, written: &Written, destination: Option<&str>) -> Vec<Mismatch> {
     let mut mismatches = Vec::new();
     let mut differ = |part: &str, lines: Vec<String>| {
         if !lines.is_empty() {
@@ -82,7 +88,7 @@ fn output(number: usize, expected: &Output, written: &Written) -> Vec<Mismatch> 
         }
     };
     let (place, record) = (&written.place, &written.record);
-    let destination = "(the destination)";
+    let destination = destination.unwrap_or("(the destination)");
     differ(
         "topic",
         plain(
@@ -114,14 +120,14 @@ fn value(expected: &Value, is: Option<&[u8]>) -> Vec<String> {
         Value::Tombstone => plain("(null)", &shown(is)),
         Value::Bytes(bytes) if is == Some(bytes) => Vec::new(),
         Value::Bytes(bytes) => {
-            let json = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
+            let json = |bytes: &[u8]| Json::parse(bytes).ok();
             match (json(bytes), is.and_then(json)) {
                 (Some(expected), Some(is)) if expected != is => by_line(&expected, &is),
                 // The same by meaning, or no JSON: the bytes tell.
                 _ => plain(&shown(Some(bytes)), &shown(is)),
             }
         }
-        Value::Json(expected) => match is.map(serde_json::from_slice::<serde_json::Value>) {
+        Value::Json(expected) => match is.map(Json::parse) {
             Some(Ok(is)) if is == *expected => Vec::new(),
             Some(Ok(is)) => by_line(expected, &is),
             Some(Err(_)) | None => plain(&expected.to_string(), &shown(is)),
@@ -135,7 +141,7 @@ fn plain(expected: &str, is: &str) -> Vec<String> {
 }
 
 /// What differs between two JSON values, with a line or two around.
-fn by_line(expected: &serde_json::Value, is: &serde_json::Value) -> Vec<String> {
+fn by_line(expected: &Json, is: &Json) -> Vec<String> {
     let [expected, is] = [expected, is].map(|value| format!("{value:#}\n"));
     let diff = TextDiff::from_lines(&expected, &is);
     let changes = diff.grouped_ops(1).into_iter().flatten().flat_map(|op| {

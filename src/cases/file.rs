@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use crate::{transform::ErrorClass, trial::Plain};
+use crate::{exact::Json, transform::ErrorClass, trial::Plain};
 
 /// A record, and what should become of it.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub(super) enum Value {
     Tombstone,
     /// These bytes.
     Bytes(Vec<u8>),
-    /// Any text of this JSON value.
-    Json(serde_json::Value),
+    /// Any text of this JSON value; numbers are equal as decimals.
+    Json(Json),
 }
 
 #[derive(Deserialize)]
@@ -100,25 +100,26 @@ struct OutputText {
     headers: BTreeMap<String, String>,
 }
 
-/// The topic that records come from unless a case says another.
+/// The topic that records come from unless a case or the configuration says another.
 const TOPIC: &str = "source";
 
-/// Reads a file of cases.
+/// Reads a file of cases. Records come from `source` unless a case says otherwise.
 ///
 /// # Errors
 /// What is wrong, with the case.
-pub(super) fn read(text: &str) -> Result<Vec<Case>, String> {
+pub(super) fn read(text: &str, source: Option<&str>) -> Result<Vec<Case>, String> {
     let file: FileText = toml::from_str(text).map_err(|error| error.to_string())?;
     let cases = file.case.into_iter().enumerate();
     cases
         .map(|(index, text)| {
             let name = text.name.clone().unwrap_or_else(|| format!("case {}", index + 1));
-            case(text, name.clone()).map_err(|message| format!("case {} ({name}): {message}", index + 1))
+            case(text, name.clone(), source)
+                .map_err(|message| format!("case {} ({name}): {message}", index + 1))
         })
         .collect()
 }
 
-fn case(text: CaseText, name: String) -> Result<Case, String> {
+fn case(text: CaseText, name: String, source: Option<&str>) -> Result<Case, String> {
     let value = one_of([
         text.value.map(|value| Ok(Some(value.into_bytes()))),
         text.value_base64.as_deref().map(|value| decoded(value).map(Some)),
@@ -143,7 +144,7 @@ fn case(text: CaseText, name: String) -> Result<Case, String> {
             value,
             headers: headers.map(|(key, value)| (key.into_bytes(), Some(value.into_bytes()))).collect(),
         },
-        topic: text.topic.unwrap_or_else(|| TOPIC.into()),
+        topic: text.topic.unwrap_or_else(|| source.unwrap_or(TOPIC).into()),
         partition: text.partition,
         offset: text.offset,
         expected,
@@ -155,7 +156,7 @@ fn output(text: OutputText) -> Result<Output, String> {
         text.value.map(|value| Ok(Value::Bytes(value.into_bytes()))),
         text.value_base64.as_deref().map(|value| decoded(value).map(Value::Bytes)),
         text.json.as_deref().map(|value| {
-            serde_json::from_str(value).map(Value::Json).map_err(|error| format!("`json`: {error}"))
+            Json::parse(value.as_bytes()).map(Value::Json).map_err(|error| format!("`json`: {error}"))
         }),
         text.tombstone.then_some(Ok(Value::Tombstone)),
     ];

@@ -19,7 +19,7 @@ use crate::{
     batch::TopicPartition,
     config::CasesConfig,
     exit::{Exit, Failure},
-    transform::{Transform, TransformKind},
+    transform::Transform,
     trial,
 };
 
@@ -89,12 +89,12 @@ pub(crate) fn command(config: &CasesConfig, out: &mut impl io::Write) -> Result<
     for path in files {
         let text = fs::read_to_string(&path);
         let text = text.map_err(|error| CasesError::File { path: path.display().to_string(), error })?;
-        let cases =
-            read(&text).map_err(|message| CasesError::Cases { path: path.display().to_string(), message })?;
+        let cases = read(&text, config.source.as_deref())
+            .map_err(|message| CasesError::Cases { path: path.display().to_string(), message })?;
         if cases.is_empty() {
             return Err(CasesError::None(path.display().to_string()));
         }
-        let cases = cases.iter().map(|case| run(case, &config.transform, &mut transform)).collect();
+        let cases = cases.iter().map(|case| run(case, config, &mut transform)).collect();
         verdicts.push(FileVerdicts { path, cases });
     }
     report::text(&verdicts, out)?;
@@ -111,16 +111,18 @@ fn usual_file(config: Option<&Path>) -> PathBuf {
     config.unwrap_or(Path::new("topicmill.toml")).with_extension("test.toml")
 }
 
-fn run(case: &Case, kind: &TransformKind, transform: &mut Box<dyn Transform>) -> Verdict {
+fn run(case: &Case, config: &CasesConfig, transform: &mut Box<dyn Transform>) -> Verdict {
     let started = Instant::now();
     let origin = TopicPartition::new(case.topic.as_str(), case.partition);
     let batch = trial::batch_of(&case.record, origin, case.offset);
     let outcome = catch_unwind(AssertUnwindSafe(|| trial::outcomes(transform.as_mut(), &batch)));
     let mismatches = match outcome {
-        Ok(Ok(mut outcomes)) => compare::compare(&case.expected, &outcomes.remove(0)),
+        Ok(Ok(mut outcomes)) => {
+            compare::compare(&case.expected, &outcomes.remove(0), config.destination.as_deref())
+        }
         Ok(Err(breach)) => vec![Mismatch::said(format!("the transform breaks its contract: {breach}"))],
         Err(_) => {
-            *transform = kind.build();
+            *transform = config.transform.build();
             vec![Mismatch::said("the transform panicked".into())]
         }
     };

@@ -10,6 +10,8 @@ fn outcome(text: &str) -> (Result<Exit, CasesError>, String, String) {
     fs::write(&file, text).unwrap();
     let config = CasesConfig {
         transform: NameEvent::kind(),
+        source: None,
+        destination: None,
         files: Vec::new(),
         config: Some(folder.path().join("orders.toml")),
         junit: Some(junit.clone()),
@@ -131,6 +133,35 @@ fn a_file_that_says_no_case_clearly_is_refused() {
         let error = exit.unwrap_err().to_string();
         assert!(error.contains(message) && error.contains("orders.test.toml"), "{error}");
     }
+}
+
+#[test]
+fn numbers_are_equal_as_decimals_and_the_source_is_that_of_the_configuration() {
+    let case = |json: &str| {
+        let text = format!(
+            "[[case]]\nvalue = '{{\"n\":12345678901234567890123,\"one\":1}}'\n[[case.output]]\njson = '{json}'"
+        );
+        let cases = read(&text, Some("orders")).unwrap();
+        assert_eq!(cases[0].topic, "orders");
+        let record = cases[0].record.clone();
+        let written = trial::Written { place: crate::transform::Place::default(), record };
+        let mismatches = compare::compare(&cases[0].expected, &trial::Outcome::Written(vec![written]), None);
+        mismatches.iter().map(ToString::to_string).collect::<String>()
+    };
+    assert_eq!(case(r#"{"one":1.0,"n":1.2345678901234567890123e22}"#), "");
+    let text = case(r#"{"one":1,"n":12345678901234567890124}"#);
+    assert!(
+        text.contains("-   \"n\": 12345678901234567890124")
+            && text.contains("+   \"n\": 12345678901234567890123"),
+        "{text}"
+    );
+    let to = |topic: &str| {
+        let text = format!("[[case]]\nvalue = '1'\n[[case.output]]\ntopic = '{topic}'");
+        let written = vec![trial::Written { place: Default::default(), record: Default::default() }];
+        let expected = read(&text, None).unwrap().remove(0).expected;
+        compare::compare(&expected, &trial::Outcome::Written(written), Some("shown")).len()
+    };
+    assert_eq!((to("shown"), to("other")), (0, 1), "the destination may be named");
 }
 
 #[test]

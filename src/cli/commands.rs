@@ -195,7 +195,8 @@ pub struct DiffArgs {
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub sample: Option<u64>,
     /// Differences that are allowed: KIND, KIND=RECORDS or KIND=PERCENT%, of the kinds changed,
-    /// newly-filtered, no-longer-filtered, newly-dead, no-longer-dead, rerouted, results; may be repeated.
+    /// newly-filtered, no-longer-filtered, newly-dead, other-class, no-longer-dead, rerouted, results; and
+    /// no-records, that there is none to compare; may be repeated.
     #[arg(long, value_name = "KIND", value_parser = Allowance::from_str)]
     pub allow: Vec<Allowance>,
     /// Show the values of the examples rather than what they look like.

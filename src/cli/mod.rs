@@ -18,7 +18,7 @@ pub(crate) use commands::{
     GenerateArgs, LagArgs, RunArgs, VerifyArgs,
 };
 pub(crate) use keys::KeyArgs;
-pub(crate) use steps::{StepArgs, is_step_flag};
+pub(crate) use steps::{StepArgs, is_step_flag, pair_form};
 
 /// Reads a Kafka topic, transforms every record and writes the result to another topic.
 #[derive(Debug, Parser)]

@@ -109,6 +109,12 @@ pub(crate) fn is_step_flag(name: &str) -> bool {
     FLAGS.iter().any(|flag| flag.name == name)
 }
 
+/// The form of a value that is a pair, if that of this flag is one.
+pub(crate) fn pair_form(name: &str) -> Option<&'static str> {
+    let flag = FLAGS.iter().find(|flag| flag.name == name)?;
+    matches!(flag.form, Form::Pair(_)).then_some(flag.value)
+}
+
 impl StepFlag {
     fn table(&self, value: &str) -> StepTable {
         match self.form {

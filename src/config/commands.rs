@@ -7,7 +7,8 @@ use topicmill_steps::Protection;
 use super::{
     Config, ConfigError, Origin, client,
     keys::{self, Section},
-    layers, rules,
+    layers,
+    rules::{self, KnownTopics},
     steps::{protect_letters, protection, transforming},
 };
 use crate::{
@@ -113,6 +114,11 @@ impl VerifyConfig {
         let topics = rules::topics(&mut settings, strategy);
         let group = rules::group(&mut settings, strategy, &topics.source, Some(&topics.destination));
         let transforming = rules::transform_of_source(&mut settings);
+        rules::routes(&mut settings, transforming.steps.as_deref(), &topics.known());
+        if let Some(plan) = &transforming.steps {
+            // A record beyond the bound of a run is a dead letter, which says so; one within is in its topic.
+            plan.lift_bounds();
+        }
         let protection = args.no_plaintext.then(|| protection(&mut settings, transforming.steps.as_deref()));
         let protect_letters = protect_letters(&mut settings, transforming.steps.as_deref());
         let config = VerifyConfig {
@@ -252,6 +258,8 @@ pub struct DryRunConfig {
     pub base64: bool,
     /// Whether to print one JSON object a line.
     pub json: bool,
+    /// The topic that values of standard input are said to come from.
+    pub source: Option<Arc<str>>,
     /// The records of a topic to transform rather than standard input.
     pub from_topic: Option<FromTopicConfig>,
 }
@@ -265,6 +273,8 @@ pub struct FromTopicConfig {
     pub topic: Arc<str>,
     /// How many records: the first ones.
     pub count: u64,
+    /// The destination, if it is known: its partitions are those that a key may choose.
+    pub destination: Option<Arc<str>>,
     /// The memory in bytes that batches may hold while they are read.
     pub memory: usize,
 }
@@ -276,7 +286,11 @@ impl DryRunConfig {
     /// All problems at once.
     pub fn new(args: &DryRunArgs) -> Result<DryRunConfig, ConfigError> {
         let mut settings = layers::load(args.connection.config.as_deref(), args);
-        let transform = transforming(&mut settings).kind;
+        let transforming = transforming(&mut settings);
+        let topics = rules::known_topics(&mut settings);
+        rules::routes(&mut settings, transforming.steps.as_deref(), &topics);
+        let transform = transforming.kind;
+        let KnownTopics { source, destination, .. } = topics;
         let from_topic = args.from_topic.as_deref().map(|topic| {
             let parsed = rules::parse_topic(topic).unwrap_or_else(|message| {
                 settings.problem("--from-topic".into(), message, Origin::Flag("--from-topic".into()));
@@ -284,9 +298,10 @@ impl DryRunConfig {
             });
             let client = client::native_client(&mut settings);
             let memory = rules::memory(&mut settings);
-            FromTopicConfig { client, topic: parsed, count: args.count, memory }
+            FromTopicConfig { client, topic: parsed, count: args.count, destination, memory }
         });
-        settings.finish(DryRunConfig { transform, base64: args.base64, json: args.json, from_topic })
+        let DryRunArgs { base64, json, .. } = *args;
+        settings.finish(DryRunConfig { transform, base64, json, source, from_topic })
     }
 }
 
@@ -295,6 +310,10 @@ impl DryRunConfig {
 pub(crate) struct CasesConfig {
     /// The transform.
     pub transform: TransformKind,
+    /// The topic that records come from unless a case says another.
+    pub source: Option<Arc<str>>,
+    /// The topic that records go to unless something else is said.
+    pub destination: Option<Arc<str>>,
     /// The files of cases; without any, the one beside the configuration.
     pub files: Vec<PathBuf>,
     /// The configuration file.
@@ -310,9 +329,12 @@ impl CasesConfig {
     /// All problems at once.
     pub(crate) fn new(args: &CasesArgs) -> Result<CasesConfig, ConfigError> {
         let mut settings = layers::load(args.config.as_deref(), args);
-        let transform = transforming(&mut settings).kind;
+        let transforming = transforming(&mut settings);
+        let topics = rules::known_topics(&mut settings);
+        rules::routes(&mut settings, transforming.steps.as_deref(), &topics);
+        let (transform, KnownTopics { source, destination, .. }) = (transforming.kind, topics);
         let CasesArgs { files, config, junit, .. } = args.clone();
-        settings.finish(CasesConfig { transform, files, config, junit })
+        settings.finish(CasesConfig { transform, source, destination, files, config, junit })
     }
 }
 
@@ -327,6 +349,8 @@ pub(crate) struct DiffConfig {
     pub old: TransformKind,
     /// That of the new one.
     pub new: TransformKind,
+    /// The destinations of both, as far as they are said.
+    pub destinations: [Option<Arc<str>>; 2],
     /// Where to begin.
     pub begin: Begin,
     /// How many records to compare.
@@ -359,8 +383,9 @@ impl DiffConfig {
             return settings.finish(()).map(|()| unreachable!("there is a problem"));
         };
         let mut old = layers::load(Some(old), args);
-        let (old_source, old_transform) =
-            (rules::source(&mut old), rules::transform_of_source(&mut old).kind);
+        let (old_source, old_transform) = (rules::source(&mut old), rules::transform_of_source(&mut old));
+        let old_topics = rules::known_topics(&mut old);
+        rules::routes(&mut old, old_transform.steps.as_deref(), &old_topics);
         old.finish(())?;
         let mut settings = layers::load(Some(new), args);
         let mut source = rules::source(&mut settings);
@@ -378,11 +403,15 @@ impl DiffConfig {
             }
             None => {}
         }
+        let transform = rules::transform_of_source(&mut settings);
+        let topics = rules::known_topics(&mut settings);
+        rules::routes(&mut settings, transform.steps.as_deref(), &topics);
         let config = DiffConfig {
             client: client::native_client(&mut settings),
             source,
-            old: old_transform,
-            new: rules::transform_of_source(&mut settings).kind,
+            old: old_transform.kind,
+            new: transform.kind,
+            destinations: [old_topics.destination, topics.destination],
             begin: args.from,
             amount: args.sample.map_or(Amount::All, Amount::Spread),
             allow: args.allow.clone(),

@@ -127,7 +127,7 @@ impl Config {
         let topics = rules::topics(settings, strategy);
         let until_caught_up = settings.boolean(&keys::UNTIL_CAUGHT_UP);
         let Transforming { kind: transform, steps } = transforming;
-        rules::routes(settings, steps.as_deref(), &topics);
+        rules::routes(settings, steps.as_deref(), &topics.known());
         let protect_letters = steps::protect_letters(settings, steps.as_deref());
         Config {
             group: rules::group(settings, strategy, &topics.source, Some(&topics.destination)),

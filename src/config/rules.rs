@@ -36,11 +36,44 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(10 * 60);
 /// The message for a key whose default is only for the experiment's source.
 const NO_DEFAULT: &str = "is missing: it is required with a source of your own; set";
 
+/// The topics as far as they are said.
+#[derive(Default)]
+pub(super) struct KnownTopics {
+    pub(super) source: Option<Arc<str>>,
+    pub(super) destination: Option<Arc<str>>,
+    pub(super) dead_letter: Option<Arc<str>>,
+}
+
 /// The three topics.
 pub(super) struct Topics {
     pub(super) source: Arc<str>,
     pub(super) destination: Arc<str>,
     pub(super) dead_letter: Arc<str>,
+}
+
+impl Topics {
+    pub(super) fn known(&self) -> KnownTopics {
+        let known = |topic: &Arc<str>| Some(Arc::clone(topic)).filter(|topic| !topic.is_empty());
+        let Topics { source, destination, dead_letter } = self;
+        KnownTopics {
+            source: known(source),
+            destination: known(destination),
+            dead_letter: known(dead_letter),
+        }
+    }
+}
+
+/// The topics where none is needed.
+pub(super) fn known_topics(settings: &mut Settings) -> KnownTopics {
+    let [source, destination, dead_letter] =
+        [&keys::SOURCE, &keys::DESTINATION, &keys::DEAD_LETTER].map(|key| settings.parsed(key, parse_topic));
+    let usual = |destination: &Arc<str>| Arc::from(dead_letter_of(destination));
+    let dead_letter = dead_letter.or(destination.as_ref().map(usual));
+    KnownTopics { source, destination, dead_letter }
+}
+
+fn dead_letter_of(destination: &str) -> String {
+    format!("{destination}_dead_letter")
 }
 
 pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics {
@@ -53,7 +86,7 @@ pub(super) fn topics(settings: &mut Settings, strategy: StrategyKind) -> Topics 
         Some(topic(settings, &keys::DESTINATION, || format!("{source}_{suffix}_transformed")))
     };
     let dead_letter = match &destination {
-        Some(destination) => topic(settings, &keys::DEAD_LETTER, || format!("{destination}_dead_letter")),
+        Some(destination) => topic(settings, &keys::DEAD_LETTER, || dead_letter_of(destination)),
         None => settings.parsed(&keys::DEAD_LETTER, parse_topic).unwrap_or_default(),
     };
     if destination.as_ref() == Some(&source) {
@@ -128,15 +161,24 @@ pub(super) fn default_transform() -> TransformKind {
     TransformKind::of(spec, Chosen(spec.settings.iter().map(default).collect()))
 }
 
-/// The topics that steps name must be neither the source nor that of the dead letters.
-pub(super) fn routes(settings: &mut Settings, steps: Option<&Plan>, topics: &Topics) {
-    for topic in steps.into_iter().flat_map(Plan::topics) {
-        for (other, key) in [(&topics.source, "source"), (&topics.dead_letter, "dead letter topic")] {
-            if topic == &**other {
-                let message = format!("must differ from the {key}, `{topic}`");
-                settings.problem("[[step]] route".into(), message, Origin::Default);
-            }
+/// The topics that steps route to must be neither the source nor that of the dead letters: one that is named is a
+/// problem, and a record whose template names one becomes a dead letter, whatever the command.
+pub(super) fn routes(settings: &mut Settings, steps: Option<&Plan>, topics: &KnownTopics) {
+    let Some(plan) = steps else { return };
+    let barred = [
+        (&topics.source, "source", "the source"),
+        (&topics.dead_letter, "dead letter topic", "that of the dead letters"),
+    ];
+    for (other, name, what) in barred {
+        let Some(other) = other else { continue };
+        for (number, topic) in plan.routes().filter(|(_, topic)| *topic == &**other) {
+            let message = format!("must differ from the {name}, `{topic}` (step {number})");
+            settings.problem("[[step]] route".into(), message, Origin::Default);
         }
+        plan.bar(other, what);
+    }
+    if let Some(destination) = &topics.destination {
+        plan.set_destination(destination);
     }
 }
 

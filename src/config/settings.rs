@@ -51,6 +51,8 @@ pub(super) struct Settings {
     values: BTreeMap<(Section, String), Setting>,
     /// Those of one layer.
     steps: Vec<GivenStep>,
+    /// Those of a layer below, whose place they take.
+    displaced: Vec<GivenStep>,
     problems: Vec<Problem>,
 }
 
@@ -72,8 +74,21 @@ impl Settings {
     /// Adds a step. Those of a layer take the place of those of a layer below.
     pub(super) fn put_step(&mut self, step: GivenStep) {
         let layer = step.origin.layer();
-        self.steps.retain(|earlier| earlier.origin.layer() == layer);
+        let is_below = |earlier: &GivenStep| earlier.origin.layer() < layer;
+        if self.steps.iter().any(is_below) {
+            self.displaced = std::mem::take(&mut self.steps);
+        }
         self.steps.push(step);
+    }
+
+    /// The steps whose place others take that weigh more.
+    pub(super) fn displaced(&self) -> &[GivenStep] {
+        &self.displaced
+    }
+
+    /// Whether something is wrong with the steps.
+    pub(super) fn has_wrong_steps(&self) -> bool {
+        self.problems.iter().any(|problem| problem.subject.starts_with("[[step]]"))
     }
 
     /// The steps in their order.

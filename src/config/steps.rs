@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use topicmill_steps::{Given, Plan, Protection, StepTable};
+use tracing::warn;
 
 use super::{
     Origin,
@@ -10,7 +11,7 @@ use super::{
     rules,
     settings::Settings,
 };
-use crate::{dead_letter::Protect, transform::TransformKind};
+use crate::{cli::pair_form, dead_letter::Protect, transform::TransformKind};
 
 /// A step and where it came from.
 #[derive(Clone)]
@@ -42,7 +43,11 @@ pub(super) fn transforming(settings: &mut Settings) -> Transforming {
     };
     let is_above = |origin: &Origin| origin.layer() > layer;
     if settings.is_given(&keys::KIND) && is_above(&settings.origin_of(&keys::KIND)) {
+        warn_of_displaced(settings.steps(), &settings.origin_of(&keys::KIND));
         return rules::transform(settings).into();
+    }
+    if let Some(first) = settings.steps().first() {
+        warn_of_displaced(settings.displaced(), &first.origin);
     }
     for (key, setting) in settings.section(Section::Transform) {
         if setting.origin.layer() >= layer {
@@ -61,6 +66,22 @@ pub(super) fn transforming(settings: &mut Settings) -> Transforming {
     }
 }
 
+/// Says which steps are not done because something that weighs more takes their place: what they would have
+/// protected is written as it is.
+fn warn_of_displaced(displaced: &[GivenStep], by: &Origin) {
+    let Some(first) = displaced.first() else { return };
+    let place = match &first.origin {
+        Origin::File { path, .. } => path.display().to_string(),
+        other => other.to_string(),
+    };
+    let names: Vec<&str> = displaced.iter().filter_map(|step| Plan::name_in(&step.table)).collect();
+    warn!(
+        "{by} takes the place of ALL {} steps of {place} ({}): none of them is done",
+        displaced.len(),
+        names.join(", ")
+    );
+}
+
 fn plan(settings: &mut Settings) -> Option<Arc<Plan>> {
     let given = settings.steps().to_vec();
     let problems = match Plan::new(given.iter().map(|step| step.table.clone()).collect()) {
@@ -76,18 +97,30 @@ fn plan(settings: &mut Settings) -> Option<Arc<Plan>> {
             step.origins.get(index)
         };
         let origin = problem.key.as_ref().and_then(of_key).or(step.map(|step| &step.origin));
-        let subject = match &problem.key {
-            Some(key) => format!("[[step]] {number} {key}"),
-            None => format!("[[step]] {number}"),
+        let is_unpaired = problem.key.as_deref().is_some_and(|key| matches!(key, "text" | "to"));
+        let unpaired = step.filter(|_| is_unpaired).and_then(unpaired);
+        let (subject, message) = match (&problem.key, unpaired) {
+            (_, Some((flag, form))) => (flag, format!("must be {form}")),
+            (Some(key), None) => (format!("[[step]] {number} {key}"), problem.message),
+            (None, None) => (format!("[[step]] {number}"), problem.message),
         };
-        settings.problem(subject, problem.message, origin.cloned().unwrap_or(Origin::Default));
+        settings.problem(subject, message, origin.cloned().unwrap_or(Origin::Default));
     }
     None
+}
+
+/// The flag of a step that lacks the second half of its value, and the form that it should have.
+fn unpaired(step: &GivenStep) -> Option<(String, &'static str)> {
+    let (Origin::Flag(flag), [(name, _)]) = (&step.origin, &step.table.settings[..]) else { return None };
+    Some((flag.clone(), pair_form(name)?))
 }
 
 /// What the steps protect, for `--no-plaintext`; a problem if that is nothing, or cannot be told.
 pub(super) fn protection(settings: &mut Settings, steps: Option<&Plan>) -> Option<Protection> {
     let flag = "--no-plaintext";
+    if settings.has_wrong_steps() {
+        return None;
+    }
     protected(steps)
         .inspect_err(|message| settings.problem(flag.into(), message.as_str(), Origin::Flag(flag.into())))
         .ok()
@@ -95,7 +128,8 @@ pub(super) fn protection(settings: &mut Settings, steps: Option<&Plan>) -> Optio
 
 /// How the values of dead letters are protected, if they are to be; a problem as of [`protection`].
 pub(super) fn protect_letters(settings: &mut Settings, steps: Option<&Plan>) -> Option<Protect> {
-    if !settings.boolean(&keys::PROTECT) {
+    // What steps protect that are wrong cannot be told.
+    if !settings.boolean(&keys::PROTECT) || settings.has_wrong_steps() {
         return None;
     }
     match protected(steps) {

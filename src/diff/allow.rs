@@ -40,8 +40,9 @@ impl FromStr for Allowance {
 
     fn from_str(text: &str) -> Result<Allowance, String> {
         let (name, bound) = text.split_once('=').map_or((text, None), |(name, bound)| (name, Some(bound)));
-        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
+        let known = || Kind::ALL.into_iter().chain([Kind::NoRecords]);
+        let kind = known().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = known().map(Kind::name).collect();
             format!("the kind must be one of {}", names.join(", "))
         })?;
         let percent = |text: &str| text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::mask::Shown;
 use crate::{
+    exact::Json,
     transform::Place,
     trial::{Outcome, Plain, Written},
 };
@@ -17,8 +16,10 @@ pub enum Kind {
     NewlyFiltered,
     /// It is written again.
     NoLongerFiltered,
-    /// It becomes a dead letter, or one of another class.
+    /// It becomes a dead letter.
     NewlyDead,
+    /// It is a dead letter of another class.
+    OtherClass,
     /// It is no dead letter any more.
     NoLongerDead,
     /// It goes to another topic or partition.
@@ -27,15 +28,18 @@ pub enum Kind {
     Results,
     /// Its value, key, headers or timestamp differ.
     Changed,
+    /// There was none to compare.
+    NoRecords,
 }
 
 impl Kind {
-    /// All of them, in the order of the report.
-    pub(crate) const ALL: [Kind; 7] = [
+    /// Those of records, in the order of the report.
+    pub(crate) const ALL: [Kind; 8] = [
         Kind::Changed,
         Kind::NewlyFiltered,
         Kind::NoLongerFiltered,
         Kind::NewlyDead,
+        Kind::OtherClass,
         Kind::NoLongerDead,
         Kind::Rerouted,
         Kind::Results,
@@ -47,13 +51,18 @@ impl Kind {
             Kind::NewlyFiltered => "newly-filtered",
             Kind::NoLongerFiltered => "no-longer-filtered",
             Kind::NewlyDead => "newly-dead",
+            Kind::OtherClass => "other-class",
             Kind::NoLongerDead => "no-longer-dead",
             Kind::Rerouted => "rerouted",
             Kind::Results => "results",
             Kind::Changed => "changed",
+            Kind::NoRecords => "no-records",
         }
     }
 }
+
+/// What stands in for what is not there.
+const ABSENT: &str = "(absent)";
 
 /// A difference: its kind, the part that it is in (a path, a class, two topics), and an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +82,7 @@ pub(super) fn compare(old: &Outcome, new: &Outcome, shown: Shown) -> Vec<Differe
     match (old, new) {
         (Outcome::DeadLetter(old), Outcome::DeadLetter(new)) if old.class == new.class => Vec::new(),
         (Outcome::DeadLetter(old), Outcome::DeadLetter(new)) => {
-            vec![difference(Kind::NewlyDead, format!("{} → {}", old.class, new.class))]
+            vec![difference(Kind::OtherClass, format!("{} → {}", old.class, new.class))]
         }
         (_, Outcome::DeadLetter(error)) => vec![difference(Kind::NewlyDead, error.class.to_string())],
         (Outcome::DeadLetter(error), _) => vec![difference(Kind::NoLongerDead, error.class.to_string())],
@@ -108,25 +117,26 @@ fn written(old: &Written, new: &Written, shown: Shown) -> Vec<Difference> {
         if old != new {
             let name = String::from_utf8_lossy(name);
             let text = |values: &[Option<&[u8]>]| {
+                if values.is_empty() {
+                    return ABSENT.to_owned();
+                }
                 values.iter().map(|value| shown.bytes(*value)).collect::<Vec<_>>().join(", ")
             };
             changed(format!("(header {name})"), text(&old), text(&new));
         }
     }
     if *value != old.record.value {
-        let json =
-            |value: &Option<Vec<u8>>| value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
+        let json = |value: &Option<Vec<u8>>| value.as_deref().and_then(|value| Json::parse(value).ok());
         match (json(&old.record.value), json(value)) {
             (Some(before), Some(after)) if before != after => {
                 let mut path = String::new();
                 fields(&before, &after, &mut path, &mut |path, old, new| {
-                    let text =
-                        |value: Option<&Value>| value.map_or("(absent)".into(), |value| shown.json(value));
+                    let text = |value: Option<&Json>| value.map_or(ABSENT.into(), |value| shown.json(value));
                     let path = if path.is_empty() { "." } else { path };
                     changed(path.to_owned(), text(old), text(new));
                 });
             }
-            // The same by meaning: the order of keys, the form of a number, blanks.
+            // The same by meaning: blanks, the order of keys, how a character or a number is written.
             (Some(_), Some(_)) => changed("(form)".into(), String::new(), String::new()),
             _ => changed(
                 "(value)".into(),
@@ -161,15 +171,15 @@ fn by_name(sides: [&Vec<Header>; 2]) -> BTreeMap<&[u8], [Values<'_>; 2]> {
 
 /// Calls `each` for every field that differs, with its path; all elements of an array share theirs.
 fn fields<'v>(
-    old: &'v Value,
-    new: &'v Value,
+    old: &'v Json,
+    new: &'v Json,
     path: &mut String,
-    each: &mut impl FnMut(&str, Option<&'v Value>, Option<&'v Value>),
+    each: &mut impl FnMut(&str, Option<&'v Json>, Option<&'v Json>),
 ) {
     let before = path.len();
     match (old, new) {
         _ if old == new => {}
-        (Value::Object(old), Value::Object(new)) => {
+        (Json::Object(old), Json::Object(new)) => {
             let added = new.keys().filter(|key| !old.contains_key(*key));
             for key in old.keys().chain(added) {
                 push_key(path, key);
@@ -180,7 +190,7 @@ fn fields<'v>(
                 path.truncate(before);
             }
         }
-        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+        (Json::Array(old), Json::Array(new)) if old.len() == new.len() => {
             path.push_str("[]");
             old.iter().zip(new).for_each(|(old, new)| fields(old, new, path, each));
             path.truncate(before);
@@ -198,6 +208,6 @@ fn push_key(path: &mut String, key: &str) {
     if is_word(key) {
         path.push_str(key);
     } else {
-        path.push_str(&Value::from(key).to_string());
+        path.push_str(&serde_json::Value::from(key).to_string());
     }
 }

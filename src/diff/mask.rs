@@ -1,6 +1,6 @@
 //! Examples that show what kind of value it is, and not which.
 
-use serde_json::Value;
+use crate::exact::Json;
 
 /// The most characters of an example.
 const LONGEST: usize = 60;
@@ -27,10 +27,10 @@ impl Shown {
     }
 
     /// A JSON value, its keys included in what is masked: they may be data, too.
-    pub(super) fn json(self, value: &Value) -> String {
+    pub(super) fn json(self, value: &Json) -> String {
         match value {
-            Value::Null | Value::Bool(_) => value.to_string(),
-            Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Json::Null | Json::Bool(_) => value.to_string(),
+            Json::Number(_) | Json::Text(_) | Json::Array(_) | Json::Object(_) => {
                 self.text(&value.to_string())
             }
         }

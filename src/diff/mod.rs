@@ -8,7 +8,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 pub(crate) use allow::Allowance;
 pub(crate) use report::Report;
@@ -19,6 +19,7 @@ use crate::{
     console::progress::Progress,
     engine::native::Client,
     exit::{Ended, Exit, Failure},
+    partitions,
     sample::{self, Wanted},
     transform::{Breach, Transform},
     trial,
@@ -41,6 +42,11 @@ impl Failure for BrokenContract {}
 /// When the source cannot be read, or `out` does not take the output.
 pub(crate) async fn command(config: &DiffConfig, out: &mut impl Write) -> Result<Exit, Ended> {
     let client = Client::connect(&config.client).await?;
+    for (transform, destination) in [&config.old, &config.new].into_iter().zip(&config.destinations) {
+        if let Some(destination) = destination {
+            partitions::tell(&client, transform, &config.source, destination).await?;
+        }
+    }
     let mut progress = Progress::new("diff", "records", None);
     let mut diff = Diff::new(config);
     let wanted =
@@ -59,33 +65,38 @@ pub(crate) async fn command(config: &DiffConfig, out: &mut impl Write) -> Result
     } else {
         write!(out, "{report}")?;
     }
-    let is_allowed = report.exceeding(&config.allow).is_empty();
-    for excess in report.exceeding(&config.allow) {
+    let exceeding = report.exceeding(&config.allow);
+    for excess in &exceeding {
         if !config.json {
             writeln!(out, "not allowed: {excess}")?;
         }
     }
     out.flush()?;
-    Ok(if is_allowed { Exit::Done } else { Exit::Failed })
+    Ok(if exceeding.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 /// The two transforms, and what was found so far.
 struct Diff {
     old: Box<dyn Transform>,
     new: Box<dyn Transform>,
+    destinations: [Option<Arc<str>>; 2],
     report: Report,
 }
 
 impl Diff {
     fn new(config: &DiffConfig) -> Diff {
         let report = Report::new(&config.source, config.show_values);
-        Diff { old: config.old.build(), new: config.new.build(), report }
+        let destinations = config.destinations.clone();
+        Diff { old: config.old.build(), new: config.new.build(), destinations, report }
     }
 
     fn add(&mut self, batch: &PartitionBatch) -> Result<(), BrokenContract> {
         let broken = |which, breach| BrokenContract { partition: batch.origin.to_string(), which, breach };
-        let old = trial::outcomes(self.old.as_mut(), batch).map_err(|breach| broken("old", breach))?;
-        let new = trial::outcomes(self.new.as_mut(), batch).map_err(|breach| broken("new", breach))?;
+        let mut old = trial::outcomes(self.old.as_mut(), batch).map_err(|breach| broken("old", breach))?;
+        let mut new = trial::outcomes(self.new.as_mut(), batch).map_err(|breach| broken("new", breach))?;
+        for (outcomes, destination) in [&mut old, &mut new].into_iter().zip(&self.destinations) {
+            outcomes.iter_mut().for_each(|outcome| outcome.resolve(destination.as_ref(), &batch.origin));
+        }
         for (record, (old, new)) in batch.records.iter().zip(old.iter().zip(&new)) {
             self.report.add(&batch.origin, record.offset, old, new);
         }

@@ -89,6 +89,10 @@ impl Report {
 
     /// What there is more of than is allowed.
     pub(super) fn exceeding(&self, allow: &[Allowance]) -> Vec<String> {
+        let is_about_none = |allowance: &Allowance| allowance.kind == Kind::NoRecords;
+        if self.records == 0 && !allow.iter().any(is_about_none) {
+            return vec![format!("{}: nothing was compared", Kind::NoRecords.name())];
+        }
         let kinds = Kind::ALL.into_iter().filter(|kind| {
             let allowance = allow.iter().rfind(|allowance| allowance.kind == *kind);
             let most = allowance.map_or(Most::Records(0), |allowance| allowance.most);

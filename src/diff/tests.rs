@@ -66,13 +66,20 @@ fn each_planted_change_is_found_and_named() {
         ("changed", ".a.\"odd key\"", value(r#"{"a":{"odd key":1}}"#), value(r#"{"a":{}}"#)),
         ("changed", ".", value("[1]"), value("[1,2]")),
         ("changed", "(form)", value("[1,2]"), value("[1, 2]")),
+        ("changed", "(form)", value("[1.0]"), value("[1]")),
+        (
+            "changed",
+            ".a",
+            value(r#"{"a":12345678901234567890123}"#),
+            value(r#"{"a":12345678901234567890124}"#),
+        ),
         ("changed", "(value)", value("plain"), value("text")),
         ("changed", "(key)", plain(|_| ()), plain(|plain| plain.key = Some(b"k".to_vec()))),
         ("changed", "(header trace)", plain(|_| ()), plain(header)),
         ("newly-filtered", "", value("{}"), filtered()),
         ("no-longer-filtered", "", filtered(), value("{}")),
         ("newly-dead", "missing", value("{}"), dead(ErrorClass::Missing)),
-        ("newly-dead", "missing → type", dead(ErrorClass::Missing), dead(ErrorClass::Type)),
+        ("other-class", "missing → type", dead(ErrorClass::Missing), dead(ErrorClass::Type)),
         ("no-longer-dead", "type", dead(ErrorClass::Type), value("{}")),
         ("rerouted", "a → b", to("a", None), to("b", None)),
         ("rerouted", "a → a[3]", to("a", None), to("a", Some(3))),
@@ -124,6 +131,39 @@ fn differences_beyond_what_is_allowed_are_told() {
         assert_eq!(exceeding(&[enough]), Vec::<String>::new(), "{enough}");
     }
     assert_eq!(exceeding(&["changed", "changed=0"]), ["5 changed"], "the last one counts");
+}
+
+#[test]
+fn places_are_the_same_that_are_reached_in_two_ways() {
+    let origin = TopicPartition::new("orders", 1);
+    let [shown, other] = ["shown", "other"].map(Arc::<str>::from);
+    let resolved = |mut outcome: Outcome, destination: &Arc<str>| {
+        outcome.resolve(Some(destination), &origin);
+        outcome
+    };
+    let plain = || record(Plain { value: Some(b"{}".to_vec()), ..Plain::default() });
+    assert_eq!(parts(resolved(plain(), &shown), resolved(to("shown", Some(1)), &shown)), []);
+    let of = |part: &str| [("rerouted".to_owned(), part.to_owned())];
+    assert_eq!(parts(resolved(plain(), &shown), resolved(plain(), &other)), of("shown → other"));
+    assert_eq!(
+        parts(resolved(plain(), &shown), resolved(to("shown", Some(2)), &shown)),
+        of("shown → shown[2]")
+    );
+}
+
+#[test]
+fn nothing_compared_is_not_allowed_unless_it_is_said() {
+    let none = report(&[]);
+    assert_eq!(none.exceeding(&[]), ["no-records: nothing was compared"]);
+    assert_eq!(none.exceeding(&["no-records".parse().unwrap()]), Vec::<String>::new());
+}
+
+#[test]
+fn a_header_that_is_not_there_is_absent() {
+    let header =
+        |value: &str| Plain { headers: vec![(b"h".to_vec(), Some(value.into()))], ..Plain::default() };
+    let text = report(&[(record(header("x")), record(Plain::default()))]).to_string();
+    assert!(text.contains("(header h)") && text.contains(": x → (absent)"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     config::FromTopicConfig,
     engine::native::Client,
     exit::{Ended, Exit},
+    partitions,
     sample::{self, Amount, Begin, Wanted},
     transform::TransformKind,
     trial::{self, Outcome, Plain, Written},
@@ -26,6 +27,9 @@ pub(crate) async fn command(
     out: &mut impl Write,
 ) -> Result<Exit, Ended> {
     let client = Client::connect(&config.client).await?;
+    if let Some(destination) = &config.destination {
+        partitions::tell(&client, kind, &config.topic, destination).await?;
+    }
     let mut transform = kind.build();
     let mut shown = String::new();
     let wanted = Wanted {
@@ -78,17 +82,14 @@ fn object(batch: &PartitionBatch, index: usize, outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Written(all) => {
             let output = |Written { place, record }: &Written| {
-                let Plain { timestamp, key, value, headers } = record;
-                let headers = headers.iter().map(|(name, value)| {
-                    (String::from_utf8_lossy(name).into_owned(), json!(value.as_deref().map(lossy)))
-                });
+                let Plain { timestamp, key, value, .. } = record;
                 json!({
                     "topic": place.topic.as_deref(),
                     "partition": place.partition,
                     "timestamp": timestamp,
                     "key": key.as_deref().map(lossy),
                     "value": value.as_deref().map(lossy),
-                    "headers": headers.collect::<Map<_, _>>(),
+                    "headers": headers_of(record),
                 })
             };
             object["outputs"] = all.iter().map(output).collect();
@@ -98,6 +99,13 @@ fn object(batch: &PartitionBatch, index: usize, outcome: &Outcome) -> Value {
         }
     }
     object
+}
+
+/// The headers as an object; of several with a name the last one is the one that most readers take.
+pub(super) fn headers_of(record: &Plain) -> Value {
+    let headers = record.headers.iter();
+    let pair = |(name, value): &(Vec<u8>, Option<Vec<u8>>)| (lossy(name), json!(value.as_deref().map(lossy)));
+    Value::Object(headers.map(pair).collect::<Map<_, _>>())
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -10,6 +10,7 @@ use crate::{
     batch::{PartitionBatch, TopicPartition},
     dead_letter::{self, Stage},
     records::Headers,
+    transform::ErrorClass,
 };
 
 /// The dead letters of one source topic, by source partition, in the order of their offsets.
@@ -25,7 +26,8 @@ pub(super) struct Letters {
 pub(super) struct Letter {
     /// What the letter is about: offset and bytes of the source record.
     pub original: Original,
-    /// Whether the destination refused the record, rather than the transform.
+    /// Whether it was not to be written where it should go, rather than not to be transformed: the destination
+    /// refused it, or its route had led to as many topics as it may.
     pub refused: bool,
     /// The partition of the dead letter topic, and the offset in it.
     pub place: (i32, i64),
@@ -102,7 +104,7 @@ impl Letters {
     }
 }
 
-/// Whether a letter says that the destination refused the record at `offset`.
+/// Whether a letter says that the record at `offset` could not be written where it should go.
 pub(super) fn is_refused(letters: &[Letter], offset: i64) -> bool {
     about(letters, offset).iter().any(|letter| letter.refused)
 }
@@ -145,7 +147,8 @@ fn about(letters: &[Letter], offset: i64) -> &[Letter] {
 /// What a letter says, if it names its origin. Of repeated headers the last one counts: those that
 /// other programs wrote may keep the older ones of a letter that failed again.
 fn told(headers: &[u8]) -> Option<LetterHeaders<'_>> {
-    let (mut topic, mut partition, mut offset, mut refused, mut group) = (None, None, None, false, None);
+    let (mut topic, mut partition, mut offset, mut group) = (None, None, None, None);
+    let (mut refused, mut unrouted) = (false, false);
     for (name, value) in Headers::new(headers).filter(|(name, _)| dead_letter::is_about_error(name)) {
         let text = std::str::from_utf8(value.unwrap_or_default()).ok();
         match std::str::from_utf8(name) {
@@ -153,9 +156,11 @@ fn told(headers: &[u8]) -> Option<LetterHeaders<'_>> {
             Ok(dead_letter::PARTITION) => partition = text.and_then(|text| text.parse().ok()),
             Ok(dead_letter::OFFSET) => offset = text.and_then(|text| text.parse().ok()),
             Ok(dead_letter::STAGE) => refused = text == Some(Stage::Produce.as_str()),
+            Ok(dead_letter::CLASS) => unrouted = text == Some(ErrorClass::Route.as_str()),
             Ok(dead_letter::PIPELINE) => group = text,
             _ => {}
         }
     }
-    Some(LetterHeaders { origin: TopicPartition::new(topic?, partition?), offset: offset?, refused, group })
+    let origin = TopicPartition::new(topic?, partition?);
+    Some(LetterHeaders { origin, offset: offset?, refused: refused || unrouted, group })
 }

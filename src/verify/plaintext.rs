@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use indicatif::HumanCount;
 use topicmill_steps::{
     Protection, Protector,
     json::{Locator, Path, each_text},
@@ -97,17 +98,28 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
                 return Err(EngineError::new(ErrorKind::Fatal, text));
             }
         }
+        let mut unread = 0;
         for (partition, range) in self.written() {
             let mut texts = Texts::default();
+            let is_letters = partition.topic == self.config.dead_letter;
             let take = |batch: &PartitionBatch| {
                 for record in &batch.records {
                     let view = view(batch, record);
+                    unread += u64::from(is_letters && view.value.is_some_and(|value| !texts.is_json(value)));
                     texts.each(&view, view.value, |place, text| {
                         known.look_up(text, &batch.origin, record.offset, place);
                     });
                 }
             };
             self.read(&partition, range, take).await?;
+        }
+        if unread > 0 {
+            let hint = format!(
+                "{} dead letters are not JSON and could not be checked, but as a whole: they hold what the source \
+                 holds",
+                HumanCount(unread)
+            );
+            self.hints.push(hint);
         }
         let mut found = Plaintext::default();
         if !known.hits.is_empty() {
@@ -229,6 +241,10 @@ struct Texts {
 }
 
 impl Texts {
+    fn is_json(&mut self, value: &[u8]) -> bool {
+        self.locator.validate(value).is_ok()
+    }
+
     /// Passes the texts of a record, whose value is `value`, to `each`. What is not JSON is one text.
     fn each(&mut self, record: &RecordView<'_>, value: Option<&[u8]>, mut each: impl FnMut(Place<'_>, &str)) {
         let parts = value.map(|value| (Part::Value, value)).into_iter();

@@ -94,6 +94,12 @@ async fn where_nothing_leaks_nothing_is_found() {
     assert_eq!(report.plaintext, Some(Default::default()));
     assert!(report.verdict().ends_with("0 plaintext: ok"), "{report}");
     assert!(report.to_json().ends_with(r#""ok":true,"plaintext":0}"#), "{}", report.to_json());
+    let letters: usize = logs.topics["t"].values().map(Vec::len).sum();
+    assert_eq!(letters, 20);
+    assert!(
+        report.to_string().contains("hint: 20 dead letters are not JSON and could not be checked"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -143,6 +149,14 @@ async fn every_planted_leak_is_found_and_none_is_told() {
         assert_eq!((found.count, found.open), (1, 0), "{what}: {report}");
         assert!(!report.is_ok() && report.to_string().contains(&format!("plaintext: {place}\n")), "{report}");
         assert!(!report.to_string().contains("example.org") && !report.to_string().contains("secret"));
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        // A record in which something else stands is one that is wrong, too.
+        let findings = json["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["kind"] == "plaintext").unwrap();
+        let text = |key: &str| finding[key].as_str().unwrap();
+        let told =
+            format!("{}[{}]@{}, {}", text("topic"), finding["partition"], finding["offset"], text("path"));
+        assert_eq!(told, place, "{json}");
     }
 }
 

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::batch::TopicPartition;
 
-/// How many places of each kind are shown.
-pub(super) const PLACES_MAX: usize = 10;
+/// How many places of each kind are shown to people.
+const PLACES_SHOWN: usize = 10;
+
+/// How many places of each kind are kept, which are those in JSON.
+pub(super) const PLACES_MAX: usize = 100;
 
 /// The result of a verification.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +85,8 @@ pub(crate) struct Stretch {
     pub last: i64,
 }
 
-/// The report as one JSON object, with exactly these keys; `behind` and `unchecked` are left out when 0, and
-/// `plaintext` when it was not looked for.
+/// The report as one JSON object, with exactly these keys; `behind` and `unchecked` are left out when 0,
+/// `plaintext` when it was not looked for, and `findings` when there are none.
 #[derive(Serialize)]
 struct Json<'a> {
     source: &'a str,
@@ -102,6 +105,42 @@ struct Json<'a> {
     unchecked: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     plaintext: Option<u64>,
+    /// The first ones of each kind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<JsonFinding<'a>>,
+}
+
+/// A finding: where it stands if it does, or else of which records of the source something is missing.
+#[derive(Serialize)]
+struct JsonFinding<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    at: JsonStretch<'a>,
+    count: u64,
+    /// The part of the record, and the path in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    /// The records of the source that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<JsonStretch<'a>>,
+    /// Where what is missing should stand, unless that is the same partition of the destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_in: Option<String>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct JsonStretch<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    last: i64,
+}
+
+impl<'a> From<&'a Stretch> for JsonStretch<'a> {
+    fn from(stretch: &'a Stretch) -> JsonStretch<'a> {
+        let Stretch { topic, partition, first, last } = stretch;
+        JsonStretch { topic, partition: *partition, offset: *first, last: *last }
+    }
 }
 
 fn is_none(count: &u64) -> bool {
@@ -130,8 +169,31 @@ impl Report {
             behind: self.behind.count,
             unchecked: self.unchecked.count,
             plaintext: self.plaintext.as_ref().map(|found| found.count),
+            findings: self.findings(),
         };
         serde_json::to_string(&json).expect("strings and numbers are always JSON")
+    }
+
+    /// The first findings of each kind.
+    fn findings(&self) -> Vec<JsonFinding<'_>> {
+        let of_kind = |kind: Kind| {
+            let places = self.places.iter().filter(move |(of, _)| *of == kind).take(PLACES_MAX);
+            places.filter_map(move |(_, place)| {
+                let at = place.found.as_ref().or(place.source.as_ref())?.into();
+                let source = place.found.as_ref().and(place.source.as_ref()).map(Into::into);
+                let due_in = place.due_in.as_ref().map(ToString::to_string);
+                Some(JsonFinding { kind: kind.as_str(), at, count: place.count, path: None, source, due_in })
+            })
+        };
+        let spots = self.plaintext.iter().flat_map(|found| &found.spots).take(PLACES_MAX);
+        Kind::ALL.into_iter().flat_map(of_kind).chain(spots.map(JsonFinding::from)).collect()
+    }
+
+    /// Whether there are places that people are not shown and JSON has.
+    fn has_more_places(&self) -> bool {
+        let shown = |kind: Kind| self.places.iter().filter(|(of, _)| *of == kind).count() > PLACES_SHOWN;
+        let spots = self.plaintext.as_ref().map_or(0, |found| found.spots.len());
+        Kind::ALL.into_iter().any(shown) || spots > PLACES_SHOWN
     }
 
     /// The counts on one line, with the verdict.
@@ -165,6 +227,9 @@ impl fmt::Display for Report {
         write_places(f, "cannot be checked", gone, unchecked.count, unchecked.places.iter())?;
         self.plaintext.iter().try_for_each(|found| found.fmt(f))?;
         self.hints.iter().try_for_each(|hint| writeln!(f, "hint: {hint}"))?;
+        if self.has_more_places() {
+            writeln!(f, "hint: --json names up to {PLACES_MAX} places of each kind")?;
+        }
         f.write_str(&self.verdict())
     }
 }
@@ -178,7 +243,7 @@ fn write_places<'a>(
     places: impl Iterator<Item = &'a Place>,
 ) -> fmt::Result {
     let mut told = 0;
-    for place in places.take(PLACES_MAX) {
+    for place in places.take(PLACES_SHOWN) {
         writeln!(f, "{what}: {place}{note}")?;
         told += place.count;
     }
@@ -191,8 +256,9 @@ fn write_places<'a>(
 /// The first places, and where else such texts stand.
 impl fmt::Display for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.spots.iter().try_for_each(|spot| writeln!(f, "plaintext: {spot}"))?;
-        match self.count.saturating_sub(self.spots.len() as u64) {
+        let shown = &self.spots[..self.spots.len().min(PLACES_SHOWN)];
+        shown.iter().try_for_each(|spot| writeln!(f, "plaintext: {spot}"))?;
+        match self.count.saturating_sub(shown.len() as u64) {
             0 => {}
             more => writeln!(f, "plaintext: and {} more", HumanCount(more))?,
         }
@@ -203,6 +269,19 @@ impl fmt::Display for Plaintext {
             "hint: {count} times a protected text was found that the source also holds where no step protects it, \
              first in {first}; these do not count"
         )
+    }
+}
+
+impl<'a> From<&'a Spot> for JsonFinding<'a> {
+    fn from(spot: &'a Spot) -> JsonFinding<'a> {
+        let Spot { partition, offset, part } = spot;
+        let at = JsonStretch {
+            topic: &partition.topic,
+            partition: partition.partition,
+            offset: *offset,
+            last: *offset,
+        };
+        JsonFinding { kind: "plaintext", at, count: 1, path: Some(part), source: None, due_in: None }
     }
 }
 

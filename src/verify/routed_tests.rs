@@ -1,5 +1,7 @@
 //! Verification of transforms that filter, write several records for one, and choose topics and partitions.
 
+use topicmill_steps::{Given, Plan, StepTable};
+
 use super::{
     tests::{MemoryLogs, Row, batch, config, letter, report_with, rows_of},
     *,
@@ -248,6 +250,56 @@ async fn a_topic_that_is_not_there_lacks_everything_unless_letters_say_that_it_w
     let row = logs.rows("d", 0)[from].clone();
     logs.rows("d", 0).insert(from, row);
     assert_eq!(found(&logs).await, [(Kind::Phantom, 1)]);
+}
+
+/// A run counts the names of a route in the order in which it happens to read, `verify` in another one.
+#[tokio::test]
+async fn a_record_beyond_the_bound_of_a_route_is_right_either_way() {
+    let steps = StepTable::of("route", "r_{.c}").with("max_topics", Given::Integer(1));
+    let plan = || Arc::new(Plan::new(vec![steps.clone()]).unwrap());
+    let mut logs = MemoryLogs::default();
+    for topic in ["s", "d", "r_a", "t"] {
+        logs.topics.insert(topic.into(), (0..2).map(|partition| (partition, Vec::new())).collect());
+    }
+    let mut run = plan().kind().build();
+    // The partition that is read last by `verify` is read first.
+    for (partition, name) in [(1, "a"), (0, "b"), (1, "a")] {
+        let origin = TopicPartition::new("s", partition);
+        let at = logs.rows("s", partition).len() as i64;
+        let row: Row = (None, Some(format!(r#"{{"c":"{name}","n":{at}}}"#)), NO_HEADERS.to_vec(), at);
+        logs.rows("s", partition).push(row.clone());
+        let one = batch(&origin, at, std::slice::from_ref(&row));
+        let done = transform::apply(run.as_mut(), &one, 1 << 20).unwrap();
+        for (to, chunks, _) in transform::resolve(done.outputs, &"d".into(), &origin).unwrap() {
+            let written = chunks.iter().flat_map(|chunk| rows_of(chunk, None));
+            logs.rows(&to.topic, to.partition).extend(written);
+        }
+        for failure in done.failures {
+            let letter = letter(&one, Stage::Transformation, failure.error, None);
+            logs.rows("t", 0).extend(letter);
+        }
+    }
+    assert_eq!((logs.rows("r_a", 1).len(), logs.rows("t", 0).len()), (2, 1));
+    let verified = plan();
+    verified.lift_bounds();
+    let config = VerifyConfig { transform: verified.kind(), ..config(Order::Partition) };
+    let report = report_with(&logs, &config).await;
+    assert!(report.is_ok() && report.read == 3, "{report}");
+    // In its topic and among the letters it is one copy too many.
+    let row = logs.rows("s", 1)[0].clone();
+    let letter = letter(
+        &batch(&TopicPartition::new("s", 1), 0, std::slice::from_ref(&row)),
+        Stage::Transformation,
+        ValueError::new(ErrorClass::Route, "no"),
+        None,
+    );
+    logs.rows("t", 0).extend(letter);
+    let report = report_with(&logs, &config).await;
+    assert_eq!(report.counts.of(Kind::Duplicate), 1, "{report}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    let finding = &json["findings"][0];
+    assert_eq!((&finding["kind"], &finding["topic"]), (&"duplicates".into(), &"r_a".into()), "{json}");
+    assert_eq!((&finding["partition"], &finding["offset"]), (&1.into(), &0.into()), "{json}");
 }
 
 #[tokio::test]

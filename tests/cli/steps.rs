@@ -56,6 +56,19 @@ fn flags_are_steps_in_the_order_in_which_they_are_typed() {
     // They stand in for those of the file.
     let over = Program::new(["check", "--jq", ".[]"]).config(FILE).run();
     assert!(!over.expect(0, &["[[step]]\njq = \".[]\""]).stdout.contains("mask"), "{}", over.stdout);
+    let said = [
+        "flag --jq takes the place of ALL 6 steps of ",
+        " (filter, drop, mask, set, hash_field, route): none of them",
+    ];
+    over.expect(0, &said);
+    Program::new(["dry-run", "--drop", ".x"])
+        .config(FILE)
+        .run()
+        .expect(0, &["flag --drop takes the place of ALL 6"]);
+    Program::new(["check", "--transform", "name-event"])
+        .config(FILE)
+        .run()
+        .expect(0, &["takes the place of ALL 6"]);
 }
 
 #[test]
@@ -101,12 +114,20 @@ route = 'name_stream'
         "line 9)",
     ];
     Program::new(["check"]).config(file).run().expect(78, &said);
-    let route = ["config: [[step]] route: must differ from the source, `name_stream`"];
+    let route = ["config: [[step]] route: must differ from the source, `name_stream` (step 1)"];
     Program::new(["check", "--route", "name_stream"]).run().expect(78, &route);
     Program::new(["check"])
         .config("[step]\nfilter = '.a'")
         .run()
         .expect(78, &["[step]: is written [[step]]"]);
+    let letters = format!("{FILE}\n[[step]]\nroute = 'german_orders_dead_letter'");
+    let said =
+        ["[[step]] route: must differ from the dead letter topic, `german_orders_dead_letter` (step 7)"];
+    for command in ["check", "verify", "dry-run", "test"] {
+        Program::new([command]).config(&letters).run().expect(78, &said);
+    }
+    let pair = ["config: --set: must be PATH=EXPR (from flag --set)"];
+    Program::new(["check", "--set", ".a"]).run().expect(78, &pair);
     let flag = ["config: [[step]] 1 drop: `a`: a path begins with '.'", "(from flag --drop)"];
     Program::new(["check", "--drop", "a"]).run().expect(78, &flag);
 }
@@ -118,6 +139,10 @@ fn a_key_is_never_shown() {
     let shown = with("top secret key");
     assert!(!shown.expect(0, &["key_env = \"TOKEN_KEY\""]).stdout.contains("top secret"), "{}", shown.stdout);
     Program::new(["check"]).config(file).run().expect(78, &["[[step]] 1 key_env: there is no such variable"]);
+    let protect = format!("{file}\n[dead_letter]\nprotect = true");
+    let empty = Program::new(["check"]).config(&protect).environment("TOKEN_KEY", "").run();
+    empty.expect(78, &["[[step]] 1 key_env: the key is empty: `TOKEN_KEY`"]);
+    assert!(!empty.stderr.contains("none does"), "what follows from it is not said: {}", empty.stderr);
     let blake = file.replace("hmac = '.a'", "hmac = '.a'\nalgorithm = 'blake3'");
     let short = Program::new(["check"]).config(&blake).environment("TOKEN_KEY", "too short").run();
     short.expect(78, &["[[step]] 1 key_env: keyed BLAKE3 takes a key of 32 bytes"]);

@@ -14,7 +14,7 @@ use crate::{
     kind::Kind,
     reader::Reader,
     run::Steps,
-    step::{self, Action, Step, Text},
+    step::{self, Action, Step, Text, Topics},
 };
 
 /// The most steps.
@@ -129,8 +129,36 @@ impl Plan {
 
     /// The topics of the routes that are no templates.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.routes().map(|(_, topic)| topic)
+    }
+
+    /// The number of each route that is no template, from 1, and its topic.
+    pub fn routes(&self) -> impl Iterator<Item = (usize, &str)> {
         self.steps.iter().filter_map(|step| match &step.action {
-            Action::Route { topic: Text::Constant(name), .. } => Some(name.as_str()),
+            Action::Route { topic: Text::Constant(name), .. } => Some((step.index + 1, name.as_str())),
+            _ => None,
+        })
+    }
+
+    /// From now on a record that is routed to this topic, which is `what` (as in "the source"), is a dead letter.
+    pub fn bar(&self, topic: &Arc<str>, what: &'static str) {
+        self.route_topics().for_each(|topics| topics.bar(topic, what));
+    }
+
+    /// Names the topic that records go to unless something else is said.
+    pub fn set_destination(&self, topic: &Arc<str>) {
+        self.partitions.set_destination(topic);
+    }
+
+    /// Takes the bounds of the routes away (`max_topics`), but for the greatest that there may be: each process
+    /// counts for itself and in the order in which it happens to read, so what another one gave cannot be told.
+    pub fn lift_bounds(&self) {
+        self.route_topics().for_each(Topics::lift);
+    }
+
+    fn route_topics(&self) -> impl Iterator<Item = &Topics> {
+        self.steps.iter().filter_map(|step| match &step.action {
+            Action::Route { topics, .. } => Some(topics),
             _ => None,
         })
     }

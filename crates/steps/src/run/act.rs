@@ -14,7 +14,7 @@ use crate::{
     expr::Meta,
     fuse::Pass,
     json::{Kind, decode},
-    step::{Action, Bound, OnMissing, Step, Text},
+    step::{Action, Bound, OnMissing, Step, Text, title},
 };
 
 /// What a step has done.
@@ -95,7 +95,8 @@ impl Scratch {
         if when.reads_value {
             self.locate(pass, doc)?;
         }
-        self.holds(pass, when, doc, &draft.item(None).meta(origin))
+        let holds = self.holds(pass, when, doc, &draft.item(None).meta(origin));
+        holds.map_err(|error| about("when", when, error))
     }
 
     /// Whether a condition does.
@@ -203,6 +204,13 @@ fn may_be_skipped(error: &ValueError, action: &Action) -> bool {
         ErrorClass::Type => !matches!(action, Action::Mask(..)),
         _ => false,
     }
+}
+
+/// `error` with the setting that the expression is the value of.
+#[cold]
+pub(super) fn about(setting: &str, bound: &Bound, error: ValueError) -> ValueError {
+    let message = format!("{}: {}", title(setting, bound.expr.text()), error.message);
+    ValueError { class: error.class, message }
 }
 
 #[cold]

@@ -3,7 +3,7 @@
 use topicmill_mill::transform::{ErrorClass, ValueError};
 
 use super::{
-    act::{Outcome, missing},
+    act::{Outcome, about, missing},
     scratch::{Scratch, located},
 };
 use crate::{
@@ -126,7 +126,8 @@ impl Scratch {
             Value::Expr(bound) => {
                 self.json.clear();
                 let located = located(doc, pass, &self.found, &bound.ids);
-                if !self.evaluator.value(&bound.expr, located, meta, &mut self.json)? {
+                let is_there = self.evaluator.value(&bound.expr, located, meta, &mut self.json);
+                if !is_there.map_err(|error| about("value", bound, error))? {
                     return Err(missing("the expression has no result"));
                 }
             }

@@ -14,7 +14,7 @@ pub(crate) use read::read;
 pub(crate) use text::{Mask, truncated};
 pub(crate) use token::{Token, Tokens};
 pub use topics::check_topic;
-pub(crate) use topics::{Topics, TopicsError};
+pub(crate) use topics::{TOPICS_MAX, Topics, TopicsError, check_route};
 
 use crate::json::Path;
 
@@ -213,7 +213,7 @@ impl Action {
 }
 
 /// What a step is called where people read it: its name and what it is about.
-fn title(name: &str, about: &str) -> String {
+pub(crate) fn title(name: &str, about: &str) -> String {
     let mut title = format!("{name} {about}").split_whitespace().collect::<Vec<_>>().join(" ");
     if title.chars().count() > TITLE {
         title = title.chars().take(TITLE - 1).chain(['\u{2026}']).collect();

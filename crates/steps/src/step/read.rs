@@ -3,8 +3,8 @@
 use topicmill_mill::transform::{Digest, TransformKind, TransformSpec, registry::Chosen};
 
 use super::{
-    Action, Bound, Mask, OnMissing, Slot, Step, Target, Text, Token, Tokens, Topics, Value, check_topic,
-    secret, title, token::Algorithm,
+    Action, Bound, Mask, OnMissing, Slot, Step, TOPICS_MAX, Target, Text, Token, Tokens, Topics, Value,
+    check_route, secret, title, token::Algorithm,
 };
 use crate::{
     StepProblem, StepTable,
@@ -290,10 +290,10 @@ fn header(reader: &mut Reader<'_>) -> Option<Action> {
 
 fn route(reader: &mut Reader<'_>) -> Option<Action> {
     let topic = reader.template("route").map(Text::of_template);
-    let most = reader.number("max_topics", 1..=100_000).unwrap_or(MOST_TOPICS);
+    let most = reader.number("max_topics", 1..=TOPICS_MAX).unwrap_or(MOST_TOPICS);
     let topic = topic?;
     if let Text::Constant(name) = &topic
-        && let Err(message) = check_topic(name)
+        && let Err(message) = check_route(name)
     {
         reader.problem("route", message);
         return None;

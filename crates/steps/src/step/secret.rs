@@ -8,7 +8,7 @@ pub(super) fn token(reader: &mut Reader<'_>, prefix: &str, algorithm: Algorithm)
     let (file_key, env_key, id_key) =
         (format!("{prefix}key_file"), format!("{prefix}key_env"), format!("{prefix}key_id"));
     let id = reader.parsed(&id_key, check_id);
-    let (named, key) = match (reader.is_given(&file_key), reader.is_given(&env_key)) {
+    let (named, place, key) = match (reader.is_given(&file_key), reader.is_given(&env_key)) {
         (true, true) => {
             reader.problem(&env_key, format!("the key is in `{file_key}` already"));
             return None;
@@ -16,12 +16,16 @@ pub(super) fn token(reader: &mut Reader<'_>, prefix: &str, algorithm: Algorithm)
         (true, false) => {
             let path = reader.text(&file_key)?;
             // The error says why, and nothing of what is in the file.
-            (&file_key, std::fs::read(path).map_err(|error| format!("cannot be read: {error}")))
+            (
+                &file_key,
+                path,
+                std::fs::read(path).map_err(|error| format!("`{path}` cannot be read: {error}")),
+            )
         }
         (false, true) => {
             let name = reader.text(&env_key)?;
             let value = std::env::var_os(name).map(|value| value.into_encoded_bytes());
-            (&env_key, value.ok_or_else(|| "there is no such variable".to_owned()))
+            (&env_key, name, value.ok_or_else(|| format!("there is no such variable: `{name}`")))
         }
         (false, false) => {
             let message = format!("is missing: the file that the key is in; or a variable, with `{env_key}`");
@@ -32,7 +36,7 @@ pub(super) fn token(reader: &mut Reader<'_>, prefix: &str, algorithm: Algorithm)
     let token = key.and_then(|key| {
         let key = without_line_break(&key, algorithm);
         if key.is_empty() {
-            return Err("the key is empty".to_owned());
+            return Err(format!("the key is empty: `{place}`"));
         }
         Token::of_key(algorithm, key, id.as_deref())
     });

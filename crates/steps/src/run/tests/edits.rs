@@ -15,6 +15,9 @@ fn drop_and_keep() {
     let kept = edited(from_ref(&keep), ORDER);
     assert_eq!(kept.replace(' ', ""), r#"{"total":1.50e1,"address":{"city":"Z\u00fcrich"}}"#);
     assert_eq!(edited(from_ref(&keep), "5"), "null");
+    for doc in ["5", "\"txt\"", "[1,2]"] {
+        assert_eq!(refused(&[keep.clone().with("on_missing", text("fail"))], doc).0, ErrorClass::Missing);
+    }
     let (class, message) = refused(&[keep.with("on_missing", text("fail"))], r#"{"total":1}"#);
     assert_eq!(
         (class, message.as_str()),

@@ -117,6 +117,115 @@ fn routes() {
 }
 
 #[test]
+fn nothing_is_routed_to_what_is_barred() {
+    let plan = plan(&[step(&[("route", "{.t}")])]);
+    plan.bar(&"letters".into(), "that of the dead letters");
+    for (topic, said) in [
+        ("letters", "the topic is that of the dead letters: nothing may be routed to it"),
+        ("__consumer_offsets", "the topic's name must not begin with `__`"),
+        ("orders", "the topic is the one that is read"),
+    ] {
+        let doc = format!(r#"{{"t":"{topic}"}}"#);
+        let (class, message) = fates_of(&plan.kind(), &[value(&doc)]).remove(0).unwrap_err();
+        assert_eq!(class, ErrorClass::Route);
+        assert!(message.contains(said), "{message}");
+    }
+    assert!(problems(&[step(&[("route", "__own")])])[0].contains("must not begin with `__`"));
+}
+
+#[test]
+fn an_error_names_the_expression() {
+    let when = step(&[("mask", ".a"), ("when", ".c | startswith(\"x\")")]);
+    let (class, message) = refused(&[when], r#"{"c":1}"#);
+    assert_eq!(class, ErrorClass::Type);
+    assert!(message.starts_with("step 1 (mask .a): when .c | startswith(\"x\"): "), "{message}");
+    let set = step(&[("set", ".a"), ("value", ".c + {}"), ("on_missing", "fail")]);
+    let (_, message) = refused(&[set], r#"{"c":1}"#);
+    assert!(message.starts_with("step 1 (set .a): value .c + {}: "), "{message}");
+}
+
+/// Odd JSON, in the order of the table in docs/steps.md: what a step on the bytes makes of it, and a program.
+#[test]
+fn odd_json_is_as_documented() {
+    let page = include_str!("../../../../../docs/steps.md");
+    let on_bytes = |setting: (&str, &str), doc: &str| edited(&[step(&[setting])], doc);
+    let anew = |doc: &str| edited(&[step(&[("jq", ".")])], doc);
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let drop = ("drop", ".x");
+    let both = r#"{"a":1,"a":2}"#;
+    assert_eq!(on_bytes(drop, both), both);
+    assert_eq!(on_bytes(("drop", ".a"), both), "{}");
+    assert_eq!(on_bytes(("mask", ".a"), both), r#"{"a":"*","a":"*"}"#);
+    assert_eq!(on_bytes(("filter", ".a == 2"), both), both);
+    assert_eq!(anew(r#"{"a":1,"b":0,"a":2}"#), r#"{"a":2,"b":0}"#);
+    let escaped = r#"{"\u0061":1}"#;
+    assert_eq!(
+        (on_bytes(drop, escaped).as_str(), on_bytes(("drop", ".a"), escaped).as_str()),
+        (escaped, "{}")
+    );
+    assert_eq!(anew(escaped), r#"{"a":1}"#);
+    let lone = r#"{"a":"\ud800"}"#;
+    assert_eq!(
+        (on_bytes(drop, lone).as_str(), on_bytes(("mask", ".a"), lone).as_str()),
+        (lone, r#"{"a":"*"}"#)
+    );
+    assert_eq!(anew(lone), "{\"a\":\"\u{fffd}\"}");
+    let zero = r#"{"a":-0}"#;
+    assert_eq!((on_bytes(drop, zero).as_str(), on_bytes(("filter", ".a == 0"), zero).as_str()), (zero, zero));
+    assert_eq!(anew(zero), r#"{"a":0}"#);
+    let large = r#"{"a":1e400}"#;
+    assert_eq!((on_bytes(drop, large).as_str(), anew(large).as_str()), (large, large));
+    assert_eq!(on_bytes(drop, &deep(10_000)), deep(10_000));
+    for by in [drop, ("jq", ".")] {
+        assert_eq!(refused(&[step(&[by])], &deep(10_001)).0, ErrorClass::Depth);
+        assert_eq!(refused(&[step(&[by])], "\u{feff}{}").0, ErrorClass::Syntax);
+    }
+    for row in [
+        "duplicate keys",
+        "an escaped key",
+        "a lone surrogate",
+        "`-0`",
+        "`1e400`",
+        "10,000 levels",
+        "a byte order mark",
+    ] {
+        assert!(page.contains(&format!("\n| {row}")), "{row}");
+    }
+}
+
+/// The table of differences from jq in docs/steps.md.
+#[test]
+fn what_differs_from_jq_is_as_documented() {
+    let jq = |program: &str, doc: &str| edited(&[step(&[("jq", program)])], doc);
+    let class = |program: &str, doc: &str| refused(&[step(&[("jq", program)])], doc).0;
+    assert_eq!(class(".x.y = 1", "{}"), ErrorClass::Type);
+    assert_eq!(jq(".x = (.x // {} | .y = 1)", "{}"), r#"{"x":{"y":1}}"#);
+    assert_eq!(jq("1 / 0", "{}"), "1.7976931348623157e308");
+    assert_eq!(jq("5.5 % 2", "{}"), "1.5");
+    assert_eq!(class("ltrimstr(\"a\")", "5"), ErrorClass::Type);
+    assert_eq!(class("rtrimstr(\"a\")", "5"), ErrorClass::Type);
+    for unknown in ["tostream", "@base32d", "now", "input", "env"] {
+        assert_eq!(problems(&[step(&[("jq", unknown)])]).len(), 1, "{unknown}");
+    }
+    let doc = r#"{"c":1,"b":2,"a":3,"d":4}"#;
+    assert_eq!(jq("del(.c)", doc), r#"{"d":4,"b":2,"a":3}"#);
+    assert_eq!(edited(&[step(&[("drop", ".c")])], doc), r#"{"b":2,"a":3,"d":4}"#);
+}
+
+#[test]
+fn null_counts_as_missing_for_what_stands_around_the_value() {
+    let read = || Read { key: Some("old"), value: Some(r#"{"id":null}"#), headers: &[("h", None)] };
+    let steps =
+        [step(&[("key", ".id")]), step(&[("header", "h"), ("value", ".id")]), step(&[("route", "r_{.id}")])];
+    for each in &steps {
+        let written = fates(from_ref(each), &[read()]).remove(0).unwrap().remove(0);
+        assert_eq!((written.key.as_deref(), written.topic, written.headers.len()), (Some("old"), None, 1));
+        let failing = each.clone().with("on_missing", text("fail"));
+        assert_eq!(fates(&[failing], &[read()]).remove(0).unwrap_err().0, ErrorClass::Missing);
+    }
+}
+
+#[test]
 fn a_program_has_any_number_of_results() {
     let values = |steps: &[StepTable], doc: &str| {
         let fate = fates(steps, &[value("{}"), value(doc), value("{}")]).remove(1);

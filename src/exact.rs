@@ -1,0 +1,255 @@
+//! JSON values whose numbers are what is written: equal if they are the same decimal number, however many digits
+//! that takes, and shown as they stand. `serde_json`'s numbers are those of the machine, to which two that differ
+//! in the 20th digit are one.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::de::IgnoredAny;
+
+/// The most arrays and objects within each other: reading takes the stack.
+const DEPTH_MAX: usize = 128;
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    Array(Vec<Json>),
+    /// Of duplicate keys the last one counts, as in jq.
+    Object(BTreeMap<String, Json>),
+}
+
+/// A number as it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Number(String);
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Number) -> bool {
+        self.0 == other.0 || self.decimal() == other.decimal()
+    }
+}
+
+impl Eq for Number {}
+
+impl Number {
+    /// Whether it is negative, its digits without zeros around them, and the power of ten of the last one.
+    fn decimal(&self) -> (bool, String, i64) {
+        let (is_negative, text) = match self.0.strip_prefix('-') {
+            Some(text) => (true, text),
+            None => (false, self.0.as_str()),
+        };
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        // One of more digits than fit makes a number that nobody writes.
+        let beyond = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let exponent = exponent.parse().unwrap_or(beyond).clamp(i64::MIN / 2, i64::MAX / 2);
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        let digits = digits.trim_start_matches('0');
+        let kept = digits.trim_end_matches('0');
+        if kept.is_empty() {
+            return (false, String::new(), 0);
+        }
+        let power = exponent - fraction.len() as i64 + (digits.len() - kept.len()) as i64;
+        (is_negative, kept.to_owned(), power)
+    }
+}
+
+impl Json {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Json, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
+        Reader { text, at: 0 }.value(0)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
+        match self {
+            Json::Null => f.write_str("null"),
+            Json::Bool(value) => write!(f, "{value}"),
+            Json::Number(Number(text)) => f.write_str(text),
+            Json::Text(text) => f.write_str(&quoted(text)),
+            Json::Array(items) => {
+                let items = items.iter().map(|item| (None, item));
+                write_all(f, depth, ["[", "]"], items)
+            }
+            Json::Object(members) => {
+                let members = members.iter().map(|(key, value)| (Some(key), value));
+                write_all(f, depth, ["{", "}"], members)
+            }
+        }
+    }
+}
+
+/// On one line, or with `{:#}` on a line each.
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, 0)
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn write_all<'j>(
+    f: &mut fmt::Formatter<'_>,
+    depth: usize,
+    [open, close]: [&str; 2],
+    members: impl ExactSizeIterator<Item = (Option<&'j String>, &'j Json)>,
+) -> fmt::Result {
+    f.write_str(open)?;
+    let (is_pretty, is_empty) = (f.alternate(), members.len() == 0);
+    for (index, (key, value)) in members.enumerate() {
+        if index > 0 {
+            f.write_str(",")?;
+        }
+        if is_pretty {
+            write!(f, "\n{:1$}", "", 2 * (depth + 1))?;
+        }
+        if let Some(key) = key {
+            write!(f, "{}:{}", quoted(key), if is_pretty { " " } else { "" })?;
+        }
+        value.write(f, depth + 1)?;
+    }
+    if is_pretty && !is_empty {
+        write!(f, "\n{:1$}", "", 2 * depth)?;
+    }
+    f.write_str(close)
+}
+
+/// Reads a text that is known to be JSON.
+struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Reader<'t> {
+    /// The next byte that is no blank.
+    fn peek(&mut self) -> u8 {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        self.text.as_bytes().get(self.at).copied().unwrap_or_default()
+    }
+
+    fn take(&mut self, length: usize) -> &'t str {
+        let start = self.at;
+        self.at += length;
+        &self.text[start..self.at]
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Json, String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("more than {DEPTH_MAX} arrays and objects within each other"));
+        }
+        match self.peek() {
+            b'n' => Ok(self.take(4)).map(|_| Json::Null),
+            b't' => Ok(self.take(4)).map(|_| Json::Bool(true)),
+            b'f' => Ok(self.take(5)).map(|_| Json::Bool(false)),
+            b'"' => self.string().map(Json::Text),
+            b'[' => {
+                let mut items = Vec::new();
+                self.members(b']', |reader| {
+                    items.push(reader.value(depth + 1)?);
+                    Ok(())
+                })?;
+                Ok(Json::Array(items))
+            }
+            b'{' => {
+                let mut members = BTreeMap::new();
+                self.members(b'}', |reader| {
+                    let key = reader.string()?;
+                    reader.peek();
+                    reader.take(1);
+                    members.insert(key, reader.value(depth + 1)?);
+                    Ok(())
+                })?;
+                Ok(Json::Object(members))
+            }
+            _ => {
+                let is_part = |byte: &&u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+                let length = self.text.as_bytes()[self.at..].iter().take_while(is_part).count();
+                Ok(Json::Number(Number(self.take(length).to_owned())))
+            }
+        }
+    }
+
+    /// Calls `each` at every member up to the end of an array or object.
+    fn members(
+        &mut self,
+        end: u8,
+        mut each: impl FnMut(&mut Reader<'t>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.take(1);
+        loop {
+            match self.peek() {
+                b',' => _ = self.take(1),
+                byte if byte == end => {
+                    self.take(1);
+                    return Ok(());
+                }
+                _ => each(self)?,
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<String, String> {
+        let bytes = &self.text.as_bytes()[self.at + 1..];
+        let mut length = 0;
+        while bytes[length] != b'"' {
+            length += if bytes[length] == b'\\' { 2 } else { 1 };
+        }
+        serde_json::from_str(self.take(length + 2)).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_equal_as_decimals() {
+        for (one, other) in
+            [("1.0", "1"), ("-0", "0.00"), ("15e1", "1.50E+2"), ("1e400", "10e399"), ("0.1", "1e-1")]
+        {
+            assert_eq!(json(one), json(other));
+        }
+        for (one, other) in [
+            ("12345678901234567890123", "12345678901234567890124"),
+            ("0.1", "0.10000000000000000001"),
+            ("1", "-1"),
+            ("1e400", "1e401"),
+            ("1", "\"1\""),
+        ] {
+            assert_ne!(json(one), json(other));
+        }
+    }
+
+    #[test]
+    fn everything_is_read_and_shown_as_it_is_written() {
+        let text = r#" {"b":[1.50, {} , "x\"\u00e9",[]],"a" : {"n":null,"t":true,"f":false},"b2":1e400} "#;
+        let shown = r#"{"a":{"f":false,"n":null,"t":true},"b":[1.50,{},"x\"é",[]],"b2":1e400}"#;
+        assert_eq!(json(text).to_string(), shown);
+        assert_eq!(json(shown), json(text));
+        assert_eq!(
+            format!("{:#}", json(r#"{"a":[1,{}],"b":[]}"#)),
+            "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}"
+        );
+        assert_eq!(json(r#"{"a":1,"a":2}"#), json(r#"{"a":2}"#));
+        for wrong in ["", "{", "[1] 2", "nul", r#""\ud800""#, &"[".repeat(200_000)] {
+            assert!(Json::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(
+            Json::parse(deep(DEPTH_MAX).as_bytes()).is_ok() && Json::parse(deep(200).as_bytes()).is_err()
+        );
+    }
+}
