@@ -70,17 +70,8 @@ impl Nodes {
 
     fn up(count: usize, port: u16, more: &[&str]) -> Nodes {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let libs = std::env::var("TEST_KAFKA_LIBS").expect(
-            "TEST_KAFKA_LIBS must name Kafka's jars, as scripts/test sets it: TEST_KAFKA_LIBS=$(scripts/kafka libs)",
-        );
-        let settings = NodesSettings {
-            script: Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"),
-            data: Path::new(env!("CARGO_TARGET_TMPDIR")).join("nodes"),
-            libs: Some(PathBuf::from(libs)),
-            count,
-            more: more.iter().map(|&argument| argument.to_owned()).collect(),
-        };
-        let nodes = nodes::Nodes::up(settings, port).unwrap();
+        let more = more.iter().map(|&argument| argument.to_owned()).collect();
+        let nodes = nodes::Nodes::up(settings("nodes", count, more), port).unwrap();
         let runtime = Arc::new(Runtime::new().unwrap());
         let brokers = nodes.bootstrap().to_owned();
         Nodes { cluster: Cluster { name: "nodes", brokers, runtime, embedded: None }, nodes, _turn: turn }
@@ -96,6 +87,20 @@ impl Nodes {
     }
 }
 
-fn free_port() -> u16 {
+/// How to start nodes that keep everything in `folder`, which is the tests' own.
+pub fn settings(folder: &str, count: usize, more: Vec<String>) -> NodesSettings {
+    let libs = std::env::var("TEST_KAFKA_LIBS").expect(
+        "TEST_KAFKA_LIBS must name Kafka's jars, as scripts/test sets it: TEST_KAFKA_LIBS=$(scripts/kafka libs)",
+    );
+    NodesSettings {
+        script: Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"),
+        data: Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder),
+        libs: Some(PathBuf::from(libs)),
+        count,
+        more,
+    }
+}
+
+pub fn free_port() -> u16 {
     free_ports(rand::random).unwrap()
 }

@@ -17,10 +17,6 @@ use kafka_protocol::{
     },
     protocol::{Decodable, StrBytes},
 };
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 use topicmill_broker::{Fault, FaultAction};
 use topicmill_mill::{
@@ -32,7 +28,7 @@ use super::*;
 use crate::{
     NativeSource, OffsetAt,
     fake::{Asked, Fake, FakeCluster, Say, USUAL},
-    testing::{embedded, source_settings},
+    testing::{embedded, served, source_settings},
     transport::Address,
 };
 
@@ -269,15 +265,6 @@ async fn a_login_is_refused_at_the_start_and_tried_again_once_one_has_worked() {
     // The file is read again.
     std::fs::write(&file, "new\n").unwrap();
     dial().await.unwrap();
-}
-
-fn served(name: &str) -> Arc<ServerConfig> {
-    let file = |end: &str| format!("{}/tests/data/tls/{name}.{end}", env!("CARGO_MANIFEST_DIR"));
-    let chain = CertificateDer::pem_file_iter(file("pem")).unwrap().collect::<Result<_, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    Arc::new(builder.with_single_cert(chain, key).unwrap())
 }
 
 #[tokio::test]

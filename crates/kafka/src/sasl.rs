@@ -13,9 +13,12 @@ use super::{
     connection::Connection,
     error::{WireError, check},
     scram::Scram,
-    settings::{Mechanism, SaslSettings},
+    settings::{Mechanism, SaslSettings, Secret},
     token,
 };
+
+/// How much is shown of what a broker says, in characters.
+const MESSAGE_CHARS_MAX: usize = 500;
 
 /// Authenticates a connection; returns for how long, if that is limited (KIP-368).
 ///
@@ -26,12 +29,13 @@ pub async fn authenticate(
     settings: &SaslSettings,
     limit: Duration,
 ) -> Result<Option<Duration>, WireError> {
-    let conversation = Conversation { connection, limit };
+    let mut conversation = Conversation { connection, limit, secret: Secret::default() };
     conversation.choose(settings.mechanism).await?;
     if let Some(source) = &settings.token {
         // A source that fails now may provide a token later.
         let token = source.token(limit).await;
         let token = token.map_err(|message| WireError::Connect { broker: conversation.broker(), message })?;
+        conversation.secret = token.clone();
         let (refusal, lifetime) = conversation.say(token::first_message(&token)).await?;
         if refusal.is_empty() {
             return Ok(lifetime);
@@ -43,6 +47,7 @@ pub async fn authenticate(
     let password = settings.password.read().await;
     let password =
         password.map_err(|message| WireError::Connect { broker: conversation.broker(), message })?;
+    conversation.secret = password.clone();
     match Scram::start(settings.mechanism, &settings.username, &nonce()) {
         None => {
             let (username, password) = (&settings.username, &password.0);
@@ -63,6 +68,8 @@ pub async fn authenticate(
 struct Conversation<'a> {
     connection: &'a Connection,
     limit: Duration,
+    /// What the broker may have been told, and must not make this program repeat.
+    secret: Secret,
 }
 
 impl Conversation<'_> {
@@ -91,6 +98,7 @@ impl Conversation<'_> {
     }
 
     fn failed(&self, message: String) -> WireError {
+        let message = presentable(&message, &self.secret);
         WireError::Authentication { broker: self.broker(), message, again: false }
     }
 
@@ -99,7 +107,26 @@ impl Conversation<'_> {
     }
 }
 
+/// A message with the words of a broker that is not trusted yet: on one line, of bounded length, and
+/// without the secret.
+fn presentable(message: &str, secret: &Secret) -> String {
+    let message = match &*secret.0 {
+        "" => message.to_owned(),
+        secret => message.replace(secret, "***"),
+    };
+    let mut chars = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = chars.by_ref().take(MESSAGE_CHARS_MAX).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Random text of 128 bits.
 fn nonce() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
+
+#[cfg(test)]
+#[path = "sasl_tests.rs"]
+mod tests;

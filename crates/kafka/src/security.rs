@@ -10,7 +10,10 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+        pem::{self, PemObject},
+    },
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -199,14 +202,27 @@ fn read(key: &str, pem: &Pem) -> Result<Vec<u8>, PropertyError> {
 
 fn certificates(key: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PropertyError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|e| PropertyError::new(key, format!("not PEM certificates: {e}")))?;
+    let found = found.map_err(|e| PropertyError::new(key, format!("not PEM certificates: {}", fault(&e))))?;
     if found.is_empty() { Err(PropertyError::new(key, "has no PEM certificate")) } else { Ok(found) }
 }
 
 fn private_key(key: &str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, PropertyError> {
     // An encrypted key is not among the kinds that are looked for.
     PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|e| PropertyError::new(key, format!("no private key in PEM, unencrypted: {e}")))
+        .map_err(|e| PropertyError::new(key, format!("no private key in PEM, unencrypted: {}", fault(&e))))
+}
+
+/// What is wrong with PEM text; nothing of the text itself, which may be a key, in whatever property it is.
+fn fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line begins a section and goes on; it must be on its own"
+        }
+        pem::Error::MissingSectionEnd { .. } => "a section has no end, or its line breaks are lost",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        pem::Error::NoItemsFound => "no such section",
+        _ => "it cannot be read",
+    }
 }
 
 fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, PropertyError> {
@@ -315,5 +331,25 @@ mod tests {
         assert_eq!(keys, ["ssl.ca.location", "ssl.key.location"], "all at once");
         let unverified = TlsSettings { verify: false, ..tls(None, Some((text("no"), text("no")))) };
         assert_eq!(load(&unverified).unwrap_err().key, "ssl.certificate.location");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_said_without_the_key() {
+        let secret = "MC4CAQAwBQYDK2VwBCIEIHNlY3JldA==";
+        let numbers = format!("{:?}", secret.as_bytes());
+        let numbers = numbers.trim_matches(['[', ']']);
+        for text in [
+            // As an environment makes of it that knows no lines.
+            format!("-----BEGIN PRIVATE KEY----- {secret} -----END PRIVATE KEY-----"),
+            format!("-----BEGIN PRIVATE KEY-----\n{secret}\n"),
+            format!("-----BEGIN PRIVATE KEY-----\n?{secret}\n-----END PRIVATE KEY-----\n"),
+            secret.to_owned(),
+        ] {
+            let of_key = private_key("ssl.key.pem", text.as_bytes()).unwrap_err().to_string();
+            let of_certificate = certificates("ssl.ca.pem", text.as_bytes()).err();
+            for said in [of_key].into_iter().chain(of_certificate.map(|error| error.to_string())) {
+                assert!(!said.contains(secret) && !said.contains(numbers), "{said}");
+            }
+        }
     }
 }

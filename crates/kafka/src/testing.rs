@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +13,10 @@ use kafka_protocol::{
         fetch_request::{FetchPartition, FetchTopic},
     },
     protocol::StrBytes,
+};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use topicmill_broker::{Broker, BrokerSettings};
 use topicmill_mill::{
@@ -129,4 +134,14 @@ pub async fn read_all(client: &Client, from: &TopicPartition, end: i64) -> Vec<S
         }
     }
     values
+}
+
+/// A server over TLS with the certificate of that name.
+pub fn served(name: &str) -> Arc<ServerConfig> {
+    let file = |end: &str| format!("{}/tests/data/tls/{name}.{end}", env!("CARGO_MANIFEST_DIR"));
+    let chain = CertificateDer::pem_file_iter(file("pem")).unwrap().collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(builder.with_single_cert(chain, key).unwrap())
 }

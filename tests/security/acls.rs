@@ -1,0 +1,76 @@
+//! The ACLs that the documentation names are those that are needed, and what is missing is named.
+
+use crate::{
+    Trial,
+    broker::{LIMITED, LIMITED_PASSWORD, Listener, kafka},
+    mill::Mill,
+    support::Names,
+    wire::{Acl, Operation::*, Resource::*, allow},
+};
+
+/// What the README and `docs/delivery.md` ask for `run --delivery exactly-once`.
+fn documented<'a>(names: &'a Names, ids: &'a [String; 2]) -> Vec<Acl<'a>> {
+    let Names { source, destination, dead_letter, group } = names;
+    let mut acls = vec![(Topic, &**source, Read), (Topic, source, DescribeConfigs), (Group, group, Read)];
+    for written in [destination, dead_letter] {
+        acls.extend([Write, Create, Alter].map(|operation| (Topic, &**written, operation)));
+    }
+    acls.push((Topic, destination, DescribeConfigs));
+    acls.extend(ids.iter().map(|id| (TransactionalId, &**id, Write)));
+    acls
+}
+
+/// The ids of the instance `one`.
+fn ids(names: &Names) -> [String; 2] {
+    [0, 1].map(|number| format!("{}-one-{number}", names.group))
+}
+
+fn exactly_once(trial: &Trial) -> Mill {
+    trial
+        .through(Listener::Login)
+        .with(&["--delivery", "exactly-once", "--give-up-after", "20s"])
+        .set("sasl.mechanism", "PLAIN")
+        .set("sasl.username", LIMITED)
+        .secret("sasl.password", LIMITED_PASSWORD)
+        .set("group.instance.id", "one")
+}
+
+fn allow_all_but(trial: &Trial, but: impl Fn(&Acl<'_>) -> bool) {
+    let ids = ids(&trial.names);
+    let acls: Vec<_> = documented(&trial.names, &ids).into_iter().filter(|acl| !but(acl)).collect();
+    allow(&kafka().open().brokers, LIMITED, &acls);
+}
+
+#[test]
+fn what_is_documented_is_enough_for_exactly_once() {
+    let trial = Trial::new("acls");
+    allow_all_but(&trial, |_| false);
+    let said = trial.succeeds(exactly_once(&trial));
+    assert!(!said.text.contains("AUTHORIZATION_FAILED"), "{}", said.text);
+}
+
+#[test]
+fn without_one_of_the_transactional_ids_it_stops_and_names_it() {
+    for number in [0, 1] {
+        let trial = Trial::new("acls");
+        let missing = &ids(&trial.names)[number];
+        allow_all_but(&trial, |(_, name, _)| name == missing);
+        let named = format!("transactional id {missing}");
+        trial.is_refused(exactly_once(&trial), &["TRANSACTIONAL_ID_AUTHORIZATION_FAILED", &named]);
+    }
+}
+
+#[test]
+fn what_else_is_missing_is_named() {
+    for (resource, operation) in [(Topic, Read), (Group, Read), (Topic, Write)] {
+        let trial = Trial::new("acls");
+        allow_all_but(&trial, |acl| acl.0 == resource && acl.2 == operation);
+        let Names { source, destination, group, .. } = &trial.names;
+        let missing = match (resource, operation) {
+            (Group, _) => group,
+            (_, Read) => source,
+            _ => destination,
+        };
+        trial.is_refused(exactly_once(&trial), &["AUTHORIZATION_FAILED", missing]);
+    }
+}
