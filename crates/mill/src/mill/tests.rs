@@ -112,10 +112,9 @@ fn commits_do_not_follow_each_other_closely_while_a_rebalance_waits() {
     assert!((2..10).contains(&commits), "{commits} commits in 100 ms of work");
 }
 
-/// Two batches of a partition take as long as a transaction may.
-#[test]
-fn what_takes_too_long_in_one_transaction_is_committed_in_several() {
-    let world = world();
+/// Two batches of a partition take as long as a transaction may; the aborts until all is committed.
+fn aborts_where_it_takes_long(seed: u64) -> usize {
+    let world = Arc::new(Mutex::new(World::new(seed, Order::Partition, false)));
     {
         let mut world = world.lock().unwrap();
         (world.exact, world.pace) = (true, SECOND);
@@ -126,14 +125,20 @@ fn what_takes_too_long_in_one_transaction_is_committed_in_several() {
         ..settings(StrategyKind::Pipeline, Order::Partition)
     };
     let ended = in_virtual_time(async {
-        let running = stepped(&world, &settings, 1, false).run(CancellationToken::new());
+        let running = stepped(&world, &settings, seed, false).run(CancellationToken::new());
         tokio::time::timeout(600 * SECOND, running).await
     });
     let world = world.lock().unwrap();
     let (aborts, committed) = (world.aborts, world.transactions);
     ended.unwrap_or_else(|_| panic!("{aborts} aborts, {committed} commits")).result.unwrap();
     (0..PARTITIONS).try_for_each(|partition| world.check_complete(partition)).unwrap();
-    assert!((1..60).contains(&aborts), "{aborts} aborts, {committed} commits");
+    aborts
+}
+
+#[test]
+fn what_takes_too_long_in_one_transaction_is_committed_in_several() {
+    let aborts: Vec<usize> = (0..50).map(aborts_where_it_takes_long).collect();
+    assert!(aborts.iter().all(|aborts| (1..8).contains(aborts)), "{aborts:?}");
 }
 
 /// The time from each commit to the next where a tick comes during each.
