@@ -2,10 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::{
-    program::good,
-    support::{Cluster, Names, TestRecord},
-};
+use crate::support::{Cluster, Names, TestRecord, good};
 
 #[test]
 fn what_a_topic_does_not_take_stands_in_the_dead_letter_topic_and_its_neighbours_go_on() {

@@ -9,10 +9,7 @@ use std::{
 use serde_json::Value;
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
-use crate::{
-    program::{Running, goods},
-    support::{Cluster, Names, TestRecord, command, expect, topicmill},
-};
+use crate::support::{Cluster, Names, TestRecord, command, expect, goods, program::Running, topicmill};
 
 fn lag(cluster: &Cluster, group: &str, more: &[&str]) -> Vec<Value> {
     let arguments = ["lag", "--brokers", &cluster.brokers, "--group", group, "--json"];

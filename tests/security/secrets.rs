@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use crate::{
     Trial,
     broker::{Listener, PASSWORD, USER, kafka},
-    mill::Mill,
+    mill::{Mill, Said},
     sasl::{token, token_file},
 };
 
@@ -97,13 +97,13 @@ fn what_others_see_of_a_program_that_runs_has_none() {
     mill.until_said("assigned");
     let secrets = keys.secrets(&[PASSWORD]);
     for path in ["/", "/metrics", "/readyz", "/livez", "/no-such-path"] {
-        assert_silent(path, &mill.get(path), &secrets);
+        assert_silent(path, &mill.answer(path), &secrets);
     }
     let command_line = String::from_utf8(mill.command_line()).unwrap();
     assert!(command_line.contains("sasl.username") && command_line.contains(USER), "{command_line}");
     assert_silent("the process list", &command_line, &secrets);
     mill.signal("-TERM");
-    assert_silent("the log", &mill.end().expect(0, &[]).text, &secrets);
+    assert_silent("the log", &Said::at_the_end(mill).expect(0, &[]).text, &secrets);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+pub mod ask;
 pub mod nodes;
+pub mod program;
 
 use std::{
     collections::BTreeMap,
@@ -168,6 +170,20 @@ impl TestRecord {
         }
         writer.finish()
     }
+}
+
+/// A record that `name-event` takes.
+pub fn good(number: usize) -> TestRecord {
+    TestRecord::value(format!(r#"{{"first_name":"f{number}","last_name":"l"}}"#))
+}
+
+/// One that it does not.
+pub fn bad() -> TestRecord {
+    TestRecord::value("not json")
+}
+
+pub fn goods(count: usize) -> Vec<TestRecord> {
+    (0..count).map(good).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
