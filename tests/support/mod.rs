@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     process::{Child, Command, Output, Stdio},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -23,6 +23,7 @@ use topicmill_kafka::{Client, Isolation, NativeSink, OffsetAt, Reader};
 use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
     budget::Budget,
+    clock::now_ms,
     engine::{ClientSettings, ErrorKind, Sink, Troubles},
 };
 use topicmill_records::{Headers, HeadersWriter, NO_HEADERS, RecordWriter};
@@ -142,8 +143,12 @@ impl Cluster {
     }
 }
 
+/// When the tests began: their records are of now, as a broker deletes what is past its retention.
+pub static START: LazyLock<i64> = LazyLock::new(now_ms);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TestRecord {
+    /// In milliseconds since 1970.
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
@@ -152,7 +157,7 @@ pub struct TestRecord {
 
 impl TestRecord {
     pub fn value(value: impl Into<Vec<u8>>) -> TestRecord {
-        TestRecord { timestamp: 1_700_000_000_000, value: Some(value.into()), ..TestRecord::default() }
+        TestRecord { timestamp: *START, value: Some(value.into()), ..TestRecord::default() }
     }
 
     pub fn header(&self, key: &str) -> &str {
@@ -208,7 +213,7 @@ impl Names {
     /// Names that no other test uses.
     pub fn new(what: &str) -> Names {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let now = now_ms();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let source = format!("{what}-{now}-{}-{number}", std::process::id());
         Names {
