@@ -7,6 +7,7 @@ mod authority;
 mod broker;
 mod downgrade;
 mod mill;
+mod panics;
 mod sasl;
 mod secrets;
 #[path = "../support/mod.rs"]

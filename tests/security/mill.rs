@@ -1,9 +1,11 @@
 //! The program, with properties and secrets.
 
+use std::process::Command;
+
 use crate::{
     broker::{Kafka, Listener, USER},
     support::{
-        Names,
+        Names, command,
         program::{Running, SOON},
     },
 };
@@ -105,7 +107,13 @@ impl Mill {
     /// Starts it.
     pub fn start(self) -> Running {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        Running::start_in(&arguments, &self.environment)
+        Running::of(command(&arguments).envs(self.environment))
+    }
+
+    /// Runs a program to its end that is told the arguments by a variable, one a line.
+    pub fn run_by(self, program: &mut Command, variable: &str) -> Said {
+        let program = program.env(variable, self.arguments.join("\n")).envs(self.environment);
+        Said::at_the_end(Running::of(program))
     }
 
     /// Runs it to its end.

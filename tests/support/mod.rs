@@ -8,6 +8,7 @@ pub mod program;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     process::{Child, Command, Output, Stdio},
     sync::{
         Arc, LazyLock,
@@ -274,13 +275,20 @@ impl Names {
     }
 }
 
-/// The program, with none of the caller's settings.
+/// The program.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_topicmill"));
+    let mut command = apart(env!("CARGO_BIN_EXE_topicmill"));
+    command.args(arguments);
+    command
+}
+
+/// A program with none of the caller's settings.
+pub fn apart(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOPICMILL_")) {
         command.env_remove(name);
     }
-    command.args(arguments).stdin(Stdio::null());
+    command.stdin(Stdio::null());
     command
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -25,13 +25,10 @@ pub struct Running {
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Running {
-        Running::start_in(arguments, &[])
+        Running::of(&mut command(arguments))
     }
 
-    /// The same with these variables, secrets among them.
-    pub fn start_in(arguments: &[&str], environment: &[(String, String)]) -> Running {
-        let mut command = command(arguments);
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
+    pub fn of(command: &mut Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::default();
         let out = gather(child.stdout.take().unwrap(), &said);
