@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use topicmill_mill::{
-    engine::{EngineError, ErrorKind, Place},
+    engine::{EngineError, ErrorKind, Place, Refusal},
     transform::ValueError,
 };
-use topicmill_records::{Codec, EncodedBatch};
+use topicmill_records::{Codec, EncodedBatch, RecordsError};
 
 use super::{
     outputs::{Provenance, ReceiptSender},
@@ -71,41 +71,48 @@ impl PartitionWriter {
             done.send(Err(error.clone()));
             return Ok(());
         }
+        let (chunks, known) = match self.without_known(chunks, codec, transaction.as_deref()) {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.outputs.accept(1, Vec::new(), from, done);
+                return Err(self.malformed(error));
+            }
+        };
         let count = chunks.iter().map(|chunk| chunk.count as usize).sum();
-        let mut first = self.outputs.accept(count, from, done);
+        let mut first = self.outputs.accept(count, known, from, done);
         for records in chunks {
             let next = first + u64::from(records.count);
-            let unread = match &transaction {
-                Some(_) => self.shared.unread.find(&self.to, &records),
-                None => Ok(Vec::new()),
-            };
-            let unread = unread.map_err(|error| self.malformed(error))?;
             let transaction = transaction.clone();
-            if unread.is_empty() {
-                let pushed = self.waiting.push(Unsealed { records, first, codec, transaction });
-                pushed.map_err(|error| self.malformed(error))?;
-            } else {
-                self.accept_read(Unsealed { records, first, codec, transaction }, unread)?;
-            }
+            let pushed = self.waiting.push(Unsealed { records, first, codec, transaction });
+            pushed.map_err(|error| self.malformed(error))?;
             first = next;
         }
         Ok(())
     }
 
-    /// Accepts a chunk without the records that no broker reads, which are refused.
-    fn accept_read(&mut self, chunk: Unsealed, unread: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
-        let Unsealed { records, first, codec, transaction } = chunk;
-        let kept = runs(records.count as usize, unread.iter().map(|(index, _)| *index));
-        let parts = records.cut(&kept).map_err(|error| self.malformed(error))?;
-        for (records, range) in parts.into_iter().zip(kept) {
-            let (first, transaction) = (first + range.start as u64, transaction.clone());
-            let pushed = self.waiting.push(Unsealed { records, first, codec, transaction });
-            pushed.map_err(|error| self.malformed(error))?;
+    /// Chunks without the records that no broker takes, as is known, and these, by their index in all of them.
+    fn without_known(
+        &self,
+        chunks: Vec<EncodedBatch>,
+        codec: Codec,
+        transaction: Option<&Transaction>,
+    ) -> Result<(Vec<EncodedBatch>, Vec<Refusal>), RecordsError> {
+        let Some(transaction) = transaction else { return Ok((chunks, Vec::new())) };
+        let (mut kept, mut known) = (Vec::with_capacity(chunks.len()), Vec::new());
+        let mut before = 0;
+        for chunk in chunks {
+            let found = self.shared.known.find(&self.to, &chunk, codec, transaction.number)?;
+            let count = chunk.count as usize;
+            let runs = runs(count, found.iter().map(|(index, _)| *index));
+            match (found.is_empty(), runs.is_empty()) {
+                (true, _) => kept.push(chunk),
+                (false, false) => kept.push(EncodedBatch::join(chunk.cut(&runs)?)?),
+                (false, true) => {}
+            }
+            known.extend(found.into_iter().map(|(index, error)| Refusal { index: before + index, error }));
+            before += count;
         }
-        for (index, error) in unread {
-            self.outputs.refused(first + index as u64, error);
-        }
-        Ok(())
+        Ok((kept, known))
     }
 
     /// What was never sent is waiting again, without the records that come from there, and gets new
@@ -184,7 +191,7 @@ impl PartitionWriter {
         {
             match command {
                 WriteCommand::Write(Job { from, done, .. }) => {
-                    self.outputs.accept(1, from, done);
+                    self.outputs.accept(1, Vec::new(), from, done);
                 }
                 WriteCommand::Forget(from) => self.barred.bar(from, &error),
                 WriteCommand::Abandon => self.is_abandoned = true,

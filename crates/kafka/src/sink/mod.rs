@@ -9,6 +9,7 @@
 mod barred;
 mod carrier;
 mod commands;
+mod known;
 mod outputs;
 mod pace;
 mod parcel;
@@ -21,7 +22,6 @@ mod route;
 mod routed;
 mod sealed;
 mod transaction;
-mod unread;
 mod verdicts;
 mod waiting;
 mod writers;
@@ -42,12 +42,12 @@ use topicmill_records::{Codec, Compression, EncodedBatch, ProducerStamp};
 pub use self::routed::{Made, MakeTopic, Routing};
 use self::{
     carrier::{Carrier, Terms},
+    known::Known,
     outputs::Provenance,
     pace::Pace,
     producer::{Producer, Producers},
     routed::{Routed, Unavailable},
     transaction::{Mode, Transactions},
-    unread::Unread,
     writers::{Given, Writers},
 };
 use super::{
@@ -75,7 +75,7 @@ struct SinkShared {
     request_timeout: Duration,
     troubles: Troubles,
     routed: Routed,
-    unread: Unread,
+    known: Known,
     brokers: Mutex<HashMap<i32, ToBroker>>,
     /// Held by the writer that is sending a batch alone.
     alone: Arc<tokio::sync::Mutex<()>>,
@@ -169,7 +169,7 @@ impl NativeSink {
             request_timeout: settings.request_timeout,
             troubles,
             routed: Routed::new(routing),
-            unread: Unread::default(),
+            known: Known::default(),
             brokers: Mutex::default(),
             alone: Arc::default(),
         };
@@ -220,17 +220,22 @@ impl Sink for NativeSink {
         &mut self,
         transaction: TransactionNumber,
     ) -> impl Future<Output = Result<TransactionEnd, EngineError>> + Send + 'static {
-        let transactions = self.transactions.clone();
+        let (transactions, shared) = (self.transactions.clone(), Arc::clone(&self.shared));
         async move {
-            match transactions {
-                Some(transactions) => transactions.commit(transaction).await,
-                None => Err(no_transactions()),
+            let Some(transactions) = transactions else { return Err(no_transactions()) };
+            let ended = transactions.commit(transaction).await?;
+            if matches!(ended, TransactionEnd::Committed) {
+                shared.known.committed(transaction);
             }
+            Ok(ended)
         }
     }
 
     fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
         self.writers.abandon();
+        if let Some(last) = self.transactions.as_ref().and_then(|of| of.last_open()) {
+            self.shared.known.aborted(last);
+        }
         let transactions = self.transactions.clone();
         async move {
             match transactions {

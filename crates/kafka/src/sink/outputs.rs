@@ -51,12 +51,21 @@ struct Output {
     /// The records that are neither written nor refused.
     left: u64,
     refused: Vec<Refusal>,
+    /// Those that were refused before, by their index among all; they have no numbers.
+    known: Vec<Refusal>,
     done: ReceiptSender,
 }
 
 impl Outputs {
-    /// Accepts an output batch of `count` records and returns the number of the first.
-    pub fn accept(&mut self, count: usize, from: Provenance, done: ReceiptSender) -> u64 {
+    /// Accepts an output batch of `count` records, and of others that are `known` to be refused; returns the number
+    /// of the first.
+    pub fn accept(
+        &mut self,
+        count: usize,
+        known: Vec<Refusal>,
+        from: Provenance,
+        done: ReceiptSender,
+    ) -> u64 {
         let first = self.end;
         self.end += count as u64;
         self.queue.push_back(Output {
@@ -64,6 +73,7 @@ impl Outputs {
             records: first..self.end,
             left: count as u64,
             refused: Vec::new(),
+            known,
             done,
         });
         self.complete();
@@ -147,9 +157,28 @@ impl Outputs {
     fn complete(&mut self) {
         while let Some(mut output) = self.queue.pop_front_if(|output| output.left == 0) {
             output.refused.sort_by_key(|refusal| refusal.index);
-            output.done.send(Ok(Receipt { refused: output.refused }));
+            let refused = among_all(output.refused, output.known);
+            output.done.send(Ok(Receipt { refused }));
         }
     }
+}
+
+/// What is refused, with indexes that leave out those that were `known`, and these, by their index among all.
+fn among_all(refused: Vec<Refusal>, known: Vec<Refusal>) -> Vec<Refusal> {
+    if known.is_empty() {
+        return refused;
+    }
+    let mut all = Vec::with_capacity(refused.len() + known.len());
+    let (mut known, mut passed) = (known.into_iter().peekable(), 0);
+    for refusal in refused {
+        while let Some(before) = known.next_if(|before| before.index <= refusal.index + passed) {
+            all.push(before);
+            passed += 1;
+        }
+        all.push(Refusal { index: refusal.index + passed, ..refusal });
+    }
+    all.extend(known);
+    all
 }
 
 #[cfg(test)]
@@ -167,7 +196,8 @@ mod tests {
     fn accept<const N: usize>(outputs: &mut Outputs, counts: [usize; N]) -> [Answer; N] {
         counts.map(|count| {
             let (done, answer) = oneshot::channel();
-            outputs.accept(count, Provenance::default(), ReceiptSender::new(done, Arc::default()));
+            let done = ReceiptSender::new(done, Arc::default());
+            outputs.accept(count, Vec::new(), Provenance::default(), done);
             answer
         })
     }
@@ -207,6 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_known_before_is_named_among_all() {
+        let mut outputs = Outputs::default();
+        let error = || ValueError::new(ErrorClass::Refused, "no");
+        let mut accept = |count, known: &[usize]| {
+            let (done, answer) = oneshot::channel();
+            let known = known.iter().map(|index| Refusal { index: *index, error: error() }).collect();
+            let done = ReceiptSender::new(done, Arc::default());
+            (outputs.accept(count, known, Provenance::default(), done), answer)
+        };
+        // Of the first, records 0, 2, 4, 6 and 7 have the numbers 0 to 4.
+        let [(first, mut a), (next, mut none), (last, mut b)] =
+            [accept(5, &[1, 3, 5, 8]), accept(0, &[0, 1]), accept(2, &[0])];
+        assert_eq!((first, next, last), (0, 5, 5));
+        [0, 2, 3, 6].into_iter().for_each(|number| outputs.refused(number, error()));
+        for number in [1, 4, 5] {
+            outputs.written(number..number + 1);
+        }
+        assert_eq!(refused(&mut a), [0, 1, 3, 4, 5, 6, 8]);
+        assert_eq!((refused(&mut none), refused(&mut b)), (vec![0, 1], vec![0, 2]));
+    }
+
+    #[test]
     fn only_what_is_not_sent_of_an_assignment_that_is_over_is_forgotten() {
         let mut outputs = Outputs::default();
         let from = |partition, assignment| Provenance {
@@ -216,7 +268,7 @@ mod tests {
         let mut answers = [(0, 1), (0, 1), (1, 1), (0, 2), (0, 3)].map(|(partition, assignment)| {
             let (done, answer) = oneshot::channel();
             let done = ReceiptSender::new(done, Arc::default());
-            outputs.accept(10, from(partition, assignment), done);
+            outputs.accept(10, Vec::new(), from(partition, assignment), done);
             answer
         });
         assert_eq!(outputs.ranges(13..31), [13..20, 20..30, 30..31]);

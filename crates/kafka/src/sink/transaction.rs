@@ -211,6 +211,12 @@ impl Transactions {
         self.sides.iter().any(|side| side.lock().current.is_some())
     }
 
+    /// The last one that is not known to have ended.
+    pub fn last_open(&self) -> Option<TransactionNumber> {
+        let number = |side: &Mutex<Side>| side.lock().current.as_ref().map(|current| current.number);
+        self.sides.iter().filter_map(number).max()
+    }
+
     async fn renew_both(&self) -> Result<(), EngineError> {
         let [even, odd] = &self.sides;
         try_join(self.renew(even), self.renew(odd)).await.map(drop)

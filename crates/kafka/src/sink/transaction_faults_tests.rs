@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use kafka_protocol::{ResponseError, messages::ApiKey};
+use tokio::time::timeout;
 use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
+    clock,
     engine::{EngineError, ErrorKind, Replaced, Sink, Staked, TransactionEnd},
     transform::ErrorClass,
 };
@@ -15,7 +17,7 @@ use super::{
     NativeSink,
     transaction_tests::{Place, commit_with},
 };
-use crate::testing::embedded;
+use crate::testing::{embedded, fresh};
 
 async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
     let (broker, mut settings) = embedded().await;
@@ -27,6 +29,21 @@ async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
 
 async fn commit(sink: &mut NativeSink, place: &Place, number: u64) -> Result<TransactionEnd, EngineError> {
     commit_with(sink, number, place.stake(number as i64 + 1)).await
+}
+
+/// Records of these sizes, which are alike each time.
+fn sized(topic: &str, number: u64, time: i64, sizes: impl IntoIterator<Item = usize>) -> OutputBatch {
+    let mut writer = RecordWriter::new(1_000_000, 0);
+    for size in sizes {
+        writer.push(time, None, Some(&[&vec![b'x'; size][..]]), NO_HEADERS);
+    }
+    OutputBatch {
+        destination: TopicPartition::new(topic, 0),
+        chunks: writer.finish(),
+        transaction: Some(TransactionNumber(number)),
+        assignment: AssignmentId(number),
+        ..OutputBatch::default()
+    }
 }
 
 /// A transaction that is written and committed.
@@ -212,21 +229,7 @@ async fn a_record_that_the_broker_does_not_even_read_is_refused_after_an_abort()
         let (broker, place) = place(version, &[("batch.size", "900000")]).await;
         let mut sink = place.sink().await;
         broker.limit_requests(300_000);
-        let sizes = [100, 200, 400_000, 300];
-        let batch = |number: u64| {
-            let mut writer = RecordWriter::new(1_000_000, 0);
-            let now = topicmill_mill::clock::now_ms();
-            for size in sizes {
-                writer.push(now, None, Some(&[&vec![b'x'; size][..]]), NO_HEADERS);
-            }
-            OutputBatch {
-                destination: TopicPartition::new(place.topic.as_str(), 0),
-                chunks: writer.finish(),
-                transaction: Some(TransactionNumber(number)),
-                assignment: AssignmentId(number),
-                ..OutputBatch::default()
-            }
-        };
+        let batch = |number: u64| sized(&place.topic, number, clock::now_ms(), [100, 200, 400_000, 300]);
         let error = sink.send(batch(0)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Retriable, "{error}");
         sink.abort().await.unwrap();
@@ -237,4 +240,40 @@ async fn a_record_that_the_broker_does_not_even_read_is_refused_after_an_abort()
         assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
         sink.close().await;
     }
+}
+
+/// Nothing of it is committed before it is through, and there is never time for all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_refused_one_by_one_are_all_found_over_several_aborts() {
+    let (broker, place) = place(2, &[]).await;
+    let topic = fresh("small");
+    let config = [("max.message.bytes", "2000"), ("retention.ms", "-1")];
+    broker.create_topic(&topic, 1, &config).unwrap();
+    let mut sink = place.sink().await;
+    broker.inject(Fault::always(ApiKey::Produce, FaultAction::Delay(Duration::from_millis(30))));
+    let now = clock::now_ms();
+    let is_large = |index: usize| index % 5 == 2;
+    let mut number = 0;
+    let receipt = loop {
+        let sizes = (0..100).map(|index| if is_large(index) { 3000 + index } else { 100 });
+        let sent = sink.send(sized(&topic, number, now, sizes));
+        if let Ok(receipt) = timeout(Duration::from_millis(600), sent).await {
+            break receipt.unwrap();
+        }
+        sink.abort().await.unwrap();
+        number += 2;
+        assert!(number < 100, "it is not found");
+    };
+    assert!(number > 0, "there is time for all of it");
+    let refused: Vec<_> = receipt.refused.iter().map(|of| (of.index, of.error.class)).collect();
+    let large = (0..100).filter(|index| is_large(*index));
+    assert_eq!(refused, large.map(|index| (index, ErrorClass::Oversized)).collect::<Vec<_>>());
+    let ended = commit(&mut sink, &place, number).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
+    // What was committed is forgotten: the topic may take it now.
+    let requests = broker.seen(ApiKey::Produce).requests;
+    let receipt = sink.send(sized(&topic, number + 1, now, [100, 3002])).await.unwrap();
+    assert_eq!(receipt.refused.len(), 1);
+    assert!(broker.seen(ApiKey::Produce).requests > requests + 1, "it was asked");
+    sink.close().await;
 }

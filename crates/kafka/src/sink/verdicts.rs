@@ -198,6 +198,12 @@ impl PartitionWriter {
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
         if error.0 == ResponseError::MessageTooLarge {
             self.waiting.too_large(batch.bytes.len());
+            if self.transaction.is_some() {
+                // A transaction has no time to find it out for each batch anew.
+                let size = EncodedBatch::unseal(&batch.bytes).map(|records| records.bytes.len());
+                let cut = size.and_then(|size| self.waiting.cut_below(size));
+                cut.map_err(|error| self.malformed(error))?;
+            }
         }
         self.recall_answered().await;
         let parts = self.recut(&batch, &[0..count / 2, count / 2..count]).await?;
@@ -208,6 +214,15 @@ impl PartitionWriter {
     /// Records of the oldest batch are refused. The rest of it goes without them, and what follows
     /// gets new numbers, which is safe only if none of it was appended.
     async fn refuse(&mut self, refused: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
+        if let Some(number) = self.transaction.as_ref().map(|of| of.number) {
+            // If there is no time for the rest, they are known when they come again.
+            let batch = &self.oldest().batch;
+            let (bytes, codec) = (batch.bytes.clone(), batch.codec);
+            let kept = EncodedBatch::unseal(&bytes).and_then(|records| {
+                self.shared.known.keep_refused(&self.to, &records, codec, number, &refused)
+            });
+            kept.map_err(|error| self.malformed(error))?;
+        }
         self.check_oldest_is_certain()?;
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
         self.recall_answered().await;
@@ -258,7 +273,7 @@ impl PartitionWriter {
         if self.transaction.is_some() {
             // The epoch of a transactional producer is the coordinator's to change.
             let record = EncodedBatch::unseal(&batch.bytes);
-            let kept = record.and_then(|record| self.shared.unread.keep(&self.to, &record, &refusal));
+            let kept = record.and_then(|record| self.shared.known.keep_closing(&self.to, &record, &refusal));
             kept.map_err(|error| self.malformed(error))?;
             return Err(self.uncertain("the broker closes the connection on a record, in a transaction"));
         }

@@ -47,7 +47,7 @@ pub struct WaitingRecords {
     bytes: usize,
     /// `batch.size`, or less where the broker took no batch of that size.
     batch_size: usize,
-    /// `max.request.size`.
+    /// `max.request.size`, or less where the broker took no records of that size, in a transaction.
     limit: usize,
     /// `linger.ms`.
     linger: Duration,
@@ -161,6 +161,23 @@ impl WaitingRecords {
         self.linger = Duration::ZERO;
     }
 
+    /// Uncompressed records of this size were too large for the broker in one batch: what waits, and what comes, is
+    /// cut before it is sent.
+    ///
+    /// # Errors
+    /// When the records of a chunk cannot be read.
+    pub fn cut_below(&mut self, size: usize) -> Result<(), RecordsError> {
+        if size > self.limit {
+            return Ok(());
+        }
+        self.limit = size.saturating_sub(1);
+        self.bytes = 0;
+        for (_, chunk) in std::mem::take(&mut self.chunks) {
+            self.push(chunk)?;
+        }
+        Ok(())
+    }
+
     /// A batch of this size was too large for the broker.
     pub fn too_large(&mut self, size: usize) {
         self.batch_size = self.batch_size.min(size / 2);
@@ -231,6 +248,23 @@ mod tests {
         let mut tiny = self::waiting(100, 100, Duration::ZERO);
         tiny.push(chunk(0, 2)).unwrap();
         assert_eq!(batches(&mut tiny), [(0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn what_was_too_large_is_cut_before_it_is_sent() {
+        let mut waiting = waiting(10_000, 1 << 20, Duration::ZERO);
+        waiting.push(chunk(0, 100)).unwrap();
+        waiting.push(chunk(100, 1)).unwrap();
+        waiting.cut_below(3000).unwrap();
+        waiting.push(chunk(101, 48)).unwrap();
+        waiting.cut_below(6000).unwrap();
+        assert_eq!(waiting.first(), Some(0));
+        waiting.too_large(3000);
+        assert_eq!(
+            batches(&mut waiting),
+            [(0, 25), (25, 25), (50, 25), (75, 25), (100, 1), (101, 24), (125, 24)]
+        );
+        assert_eq!(waiting.bytes, 0);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(super) struct Commits {
     next: Option<Instant>,
     /// How many failed in a row.
     failures: u32,
+    /// Exactly once: a tick came while a transaction ended.
+    is_overdue: bool,
 }
 
 struct Commit {
@@ -69,14 +71,19 @@ impl<S: Source, K: Sink> Mill<S, K> {
     /// position was chosen that the group has not committed yet. Returns when to call this again,
     /// if it is too early now.
     pub(super) fn hurry_commit(&mut self) -> Option<Instant> {
-        if self.is_committing() || !self.offsets.has_uncommitted() {
+        if self.is_committing() {
+            return None;
+        }
+        if !self.offsets.has_uncommitted() {
+            self.commits.is_overdue = false;
             return None;
         }
         let goal = self.goal.wants_commit(&self.stopped);
         let awaited = self.is_draining || !self.revoking.is_empty() || self.rewinds.any_waits();
         let fails = self.commits.failures > 0;
         let is_used_up = self.exact.as_ref().is_some_and(Exact::is_used_up);
-        if !(goal || awaited || fails || is_used_up || self.offsets.has_unplaced()) {
+        let is_due = is_used_up || self.commits.is_overdue;
+        if !(goal || awaited || fails || is_due || self.offsets.has_unplaced()) {
             return None;
         }
         // With nothing in flight, waiting would not make it a larger commit; nor if it may not be larger.
@@ -89,9 +96,13 @@ impl<S: Source, K: Sink> Mill<S, K> {
         self.commits.next
     }
 
-    /// At every tick.
+    /// At every tick. Exactly once, one that comes while a transaction ends is made up for when it has ended: with a
+    /// short interval, readers would wait for two of them otherwise. But where the sink is the bottleneck, and a
+    /// transaction takes as long as what waits before it, more of them would only cost more.
     pub(super) fn tick_commit(&mut self) {
-        if !self.is_committing() && self.commits.is_due() {
+        if self.is_committing() {
+            self.commits.is_overdue = self.exact.is_some() && self.delivery.has_room();
+        } else if self.commits.is_due() {
             self.start_commit();
         }
     }
@@ -105,6 +116,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     }
 
     fn start_commit(&mut self) {
+        self.commits.is_overdue = false;
         let offsets = match self.exact {
             None => self.offsets.committable(),
             // A position that was chosen is committed on its own, before any transaction: it must outlast

@@ -4,11 +4,13 @@
 //! come meanwhile with it, so that the next one would hold more, and take longer still: nothing would ever be
 //! committed. So the next one holds half of what was acknowledged in time, at least one batch; with each commit
 //! that takes less than half of the time, the one after may hold twice as much.
+//!
+//! What is sealed counts as well: in each partition, what is open waits for it, and its own time runs meanwhile.
 
 /// What may be sent in the transactions of a mill.
 #[derive(Debug)]
 pub(super) struct Portion {
-    /// The most batches in a transaction.
+    /// The most batches in the transactions that are alive.
     most: usize,
     /// The batches in the transaction that is open, and in the one that is sealed.
     opened: usize,
@@ -25,9 +27,9 @@ impl Portion {
         self.opened += 1;
     }
 
-    /// Whether the open transaction has all that it may hold.
+    /// Whether the open transaction has all that it may hold by now.
     pub(super) fn is_used_up(&self) -> bool {
-        self.opened >= self.most
+        self.opened + self.sealed >= self.most
     }
 
     /// The open transaction is sealed; the next one is open.
@@ -83,6 +85,8 @@ mod tests {
         send(&mut portion, 1);
         assert!(portion.is_used_up());
         portion.seal();
+        assert!(portion.is_used_up(), "what is sealed counts");
+        portion.committed(false);
         assert!(!portion.is_used_up());
         (0..100).for_each(|_| portion.committed(true));
         send(&mut portion, 1000);

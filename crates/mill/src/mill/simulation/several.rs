@@ -1,6 +1,9 @@
 //! Several instances over one log, exactly once: partitions move between them, processes are killed and stopped,
 //! and one that was silent past its session wakes beside its successors.
 
+use std::pin::Pin;
+
+use futures_util::{TryStreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{
@@ -37,18 +40,20 @@ pub(super) async fn run(schedule: &Schedule) -> Result<Together, String> {
     let cluster = Cluster { schedule, world, settings, done: CancellationToken::new() };
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..schedule.instances).map(|_| mpsc::channel(schedule.decisions.len() + 1)).unzip();
-    let processes =
-        receivers.into_iter().enumerate().map(|(instance, mishaps)| cluster.processes(instance, mishaps));
-    let processes = futures_util::future::try_join_all(processes);
-    let begin = async {
+    // What waits is not polled because something else goes on: most of them wait, most of the time.
+    let all = FuturesUnordered::<Pin<Box<dyn Future<Output = Result<(), String>>>>>::new();
+    for (instance, mishaps) in receivers.into_iter().enumerate() {
+        all.push(Box::pin(cluster.processes(instance, mishaps)));
+    }
+    all.push(Box::pin(async {
         cluster.begin(senders).await;
         Ok(())
-    };
-    let watch = async {
+    }));
+    all.push(Box::pin(async {
         cluster.watch().await;
         Ok(())
-    };
-    futures_util::future::try_join3(processes, begin, watch).await?;
+    }));
+    all.try_collect::<()>().await?;
     let world = cluster.world.lock().unwrap();
     if let Some(violation) = world.violation() {
         return Err(violation);

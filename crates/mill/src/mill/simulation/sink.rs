@@ -12,7 +12,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Plant, Shared, World, offsets_of, world::Named};
+use super::{
+    Plant, Shared, World, offsets_of,
+    spread::{Place, Topic},
+    world::Named,
+};
 use crate::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
     engine::{EngineError, ErrorKind, Receipt, Refusal, Replaced, Sink, Stake, Staked, TransactionEnd},
@@ -55,6 +59,7 @@ struct Writer {
     instance: usize,
     sink: u64,
     to: TopicPartition,
+    place: Place,
     jobs: mpsc::Receiver<Job>,
     waiting: VecDeque<Job>,
     on_the_wire: VecDeque<Sent>,
@@ -84,6 +89,7 @@ impl SimulatedSink {
                 world: Arc::clone(&self.world),
                 instance: self.instance,
                 sink: self.number,
+                place: Place::of(to),
                 to: to.clone(),
                 jobs,
                 waiting: VecDeque::new(),
@@ -131,8 +137,8 @@ impl Sink for SimulatedSink {
         let (world, sink, instance) = (Arc::clone(&self.world), self.number, self.instance);
         let named = Named { instance, number: transaction };
         async move {
-            let delay = world.lock().unwrap().delay();
-            sleep_until(Instant::now() + delay * 5).await;
+            let delay = world.lock().unwrap().coordinator_delay();
+            sleep_until(Instant::now() + delay).await;
             let mut world = world.lock().unwrap();
             if world.broken.contains(&sink) {
                 return Err(failure("the sink is broken"));
@@ -160,8 +166,8 @@ impl Sink for SimulatedSink {
         let (world, sink) = (Arc::clone(&self.world), self.number);
         let named = Named { instance: self.instance, number: transaction };
         async move {
-            let delay = world.lock().unwrap().delay();
-            sleep_until(Instant::now() + delay * 5).await;
+            let delay = world.lock().unwrap().coordinator_delay();
+            sleep_until(Instant::now() + delay).await;
             let mut world = world.lock().unwrap();
             if world.broken.contains(&sink) {
                 return Err(failure("the sink is broken"));
@@ -250,10 +256,10 @@ impl Writer {
             return until;
         }
         self.drop_unwanted();
-        if let Some(until) = world.stalled(&self.to) {
+        if let Some(until) = world.stalled(self.place) {
             return until;
         }
-        if let Some(writes) = world.failing(&self.to) {
+        if let Some(writes) = world.failing(self.place) {
             if writes
                 && self.on_the_wire.len() < ON_THE_WIRE
                 && let Some(job) = self.waiting.pop_front()
@@ -290,10 +296,10 @@ impl Writer {
             return self.fail_all(&failure("its transaction took too long").at(&self.to), false);
         }
         let Job { batch, done, .. } = job;
-        let offsets = offsets_of(&batch, &*self.to.topic == "letters");
+        let offsets = offsets_of(&batch, self.place.topic == Topic::Letters);
         let OutputBatch { ref origin, assignment, transaction, .. } = batch;
         let refused =
-            world.append(&self.to, (self.instance, origin.partition), assignment.0, transaction, &offsets);
+            world.append(self.place, (self.instance, origin.partition), assignment.0, transaction, &offsets);
         // One after the other, where they take long.
         let before = self.on_the_wire.back().map(|sent| sent.due).filter(|_| !world.pace.is_zero());
         let due = before.unwrap_or_else(Instant::now) + world.pace + world.delay();
@@ -319,17 +325,21 @@ impl Writer {
 
     /// Fails what is forgotten, and what follows something that failed.
     fn drop_unwanted(&mut self) {
-        let forgotten = self.forgotten.borrow_and_update().clone();
+        let Writer { forgotten, failed, waiting, to, .. } = self;
+        let forgotten = forgotten.borrow_and_update();
         let is_unwanted = |job: &Job| {
             let batch = &job.batch;
-            [&forgotten, &self.failed]
+            [&*forgotten, &*failed]
                 .iter()
                 .any(|last| last.get(&batch.origin).is_some_and(|last| batch.assignment <= *last))
         };
-        let (unwanted, wanted): (Vec<Job>, Vec<Job>) = self.waiting.drain(..).partition(is_unwanted);
-        self.waiting = wanted.into();
+        if !waiting.iter().any(is_unwanted) {
+            return;
+        }
+        let (unwanted, wanted): (Vec<Job>, Vec<Job>) = waiting.drain(..).partition(is_unwanted);
+        *waiting = wanted.into();
         for job in unwanted {
-            let _ = job.done.send(Err(failure("not wanted any more").at(&self.to)));
+            let _ = job.done.send(Err(failure("not wanted any more").at(to)));
         }
     }
 }

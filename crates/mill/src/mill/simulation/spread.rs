@@ -1,5 +1,7 @@
 //! The transforms of the simulation, and what they promise: where the output of each record belongs.
 
+use std::{fmt, sync::Arc};
+
 use topicmill_records::NO_HEADERS;
 
 use super::{PARTITIONS, is_poison};
@@ -7,7 +9,6 @@ use crate::{
     batch::TopicPartition,
     transform::{Emission, ErrorClass, Output, Transform, ValueError, Values},
 };
-use std::sync::Arc;
 
 /// Writes numbers as they are; every tenth is refused.
 pub(super) struct Numbers;
@@ -29,7 +30,7 @@ pub(super) struct Spread;
 
 impl Transform for Spread {
     fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
-        let routed: Arc<str> = "routed".into();
+        let routed: Arc<str> = Topic::Routed.name().into();
         let origin = values.origin().partition;
         for (index, value) in values.iter() {
             let offset = number(value);
@@ -38,14 +39,14 @@ impl Transform for Spread {
                 continue;
             }
             let belongs = belongs(true, origin, offset);
-            if belongs.is_empty() {
+            if belongs.clone().next().is_none() {
                 out.skip(index);
             } else if is_plain(offset) {
                 out.write(index, &[value]);
             }
             let timestamp = values.record(index).timestamp;
-            for to in belongs.iter().filter(|_| !is_plain(offset)) {
-                let topic = (*to.topic == *routed).then_some(&routed);
+            for to in belongs.filter(|_| !is_plain(offset)) {
+                let topic = (to.topic == Topic::Routed).then_some(&routed);
                 let partition = (to.partition != origin).then_some(to.partition);
                 let value: &[&[u8]] = &[value];
                 let value = Some(value);
@@ -66,23 +67,68 @@ fn is_plain(offset: i64) -> bool {
     matches!(offset % 10, 0 | 1 | 2 | 3 | 7)
 }
 
-/// Where the output of a record belongs, one entry for each result.
-pub(super) fn belongs(spreads: bool, origin: i32, offset: i64) -> Vec<TopicPartition> {
-    let here = TopicPartition::new("destination", origin);
-    let routed = TopicPartition::new("routed", origin);
-    match offset % 10 {
-        3 => Vec::new(),
-        _ if !spreads => vec![here],
-        4 => Vec::new(),
-        5 => vec![routed],
-        6 => vec![here, routed],
-        8 => vec![here.clone(), here, routed],
-        9 => vec![TopicPartition::new("destination", (origin + 1) % PARTITIONS)],
-        _ => vec![here],
+/// The topics that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::mill) enum Topic {
+    Destination,
+    Routed,
+    Letters,
+}
+
+impl Topic {
+    pub const ALL: [Topic; 3] = [Topic::Destination, Topic::Routed, Topic::Letters];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Topic::Destination => "destination",
+            Topic::Routed => "routed",
+            Topic::Letters => "letters",
+        }
     }
 }
 
+/// A partition that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::mill) struct Place {
+    pub topic: Topic,
+    pub partition: i32,
+}
+
+impl Place {
+    pub fn new(topic: Topic, partition: i32) -> Place {
+        Place { topic, partition }
+    }
+
+    pub fn of(to: &TopicPartition) -> Place {
+        let topic = Topic::ALL.into_iter().find(|topic| *topic.name() == *to.topic);
+        Place::new(topic.expect("nothing else is written"), to.partition)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic.name(), self.partition)
+    }
+}
+
+/// Where the output of a record belongs, one entry for each result.
+pub(super) fn belongs(spreads: bool, origin: i32, offset: i64) -> impl Iterator<Item = Place> + Clone {
+    use Topic::{Destination, Routed};
+    // The topic, and how many partitions further.
+    let homes: &'static [(Topic, i32)] = match offset % 10 {
+        3 => &[],
+        _ if !spreads => &[(Destination, 0)],
+        4 => &[],
+        5 => &[(Routed, 0)],
+        6 => &[(Destination, 0), (Routed, 0)],
+        8 => &[(Destination, 0), (Destination, 0), (Routed, 0)],
+        9 => &[(Destination, 1)],
+        _ => &[(Destination, 0)],
+    };
+    homes.iter().map(move |(topic, further)| Place::new(*topic, (origin + further) % PARTITIONS))
+}
+
 /// Whether a topic refuses the output of a record.
-pub(super) fn is_refused(spreads: bool, to: &TopicPartition, offset: i64) -> bool {
-    offset % 50 == 7 || spreads && offset % 50 == 28 && &*to.topic == "routed"
+pub(super) fn is_refused(spreads: bool, topic: Topic, offset: i64) -> bool {
+    offset % 50 == 7 || spreads && offset % 50 == 28 && topic == Topic::Routed
 }

@@ -1,6 +1,7 @@
 //! The cluster, whatever happens to its clients, and what must hold of it.
 
 mod group;
+mod logs;
 mod output;
 mod transactions;
 
@@ -12,14 +13,20 @@ use std::{
 };
 
 pub(in crate::mill) use group::{Command, SESSION};
+use logs::{Log, Logs};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::Instant};
 pub(in crate::mill) use transactions::Named;
 use transactions::{Sent, Standing};
 
-use super::{Plant, schedule::Mishap, source};
+use super::{
+    Plant,
+    schedule::Mishap,
+    source,
+    spread::{Place, Topic},
+};
 use crate::{
-    batch::{AssignmentId, TopicPartition},
+    batch::AssignmentId,
     engine::{Assignment, Offset},
     strategy::Order,
 };
@@ -72,9 +79,8 @@ pub(in crate::mill) struct World {
     pub replaced: BTreeSet<u64>,
     /// Changes whenever something changes that somebody waits for.
     pub changed: watch::Sender<u64>,
-    /// What of each partition of the source stands in each partition that is written, in log order, as the
-    /// offsets that it comes from.
-    pub logs: BTreeMap<(TopicPartition, i32), Vec<i64>>,
+    /// What stands in what is written.
+    pub logs: Logs,
     /// Whether the transform does more than to write each record to the destination.
     pub spreads: bool,
     /// Whether what fails or stalls is the topic that it routes to.
@@ -92,7 +98,7 @@ pub(in crate::mill) struct World {
     /// The first offset whose output may be written under an assignment.
     expected: BTreeMap<(i32, u64), i64>,
     /// The next one in each partition that is written, and how many of its results were.
-    progress: BTreeMap<(TopicPartition, i32, u64), (i64, usize)>,
+    progress: BTreeMap<(Place, i32, u64), (i64, usize)>,
     gaps: BTreeMap<(i32, u64), Vec<Range<i64>>>,
     /// The first offset that the log still has.
     pub log_start: BTreeMap<i32, i64>,
@@ -100,11 +106,13 @@ pub(in crate::mill) struct World {
     pub letters_refused: bool,
     /// What the source of each instance is to do next.
     pub commands: BTreeMap<usize, VecDeque<Command>>,
-    stalled: BTreeMap<TopicPartition, Instant>,
-    failing: BTreeMap<TopicPartition, (Instant, bool)>,
+    stalled: BTreeMap<Place, Instant>,
+    failing: BTreeMap<Place, (Instant, bool)>,
     commits_fail: Option<Instant>,
     /// How long each partition takes for each batch that is written to it, at least.
     pub pace: Duration,
+    /// How long each question to the coordinator of transactions takes, if that is not drawn.
+    pub coordinator_takes: Option<Duration>,
     /// The partition whose commits are not taken, while the others' are.
     pub refused_commits: Option<i32>,
     /// The number of sinks, the last one of each instance, and those that broke.
@@ -145,7 +153,7 @@ impl World {
             outdated: 0,
             replaced: BTreeSet::new(),
             changed: watch::Sender::new(0),
-            logs: BTreeMap::new(),
+            logs: Logs::default(),
             spreads: false,
             fails_routed: false,
             committed: BTreeMap::new(),
@@ -165,6 +173,7 @@ impl World {
             failing: BTreeMap::new(),
             commits_fail: None,
             pace: Duration::ZERO,
+            coordinator_takes: None,
             refused_commits: None,
             sinks: 0,
             last_sinks: BTreeMap::new(),
@@ -176,6 +185,12 @@ impl World {
 
     pub fn delay(&mut self) -> Duration {
         Duration::from_micros(self.random.random_range(1..3000))
+    }
+
+    /// How long the coordinator of transactions takes to answer.
+    pub fn coordinator_delay(&mut self) -> Duration {
+        let drawn = self.delay() * 5;
+        self.coordinator_takes.unwrap_or(drawn)
     }
 
     pub fn count(&mut self, most: i64) -> i64 {
@@ -275,13 +290,13 @@ impl World {
     }
 
     /// Until when a partition takes nothing.
-    pub fn stalled(&mut self, to: &TopicPartition) -> Option<Instant> {
-        self.stalled.get(to).copied().filter(|until| *until > Instant::now())
+    pub fn stalled(&mut self, to: Place) -> Option<Instant> {
+        self.stalled.get(&to).copied().filter(|until| *until > Instant::now())
     }
 
     /// Whether a partition's writer fails now, and whether what it fails with is written.
-    pub fn failing(&mut self, to: &TopicPartition) -> Option<bool> {
-        self.failing.get(to).filter(|(until, _)| *until > Instant::now()).map(|(_, writes)| *writes)
+    pub fn failing(&mut self, to: Place) -> Option<bool> {
+        self.failing.get(&to).filter(|(until, _)| *until > Instant::now()).map(|(_, writes)| *writes)
     }
 
     /// Starts a mishap that does not concern the process itself.
@@ -293,8 +308,8 @@ impl World {
     pub fn begin_at(&mut self, instance: usize, mishap: &Mishap) {
         let sink = self.last_sinks.get(&instance).copied().unwrap_or(0);
         let until = |for_ms: u64| Instant::now() + Duration::from_millis(for_ms);
-        let topic = if self.fails_routed { "routed" } else { "destination" };
-        let destination = |partition: i32| TopicPartition::new(topic, partition);
+        let topic = if self.fails_routed { Topic::Routed } else { Topic::Destination };
+        let destination = |partition: i32| Place::new(topic, partition);
         match mishap {
             Mishap::Kill | Mishap::Stop | Mishap::Pause(_) => unreachable!("of the process"),
             Mishap::Lose => self.evict(instance),
@@ -311,7 +326,7 @@ impl World {
                 self.stalled.insert(destination(*partition), until(*for_ms));
             }
             Mishap::StallLetters { partition, for_ms } => {
-                self.stalled.insert(TopicPartition::new("letters", *partition), until(*for_ms));
+                self.stalled.insert(Place::new(Topic::Letters, *partition), until(*for_ms));
             }
             Mishap::Remove { partition, records } => {
                 let from = self.start(*partition).max(self.committed.get(partition).copied().unwrap_or(0));

@@ -5,44 +5,36 @@ use tokio::time::Instant;
 use super::{
     super::{
         is_poison,
-        spread::{belongs, is_refused},
+        spread::{Place, Topic, belongs, is_refused},
     },
-    Named, PARTITIONS, RECORDS, Sent, Standing, World,
+    Log, Named, PARTITIONS, RECORDS, Sent, Standing, World,
 };
-use crate::{
-    batch::{TopicPartition, TransactionNumber},
-    strategy::Order,
-};
+use crate::{batch::TransactionNumber, strategy::Order};
 
 impl World {
-    /// How often output of a record stands in a partition.
-    pub(super) fn count_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
-        let log = self.logs.get(&(to.clone(), partition));
-        log.map_or(0, |offsets| offsets.iter().filter(|at| **at == offset).count())
-    }
-
     fn has_letter(&self, partition: i32, offset: i64) -> bool {
-        self.count_in(&TopicPartition::new("letters", partition), partition, offset) > 0
+        self.logs.count(Place::new(Topic::Letters, partition), partition, offset) > 0
     }
 
     /// Whether a record must have a dead letter.
     fn is_bad(&self, partition: i32, offset: i64) -> bool {
-        let belongs = belongs(self.spreads, partition, offset);
-        is_poison(offset) || belongs.iter().any(|to| is_refused(self.spreads, to, offset))
+        let mut belongs = belongs(self.spreads, partition, offset);
+        is_poison(offset) || belongs.any(|to| is_refused(self.spreads, to.topic, offset))
     }
 
     /// How often output of a record belongs in a partition and is not refused there.
-    pub(super) fn due_in(&self, to: &TopicPartition, partition: i32, offset: i64) -> usize {
-        let belongs = belongs(self.spreads, partition, offset);
-        let is_due = |of: &&TopicPartition| *of == to && !is_refused(self.spreads, to, offset);
-        belongs.iter().filter(is_due).count()
+    pub(super) fn due_in(&self, to: Place, partition: i32, offset: i64) -> usize {
+        if is_refused(self.spreads, to.topic, offset) {
+            return 0;
+        }
+        belongs(self.spreads, partition, offset).filter(|of| *of == to).count()
     }
 
     /// Whether nothing of a record is left to be written.
     pub(super) fn is_final(&self, partition: i32, offset: i64) -> bool {
         let is_written =
-            |to: &TopicPartition| self.count_in(to, partition, offset) >= self.due_in(to, partition, offset);
-        let all_written = || belongs(self.spreads, partition, offset).iter().all(is_written);
+            |to: Place| self.logs.count(to, partition, offset) >= self.due_in(to, partition, offset);
+        let all_written = || belongs(self.spreads, partition, offset).all(is_written);
         all_written() && (!self.is_bad(partition, offset) || self.has_letter(partition, offset))
     }
 
@@ -50,7 +42,7 @@ impl World {
     /// records.
     pub fn append(
         &mut self,
-        to: &TopicPartition,
+        to: Place,
         (instance, origin): (usize, i32),
         assignment: u64,
         transaction: Option<TransactionNumber>,
@@ -59,33 +51,34 @@ impl World {
         if self.over.get(&(instance, origin)).is_some_and(|over| assignment <= *over) {
             self.violate(format!("{to}: {offsets:?} of assignment {assignment} is sent, which is over"));
         }
-        let to_letters = &*to.topic == "letters";
+        let to_letters = to.topic == Topic::Letters;
         if !to_letters && self.order == Order::Partition {
             self.check_order(to, origin, assignment, offsets);
         }
         let mut refused = Vec::new();
         for (index, offset) in offsets.iter().enumerate() {
-            if if to_letters { self.letters_refused } else { is_refused(self.spreads, to, *offset) } {
+            if if to_letters { self.letters_refused } else { is_refused(self.spreads, to.topic, *offset) } {
                 refused.push(index);
             } else if let Some(number) = transaction {
                 let named = Named { instance, number };
                 self.begun.entry(named).or_insert_with(Instant::now);
                 let standing = Standing::Open(named);
-                self.sent.push(Sent { standing, to: to.clone(), origin, offset: *offset });
+                self.sent.push(Sent { standing, to, origin, offset: *offset });
             } else {
-                self.logs.entry((to.clone(), origin)).or_default().push(*offset);
+                self.logs.append(to, origin, *offset);
             }
         }
         refused
     }
 
     /// Under one assignment every record follows the one before it; none is left out.
-    fn check_order(&mut self, to: &TopicPartition, origin: i32, assignment: u64, offsets: &[i64]) {
+    fn check_order(&mut self, to: Place, origin: i32, assignment: u64, offsets: &[i64]) {
         let first = self.expected.get(&(origin, assignment)).copied().unwrap_or(0);
-        let key = (to.clone(), origin, assignment);
+        let key = (to, origin, assignment);
         let (mut expected, mut written) = self.progress.get(&key).copied().unwrap_or((first, 0));
         let gaps = self.gaps.get(&(origin, assignment)).cloned().unwrap_or_default();
-        let results = |of: i64| belongs(self.spreads, origin, of).iter().filter(|at| *at == to).count();
+        let spreads = self.spreads;
+        let results = |of: i64| belongs(spreads, origin, of).filter(|at| *at == to).count();
         let mut violation = None;
         for offset in offsets {
             while let Some(next) = gaps
@@ -120,15 +113,13 @@ impl World {
                 self.committed.get(&partition)
             ));
         }
-        for ((to, _), offsets) in self.logs.iter().filter(|((_, origin), _)| *origin == partition) {
-            let mut first_times: Vec<i64> = Vec::new();
-            for offset in offsets {
-                if !first_times.contains(offset) {
-                    first_times.push(*offset);
-                }
-            }
-            let is_ordered = self.order == Order::Partition && &*to.topic != "letters";
+        for log in self.logs.iter().filter(|log| log.origin == partition) {
+            let mut is_seen = [false; RECORDS as usize];
+            let is_first = |offset: &i64| !std::mem::replace(&mut is_seen[*offset as usize], true);
+            let first_times: Vec<i64> = log.offsets.iter().copied().filter(is_first).collect();
+            let is_ordered = self.order == Order::Partition && log.to.topic != Topic::Letters;
             if is_ordered && !first_times.is_sorted() {
+                let to = log.to;
                 return Err(format!("{to} is out of order, of partition {partition}: {first_times:?}"));
             }
         }
@@ -141,21 +132,21 @@ impl World {
 
     /// Whether a record stands where it belongs, and only there.
     pub fn stands(&self, partition: i32, offset: i64) -> bool {
-        let mut places =
-            self.logs.keys().filter(|(to, origin)| *origin == partition && &*to.topic != "letters");
-        let is_expected = |(to, _): &(TopicPartition, i32)| {
-            self.due_in(to, partition, offset) > 0 || self.count_in(to, partition, offset) == 0
+        let mut logs =
+            self.logs.iter().filter(|log| log.origin == partition && log.to.topic != Topic::Letters);
+        let is_expected = |log: &Log| {
+            self.logs.count(log.to, partition, offset) == 0 || self.due_in(log.to, partition, offset) > 0
         };
         self.is_final(partition, offset)
             && self.has_letter(partition, offset) == self.is_bad(partition, offset)
-            && places.all(is_expected)
+            && logs.all(is_expected)
     }
 
     /// The records in all logs if each is written once.
     pub fn records_due(&self) -> usize {
         let due = |partition: i32, offset: i64| {
             let belongs = belongs(self.spreads, partition, offset);
-            let written = belongs.iter().filter(|to| !is_refused(self.spreads, to, offset)).count();
+            let written = belongs.filter(|to| !is_refused(self.spreads, to.topic, offset)).count();
             written + usize::from(self.is_bad(partition, offset))
         };
         (0..PARTITIONS)

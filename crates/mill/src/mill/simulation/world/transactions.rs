@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Plant, World};
+use super::{
+    super::spread::{Place, Topic},
+    Log, Plant, World,
+};
 use crate::{
-    batch::{TopicPartition, TransactionNumber},
+    batch::TransactionNumber,
     engine::{Offset, Stake},
 };
 
@@ -32,7 +35,7 @@ pub(super) enum Standing {
 /// A record that was sent in a transaction.
 pub(super) struct Sent {
     pub standing: Standing,
-    pub to: TopicPartition,
+    pub to: Place,
     /// The partition of the source that it is of.
     pub origin: i32,
     pub offset: i64,
@@ -118,24 +121,31 @@ impl World {
         if !self.exact {
             return;
         }
-        self.sent.iter_mut().filter(|sent| which(&sent.standing)).for_each(|sent| sent.standing = to);
+        let mut is_change = false;
+        for sent in self.sent.iter_mut().filter(|sent| which(&sent.standing)) {
+            (sent.standing, is_change) = (to, true);
+        }
+        if !is_change {
+            return;
+        }
         self.sent.retain(|sent| sent.standing != Standing::Aborted);
         self.logs.clear();
-        for Sent { standing, to, origin, offset } in &self.sent {
-            if *standing == Standing::Visible {
-                self.logs.entry((to.clone(), *origin)).or_default().push(*offset);
-            }
+        for Sent { to, origin, offset, .. } in
+            self.sent.iter().filter(|sent| sent.standing == Standing::Visible)
+        {
+            self.logs.append(*to, *origin, *offset);
         }
     }
 
     /// What is visible is committed, and is there once, in order.
     fn check_atomic(&mut self) {
-        for ((to, origin), offsets) in &self.logs {
+        let mut sorted = Vec::new();
+        for Log { to, origin, offsets, .. } in self.logs.iter() {
             let committed = self.committed.get(origin).copied().unwrap_or(0);
-            let is_letters = &*to.topic == "letters";
-            let mut sorted = offsets.clone();
+            let is_letters = to.topic == Topic::Letters;
+            sorted.clone_from(offsets);
             sorted.sort_unstable();
-            let due = |offset: i64| if is_letters { 1 } else { self.due_in(to, *origin, offset) };
+            let due = |offset: i64| if is_letters { 1 } else { self.due_in(*to, *origin, offset) };
             let is_twice = |same: &[i64]| same.len() > due(same[0]);
             let found = if let Some(beyond) = sorted.iter().find(|offset| **offset >= committed) {
                 format!("{to}: {beyond} of {origin} is visible beyond {committed}")
