@@ -14,7 +14,7 @@ pub(crate) use topicmill_bench::*;
 
 use crate::{
     cli::BenchArgs,
-    config::BenchConfig,
+    config::{BenchConfig, keys},
     console::progress::Progress,
     engine::EngineKind,
     exit::{Ended, Exit, Failure},
@@ -78,6 +78,7 @@ fn settings(config: &BenchConfig) -> io::Result<BenchSettings> {
         events: args.events,
         peer_events: args.peer_events,
         runs: args.runs,
+        commit_interval: args.keys.get(keys::COMMIT_INTERVAL.flag).map(str::to_owned),
         broker_pid: args.broker_pid,
         warm_up: args.warm_up,
         latency_rate: args.latency_rate,

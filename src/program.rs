@@ -101,7 +101,7 @@ fn run(cli: Cli) -> Result<Exit, Ended> {
             runtime()?.block_on(lag::command(&config, &mut io::stdout()))?;
         }
         Command::Bench(args) => {
-            let config = BenchConfig::new(args)?;
+            let config = BenchConfig::new(*args)?;
             runtime()?.block_on(bench::command(&config, &mut io::stdout()))?;
         }
         Command::Broker(args) => runtime()?.block_on(broker::run(args.into()))?,

@@ -55,6 +55,30 @@ fn a_small_matrix_is_measured_printed_and_saved() {
     }
 }
 
+/// Who reads what is committed waits for the next commit: half of the interval, as a rule.
+#[test]
+fn it_commits_as_often_as_it_is_told() {
+    let output = bench(&[
+        "--events=1000",
+        "--runs=1",
+        "--strategy=pipeline",
+        "--engine=native",
+        "--delivery=exactly-once",
+        "--commit-interval=2s",
+        "--codec=none",
+        "--batch-size=100",
+        "--latency-rate=1000",
+        "--latency-time=3s",
+        "--warm-up=0s",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let results: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(results["commit_interval"], "2s");
+    let p99 = results["latency"][0]["milliseconds"]["p99"].as_f64().unwrap();
+    assert!(p99 > 1000.0, "{results}");
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused() {
     let empty = tempfile::tempdir().unwrap();
@@ -62,6 +86,10 @@ fn what_cannot_be_measured_is_refused() {
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("bench/peers/build"), "{output:?}");
     assert_eq!(bench(&["--codec=brotli"]).status.code(), Some(2));
+    assert_eq!(bench(&["--commit-interval=often"]).status.code(), Some(2));
+    let seldom = bench(&["--delivery=at-least-once,exactly-once", "--commit-interval=5s"]);
+    assert_eq!(seldom.status.code(), Some(78), "{seldom:?}");
+    assert!(String::from_utf8_lossy(&seldom.stderr).contains("[run] commit_interval"), "{seldom:?}");
     assert_eq!(bench(&["--runs=0"]).status.code(), Some(2));
     let unreachable = bench(&["--brokers=127.0.0.1:1", "--connect-timeout=200ms"]);
     assert_eq!(unreachable.status.code(), Some(75), "{unreachable:?}");

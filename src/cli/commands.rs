@@ -283,6 +283,9 @@ pub struct BenchArgs {
     /// How long latency is measured, after a warm-up; `0s` leaves it out.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
     pub latency_time: Duration,
+    /// The keys of the configuration.
+    #[command(flatten)]
+    pub keys: KeyArgs<{ keys::BENCH }>,
     /// Save JSON, Markdown and plots in this folder.
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,

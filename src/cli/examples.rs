@@ -170,6 +170,7 @@ Without --brokers an embedded broker serves.
 
 Examples:
   topicmill bench --codec none --partitions 1
+  topicmill bench --codec none --partitions 1 --delivery exactly-once --commit-interval 20ms
   topicmill bench -b localhost:19092 --peers bench/peers/bin --output results
 
 ",

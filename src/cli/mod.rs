@@ -64,7 +64,7 @@ pub enum Command {
     Lag(LagArgs),
     /// Measure throughput, CPU time, memory and latency, beside other clients and the broker's limits.
     #[command(after_long_help = examples::BENCH)]
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Run the embedded broker alone, for development.
     #[command(after_long_help = examples::BROKER)]
     Broker(BrokerArgs),

@@ -10,10 +10,12 @@ use super::{
     layers,
     rules::{self, KnownTopics},
     steps::{protect_letters, protection, transforming},
+    transactions,
 };
 use crate::{
     cli::{BenchArgs, CasesArgs, DemoArgs, DiffArgs, DryRunArgs, GenerateArgs, LagArgs, VerifyArgs},
     dead_letter::Protect,
+    delivery::DeliveryKind,
     diff::Allowance,
     engine::ClientSettings,
     generate::GenerateSettings,
@@ -241,6 +243,12 @@ impl BenchConfig {
             settings.forget(Section::Kafka);
         }
         let mut client = client::native_client(&mut settings);
+        if args.keys.get(keys::COMMIT_INTERVAL.flag).is_some() {
+            // What a delivery cannot run with is refused before anything is measured.
+            let exact = args.delivery.contains(&DeliveryKind::ExactlyOnce);
+            let strictest = if exact { DeliveryKind::ExactlyOnce } else { DeliveryKind::AtLeastOnce };
+            transactions::commit_interval(&mut settings, strictest, &client);
+        }
         if embedded {
             client.brokers.clear();
             client.properties.clear();

@@ -90,6 +90,8 @@ pub(crate) const DEMO: Group = 4;
 pub(crate) const CONNECTION: Group = 5;
 /// Every command that transforms.
 pub(crate) const TRANSFORM: Group = 6;
+/// `bench`.
+pub(crate) const BENCH: Group = 7;
 
 /// The flags of the commands that transform which belong to no key.
 const NO_KEYS: [&str; 8] =
@@ -204,7 +206,10 @@ keys! {
         ]);
     pub(crate) static COMMIT_INTERVAL = Key::new(Run, "commit_interval", Form::Duration)
         .default("1s")
-        .flag("commit-interval", "DURATION", &[(RUN, "How often offsets are committed")]);
+        .flag("commit-interval", "DURATION", &[
+            (RUN, "How often offsets are committed"),
+            (BENCH, "How often this program commits, as with `run` [default: 1s; 100ms exactly once]"),
+        ]);
     pub(crate) static DRAIN_TIMEOUT = Key::new(Run, "drain_timeout", Form::Duration)
         .default("30s")
         .flag("drain-timeout", "DURATION", &[

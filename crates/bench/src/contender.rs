@@ -45,6 +45,14 @@ pub struct Turn {
 }
 
 impl Contender {
+    /// The delivery of this program; a peer's is its own affair.
+    pub fn delivery(&self) -> Option<DeliveryKind> {
+        match self {
+            Contender::Mill { delivery, .. } => Some(*delivery),
+            Contender::Peer { .. } => None,
+        }
+    }
+
     /// The command line of a turn; `run` is the one of this program that reaches the cluster.
     pub fn command(&self, turn: &Turn, brokers: &str, mut run: Command) -> Command {
         match self {

@@ -126,6 +126,8 @@ pub struct BenchSettings {
     pub peer_events: u64,
     /// How often each is measured.
     pub runs: usize,
+    /// How often this program commits, as its flag takes it; without, it is left to the program.
+    pub commit_interval: Option<String>,
     /// The broker's process on this machine, if its processor time is to be measured.
     pub broker_pid: Option<u32>,
     /// How long the broker works before anything counts.

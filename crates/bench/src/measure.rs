@@ -85,6 +85,20 @@ fn latency_contenders<'a>(asked: &BenchSettings, cells: &'a [Cell]) -> Vec<&'a C
     first.map_or(Vec::new(), |cell| cell.contenders.iter().filter(ours).collect())
 }
 
+/// Those that warm the broker up: one of each delivery, as transactions are code of its own there.
+fn warming(contenders: &[Contender]) -> Vec<&Contender> {
+    let mut warming: Vec<&Contender> = Vec::new();
+    for contender in contenders {
+        if !warming.iter().any(|other| other.delivery() == contender.delivery()) {
+            warming.push(contender);
+        }
+    }
+    // A peer does nothing that ours do not.
+    let ours = warming.iter().any(|contender| contender.delivery().is_some());
+    warming.retain(|contender| contender.delivery().is_some() || !ours);
+    warming
+}
+
 /// The memory that the embedded broker needs for the largest source with its outputs.
 fn memory(asked: &BenchSettings, cells: &[Cell]) -> u64 {
     let bytes = |cell: &Cell| cell.shape.events(asked.events) * (cell.shape.value as u64 + 16);
@@ -129,6 +143,7 @@ impl Bench<'_> {
             brokers: if self.asked.embedded { "the embedded broker".into() } else { self.brokers.clone() },
             machine: Machine::this(),
             runs: self.asked.runs,
+            commit_interval: self.asked.commit_interval.clone(),
             throughput: Vec::new(),
             ceilings: Vec::new(),
             latency: Vec::new(),
@@ -145,8 +160,8 @@ impl Bench<'_> {
         let topic = self.name("source");
         let events = cell.shape.events(self.asked.events);
         let source = fill(&self.client, &self.settings, &topic, cell.shape, events).await?;
-        if let Some(first) = cell.contenders.first().filter(|_| !self.is_warm) {
-            self.warm_up(first, &source, cell.shape).await?;
+        if !self.is_warm {
+            self.warm_up(&warming(&cell.contenders), &source, cell.shape).await?;
         }
         let runs = self.asked.runs;
         let mut samples: Vec<Vec<Sample>> = cell.contenders.iter().map(|_| Vec::new()).collect();
@@ -178,13 +193,16 @@ impl Bench<'_> {
     /// Takes turns that do not count: a broker in Java is slow until its code is compiled.
     async fn warm_up(
         &mut self,
-        contender: &Contender,
+        contenders: &[&Contender],
         source: &Source,
         shape: Shape,
     ) -> Result<(), BenchError> {
         self.tell("warming up");
         let until = Instant::now() + self.asked.warm_up;
-        while Instant::now() < until {
+        for contender in contenders.iter().cycle() {
+            if Instant::now() >= until {
+                break;
+            }
             self.turn(contender, source, shape).await?;
         }
         self.is_warm = true;
@@ -203,7 +221,7 @@ impl Bench<'_> {
         for topic in [&turn.destination, &turn.dead_letter] {
             self.client.create_topic(topic, shape.partitions, None, &[]).await?;
         }
-        let command = contender.command(&turn, &self.brokers, self.mill("run", shape));
+        let command = contender.command(&turn, &self.brokers, self.run(shape));
         let broker_before = self.broker_cpu();
         let finished = Running::start(contender.to_string(), command)?.finish(TURN_LIMIT).await?;
         let broker_cpu = self.broker_cpu().zip(broker_before).map(|(after, before)| after - before);
@@ -245,7 +263,7 @@ impl Bench<'_> {
                 self.show(format_args!("latency of {contender}"));
                 let source = self.name("steady");
                 let turn = self.next_turn(source, 0);
-                let run = self.mill("run", Shape::BASE);
+                let run = self.run(Shape::BASE);
                 let (client, settings) = (&self.client, &self.settings);
                 let found = latency::measure(client, settings, contender, &turn, run, rate, lasting).await?;
                 samples.push(found);
@@ -278,6 +296,15 @@ impl Bench<'_> {
         let (destination, dead_letter) = (self.name("destination"), self.name("dead_letter"));
         let group = format!("{}_{}", self.prefix, self.names);
         Turn { source, destination, dead_letter, group, events }
+    }
+
+    /// A turn of this program.
+    fn run(&self, shape: Shape) -> Command {
+        let mut command = self.mill("run", shape);
+        if let Some(interval) = &self.asked.commit_interval {
+            command.args(["--commit-interval", interval]);
+        }
+        command
     }
 
     /// This program with a subcommand, which reaches the cluster and compresses as `shape` says.
@@ -329,5 +356,26 @@ fn throughput(contender: String, shape: Shape, source: &Source, samples: &[Sampl
         broker_cpu_us_per_event: of(&|sample| sample.broker_cpu.map(|time| per_event(time, sample))),
         peak_rss_mib: of(&|sample| sample.peak_rss.map(|bytes| bytes as f64 / f64::from(1 << 20))),
         runs_events_per_s: samples.iter().map(rate).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use topicmill_mill::{delivery::DeliveryKind, engine::EngineKind, strategy::StrategyKind};
+
+    use super::*;
+
+    #[test]
+    fn one_of_each_delivery_warms_the_broker_up() {
+        use DeliveryKind::{AtLeastOnce, ExactlyOnce};
+        let mill = |(strategy, delivery)| Contender::Mill { strategy, delivery, engine: EngineKind::Native };
+        let peer = Contender::Peer { program: "peer".into(), name: "peer".into(), mode: String::new() };
+        let (serial, pipeline) = (StrategyKind::Serial, StrategyKind::Pipeline);
+        let ours =
+            [(serial, AtLeastOnce), (pipeline, AtLeastOnce), (serial, ExactlyOnce), (pipeline, ExactlyOnce)];
+        let all: Vec<Contender> = [peer.clone()].into_iter().chain(ours.map(mill)).collect();
+        let names: Vec<String> = warming(&all).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["topicmill serial", "topicmill serial, exactly once"]);
+        assert_eq!(warming(&[peer]).len(), 1);
     }
 }

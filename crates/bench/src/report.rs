@@ -25,6 +25,9 @@ pub struct Results {
     pub machine: Machine,
     /// How often each was measured; figures are medians.
     pub runs: usize,
+    /// How often this program committed, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_interval: Option<String>,
     /// The throughput of each contender on each shape.
     pub throughput: Vec<Throughput>,
     /// The results of consuming alone and producing alone, by shape.
@@ -105,6 +108,9 @@ impl Results {
              Produce only is `generate`, which chooses its own batches.\n",
             self.date, self.version, self.brokers, self.runs
         );
+        if let Some(interval) = &self.commit_interval {
+            let _ = write!(text, "\ntopicmill commits every {interval}.\n");
+        }
         for shape in self.shapes() {
             let _ = write!(text, "\n## {shape}\n\n{HEADER}");
             let of_shape = |row: &&Throughput| row.shape == shape;
@@ -229,6 +235,7 @@ pub(super) mod tests {
             brokers: "the embedded broker".into(),
             machine: Machine { cpu: "A & B <C>".into(), cores: 2, memory_mib: 4096, kernel: "6.1".into() },
             runs: 3,
+            commit_interval: None,
             throughput: vec![
                 row("topicmill <serial> & more", Shape::BASE, 4_999_999.7),
                 row("slow", Shape::BASE, 0.0),

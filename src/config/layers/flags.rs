@@ -62,6 +62,7 @@ impl Flags for DemoArgs {
 impl Flags for BenchArgs {
     fn put(&self, settings: &mut Settings) {
         self.connection.put(settings);
+        self.keys.put(settings);
     }
 }
 
