@@ -1,5 +1,7 @@
 //! Reads record batches v2: the header, then one [`Record`] of spans for each record.
 
+use std::hint::black_box;
+
 use super::{HEADER_LEN, NO_HEADERS, RecordsError, layout, varint};
 use crate::{Record, Span};
 
@@ -187,8 +189,13 @@ impl Walker {
         let count = self.left.min(most);
         out.reserve(count.min((bytes.len() - *at) / 7));
         let mut previous = self.previous;
+        let is_dense = (bytes.len() - *at) / LARGE < count;
+        let mut near = if is_dense { *at } else { usize::MAX };
         for read in 0..count {
             let start = *at;
+            if start + NEAR > near {
+                near = approach(bytes, start.max(near));
+            }
             let record = match read_record(&self.header, bytes, at) {
                 Ok(record) => record,
                 Err(what) => {
@@ -214,6 +221,26 @@ impl Walker {
     pub(super) fn malformed(&self, what: &'static str) -> RecordsError {
         RecordsError::Malformed { base_offset: self.header.base_offset, what }
     }
+}
+
+/// How far ahead of the record that is read the bytes are in the processor's cache at least.
+const NEAR: usize = 4 << 10;
+
+/// Of records of so many bytes and more, most of what is between them need not be read here.
+const LARGE: usize = 1 << 10;
+
+/// Looks at the bytes from `from` on, and says up to where.
+///
+/// Where a record begins is only known when the one before is read, and a response is too large to be in a cache
+/// still: if each record were waited for alone, that would take longer than all else. What is looked at here
+/// comes all at once, while the processor goes on.
+#[inline(never)]
+fn approach(bytes: &[u8], from: usize) -> usize {
+    const LINE: usize = 64;
+    let until = bytes.len().min(from + 2 * NEAR);
+    let lines = bytes[from.min(until)..until].chunks_exact(LINE);
+    black_box(lines.fold(0, |all, line| all | line[0]));
+    from + 2 * NEAR
 }
 
 /// Where the record at `bytes[at..]` ends, if the bytes of its length are there. An invalid length

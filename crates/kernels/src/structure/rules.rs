@@ -1,7 +1,10 @@
 //! From the classes of characters to the structure, and what may stand where: arithmetic on sets of the
 //! bytes of a block, with what is carried into the next one.
 
-use super::{BLOCK, Block, Seen, Structure, classes::Classes};
+use super::{
+    ARRAY_BEFORE, AT_ONCE, BLOCK, Block, OBJECT_BEFORE, Seen, Structure,
+    classes::{CURLY, Classes},
+};
 
 /// Fills `structure` with that of `doc`: `whole` gives the classes of a block, `part` those of the last
 /// one, which is less than a block and continued by spaces, and `parity` is [`parity()`] in any form.
@@ -14,19 +17,21 @@ pub(super) fn drive(
     parity: impl Fn(u64) -> u64,
 ) {
     let (blocks, rest) = doc.as_chunks::<BLOCK>();
-    let (out, places) = structure.room(doc.len());
+    let (out, places, marks) = structure.room(doc.len());
     let mut placed = 0;
     let mut carried = Carried::START;
     let mut faults = 0;
     let mut beyond_ascii = 0;
     let mut backslashes = 0;
     let classes = blocks.iter().map(Some).chain([None]);
-    for (nth, (bytes, out)) in classes.zip(out).enumerate() {
+    for (nth, bytes) in classes.enumerate() {
         let classes = bytes.map_or_else(|| part(rest), &whole);
         beyond_ascii |= classes.beyond_ascii;
         backslashes |= classes.backslash;
-        *out = carried.block(&classes, &doc[nth * BLOCK..], &parity, &mut faults);
-        placed += place(out.brackets | out.keys, nth * BLOCK, &mut places[placed..]);
+        let rest = &doc[nth * BLOCK..];
+        let block = carried.block(&classes, rest, &parity, &mut faults);
+        out[nth / AT_ONCE].set(nth % AT_ONCE, &block);
+        placed += place(&block, nth * BLOCK, rest, &mut places[placed..], &mut marks[placed..]);
     }
     structure.placed = placed;
     structure.seen = Seen {
@@ -36,22 +41,30 @@ pub(super) fn drive(
     };
 }
 
-/// Writes where the bits of `set` stand after `base`, and returns how many there are.
+/// Writes where brackets and keys stand in the block at `base`, at the front of `doc`, and their marks. Returns how
+/// many there are.
 #[inline(always)]
-fn place(mut set: u64, base: usize, places: &mut [u32]) -> usize {
+fn place(block: &Block, base: usize, doc: &[u8], places: &mut [u32], marks: &mut [u8]) -> usize {
     // As many as most blocks have are written at once, whether there are that many or not: how many
     // there are is hard to foresee.
     const AT_ONCE: usize = 8;
+    let mut set = block.brackets | block.keys;
     let count = set.count_ones() as usize;
-    let (at_once, rest) = places.split_at_mut(AT_ONCE);
-    let mut next = || {
-        let at = base as u32 + set.trailing_zeros();
+    let (places_at_once, other_places) = places.split_at_mut(AT_ONCE);
+    let (marks_at_once, other_marks) = marks.split_at_mut(AT_ONCE);
+    let mut put = |(place, mark): (&mut u32, &mut u8)| {
+        let at = set.trailing_zeros();
         set &= set.wrapping_sub(1);
-        at
+        let flag = |set: u64, flag: u8| (set.wrapping_shr(at) & 1) as u8 * flag;
+        let byte = doc.get(at as usize).copied().unwrap_or_default();
+        *mark = byte
+            .wrapping_add(flag(block.array_before, ARRAY_BEFORE))
+            .wrapping_sub(flag(block.object_before, OBJECT_BEFORE));
+        *place = base as u32 + at;
     };
-    at_once.iter_mut().for_each(|place| *place = next());
+    places_at_once.iter_mut().zip(marks_at_once).for_each(&mut put);
     if count > AT_ONCE {
-        rest[..count - AT_ONCE].iter_mut().for_each(|place| *place = next());
+        other_places[..count - AT_ONCE].iter_mut().zip(other_marks).for_each(put);
     }
     count
 }
@@ -63,8 +76,8 @@ struct Carried {
     escaped: u64,
     /// All bits, if the next byte is in a string.
     in_string: u64,
-    /// Bytes of the word that goes on, as a set.
-    word_left: u64,
+    /// Whether a word goes on.
+    in_word: bool,
     /// The numbers and words.
     primitives: u64,
     /// What a value follows: commas, colons, opening brackets.
@@ -112,7 +125,7 @@ impl Carried {
     const START: Carried = Carried {
         escaped: 0,
         in_string: 0,
-        word_left: 0,
+        in_word: false,
         primitives: 0,
         value: Follow { set: 1 << 63, space: false },
         member: Follow { set: 0, space: false },
@@ -183,12 +196,14 @@ impl Carried {
         *faults |= colons & !after_keys;
 
         let words = primitive_starts & !(classes.digit | classes.minus);
-        let words_whole = if (words | self.word_left) == 0 {
-            0
+        let numbers = if words == 0 && !self.in_word {
+            primitives
         } else {
-            self::words(words, &mut self.word_left, doc, faults)
+            check_words(words, doc, faults);
+            // Where it is added, a run of ones is gone.
+            primitives & add(words, primitives, &mut self.in_word)
         };
-        *faults |= self.number.faults(classes, primitives & !words_whole, primitive_starts & !words);
+        *faults |= self.number.faults(classes, numbers, primitive_starts & !words);
         let brackets = open | close;
         let between = !brackets;
         // A string that follows a comma and is no key, or anything else that follows one.
@@ -239,25 +254,41 @@ pub(super) fn escaped(backslashes: u64, carried: &mut u64, doc: &[u8], faults: &
     escaped
 }
 
-/// The bytes of the words `true`, `false` and `null`, of which those begin here that `starts` names; `left` are
-/// those of a word that goes on.
+/// Looks at the words `true`, `false` and `null` that begin where `starts` says.
 #[inline(always)]
-pub(super) fn words(mut starts: u64, left: &mut u64, doc: &[u8], faults: &mut u64) -> u64 {
-    let mut words = u128::from(*left);
+fn check_words(mut starts: u64, doc: &[u8], faults: &mut u64) {
     while starts != 0 {
-        let at = starts.trailing_zeros() as usize;
+        *faults |= word_fault(doc, starts.trailing_zeros() as usize);
         starts &= starts - 1;
-        let is_false = doc.get(at..at + 5) == Some(b"false");
-        let is_word = is_false || matches!(doc.get(at..at + 4), Some(b"true" | b"null"));
-        let len = if is_false { 5 } else { 4 };
-        // What else may follow a value does not follow a word.
-        let ends =
-            matches!(doc.get(at + len), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
-        *faults |= u64::from(!(is_word && ends));
-        words |= ((1 << len) - 1) << at;
     }
-    *left = (words >> 64) as u64;
-    words as u64
+}
+
+/// Bits if there is no whole word at `at`. Which one it is is hard to foresee, so nothing is decided by it.
+#[inline(always)]
+pub(super) fn word_fault(doc: &[u8], at: usize) -> u64 {
+    const TRUE: u32 = u32::from_le_bytes(*b"true");
+    const NULL: u32 = u32::from_le_bytes(*b"null");
+    const FALSE: u64 = u64::from_le_bytes(*b"false\0\0\0");
+    const LOW: u64 = 1 << b' ' | 1 << b'\t' | 1 << b'\n' | 1 << b'\r' | 1 << b',';
+    let bytes = match doc[at..].first_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => last_bytes(&doc[at..]),
+    };
+    let is_false = bytes & 0xff_ffff_ffff == FALSE;
+    let is_word = is_false | (bytes as u32 == TRUE) | (bytes as u32 == NULL);
+    let len = 4 + u32::from(is_false);
+    // What else may follow a value does not follow a word.
+    let after = (bytes >> (8 * len)) as u8;
+    let ends = (after < 64) & (LOW >> (after & 63) & 1 == 1) | (after | CURLY == b'}');
+    u64::from(!(is_word & ends))
+}
+
+/// Less than eight bytes, followed by spaces.
+#[cold]
+fn last_bytes(rest: &[u8]) -> u64 {
+    let mut bytes = [b' '; 8];
+    bytes[..rest.len()].copy_from_slice(rest);
+    u64::from_le_bytes(bytes)
 }
 
 impl Number {

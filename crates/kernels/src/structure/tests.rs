@@ -5,9 +5,9 @@ use crate::testing::structure_everywhere;
 
 /// `doc` with a mark for each byte in the set, spaces elsewhere.
 fn marks(doc: &[u8], set: impl Fn(&Block) -> u64) -> String {
-    let structure = structure_everywhere(doc);
-    let bit = |at: usize| set(&structure.blocks()[at / BLOCK]) >> (at % BLOCK) & 1 == 1;
-    assert!(!(doc.len()..structure.blocks().len() * BLOCK).any(bit), "nothing is after the end");
+    let blocks: Vec<Block> = structure_everywhere(doc).each_block().collect();
+    let bit = |at: usize| set(&blocks[at / BLOCK]) >> (at % BLOCK) & 1 == 1;
+    assert!(!(doc.len()..blocks.len() * BLOCK).any(bit), "nothing is after the end");
     (0..doc.len()).map(|at| if bit(at) { '^' } else { ' ' }).collect()
 }
 
@@ -49,12 +49,32 @@ fn places_are_those_of_the_sets() {
         ["[]".repeat(200), r#"{"a":1},"#.repeat(50), " ".repeat(100), format!("{0}[{0}", " ".repeat(63))]
     {
         let structure = structure_everywhere(doc.as_bytes());
+        let blocks: Vec<Block> = structure.each_block().collect();
         let bit = |at: &usize| {
-            let block = &structure.blocks()[at / BLOCK];
+            let block = &blocks[at / BLOCK];
             (block.brackets | block.keys) >> (at % BLOCK) & 1 == 1
         };
         let places: Vec<usize> = (0..doc.len()).filter(bit).collect();
         assert!(structure.places().iter().map(|&place| place as usize).eq(places), "{doc}");
+    }
+}
+
+#[test]
+fn marks_are_what_stands_in_the_places() {
+    for before in (0..=140).chain(440..=520) {
+        let doc = " ".repeat(before) + r#"{"a":[1,2,{"b,":3}],"c":[],"d":["e","f"]}"#;
+        let structure = structure_everywhere(doc.as_bytes());
+        let around = |at: usize| match at {
+            10 | 39 => ARRAY_BEFORE,
+            5 | 17 | 24 | 31 => 0_u8.wrapping_sub(OBJECT_BEFORE),
+            _ => 0,
+        };
+        let mark = |&place: &u32| {
+            let at = place as usize;
+            doc.as_bytes()[at].wrapping_add(around(at - before))
+        };
+        let expected: Vec<u8> = structure.places().iter().map(mark).collect();
+        assert_eq!(structure.marks(), expected, "{}", structure.marks().escape_ascii());
     }
 }
 

@@ -187,11 +187,14 @@ impl Outlets {
         partition: Option<i32>,
         room: OutputRoom,
     ) -> &mut Outlet {
-        let is_there = |outlet: &Outlet| outlet.is_at(topic, partition);
-        if self.outlets.get(self.last).is_some_and(is_there) {
+        // Most often it is the very same text.
+        let is_same = |outlet: &Outlet| outlet.is_at(topic, partition, Arc::ptr_eq);
+        let is_there = |outlet: &Outlet| outlet.is_at(topic, partition, |own, topic| own == topic);
+        if self.outlets.get(self.last).is_some_and(is_same) {
             return &mut self.outlets[self.last];
         }
-        if let Some(near) = self.outlets.iter().take(LOOKED_AT).position(is_there) {
+        let mut near = self.outlets.iter().take(LOOKED_AT);
+        if let Some(near) = near.clone().position(is_same).or_else(|| near.position(is_there)) {
             self.last = near;
         } else {
             let place = Place { topic: topic.cloned(), partition };
@@ -206,11 +209,15 @@ impl Outlets {
 }
 
 impl Outlet {
-    /// Whether it is that of this topic and partition.
-    fn is_at(&self, topic: Option<&Arc<str>>, partition: Option<i32>) -> bool {
+    /// Whether it is that of this topic and partition, by what says that two topics are one.
+    fn is_at(
+        &self,
+        topic: Option<&Arc<str>>,
+        partition: Option<i32>,
+        is_one: fn(&Arc<str>, &Arc<str>) -> bool,
+    ) -> bool {
         let is_topic = match (&self.place.topic, topic) {
-            // Most often it is the same text.
-            (Some(own), Some(topic)) => Arc::ptr_eq(own, topic) || own == topic,
+            (Some(own), Some(topic)) => is_one(own, topic),
             (own, topic) => own.is_none() && topic.is_none(),
         };
         is_topic && self.place.partition == partition

@@ -55,6 +55,8 @@ pub struct Found {
     pub(super) entered: Vec<u32>,
     /// How many paths of `sites` are in use.
     paths: usize,
+    /// Whether there may be escapes in the document.
+    pub(super) has_escapes: bool,
 }
 
 impl Found {
@@ -72,6 +74,11 @@ impl Found {
         paths.ways[path].iter().all(is_last).then_some(site)
     }
 
+    /// Whether there may be escapes in the document's texts; if not, they are what they mean.
+    pub fn has_escapes(&self) -> bool {
+        self.has_escapes
+    }
+
     /// Whether no path leads anywhere.
     pub fn is_empty(&self) -> bool {
         self.sites[..self.paths].iter().all(Vec::is_empty)
@@ -80,6 +87,7 @@ impl Found {
     /// Forgets everything and makes room for `paths`.
     pub(super) fn begin(&mut self, paths: &PathSet) {
         self.paths = paths.len();
+        self.has_escapes = true;
         if self.sites.len() < self.paths {
             self.sites.resize_with(self.paths, Vec::new);
         }

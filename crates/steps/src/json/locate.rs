@@ -10,6 +10,7 @@ use topicmill_mill::transform::json::{Fault, JsonError, Kind, Scanner, Top, skip
 
 use super::{
     Found, PathSet,
+    shapes::Shapes,
     walk::{Open, Walk, Walker},
 };
 
@@ -19,6 +20,7 @@ pub struct Locator {
     kernel: Kernel,
     structure: Structure,
     open: Vec<Open>,
+    shapes: Shapes,
     /// What no paths find.
     nothing: Found,
 }
@@ -56,11 +58,13 @@ impl Locator {
     pub fn locate(&mut self, doc: &[u8], paths: &PathSet, found: &mut Found) -> Result<Top, JsonError> {
         assert!(u32::try_from(doc.len()).is_ok(), "a record has less than 2 GiB");
         found.begin(paths);
-        let Locator { kernel, structure, open, .. } = self;
-        let is_json = scan_in(*kernel, Walk { structure, walker: Walker { doc, paths, found, open } });
+        let Locator { kernel, structure, open, shapes, .. } = self;
+        let is_json =
+            scan_in(*kernel, Walk { structure, shapes, walker: Walker { doc, paths, found, open } });
         if !is_json || (structure.seen().beyond_ascii && simdutf8::basic::from_utf8(doc).is_err()) {
             return Err(fault(doc));
         }
+        found.has_escapes = structure.seen().escapes;
         let start = skip_space(doc, 0);
         let end = doc.trim_ascii_end().len();
         Ok(Top { kind: Kind::of(doc[start]), range: start..end })

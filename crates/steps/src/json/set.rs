@@ -1,7 +1,10 @@
 //! Several paths at once: an automaton that knows, for every value, which paths lead to it and which
 //! may lead into it.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     Path, PathError, Segment,
@@ -26,6 +29,8 @@ const MAX_STATES: usize = 1 << 16;
 /// Paths to locate in one pass.
 #[derive(Clone, Debug)]
 pub struct PathSet {
+    /// Tells it from all others; clones are the same set.
+    pub(super) id: u64,
     pub(super) states: Vec<State>,
     /// For each path that can be read, the states of the values on its way, the last one's included.
     pub(super) ways: Vec<Vec<StateId>>,
@@ -177,7 +182,10 @@ impl<'a> Builder<'a> {
             self.states[id as usize] = state;
         }
         let ways = self.paths.iter().map(|path| self.way(path)).collect();
-        Ok(PathSet { states: self.states, ways, paths: self.paths.len() + usize::from(self.has_rest) })
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let paths = self.paths.len() + usize::from(self.has_rest);
+        Ok(PathSet { id, states: self.states, ways, paths })
     }
 
     /// `progress` with the question answered whether its value is kept or left over.

@@ -8,7 +8,12 @@ use topicmill_mill::transform::json::chars;
 ///
 /// A surrogate without its other half is U+FFFD, and so is a byte that is not UTF-8.
 pub fn decode(contents: &[u8]) -> Cow<'_, str> {
-    if !contents.contains(&b'\\')
+    decode_in(contents, true)
+}
+
+/// The same, where it is known whether there may be escapes.
+pub(crate) fn decode_in(contents: &[u8], may_escape: bool) -> Cow<'_, str> {
+    if !(may_escape && contents.contains(&b'\\'))
         && let Ok(text) = str::from_utf8(contents)
     {
         return Cow::Borrowed(text);

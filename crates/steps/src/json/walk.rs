@@ -1,19 +1,23 @@
 //! The walk over the structure of a document: from bracket to bracket, and to the keys and commas of
-//! those arrays and objects that a path leads into.
+//! those arrays and objects that a path leads into. A document whose shape is known is not walked over: where
+//! the walk would stop is known as well.
 
 use std::ops::Range;
 
-use topicmill_kernels::structure::{BLOCK, Block, Structure, Work};
+use topicmill_kernels::structure::{ARRAY_BEFORE, AT_ONCE, BLOCK, Blocks, OBJECT_BEFORE, Structure, Work};
 use topicmill_mill::transform::json::{Kind, MAX_DEPTH, skip_space};
 
 use super::{
     Found, PathSet, Site,
     set::{DEAD, ROOT, State, StateId},
+    shape::{Event, Shape},
+    shapes::Shapes,
 };
 
 /// Whether the document is JSON but for its encoding, with what is found on the way.
 pub(super) struct Walk<'a> {
     pub structure: &'a mut Structure,
+    pub shapes: &'a mut Shapes,
     pub walker: Walker<'a>,
 }
 
@@ -30,9 +34,9 @@ pub(super) struct Walker<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
     /// All bits, if it is an object; a member is misplaced elsewhere.
-    object: u64,
+    object: u8,
     /// All bits, if it is an array.
-    array: u64,
+    array: u8,
     /// Whether a path leads to a member or an element.
     is_live: bool,
     state: StateId,
@@ -46,44 +50,68 @@ impl Work for Walk<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn run(mut self, scan: impl Fn(&[u8], &mut Structure)) -> bool {
-        scan(self.walker.doc, self.structure);
-        let seen = self.structure.seen();
-        !seen.faults && self.walker.walk(self.structure, seen.escapes)
+    fn run(self, scan: impl Fn(&[u8], &mut Structure)) -> bool {
+        let Walk { structure, shapes, mut walker } = self;
+        let Walker { doc, paths, .. } = walker;
+        scan(doc, structure);
+        let seen = structure.seen();
+        if seen.faults {
+            return false;
+        }
+        let start = skip_space(doc, 0);
+        walker.enter(structure.blocks(), ROOT, 0..0, start, start);
+        if let Some(shape) = shapes.find(doc, structure, paths) {
+            walker.follow(structure, shape);
+            return true;
+        }
+        let is_json = walker.walk(structure, seen.escapes);
+        if is_json {
+            shapes.learn(doc, structure, paths);
+        }
+        is_json
     }
 }
 
 impl Walker<'_> {
+    /// Goes where a walk over a document of this shape would stop.
+    #[inline(always)]
+    fn follow(&mut self, structure: &Structure, shape: &Shape) {
+        let places = structure.places();
+        for &Event { nth, state, is_end } in &shape.events {
+            let at = places[nth as usize] as usize;
+            if is_end {
+                self.complete(state, at + 1);
+            } else {
+                self.enter_member(structure.blocks(), state, at);
+            }
+        }
+    }
+
     #[inline(always)]
     fn walk(&mut self, structure: &Structure, escapes: bool) -> bool {
         let blocks = structure.blocks();
         self.open.clear();
         let mut inner = Open { object: 0, array: 0, is_live: false, state: DEAD, current: ROOT, index: 0 };
-        let start = skip_space(self.doc, 0);
-        self.enter(blocks, ROOT, 0..0, start, start);
         let mut misplaced = 0;
         // After the last bracket.
         let mut after = 0;
-        let mut places = structure.places().iter();
-        while let Some(&place) = places.next() {
+        let mut places = structure.places().iter().zip(structure.marks());
+        while let Some((&place, &mark)) = places.next() {
             let at = place as usize;
-            let byte = self.doc[at];
-            if byte == b'"' {
+            if mark == b'"' {
                 if inner.is_live && inner.object != 0 {
                     self.member(blocks, &mut inner, at, escapes);
                 }
                 continue;
             }
-            let (block, bit) = (&blocks[at / BLOCK], at % BLOCK);
-            misplaced |=
-                block.array_before >> bit & !inner.array | block.object_before >> bit & !inner.object;
+            misplaced |= says_array(mark) & !inner.array | says_object(mark) & !inner.object;
             if inner.is_live && inner.array != 0 {
                 self.elements(blocks, &mut inner, after, at);
             }
             after = at + 1;
             // By these two bits, the four brackets differ.
-            let is_object = byte & 0x20 != 0;
-            if byte & 2 == 0 {
+            let is_object = mark & 0x20 != 0;
+            if mark & 2 == 0 {
                 if !self.pop(&mut inner, is_object, at) {
                     return false;
                 }
@@ -91,7 +119,7 @@ impl Walker<'_> {
                 if self.open.len() == MAX_DEPTH {
                     return false;
                 }
-                if self.is_live(inner.current, is_object) || self.open.len() + DEEP > MAX_DEPTH {
+                if is_live(self.paths, inner.current, is_object) || self.open.len() + DEEP > MAX_DEPTH {
                     self.push(&mut inner, is_object);
                     if inner.is_live && !is_object {
                         self.first_element(blocks, &mut inner, at);
@@ -99,7 +127,7 @@ impl Walker<'_> {
                     continue;
                 }
                 let mut kinds = 0b10 | u64::from(is_object);
-                match skip(self.doc, blocks, &mut places, &mut kinds) {
+                match skip(&mut places, &mut kinds) {
                     Skipped::Closed(end) => {
                         after = end + 1;
                         self.closed(inner.current, end);
@@ -111,16 +139,7 @@ impl Walker<'_> {
                 }
             }
         }
-        misplaced & 1 == 0 && self.open.is_empty()
-    }
-
-    /// Whether a path leads to what is in an array or object with this state.
-    #[inline(always)]
-    fn is_live(&self, state: StateId, is_object: bool) -> bool {
-        state != DEAD && {
-            let State { in_object, in_array, .. } = self.paths.states[state as usize];
-            if is_object { in_object } else { in_array }
-        }
+        misplaced == 0 && self.open.is_empty()
     }
 
     /// Opens those of which [`skip`] says that they are too many for it.
@@ -139,8 +158,8 @@ impl Walker<'_> {
     fn push(&mut self, inner: &mut Open, is_object: bool) {
         self.open.push(*inner);
         let state = inner.current;
-        let is_live = self.is_live(state, is_object);
-        let object = if is_object { u64::MAX } else { 0 };
+        let is_live = is_live(self.paths, state, is_object);
+        let object = if is_object { u8::MAX } else { 0 };
         *inner = Open { object, array: !object, is_live, state, current: DEAD, index: 0 };
     }
 
@@ -164,29 +183,34 @@ impl Walker<'_> {
 
     /// Looks at the member whose key begins at `at`.
     #[inline(always)]
-    fn member(&mut self, blocks: &[Block], inner: &mut Open, at: usize, escapes: bool) {
+    fn member(&mut self, blocks: &[Blocks], inner: &mut Open, at: usize, escapes: bool) {
         inner.current = member(&self.paths.states[inner.state as usize], self.doc, blocks, at, escapes);
-        if inner.current == DEAD {
-            return;
+        // What is no key is misplaced, as the next bracket says.
+        if inner.current != DEAD && !self.enter_member(blocks, inner.current, at) {
+            inner.current = DEAD;
         }
+    }
+
+    /// Notes that the member whose key begins at `at` has this state; `false` if there is no member.
+    #[inline(always)]
+    fn enter_member(&mut self, blocks: &[Blocks], state: StateId, at: usize) -> bool {
         let end = next_quote(blocks, at + 1) + 1;
         let colon = skip_space(self.doc, end);
         if self.doc.get(colon) != Some(&b':') {
-            // No key: the next bracket is where that is misplaced.
-            inner.current = DEAD;
-            return;
+            return false;
         }
         let value = skip_space(self.doc, colon + 1);
         let before = match self.doc[at - 1] {
             b'{' | b',' => at - 1,
             _ => self.doc[..at].trim_ascii_end().len() - 1,
         };
-        self.enter(blocks, inner.current, at as u32..end as u32, value, before);
+        self.enter(blocks, state, at as u32..end as u32, value, before);
+        true
     }
 
     /// The element after the opening bracket at `at`, if there is one.
     #[inline(always)]
-    fn first_element(&mut self, blocks: &[Block], inner: &mut Open, at: usize) {
+    fn first_element(&mut self, blocks: &[Blocks], inner: &mut Open, at: usize) {
         if self.doc[skip_space(self.doc, at + 1)] != b']' {
             self.element(blocks, inner, at);
         }
@@ -194,10 +218,10 @@ impl Walker<'_> {
 
     /// Looks at the elements after the commas from `from` up to the bracket at `until`.
     #[inline(always)]
-    fn elements(&mut self, blocks: &[Block], inner: &mut Open, from: usize, until: usize) {
+    fn elements(&mut self, blocks: &[Blocks], inner: &mut Open, from: usize, until: usize) {
         for nth in from / BLOCK..=until / BLOCK {
             let base = nth * BLOCK;
-            let mut commas = blocks[nth].commas;
+            let mut commas = blocks[nth / AT_ONCE].commas[nth % AT_ONCE];
             if base < from {
                 commas &= u64::MAX << (from - base);
             }
@@ -215,7 +239,7 @@ impl Walker<'_> {
 
     /// The element after a comma or bracket at `before`.
     #[inline(always)]
-    fn element(&mut self, blocks: &[Block], inner: &mut Open, before: usize) {
+    fn element(&mut self, blocks: &[Blocks], inner: &mut Open, before: usize) {
         inner.current = self.paths.states[inner.state as usize].index(inner.index);
         if inner.current != DEAD {
             let value = skip_space(self.doc, before + 1);
@@ -224,7 +248,7 @@ impl Walker<'_> {
     }
 
     /// Notes that a value begins at `at`; one without parts is completed.
-    fn enter(&mut self, blocks: &[Block], id: StateId, key: Range<u32>, at: usize, before: usize) {
+    fn enter(&mut self, blocks: &[Blocks], id: StateId, key: Range<u32>, at: usize, before: usize) {
         let state = &self.paths.states[id as usize];
         let start = at as u32;
         self.found.entered[id as usize] = start;
@@ -232,22 +256,30 @@ impl Walker<'_> {
             return;
         }
         let kind = Kind::of(self.doc[at]);
-        let is_scalar = !matches!(kind, Kind::Array | Kind::Object);
-        let rest = state.rest_if_scalar.filter(|_| is_scalar);
+        let (rest, end, after) = match kind {
+            // Where it ends is known at its closing bracket.
+            Kind::Array | Kind::Object => (None, at, at),
+            kind => {
+                let end = match kind {
+                    Kind::String => next_quote(blocks, at + 1) + 1,
+                    _ => word_end(blocks, at),
+                };
+                (state.rest_if_scalar, end, skip_space(self.doc, end))
+            }
+        };
         for &path in state.paths.iter().chain(&rest) {
-            let site =
-                Site { key: key.clone(), value: start..start, before: before as u32, after: start, kind };
-            self.found.sites[path].push(site);
-        }
-        match kind {
-            Kind::Array | Kind::Object => {}
-            Kind::String => self.complete(id, next_quote(blocks, at + 1) + 1),
-            Kind::Null | Kind::Bool | Kind::Number => self.complete(id, word_end(blocks, at)),
+            self.found.sites[path].push(Site {
+                key: key.clone(),
+                value: start..end as u32,
+                before: before as u32,
+                after: after as u32,
+                kind,
+            });
         }
     }
 
-    /// Notes that the value with `state` ends: no two values of a path are within each other. Those of
-    /// the rest may be within one that would belong to it if it had no parts, and are complete already.
+    /// Notes that the array or object with `state` ends: no two values of a path are within each other. Those
+    /// of the rest may be within one that would belong to it if it had no parts, and are complete already.
     fn complete(&mut self, state: StateId, end: usize) {
         let state = &self.paths.states[state as usize];
         let after = skip_space(self.doc, end) as u32;
@@ -279,37 +311,57 @@ enum Skipped {
 /// `kinds` is a stack of what is open, a bit for each, which is set for an object; above them is another
 /// bit that is set.
 #[inline(always)]
-fn skip(doc: &[u8], blocks: &[Block], places: &mut std::slice::Iter<'_, u32>, kinds: &mut u64) -> Skipped {
+fn skip<'s>(places: &mut impl Iterator<Item = (&'s u32, &'s u8)>, kinds: &mut u64) -> Skipped {
     let mut misplaced = 0;
-    for &place in places {
-        let at = place as usize;
-        let byte = doc[at];
-        if byte == b'"' {
+    for (&place, &mark) in places {
+        if mark == b'"' {
             continue;
         }
-        let (block, bit) = (&blocks[at / BLOCK], at % BLOCK);
-        let in_object = *kinds & 1;
-        misplaced |= block.array_before >> bit & in_object | block.object_before >> bit & !in_object;
-        let is_object = u64::from(byte >> 5 & 1);
-        if byte & 2 == 0 {
+        let in_object = *kinds as u8 & 1;
+        misplaced |= says_array(mark) & in_object | says_object(mark) & !in_object;
+        let is_object = mark >> 5 & 1;
+        if mark & 2 == 0 {
             misplaced |= in_object ^ is_object;
             *kinds >>= 1;
             if *kinds == 1 {
-                return if misplaced & 1 == 0 { Skipped::Closed(at) } else { Skipped::Wrong };
+                return if misplaced == 0 { Skipped::Closed(place as usize) } else { Skipped::Wrong };
             }
         } else {
-            *kinds = *kinds << 1 | is_object;
+            *kinds = *kinds << 1 | u64::from(is_object);
             if *kinds >> DEEP != 0 {
-                return if misplaced & 1 == 0 { Skipped::Deep } else { Skipped::Wrong };
+                return if misplaced == 0 { Skipped::Deep } else { Skipped::Wrong };
             }
         }
     }
     Skipped::Wrong
 }
 
+/// 1, if something before the bracket with this mark says that what is around is an array.
+#[inline(always)]
+fn says_array(mark: u8) -> u8 {
+    const { assert!(ARRAY_BEFORE == 0x80) };
+    mark >> 7
+}
+
+/// 1, if something before the bracket with this mark, which is odd itself, says that what is around is an object.
+#[inline(always)]
+fn says_object(mark: u8) -> u8 {
+    const { assert!(OBJECT_BEFORE == 1) };
+    !mark & 1
+}
+
+/// Whether a path leads to what is in an array or object with this state.
+#[inline(always)]
+pub(super) fn is_live(paths: &PathSet, state: StateId, is_object: bool) -> bool {
+    state != DEAD && {
+        let State { in_object, in_array, .. } = paths.states[state as usize];
+        if is_object { in_object } else { in_array }
+    }
+}
+
 /// The state of the member whose key begins at `at`, with its quote.
 #[inline(always)]
-fn member(state: &State, doc: &[u8], blocks: &[Block], at: usize, escapes: bool) -> StateId {
+pub(super) fn member(state: &State, doc: &[u8], blocks: &[Blocks], at: usize, escapes: bool) -> StateId {
     let word = eight(doc, at + 1);
     let mut is_open = false;
     for key in &state.keys {
@@ -331,7 +383,7 @@ fn member(state: &State, doc: &[u8], blocks: &[Block], at: usize, escapes: bool)
 
 /// The eight bytes at `at`, zeros after the end.
 #[inline(always)]
-fn eight(doc: &[u8], at: usize) -> u64 {
+pub(super) fn eight(doc: &[u8], at: usize) -> u64 {
     match doc[at..].first_chunk() {
         Some(bytes) => u64::from_le_bytes(*bytes),
         None => last_bytes(&doc[at..]),
@@ -345,7 +397,7 @@ fn last_bytes(rest: &[u8]) -> u64 {
 
 /// Whether one of the bytes is a backslash: a zero byte once they are compared, which borrows.
 #[inline(always)]
-fn holds_backslash(word: u64) -> bool {
+pub(super) fn holds_backslash(word: u64) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
     let compared = word ^ (ONES * b'\\' as u64);
     compared.wrapping_sub(ONES) & !compared & ONES << 7 != 0
@@ -353,24 +405,30 @@ fn holds_backslash(word: u64) -> bool {
 
 /// Where the next end of a string stands, from `at` on.
 #[inline(always)]
-fn next_quote(blocks: &[Block], at: usize) -> usize {
-    next(blocks, at, |block| block.quotes)
+pub(super) fn next_quote(blocks: &[Blocks], at: usize) -> usize {
+    next(blocks, at, |blocks, nth| blocks.quotes[nth])
 }
 
 /// Where the number or word at `at` ends.
 #[inline(always)]
-fn word_end(blocks: &[Block], at: usize) -> usize {
-    next(blocks, at, |block| !block.words)
+fn word_end(blocks: &[Blocks], at: usize) -> usize {
+    next(blocks, at, |blocks, nth| !blocks.words[nth])
 }
 
 /// The next byte of a set, from `at` on.
 #[inline(always)]
-fn next(blocks: &[Block], at: usize, set: impl Fn(&Block) -> u64) -> usize {
+fn next(blocks: &[Blocks], at: usize, set: impl Fn(&Blocks, usize) -> u64) -> usize {
+    let set = |nth: usize| blocks.get(nth / AT_ONCE).map_or(0, |blocks| set(blocks, nth % AT_ONCE));
     let mut nth = at / BLOCK;
-    let mut rest = set(&blocks[nth]) & u64::MAX << (at % BLOCK);
+    let first = set(nth) & u64::MAX << (at % BLOCK);
+    // Whether it is in the same block is hard to foresee, and in which of two, need not be.
+    let second = set(nth + 1);
+    nth += usize::from(first == 0);
+    let mut rest = if first == 0 { second } else { first };
     while rest == 0 {
         nth += 1;
-        rest = set(&blocks[nth]);
+        assert!(nth / AT_ONCE < blocks.len(), "there is a next byte");
+        rest = set(nth);
     }
     nth * BLOCK + rest.trailing_zeros() as usize
 }

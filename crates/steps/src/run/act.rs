@@ -54,13 +54,13 @@ impl Scratch {
         }
         let done = match &step.action {
             Action::Filter(condition) => {
-                let holds = self.holds(pass, condition, doc, &draft.item(None).meta(origin))?;
+                let holds = self.holds(pass, condition, doc, &draft.meta(origin))?;
                 return Ok(if holds { Outcome::Done } else { Outcome::Filtered });
             }
             Action::Header { name, value } => self.header(pass, name, value.as_ref(), doc, draft, origin),
             Action::Key { value, by_key } => self.key(pass, value, *by_key, doc, draft, origin),
             Action::Route { topic, topics } => {
-                self.text_of(pass, topic, doc, &draft.item(None).meta(origin)).and_then(|()| {
+                self.text_of(pass, topic, doc, &draft.meta(origin)).and_then(|()| {
                     let topic = self.topics.get(step.index, topics, &self.text);
                     let topic =
                         topic.map_err(|error| ValueError::new(ErrorClass::Route, error.to_string()))?;
@@ -72,7 +72,7 @@ impl Scratch {
                     Ok(Outcome::Routed)
                 })
             }
-            action => self.change(pass, step, action, doc, &draft.item(None).meta(origin)),
+            action => self.change(pass, step, action, doc, &draft.meta(origin)),
         };
         match done {
             Err(error) if step.on_missing == OnMissing::Skip && may_be_skipped(&error, &step.action) => {
@@ -95,7 +95,7 @@ impl Scratch {
         if when.reads_value {
             self.locate(pass, doc)?;
         }
-        let holds = self.holds(pass, when, doc, &draft.item(None).meta(origin));
+        let holds = self.holds(pass, when, doc, &draft.meta(origin));
         holds.map_err(|error| about("when", when, error))
     }
 
@@ -152,7 +152,7 @@ impl Scratch {
         origin: &TopicPartition,
     ) -> Result<Outcome, ValueError> {
         if let Some(value) = value {
-            self.text_of(pass, value, doc, &draft.item(None).meta(origin))?;
+            self.text_of(pass, value, doc, &draft.meta(origin))?;
         }
         let mut headers = self.buffer();
         let others = Headers::new(draft.item(None).headers).filter(|(own, _)| *own != name.as_bytes());
@@ -176,7 +176,7 @@ impl Scratch {
         draft: &mut Draft<'_>,
         origin: &TopicPartition,
     ) -> Result<Outcome, ValueError> {
-        self.text_of(pass, value, doc, &draft.item(None).meta(origin))?;
+        self.text_of(pass, value, doc, &draft.meta(origin))?;
         let mut key = self.buffer();
         key.extend_from_slice(self.text.as_bytes());
         if let Some(before) = draft.key.replace(key) {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     expr::Meta,
     fuse::Pass,
-    json::{Found, Kind, Site, decode, write_contents, write_string},
+    json::{Found, Kind, Site, decode, decode_in, write_contents, write_string},
     step::{Action, OnMissing, Slot, Step, Target, Tokens, Value, truncated},
 };
 
@@ -59,7 +59,9 @@ impl Scratch {
                 all(slots, found, step, |site| {
                     let text = match site.kind {
                         Kind::Null => return Ok(()),
-                        Kind::String => decode(site.contents(doc).unwrap_or_default()),
+                        Kind::String => {
+                            decode_in(site.contents(doc).unwrap_or_default(), found.has_escapes())
+                        }
                         Kind::Number | Kind::Bool => String::from_utf8_lossy(site.value(doc)),
                         kind @ (Kind::Array | Kind::Object) => return Err(wrong_type(kind, "a text")),
                     };
@@ -98,7 +100,7 @@ impl Scratch {
             Action::Tokens(slots, token) => {
                 let Scratch { found, edits, .. } = self;
                 let sites = all(slots, found, step, |site| {
-                    edits.replace_with(site, |out| token.write(doc, site, out));
+                    edits.replace_with(site, |out| token.write(doc, found, site, out));
                     Ok(())
                 })?;
                 return Ok(protected(sites));
@@ -195,7 +197,7 @@ impl Scratch {
         for (token, to) in tokens.places() {
             let site = self.found.read(&pass.paths, from.id).ok_or_else(|| nowhere(from))?;
             self.json.clear();
-            token.write(doc, site, &mut self.json);
+            token.write(doc, &self.found, site, &mut self.json);
             self.put(to)?;
         }
         Ok(Outcome::Protected)

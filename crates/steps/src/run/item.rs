@@ -78,6 +78,15 @@ impl<'v> Draft<'v> {
         Draft { before: *item, key: None, headers: None, topic: None, partition: item.partition }
     }
 
+    /// The metadata of the record so far.
+    pub(super) fn meta<'m>(&'m self, origin: &'m TopicPartition) -> Meta<'m> {
+        Meta {
+            key: self.key.as_deref().or(self.before.key),
+            headers: self.headers.as_deref().unwrap_or(self.before.headers),
+            ..self.before.meta(origin)
+        }
+    }
+
     /// The record after the pass; `value` is the new one, if there is one.
     pub(super) fn item<'d>(&'d self, value: Option<&'d [u8]>) -> Item<'d> {
         Item {

@@ -138,10 +138,14 @@ impl Steps {
                     tally[StepOutcome::Filtered as usize] += 1;
                     return Ok(false);
                 }
-                Ok(outcome) => {
+                Ok(Outcome::Done) => tally[StepOutcome::Out as usize] += 1,
+                Ok(Outcome::Protected) => {
                     tally[StepOutcome::Out as usize] += 1;
-                    tally[StepOutcome::Protected as usize] += u64::from(outcome == Outcome::Protected);
-                    tally[StepOutcome::Routed as usize] += u64::from(outcome == Outcome::Routed);
+                    tally[StepOutcome::Protected as usize] += 1;
+                }
+                Ok(Outcome::Routed) => {
+                    tally[StepOutcome::Out as usize] += 1;
+                    tally[StepOutcome::Routed as usize] += 1;
                 }
                 Err(error) => {
                     tally[StepOutcome::Failed as usize] += 1;

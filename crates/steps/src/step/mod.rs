@@ -4,6 +4,7 @@ mod parts;
 mod read;
 mod secret;
 mod text;
+mod hmac;
 mod token;
 mod topics;
 

@@ -8,13 +8,12 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use topicmill_kernels::{Kernel, hex::write_hex, md5::md5_many};
 use topicmill_mill::transform::Digest;
 
-use super::Target;
-use crate::json::{Kind, Site, decode};
+use super::{Target, hmac::HmacSha256};
+use crate::json::{Found, Site, decode};
 
 /// A digest and how it is written.
 pub(crate) struct Token {
@@ -25,7 +24,7 @@ pub(crate) struct Token {
 
 enum Method {
     Digest(Digest),
-    HmacSha256(Box<Hmac<Sha256>>),
+    HmacSha256(Box<HmacSha256>),
     Blake3([u8; blake3::KEY_LEN]),
 }
 
@@ -73,9 +72,7 @@ impl Token {
     pub(crate) fn of_key(algorithm: Algorithm, key: &[u8], id: Option<&str>) -> Result<Token, String> {
         let method = match algorithm {
             // Any length will do (RFC 2104).
-            Algorithm::HmacSha256 => Method::HmacSha256(Box::new(
-                Hmac::new_from_slice(key).map_err(|error| format!("cannot be used: {error}"))?,
-            )),
+            Algorithm::HmacSha256 => Method::HmacSha256(Box::new(HmacSha256::new(key))),
             Algorithm::Blake3 => {
                 let bytes = <[u8; blake3::KEY_LEN]>::try_from(key).ok().or_else(|| from_hex(key));
                 let message = "keyed BLAKE3 takes a key of 32 bytes, or 64 hexadecimal digits";
@@ -85,13 +82,14 @@ impl Token {
         Ok(Token { method, prefix: id.map(|id| format!("{id}:")).unwrap_or_default() })
     }
 
-    /// Appends the token of the value at `site` as a JSON string.
-    pub(crate) fn write(&self, doc: &[u8], site: &Site, out: &mut Vec<u8>) {
+    /// Appends the token of the value at `site` as a JSON string; in `found` it was found.
+    pub(crate) fn write(&self, doc: &[u8], found: &Found, site: &Site, out: &mut Vec<u8>) {
         if site.is_root() {
             return self.write_of(doc, out);
         }
         match site.contents(doc) {
-            Some(contents) if site.kind == Kind::String => self.write_of(decode(contents).as_bytes(), out),
+            Some(contents) if found.has_escapes() => self.write_of(decode(contents).as_bytes(), out),
+            Some(contents) => self.write_of(contents, out),
             _ => self.write_of(site.value(doc), out),
         }
     }
@@ -108,11 +106,7 @@ impl Token {
             Method::Digest(Digest::Sha256) => hex(&<Sha256 as sha2::Digest>::digest(bytes), out),
             Method::Digest(Digest::Xxh3) => hex(&xxhash_rust::xxh3::xxh3_64(bytes).to_be_bytes(), out),
             Method::Digest(Digest::Blake3) => hex(blake3::hash(bytes).as_bytes(), out),
-            Method::HmacSha256(keyed) => {
-                let mut mac = Hmac::clone(keyed);
-                mac.update(bytes);
-                hex(&mac.finalize().into_bytes(), out);
-            }
+            Method::HmacSha256(keyed) => hex(&keyed.code(bytes), out),
             Method::Blake3(key) => hex(blake3::keyed_hash(key, bytes).as_bytes(), out),
         }
         out.push(b'"');

@@ -1,5 +1,5 @@
 use super::*;
-use crate::json::{Found, Locator, PathSet};
+use crate::json::{Locator, PathSet};
 
 /// The token of what `path` leads to.
 fn token(token: &Token, doc: &str, path: &str) -> String {
@@ -7,7 +7,7 @@ fn token(token: &Token, doc: &str, path: &str) -> String {
     let mut found = Found::default();
     Locator::default().locate(doc.as_bytes(), &paths, &mut found).unwrap();
     let mut out = Vec::new();
-    token.write(doc.as_bytes(), found.read(&paths, 0).unwrap(), &mut out);
+    token.write(doc.as_bytes(), &found, found.read(&paths, 0).unwrap(), &mut out);
     String::from_utf8(out).unwrap().trim_matches('"').to_owned()
 }
 

@@ -3,8 +3,8 @@
 
 use std::arch::x86_64::*;
 
-use super::codes::{Planes, planes, turn};
-use crate::structure::{AT_ONCE as LANES, BLOCK, Block, Seen, rules};
+use super::codes::{Planes, planes};
+use crate::structure::{AT_ONCE as LANES, BLOCK, Blocks, Seen, rules};
 
 /// What eight blocks leave for the next ones.
 pub(super) struct Carried {
@@ -12,8 +12,8 @@ pub(super) struct Carried {
     escaped: u64,
     /// All bits, if the next byte is in a string.
     in_string: u8,
-    /// Bytes of the word that goes on, as a set.
-    word_left: u64,
+    /// Whether a word goes on.
+    in_word: u32,
     primitives: __m512i,
     value: Follow,
     member: Follow,
@@ -55,7 +55,7 @@ impl Carried {
         Carried {
             escaped: 0,
             in_string: 0,
-            word_left: 0,
+            in_word: 0,
             primitives: zero,
             value: follow(_mm512_set1_epi64(i64::MIN)),
             member: follow(zero),
@@ -91,19 +91,20 @@ impl Carried {
         }
     }
 
-    /// The structure of the blocks at the front of `doc`, and where brackets and keys stand.
+    /// Puts the structure of the blocks at the front of `doc` into `out`. Their bytes, and where brackets and keys
+    /// stand.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vpclmulqdq")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
-    pub(super) fn blocks(&mut self, doc: &[u8], out: &mut [Block; LANES]) -> __m512i {
+    pub(super) fn blocks(&mut self, doc: &[u8], out: &mut Blocks) -> ([__m512i; LANES], __m512i) {
         let zero = _mm512_setzero_si512();
         let and = |a, b| _mm512_and_si512(a, b);
         let or = |a, b| _mm512_or_si512(a, b);
         // Those of `b` that are not of `a`.
         let without = |b, a| _mm512_andnot_si512(a, b);
         let is_any = |set| _mm512_test_epi64_mask(set, set) != 0;
-        let Planes { bits: [quote, backslash, control, white, b4, b5, b6, b7], inside, beyond_ascii } =
-            planes(doc);
+        let Planes { bits, bytes, inside, beyond_ascii } = planes(doc);
+        let [quote, backslash, control, white, b4, b5, b6, b7] = bits;
         self.beyond_ascii = or(self.beyond_ascii, beyond_ascii);
 
         let escaped =
@@ -148,8 +149,13 @@ impl Carried {
         let is_digit = without(without(b6, b5), b7);
         let is_minus = without(without(b5, or(b4, b6)), b7);
         let words = without(primitive_starts, or(is_digit, is_minus));
-        let words_whole = if is_any(words) || self.word_left != 0 { self.words(words, doc) } else { zero };
-        let numbers = without(primitives, words_whole);
+        let numbers = if is_any(words) || self.in_word != 0 {
+            self.check_words(words, doc);
+            // Where it is added, a run of ones is gone.
+            and(primitives, add(words, primitives, &mut self.in_word))
+        } else {
+            primitives
+        };
         let kinds = Kinds {
             digit: is_digit,
             zero: b4,
@@ -167,13 +173,19 @@ impl Carried {
         let object_before = and(add(colons, between, &mut self.colon), brackets);
         let array_before =
             and(or(add(and(elements, between), between, &mut self.element), elements), brackets);
-        let places = or(brackets, keys);
-        let rows = turn([brackets, commas, keys, quotes, primitives, object_before, array_before, zero]);
-        for (block, row) in out.iter_mut().zip(rows) {
-            // SAFETY: a block has seven sets, in this order, and is as large as a register.
-            unsafe { _mm512_store_si512(std::ptr::from_mut(block).cast(), row) };
+        for (to, sets) in [
+            (&mut out.brackets, brackets),
+            (&mut out.commas, commas),
+            (&mut out.keys, keys),
+            (&mut out.quotes, quotes),
+            (&mut out.words, primitives),
+            (&mut out.object_before, object_before),
+            (&mut out.array_before, array_before),
+        ] {
+            // SAFETY: there is room for eight times eight bytes, and all that is before is as large.
+            unsafe { _mm512_store_si512(to.as_mut_ptr().cast(), sets) };
         }
-        places
+        (bytes, or(brackets, keys))
     }
 
     /// The bytes from an opening quote up to the one before the closing one.
@@ -200,41 +212,35 @@ impl Carried {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     fn escaped(&mut self, backslashes: __m512i, doc: &[u8]) -> __m512i {
         self.escapes = true;
-        self.in_each(backslashes, doc, |own, backslashes, doc, faults| {
-            rules::escaped(backslashes, &mut own.escaped, doc, faults)
-        })
-    }
-
-    /// The bytes of the words of which those begin here that `starts` names.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn words(&mut self, starts: __m512i, doc: &[u8]) -> __m512i {
-        self.in_each(starts, doc, |own, starts, doc, faults| {
-            rules::words(starts, &mut own.word_left, doc, faults)
-        })
-    }
-
-    /// What `one` gives for each lane and the document from there on.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    fn in_each(
-        &mut self,
-        sets: __m512i,
-        doc: &[u8],
-        one: impl Fn(&mut Carried, u64, &[u8], &mut u64) -> u64,
-    ) -> __m512i {
         let mut lanes = [0_u64; LANES];
         // SAFETY: there is room for eight times eight bytes.
-        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), sets) };
-        let mut faults = 0;
+        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), backslashes) };
         for (nth, lane) in lanes.iter_mut().enumerate() {
-            if (*lane | self.escaped | self.word_left) != 0 {
-                *lane = one(self, *lane, doc.get(nth * BLOCK..).unwrap_or_default(), &mut faults);
+            if (*lane | self.escaped) != 0 {
+                let rest = doc.get(nth * BLOCK..).unwrap_or_default();
+                *lane = rules::escaped(*lane, &mut self.escaped, rest, &mut self.word_faults);
             }
         }
-        self.word_faults |= faults;
         // SAFETY: there are eight times eight bytes.
         unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
+    }
+
+    /// Looks at the words that begin where `starts` says, one after the other wherever they are: how many there are
+    /// is foreseen more often than in which blocks.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,bmi1")]
+    fn check_words(&mut self, starts: __m512i, doc: &[u8]) {
+        let mut lanes = [0_u64; LANES];
+        // SAFETY: there is room for eight times eight bytes.
+        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), starts) };
+        let mut left = _mm512_test_epi64_mask(starts, starts);
+        while left != 0 {
+            let nth = left.trailing_zeros() as usize % LANES;
+            let at = lanes[nth].trailing_zeros() as usize;
+            lanes[nth] &= lanes[nth] - 1;
+            left &= !(u8::from(lanes[nth] == 0) << nth);
+            self.word_faults |= rules::word_fault(doc, nth * BLOCK + at);
+        }
     }
 }
 

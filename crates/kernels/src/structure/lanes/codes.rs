@@ -74,6 +74,8 @@ static TURNED: [u8; BLOCK] = {
 /// of the document.
 pub(super) struct Planes {
     pub bits: [__m512i; 8],
+    /// The blocks themselves.
+    pub bytes: [__m512i; LANES],
     pub inside: __m512i,
     pub beyond_ascii: __m512i,
 }
@@ -91,10 +93,10 @@ pub(super) fn planes(doc: &[u8]) -> Planes {
     };
     // Picks one bit of eight bytes, for each of the bits.
     let each_bit = _mm512_set1_epi64(0x8040_2010_0804_0201_u64 as i64);
-    let mut rows = [zero; LANES];
+    let (mut rows, mut blocks) = ([zero; LANES], [zero; LANES]);
     let mut beyond_ascii = zero;
     let mut inside = [0_u64; LANES];
-    for (nth, row) in rows.iter_mut().enumerate() {
+    for (nth, (row, block)) in rows.iter_mut().zip(&mut blocks).enumerate() {
         let rest = doc.get(nth * BLOCK..).unwrap_or_default();
         if rest.is_empty() {
             break;
@@ -103,6 +105,7 @@ pub(super) fn planes(doc: &[u8]) -> Planes {
         inside[nth] = mask;
         // SAFETY: only the bytes that the mask names are read, and these are at the front of `rest`.
         let bytes = unsafe { _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast()) };
+        *block = bytes;
         beyond_ascii = _mm512_or_si512(beyond_ascii, bytes);
         let ascii = !_mm512_movepi8_mask(bytes) & mask;
         let codes = _mm512_maskz_permutex2var_epi8(ascii, low, bytes, high);
@@ -115,13 +118,13 @@ pub(super) fn planes(doc: &[u8]) -> Planes {
     let bits = turn(rows).map(|row| _mm512_gf2p8affine_epi64_epi8::<0>(row, last_first));
     // SAFETY: there are eight times eight bytes.
     let inside = unsafe { _mm512_loadu_si512(inside.as_ptr().cast()) };
-    Planes { bits, inside, beyond_ascii }
+    Planes { bits, bytes: blocks, inside, beyond_ascii }
 }
 
 /// The matrix of the lanes of eight registers, turned around.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn turn(rows: [__m512i; LANES]) -> [__m512i; LANES] {
+fn turn(rows: [__m512i; LANES]) -> [__m512i; LANES] {
     let [a, b, c, d, e, f, g, h] = rows;
     let pairs = |one, other| (_mm512_unpacklo_epi64(one, other), _mm512_unpackhi_epi64(one, other));
     let ((ab0, ab1), (cd0, cd1), (ef0, ef1), (gh0, gh1)) =

@@ -11,7 +11,7 @@ mod carried;
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Structure, Work};
+use super::{ARRAY_BEFORE, BLOCK, OBJECT_BEFORE, Structure, Work};
 use carried::Carried;
 
 /// How many blocks there are in a register.
@@ -46,34 +46,59 @@ static PLACES: [u8; BLOCK] = {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,gfni,vpclmulqdq")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq")]
 fn scan(doc: &[u8], structure: &mut Structure) {
-    let (out, places) = structure.room(doc.len());
+    let (out, places, marks) = structure.room(doc.len());
     let mut carried = Carried::start();
     let mut placed = 0;
-    for (nth, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+    for (nth, out) in out.iter_mut().enumerate() {
         let start = nth * LANES * BLOCK;
-        let set = carried.blocks(&doc[start.min(doc.len())..], out);
+        let (bytes, set) = carried.blocks(&doc[start.min(doc.len())..], out);
         let mut sets = [0_u64; LANES];
         // SAFETY: there is room for eight times eight bytes.
         unsafe { _mm512_storeu_si512(sets.as_mut_ptr().cast(), set) };
         for (lane, set) in sets.into_iter().enumerate() {
-            placed += place(set, start + lane * BLOCK, &mut places[placed..]);
+            let base = start + lane * BLOCK;
+            if base >= doc.len() {
+                break;
+            }
+            let those = chosen(set);
+            let marked = marked(bytes[lane], out.array_before[lane], out.object_before[lane]);
+            let marked = _mm512_permutexvar_epi8(those, marked);
+            let out: &mut [u8] = &mut marks[placed..][..BLOCK];
+            // SAFETY: there is room for 64 bytes.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), marked) };
+            placed += place(set, those, base, &mut places[placed..]);
         }
     }
     structure.placed = placed;
     structure.seen = carried.seen();
 }
 
-/// Writes where the bits of `set` stand after `base`, and returns how many there are. There is room for one in
+/// The places that are in `set`, the first one first, as bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt")]
+fn chosen(set: u64) -> __m512i {
+    // SAFETY: there are 64 bytes.
+    let all = unsafe { _mm512_loadu_si512(PLACES.as_ptr().cast()) };
+    _mm512_maskz_compress_epi8(set, all)
+}
+
+/// The bytes of a block with what marks brackets before which something says what is around.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt")]
+fn marked(bytes: __m512i, array_before: u64, object_before: u64) -> __m512i {
+    let array = _mm512_set1_epi8(ARRAY_BEFORE as i8);
+    let bytes = _mm512_mask_add_epi8(bytes, array_before, bytes, array);
+    _mm512_mask_sub_epi8(bytes, object_before, bytes, _mm512_set1_epi8(OBJECT_BEFORE as i8))
+}
+
+/// Writes where `those` places of `set` stand after `base`, and returns how many there are. There is room for one in
 /// each place of a block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt")]
-fn place(set: u64, base: usize, places: &mut [u32]) -> usize {
+fn place(set: u64, those: __m512i, base: usize, places: &mut [u32]) -> usize {
     /// As many as are written at once.
     const AT_ONCE: usize = 16;
     let count = set.count_ones() as usize;
-    // SAFETY: there are 64 bytes.
-    let all = unsafe { _mm512_loadu_si512(PLACES.as_ptr().cast()) };
-    let those = _mm512_maskz_compress_epi8(set, all);
     let base = _mm512_set1_epi32(base as i32);
     let parts = [
         _mm512_castsi512_si128(those),

@@ -7,7 +7,7 @@ use topicmill_mill::transform::{ErrorClass, ValueError};
 use super::{Body, Comparison, Literal, Lookup, Part, Source, Step, Test, Value, item::Item};
 use crate::{
     expr::{Located, Meta, meta::Variable},
-    json::{Kind, Segment, Site, decode, means, write_contents, write_string},
+    json::{Kind, Segment, Site, decode_in, means, write_contents, write_string},
 };
 
 /// Why there is no result.
@@ -250,8 +250,31 @@ impl<'d> Place<'d> {
             Kind::Null => Item::Null,
             Kind::Bool => Item::Bool(value.first() == Some(&b't')),
             Kind::Number => Item::Number(value),
-            Kind::String => Item::Text(decode(&value[1..value.len() - 1])),
+            Kind::String => {
+                Item::Text(decode_in(&value[1..value.len() - 1], context.located.found.has_escapes()))
+            }
             kind => Item::Tree(kind, value),
+        }
+    }
+
+    /// How it compares with a text.
+    fn compare_text(&self, comparison: Comparison, text: &str, context: Context<'d>) -> Result<bool, Fault> {
+        let Located { doc, found, .. } = context.located;
+        if let Place::Site(site) = self
+            && let Some(contents) = site.contents(doc)
+            && !found.has_escapes()
+        {
+            // The order of the bytes is that of the code points.
+            return Ok(match comparison {
+                Comparison::Equal => contents == text.as_bytes(),
+                Comparison::NotEqual => contents != text.as_bytes(),
+                comparison => comparison.is(contents.cmp(text.as_bytes())),
+            });
+        }
+        match comparison {
+            Comparison::Equal => Ok(self.is_text(text, doc)),
+            Comparison::NotEqual => Ok(!self.is_text(text, doc)),
+            comparison => self.item(context).compare(comparison, &Item::Text(Cow::Borrowed(text))),
         }
     }
 
@@ -394,13 +417,9 @@ impl Test {
         };
         match self {
             Test::Truth(source) => Ok(source.item(context)?.map(|item| item.is_true())),
-            Test::Compare(
-                Source::Path(lookup),
-                comparison @ (Comparison::Equal | Comparison::NotEqual),
-                Source::Literal(Literal::Text(text)),
-            ) => {
+            Test::Compare(Source::Path(lookup), comparison, Source::Literal(Literal::Text(text))) => {
                 let Some(place) = lookup.place(context)? else { return Ok(None) };
-                Ok(Some(place.is_text(text, context.located.doc) == (*comparison == Comparison::Equal)))
+                place.compare_text(*comparison, text, context).map(Some)
             }
             Test::Compare(left, comparison, right) => {
                 let Some(left) = left.item(context)? else { return Ok(None) };

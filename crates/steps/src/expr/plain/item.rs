@@ -19,6 +19,20 @@ pub(super) enum Item<'d> {
     Tree(Kind, &'d [u8]),
 }
 
+impl Comparison {
+    /// Whether it holds for what is in this order.
+    pub(super) fn is(self, order: Ordering) -> bool {
+        match self {
+            Comparison::Less => order.is_lt(),
+            Comparison::LessOrEqual => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::GreaterOrEqual => order.is_ge(),
+            Comparison::Equal => order.is_eq(),
+            Comparison::NotEqual => order.is_ne(),
+        }
+    }
+}
+
 impl<'d> Item<'d> {
     pub(super) fn of_literal(literal: &'d Literal) -> Item<'d> {
         match literal {
@@ -71,10 +85,7 @@ impl<'d> Item<'d> {
         Ok(match comparison {
             Comparison::Equal => self.equals(other)?,
             Comparison::NotEqual => !self.equals(other)?,
-            Comparison::Less => self.order(other)?.is_lt(),
-            Comparison::LessOrEqual => self.order(other)?.is_le(),
-            Comparison::Greater => self.order(other)?.is_gt(),
-            Comparison::GreaterOrEqual => self.order(other)?.is_ge(),
+            comparison => comparison.is(self.order(other)?),
         })
     }
 
