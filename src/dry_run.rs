@@ -264,8 +264,15 @@ fn output_of(record: &Plain) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use clap::Parser as _;
+
     use super::*;
-    use crate::transform::{Emission, NameEvent, Output, Values};
+    use crate::{
+        cli::{Cli, Command},
+        transform::{Emission, NameEvent, Output, Values},
+    };
 
     fn dry_run(input: &[u8], base64: bool, json: bool) -> (io::Result<DryRunSummary>, String, String) {
         let (mut output, mut complaints) = (Vec::new(), Vec::new());
@@ -335,6 +342,25 @@ mod tests {
         let there = r#"{"output_b64":"YQ==","partition":3,"topic":"there"}"#;
         let expected = format!("{{\"outputs\":[]}}\n{{\"outputs\":[{{\"output_b64\":\"YQ==\"}},{there}]}}\n");
         assert_eq!(run(true), expected);
+    }
+
+    #[test]
+    fn values_come_from_the_source_and_go_to_the_destination() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, "[source]\ntopic = 'orders'\n[destination]\ntopic = 'shown'\n").unwrap();
+        let shown = |flags: &[&str]| {
+            let words = ["topicmill", "dry-run", "--json", "--config", file.path().to_str().unwrap()];
+            let cli = Cli::parse_from(words.iter().chain(flags));
+            let Command::DryRun(args) = cli.command else { panic!("{cli:?}") };
+            let mut output = Vec::new();
+            command(&DryRunConfig::new(&args).unwrap(), &b"{}\n"[..], &mut output).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&output).unwrap()
+        };
+        let value = |text: &str| BASE64.encode(text);
+        assert_eq!(shown(&["--set", ".t=$topic"]), json!({ "output_b64": value(r#"{"t":"orders"}"#) }));
+        assert_eq!(shown(&["--route", "shown"]), json!({ "output_b64": value("{}") }));
+        let around = json!({ "output_b64": value("{}"), "key": "shop", "headers": { "h": "orders" } });
+        assert_eq!(shown(&["--key", "\"shop\"", "--header", "h=$topic"]), around);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::de::IgnoredAny;
+use serde::de::Error;
+use serde_json::value::RawValue;
 
-/// The most arrays and objects within each other: reading takes the stack.
+/// The most arrays and objects within each other: each is read once more for its members, and on the stack.
 const DEPTH_MAX: usize = 128;
 
 /// A JSON value.
@@ -62,9 +63,31 @@ impl Json {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Json, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-        serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
-        Reader { text, at: 0 }.value(0)
+        serde_json::from_slice(bytes).and_then(|raw| Json::of(raw, 0)).map_err(|error| error.to_string())
+    }
+
+    fn of(raw: &RawValue, depth: usize) -> serde_json::Result<Json> {
+        if depth > DEPTH_MAX {
+            let message = format!("more than {DEPTH_MAX} arrays and objects within each other");
+            return Err(serde_json::Error::custom(message));
+        }
+        let text = raw.get();
+        Ok(match text.as_bytes()[0] {
+            b'n' => Json::Null,
+            b't' | b'f' => Json::Bool(text == "true"),
+            b'"' => Json::Text(serde_json::from_str(text)?),
+            b'[' => {
+                let items: Vec<&RawValue> = serde_json::from_str(text)?;
+                let items = items.into_iter().map(|item| Json::of(item, depth + 1));
+                Json::Array(items.collect::<serde_json::Result<_>>()?)
+            }
+            b'{' => {
+                let members: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+                let members = members.into_iter().map(|(key, value)| Ok((key, Json::of(value, depth + 1)?)));
+                Json::Object(members.collect::<serde_json::Result<_>>()?)
+            }
+            _ => Json::Number(Number(text.to_owned())),
+        })
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
@@ -120,91 +143,6 @@ fn write_all<'j>(
         write!(f, "\n{:1$}", "", 2 * depth)?;
     }
     f.write_str(close)
-}
-
-/// Reads a text that is known to be JSON.
-struct Reader<'t> {
-    text: &'t str,
-    at: usize,
-}
-
-impl<'t> Reader<'t> {
-    /// The next byte that is no blank.
-    fn peek(&mut self) -> u8 {
-        let rest = &self.text.as_bytes()[self.at..];
-        self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        self.text.as_bytes().get(self.at).copied().unwrap_or_default()
-    }
-
-    fn take(&mut self, length: usize) -> &'t str {
-        let start = self.at;
-        self.at += length;
-        &self.text[start..self.at]
-    }
-
-    fn value(&mut self, depth: usize) -> Result<Json, String> {
-        if depth > DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} arrays and objects within each other"));
-        }
-        match self.peek() {
-            b'n' => Ok(self.take(4)).map(|_| Json::Null),
-            b't' => Ok(self.take(4)).map(|_| Json::Bool(true)),
-            b'f' => Ok(self.take(5)).map(|_| Json::Bool(false)),
-            b'"' => self.string().map(Json::Text),
-            b'[' => {
-                let mut items = Vec::new();
-                self.members(b']', |reader| {
-                    items.push(reader.value(depth + 1)?);
-                    Ok(())
-                })?;
-                Ok(Json::Array(items))
-            }
-            b'{' => {
-                let mut members = BTreeMap::new();
-                self.members(b'}', |reader| {
-                    let key = reader.string()?;
-                    reader.peek();
-                    reader.take(1);
-                    members.insert(key, reader.value(depth + 1)?);
-                    Ok(())
-                })?;
-                Ok(Json::Object(members))
-            }
-            _ => {
-                let is_part = |byte: &&u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-                let length = self.text.as_bytes()[self.at..].iter().take_while(is_part).count();
-                Ok(Json::Number(Number(self.take(length).to_owned())))
-            }
-        }
-    }
-
-    /// Calls `each` at every member up to the end of an array or object.
-    fn members(
-        &mut self,
-        end: u8,
-        mut each: impl FnMut(&mut Reader<'t>) -> Result<(), String>,
-    ) -> Result<(), String> {
-        self.take(1);
-        loop {
-            match self.peek() {
-                b',' => _ = self.take(1),
-                byte if byte == end => {
-                    self.take(1);
-                    return Ok(());
-                }
-                _ => each(self)?,
-            }
-        }
-    }
-
-    fn string(&mut self) -> Result<String, String> {
-        let bytes = &self.text.as_bytes()[self.at + 1..];
-        let mut length = 0;
-        while bytes[length] != b'"' {
-            length += if bytes[length] == b'\\' { 2 } else { 1 };
-        }
-        serde_json::from_str(self.take(length + 2)).map_err(|error| error.to_string())
-    }
 }
 
 #[cfg(test)]

@@ -160,6 +160,11 @@ pub mod internal {
         cli::{Cli, Command},
         config::{Config, ConfigError, DryRunConfig},
     };
+    /// The program with these words, its name among them, instead of those of this process; its exit code.
+    pub fn program<'a>(words: impl Iterator<Item = &'a str>) -> i32 {
+        use clap::Parser as _;
+        crate::program::command(Cli::parse_from(words)) as i32
+    }
     /// The report of the command `verify` with these words, and whether all is as it should be.
     ///
     /// # Errors

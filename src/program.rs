@@ -26,15 +26,16 @@ use crate::{
 /// It builds a tokio runtime of its own, installs signal handlers and a subscriber for the log, and may end
 /// the process.
 pub fn program() -> ExitCode {
-    let cli = Cli::from_command_line();
+    command(Cli::from_command_line()).into()
+}
+
+/// Does what a command line says, and reports why that failed.
+pub(crate) fn command(cli: Cli) -> Exit {
     let reader = reader(&cli.command);
-    match run(cli) {
-        Ok(exit) => exit.into(),
-        Err(ended) => {
-            logs::failed(&ended, reader);
-            ended.exit.into()
-        }
-    }
+    run(cli).unwrap_or_else(|ended| {
+        logs::failed(&ended, reader);
+        ended.exit
+    })
 }
 
 /// Who reads a command's standard error.

@@ -135,7 +135,14 @@ impl Pick {
 
 #[cfg(test)]
 mod tests {
+    use topicmill_broker::{Broker, BrokerSettings};
+
     use super::*;
+    use crate::{
+        batch::OutputBatch,
+        engine::{ClientSettings, ErrorKind, Sink, native::NativeSink},
+        records::{NO_HEADERS, RecordWriter},
+    };
 
     #[test]
     fn as_many_as_wanted_are_picked_from_all_over() {
@@ -149,6 +156,39 @@ mod tests {
         assert_eq!(picked(Amount::Spread(4), 10), [0, 3, 6, 9]);
         assert_eq!(picked(Amount::Spread(9), 3), [0, 1, 2]);
         assert_eq!(picked(Amount::Spread(0), 3), [0u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn the_first_error_ends_it() {
+        let settings =
+            BrokerSettings { listen: "127.0.0.1:0".parse().unwrap(), memory: 1 << 20, partitions: 0 };
+        let broker = Broker::start(settings).await.unwrap();
+        broker.create_topic("t", 3, &[]).unwrap();
+        let settings = ClientSettings {
+            brokers: vec![broker.address().to_string()],
+            properties: Default::default(),
+            connect_timeout: Duration::from_secs(10),
+        };
+        let client = Client::connect(&settings).await.unwrap();
+        let mut sink = NativeSink::new(&client, &settings, Default::default()).await.unwrap();
+        for partition in 0..3 {
+            let mut writer = RecordWriter::new(1000, 0);
+            writer.push(1, None, Some(&[b"value"]), NO_HEADERS);
+            let (destination, chunks) = (TopicPartition::new("t", partition), writer.finish());
+            sink.send(OutputBatch { destination, chunks, ..OutputBatch::default() }).await.unwrap();
+        }
+        let wanted = Wanted { topic: "t", begin: Begin::Earliest, amount: Amount::All, memory: 16 << 20 };
+        let mut handed_out = Vec::new();
+        let read = read(&client, wanted, |batch| {
+            handed_out.push(batch.origin.partition);
+            if batch.origin.partition == 1 {
+                Err(EngineError::new(ErrorKind::Fatal, "broken"))
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!(read.await.unwrap_err().message, "broken");
+        assert_eq!(handed_out, [0, 1]);
     }
 
     #[test]

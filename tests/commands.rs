@@ -1,6 +1,7 @@
 //! The commands one after the other, as a user types them, on an embedded broker.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader, Write},
     net::Ipv4Addr,
     process::{Command, Output, Stdio},
@@ -373,6 +374,11 @@ async fn a_change_of_where_records_go_is_seen() {
     let by_key = file("key.toml", "shown", &format!("{key}partition = 'by-key'"));
     let moved = printed(&broker, 1, &format!("diff -c {old} -c {by_key}")).await;
     assert!(moved.contains(" rerouted\n") && moved.contains(" shown → shown["), "{moved}");
+    let tried =
+        printed(&broker, 0, &format!("dry-run -c {by_key} --from-topic orders --count 30 --json")).await;
+    let partitions: BTreeSet<u64> =
+        objects(&tried).iter().filter_map(|tried| tried["outputs"][0]["partition"].as_u64()).collect();
+    assert_eq!(partitions.last(), Some(&2), "{tried}");
     let renamed = file("renamed.toml", "other", key);
     let moved = printed(&broker, 1, &format!("diff -c {old} -c {renamed}")).await;
     assert!(moved.contains("30 rerouted\n") && moved.contains("30 shown → other\n"), "{moved}");

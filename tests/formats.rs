@@ -20,7 +20,8 @@ fn segments_of_old_formats_are_read_and_what_is_appended_to_them() {
     let nodes = Nodes::one();
     let cluster = &nodes.cluster;
     let names = Names::new("formats");
-    cluster.create(&names.source, sets.len() as i32, &[]);
+    // The messages are of 2023.
+    cluster.create(&names.source, sets.len() as i32, &[("retention.ms", "-1")]);
     let folder = |partition: usize| nodes.logs(1).join(format!("{}-{partition}", names.source));
     // The answer to the creation may come before the node has made them.
     for partition in 0..sets.len() {

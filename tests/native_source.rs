@@ -1,6 +1,8 @@
 //! The native source and reader against the embedded broker, or against the brokers that
 //! `TEST_KAFKA` names where a test needs no fault injected.
 
+#[path = "support/ask.rs"]
+mod ask;
 #[path = "native_source/consumer_protocol.rs"]
 mod consumer_protocol;
 #[path = "native_source/unknown_offsets.rs"]

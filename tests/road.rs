@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Cluster, Names, TestRecord, engines, expect, topicmill};
+use support::{Cluster, Names, START, TestRecord, engines, expect, topicmill};
 
 /// Strategy and order, as flags.
 const STRATEGIES: [(&[&str], &str); 5] = [
@@ -69,7 +69,7 @@ const POISON: [(&str, &str); 6] = [
 fn poisoned(count: usize) -> Vec<TestRecord> {
     (0..count)
         .map(|number| TestRecord {
-            timestamp: 1_700_000_000_000 + number as i64 / 7,
+            timestamp: *START + number as i64 / 7,
             key: (number % 3 > 0).then(|| format!("key-{number}").into_bytes()),
             value: match number % 40 {
                 17 => None,

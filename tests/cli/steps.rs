@@ -126,6 +126,12 @@ route = 'name_stream'
     for command in ["check", "verify", "dry-run", "test"] {
         Program::new([command]).config(&letters).run().expect(78, &said);
     }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, &letters).unwrap();
+    let file = file.path().to_str().unwrap();
+    for [old, new] in [[file, "/dev/null"], ["/dev/null", file]] {
+        Program::new(["diff", "--config", old, "--config", new]).run().expect(78, &said);
+    }
     let pair = ["config: --set: must be PATH=EXPR (from flag --set)"];
     Program::new(["check", "--set", ".a"]).run().expect(78, &pair);
     let flag = ["config: [[step]] 1 drop: `a`: a path begins with '.'", "(from flag --drop)"];
@@ -138,7 +144,11 @@ fn a_key_is_never_shown() {
     let with = |key: &str| Program::new(["check"]).config(file).environment("TOKEN_KEY", key).run();
     let shown = with("top secret key");
     assert!(!shown.expect(0, &["key_env = \"TOKEN_KEY\""]).stdout.contains("top secret"), "{}", shown.stdout);
-    Program::new(["check"]).config(file).run().expect(78, &["[[step]] 1 key_env: there is no such variable"]);
+    let unknown = ["[[step]] 1 key_env: there is no such variable: `TOKEN_KEY`"];
+    Program::new(["check"]).config(file).run().expect(78, &unknown);
+    let elsewhere = file.replace("key_env = 'TOKEN_KEY'", "key_file = '/no/such/file'");
+    let unread = ["[[step]] 1 key_file: `/no/such/file` cannot be read: "];
+    Program::new(["check"]).config(&elsewhere).run().expect(78, &unread);
     let protect = format!("{file}\n[dead_letter]\nprotect = true");
     let empty = Program::new(["check"]).config(&protect).environment("TOKEN_KEY", "").run();
     empty.expect(78, &["[[step]] 1 key_env: the key is empty: `TOKEN_KEY`"]);

@@ -3,9 +3,6 @@
 
 mod partitions;
 mod positions;
-#[allow(dead_code)] // each test program uses its part
-#[path = "../operation/program.rs"]
-mod program;
 mod records;
 mod requests;
 #[path = "../support/mod.rs"]
@@ -13,8 +10,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use program::{Running, SOON};
-use support::{Cluster, Names, pause, setting};
+use support::{
+    Cluster, Names, pause,
+    program::{Running, SOON},
+    setting,
+};
 use topicmill_broker::{ApiKey, Broker};
 
 /// Deliveries are given up within the time that something is in trouble.

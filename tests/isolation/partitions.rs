@@ -3,10 +3,8 @@
 use topicmill_broker::{ApiKey, Broker, Fault, FaultAction};
 
 use crate::{
-    IMPATIENT, broker, expect_undisturbed,
-    program::{Running, goods},
-    stall, stop,
-    support::Names,
+    IMPATIENT, broker, expect_undisturbed, stall, stop,
+    support::{Names, goods, program::Running},
     until_committed, with_topics,
 };
 

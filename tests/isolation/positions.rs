@@ -3,10 +3,11 @@
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
-    ATTENTIVE, broker, expect_undisturbed, poll,
-    program::{Running, SOON, goods},
-    stop,
-    support::{Cluster, Names},
+    ATTENTIVE, broker, expect_undisturbed, poll, stop,
+    support::{
+        Cluster, Names, goods,
+        program::{Running, SOON},
+    },
     until_committed, with_topics,
 };
 

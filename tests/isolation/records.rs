@@ -1,16 +1,11 @@
 //! Records that the destination does not take.
 
-use std::time::SystemTime;
-
-use crate::{
-    program::good,
-    support::{Cluster, Names, TestRecord},
-};
+use crate::support::{Cluster, Names, START, TestRecord, good};
 
 #[test]
 fn what_a_topic_does_not_take_stands_in_the_dead_letter_topic_and_its_neighbours_go_on() {
     let hour_ms = 60 * 60 * 1000;
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
+    let now = *START;
     let is_bad = |number: usize| number % 40 == 7 || (1000..1100).contains(&number);
     // What the destination is told to mind, and the records that it does.
     let cases: [(&str, &str, TestRecord); 3] = [

@@ -8,10 +8,8 @@ use std::{
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::{
-    IMPATIENT, broker, expect_undisturbed, poll,
-    program::{Running, goods},
-    stall, stop,
-    support::{Names, topicmill},
+    IMPATIENT, broker, expect_undisturbed, poll, stall, stop,
+    support::{Names, goods, program::Running, topicmill},
     until_committed, with_topics,
 };
 

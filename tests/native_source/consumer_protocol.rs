@@ -1,19 +1,11 @@
 //! `group.protocol=consumer` (KIP-848) on a Kafka that offers it.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-};
-
-use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{
-        ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, RequestHeader, ResponseHeader,
-    },
-    protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
+    messages::{ConsumerGroupHeartbeatRequest, GroupId},
+    protocol::StrBytes,
 };
 
-use super::*;
+use super::{ask::ask, *};
 
 const CONSUMER: (&str, &str) = ("group.protocol", "consumer");
 
@@ -110,28 +102,11 @@ async fn a_rewind_costs_a_member_of_the_consumer_protocol_nothing() {
 
 /// Leaves the group in the name of one of its members; returns the error code.
 fn dismiss(broker: &str, group: &str, member: &str) -> i16 {
-    let header = RequestHeader::default()
-        .with_request_api_key(ApiKey::ConsumerGroupHeartbeat as i16)
-        .with_request_api_version(1)
-        .with_client_id(Some(StrBytes::from_static_str("test")));
     let request = ConsumerGroupHeartbeatRequest::default()
         .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
         .with_member_id(StrBytes::from_string(member.to_owned()))
         .with_member_epoch(-1);
-    let mut frame = BytesMut::new();
-    header.encode(&mut frame, ConsumerGroupHeartbeatRequest::header_version(1)).unwrap();
-    request.encode(&mut frame, 1).unwrap();
-    let mut stream = TcpStream::connect(broker).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(&(frame.len() as u32).to_be_bytes()).unwrap();
-    stream.write_all(&frame).unwrap();
-    let mut size = [0; 4];
-    stream.read_exact(&mut size).unwrap();
-    let mut answer = vec![0; u32::from_be_bytes(size) as usize];
-    stream.read_exact(&mut answer).unwrap();
-    let mut answer = Bytes::from(answer);
-    ResponseHeader::decode(&mut answer, ConsumerGroupHeartbeatResponse::header_version(1)).unwrap();
-    ConsumerGroupHeartbeatResponse::decode(&mut answer, 1).unwrap().error_code
+    ask(broker, 1, &request).error_code
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

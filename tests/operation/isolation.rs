@@ -2,9 +2,9 @@
 
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
-use crate::{
-    program::{Running, SOON, goods},
-    support::{Cluster, Names},
+use crate::support::{
+    Cluster, Names, goods,
+    program::{Running, SOON},
 };
 
 const NOT_ENOUGH_REPLICAS: i16 = 19;

@@ -9,10 +9,7 @@ use std::{
 use serde_json::Value;
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
-use crate::{
-    program::{Running, goods},
-    support::{Cluster, Names, TestRecord, command, expect, topicmill},
-};
+use crate::support::{Cluster, Names, TestRecord, command, expect, good, goods, program::Running, topicmill};
 
 fn lag(cluster: &Cluster, group: &str, more: &[&str]) -> Vec<Value> {
     let arguments = ["lag", "--brokers", &cluster.brokers, "--group", group, "--json"];
@@ -88,7 +85,7 @@ fn the_start_of_the_log_an_open_transaction_and_a_missing_time_are_known() {
         cluster.produce(&names.source, partition, &goods(10));
     }
     names.catch_up(&cluster, &[]);
-    let timeless = TestRecord { timestamp: -1, ..goods(1).remove(0) };
+    let timeless = TestRecord { timestamp: -1, ..good(0) };
     cluster.produce(&names.source, 0, &vec![timeless; 2]);
     cluster.produce(&names.source, 1, &goods(20));
     broker(&cluster).delete_records(&names.source, 1, 25).unwrap();
@@ -111,8 +108,9 @@ fn the_sum_over_all_members_is_the_lag() {
     // What cannot be finished is not waited for long when the second one joins.
     let first = Running::run(&cluster, &names, &["--drain-timeout", "2s"]);
     first.until_metric("topicmill_partitions_assigned", 4.0);
+    let old = TestRecord { timestamp: 1_700_000_000_000, ..good(0) };
     for partition in 0..4 {
-        cluster.produce(&names.source, partition, &goods(25));
+        cluster.produce(&names.source, partition, &vec![old.clone(); 25]);
     }
     first.until_metric("topicmill_lag_records", 100.0);
     let second = Running::run(&cluster, &names, &["--drain-timeout", "1s"]);

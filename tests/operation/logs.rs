@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
-use crate::{
-    program::{Running, SOON, bad, good, goods, says},
-    support::{Cluster, Names},
+use crate::support::{
+    Cluster, Names, bad, good, goods,
+    program::{Running, SOON, says},
 };
 
 fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {

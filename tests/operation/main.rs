@@ -6,7 +6,6 @@ mod lag;
 mod logs;
 mod positions;
 mod probes;
-mod program;
 mod stop;
 #[path = "../support/mod.rs"]
 mod support;

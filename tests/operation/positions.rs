@@ -1,8 +1,8 @@
 //! Where a group goes on that was told to start at the end.
 
-use crate::{
-    program::{Running, SOON, goods},
-    support::{Cluster, Names, expect},
+use crate::support::{
+    Cluster, Names, expect, goods,
+    program::{Running, SOON},
 };
 
 /// A static member takes its partitions back at once after a kill (KIP-345).

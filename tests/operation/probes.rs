@@ -12,9 +12,9 @@ use topicmill::{
 };
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
-use crate::{
-    program::{Running, SOON, goods},
-    support::{Cluster, Names, pause},
+use crate::support::{
+    Cluster, Names, goods, pause,
+    program::{Running, SOON},
 };
 
 fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
-use crate::{
-    program::{Running, SOON, goods},
-    support::{Cluster, Names, pause},
+use crate::support::{
+    Cluster, Names, goods, pause,
+    program::{Running, SOON},
 };
 
 /// How long a stop may take beyond the drain timeout.

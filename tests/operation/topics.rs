@@ -1,8 +1,8 @@
 //! Topics that change while the program runs.
 
-use crate::{
-    program::{Running, SOON, goods},
-    support::{Cluster, Names},
+use crate::support::{
+    Cluster, Names, goods,
+    program::{Running, SOON},
 };
 
 fn broker(cluster: &Cluster) -> &topicmill_broker::Broker {

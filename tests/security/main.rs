@@ -7,6 +7,7 @@ mod authority;
 mod broker;
 mod downgrade;
 mod mill;
+mod panics;
 mod sasl;
 mod secrets;
 #[path = "../support/mod.rs"]
@@ -14,11 +15,9 @@ mod support;
 mod tls;
 mod wire;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use broker::{Listener, kafka};
 use mill::{Mill, Said};
-use support::{Names, TestRecord};
+use support::{Names, goods};
 
 /// A few records that are to be transformed.
 struct Trial {
@@ -32,13 +31,7 @@ impl Trial {
         let names = Names::new(what);
         let open = kafka().open();
         open.create(&names.source, 1, &[]);
-        // Of now: what is older than its topic's retention may be gone before it is read.
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-        let record = |n| TestRecord {
-            timestamp,
-            ..TestRecord::value(format!(r#"{{"first_name":"f{n}","last_name":"l"}}"#))
-        };
-        open.produce(&names.source, 0, &(0..RECORDS).map(record).collect::<Vec<_>>());
+        open.produce(&names.source, 0, &goods(RECORDS));
         Trial { names }
     }
 

@@ -1,21 +1,14 @@
 //! The program, with properties and secrets.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    process::{Child, Stdio},
-    sync::{Arc, Mutex},
-    thread,
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
 use crate::{
     broker::{Kafka, Listener, USER},
-    support::{self, Names, pause, wait},
+    support::{
+        Names, command,
+        program::{Running, SOON},
+    },
 };
-
-/// How long anything may take that has no promise of its own.
-pub const SOON: Duration = Duration::from_secs(60);
 
 /// What the program is started with.
 #[derive(Clone)]
@@ -114,18 +107,18 @@ impl Mill {
     /// Starts it.
     pub fn start(self) -> Running {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        let mut command = support::command(&arguments);
-        command.envs(self.environment).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let text = Arc::new(Mutex::new(String::new()));
-        let out = gather(child.stdout.take().unwrap(), &text);
-        let err = gather(child.stderr.take().unwrap(), &text);
-        Running { child, text, gathering: vec![out, err] }
+        Running::of(command(&arguments).envs(self.environment))
+    }
+
+    /// Runs a program to its end that is told the arguments by a variable, one a line.
+    pub fn run_by(self, program: &mut Command, variable: &str) -> Said {
+        let program = program.env(variable, self.arguments.join("\n")).envs(self.environment);
+        Said::at_the_end(Running::of(program))
     }
 
     /// Runs it to its end.
     pub fn run(self) -> Said {
-        self.start().end()
+        Said::at_the_end(self.start())
     }
 }
 
@@ -133,80 +126,12 @@ fn is_login(listener: Listener) -> bool {
     matches!(listener, Listener::Login | Listener::Scram)
 }
 
-fn gather(from: impl Read + Send + 'static, text: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
-    let text = Arc::clone(text);
-    thread::spawn(move || {
-        for line in BufReader::new(from).split(b'\n') {
-            let line = line.unwrap();
-            *text.lock().unwrap() += &format!("{}\n", String::from_utf8_lossy(&line));
-        }
-    })
-}
-
-/// A program that runs.
-pub struct Running {
-    child: Child,
-    text: Arc<Mutex<String>>,
-    gathering: Vec<thread::JoinHandle<()>>,
-}
-
-impl Running {
-    /// All that it has said so far.
-    pub fn text(&self) -> String {
-        self.text.lock().unwrap().clone()
-    }
-
-    /// Waits until it has said this; all that it has said so far.
-    pub fn until_said(&self, part: &str) -> String {
-        let start = Instant::now();
-        loop {
-            let text = self.text();
-            if text.contains(part) {
-                return text;
-            }
-            assert!(start.elapsed() < SOON, "{part:?} is not said within {SOON:?}:\n{text}");
-            pause(Duration::from_millis(20));
-        }
-    }
-
-    /// What a path of its admin server answers.
-    pub fn get(&self, path: &str) -> String {
-        let text = self.until_said("serving /metrics");
-        let line = text.lines().find(|line| line.contains("serving /metrics")).unwrap();
-        let event: serde_json::Value = serde_json::from_str(line).unwrap();
-        let mut stream = TcpStream::connect(event["address"].as_str().unwrap()).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// What everyone on this machine sees of it.
-    pub fn command_line(&self) -> Vec<u8> {
-        std::fs::read(format!("/proc/{}/cmdline", self.child.id())).unwrap()
-    }
-
-    pub fn signal(&self, signal: &str) {
-        support::signal(&self.child, signal);
-    }
-
-    /// Waits for its end.
-    pub fn end(mut self) -> Said {
-        let code = wait(&mut self.child, SOON);
-        self.gathering.drain(..).for_each(|gathering| gathering.join().unwrap());
-        Said { code, text: self.text() }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Said {
+    pub fn at_the_end(running: Running) -> Said {
+        let (code, _, lines) = running.end(SOON);
+        Said { code, text: lines.join("\n") }
+    }
+
     /// Fails unless it ended with this code and has said all of these.
     pub fn expect(self, code: i32, parts: &[&str]) -> Said {
         assert_eq!(self.code, code, "{}", self.text);

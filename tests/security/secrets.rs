@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use crate::{
     Trial,
     broker::{Listener, PASSWORD, USER, kafka},
-    mill::Mill,
+    mill::{Mill, Said},
     sasl::{token, token_file},
 };
 
@@ -29,7 +29,7 @@ fn shapes(secret: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_silent(what: &str, text: &str, secrets: &[&str]) {
+pub fn assert_silent(what: &str, text: &str, secrets: &[&str]) {
     for secret in secrets {
         for shape in shapes(secret) {
             assert!(!text.contains(&shape), "{what} shows {secret} as {shape}:\n{text}");
@@ -38,26 +38,31 @@ fn assert_silent(what: &str, text: &str, secrets: &[&str]) {
 }
 
 /// Everything secret that is not the login's: the key of a certificate, and one for tokens in records.
-struct Keys {
+pub struct Keys {
     pem: String,
     config: String,
 }
 
 impl Keys {
     fn new(name: &str) -> Keys {
+        Keys::with_steps(name, "")
+    }
+
+    /// With these steps behind the one that needs a key.
+    pub fn with_steps(name: &str, more: &str) -> Keys {
         let config = kafka().folder.join(name).to_str().unwrap().to_owned();
-        fs::write(&config, "[[step]]\nhmac = '.first_name'\nkey_env = 'HMAC_KEY'\n").unwrap();
+        fs::write(&config, format!("[[step]]\nhmac = '.first_name'\nkey_env = 'HMAC_KEY'\n{more}")).unwrap();
         Keys { pem: fs::read_to_string(&kafka().client.key).unwrap(), config }
     }
 
     /// `run` with them that says all it can.
-    fn talkative(&self, trial: &Trial) -> Mill {
+    pub fn talkative(&self, trial: &Trial) -> Mill {
         let mill = trial.through(Listener::Login).steps(&self.config).with(&["--log-level", "trace"]);
         let mill = mill.set("ssl.certificate.location", &kafka().client.certificate);
         mill.secret("ssl.key.pem", &self.pem).variable("HMAC_KEY", HMAC_KEY)
     }
 
-    fn secrets<'a>(&'a self, login: &'a [&str]) -> Vec<&'a str> {
+    pub fn secrets<'a>(&'a self, login: &'a [&str]) -> Vec<&'a str> {
         let lines = self.pem.lines().filter(|line| !line.starts_with("-----"));
         lines.chain([HMAC_KEY]).chain(login.iter().copied()).collect()
     }
@@ -97,13 +102,13 @@ fn what_others_see_of_a_program_that_runs_has_none() {
     mill.until_said("assigned");
     let secrets = keys.secrets(&[PASSWORD]);
     for path in ["/", "/metrics", "/readyz", "/livez", "/no-such-path"] {
-        assert_silent(path, &mill.get(path), &secrets);
+        assert_silent(path, &mill.answer(path), &secrets);
     }
     let command_line = String::from_utf8(mill.command_line()).unwrap();
     assert!(command_line.contains("sasl.username") && command_line.contains(USER), "{command_line}");
     assert_silent("the process list", &command_line, &secrets);
     mill.signal("-TERM");
-    assert_silent("the log", &mill.end().expect(0, &[]).text, &secrets);
+    assert_silent("the log", &Said::at_the_end(mill).expect(0, &[]).text, &secrets);
 }
 
 #[test]

@@ -1,43 +1,19 @@
 //! What is asked of a broker to prepare a test: users and ACLs.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    num::NonZeroU32,
-    time::Instant,
-};
+use std::{num::NonZeroU32, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::{
     messages::{
         AlterUserScramCredentialsRequest, CreateAclsRequest, DescribeAclsRequest,
-        DescribeUserScramCredentialsRequest, RequestHeader, ResponseHeader,
-        alter_user_scram_credentials_request::ScramCredentialUpsertion, create_acls_request::AclCreation,
-        describe_user_scram_credentials_request::UserName,
+        DescribeUserScramCredentialsRequest, alter_user_scram_credentials_request::ScramCredentialUpsertion,
+        create_acls_request::AclCreation, describe_user_scram_credentials_request::UserName,
     },
-    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+    protocol::StrBytes,
 };
 use ring::pbkdf2;
 
-use crate::{mill::SOON, support::pause};
-
-/// Asks a broker one question, on a connection of its own.
-fn ask<R: Request>(broker: &str, version: i16, request: &R) -> R::Response {
-    let mut bytes = BytesMut::new();
-    let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
-    header.encode(&mut bytes, R::header_version(version)).unwrap();
-    request.encode(&mut bytes, version).unwrap();
-    let mut stream = TcpStream::connect(broker).unwrap();
-    stream.write_all(&(bytes.len() as u32).to_be_bytes()).unwrap();
-    stream.write_all(&bytes).unwrap();
-    let mut size = [0; 4];
-    stream.read_exact(&mut size).unwrap();
-    let mut answer = vec![0; u32::from_be_bytes(size) as usize];
-    stream.read_exact(&mut answer).unwrap();
-    let mut answer = Bytes::from(answer);
-    ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-    R::Response::decode(&mut answer, version).unwrap()
-}
+use crate::support::{ask::ask, pause, program::SOON};
 
 /// Waits for what a broker does not know at once: the controller has answered before.
 fn until(what: &str, done: impl Fn() -> bool) {

@@ -2,13 +2,16 @@
 
 #![allow(dead_code)] // each test program uses its part
 
+pub mod ask;
 pub mod nodes;
+pub mod program;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     process::{Child, Command, Output, Stdio},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -21,6 +24,7 @@ use topicmill_kafka::{Client, Isolation, NativeSink, OffsetAt, Reader};
 use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
     budget::Budget,
+    clock::now_ms,
     engine::{ClientSettings, ErrorKind, Sink, Troubles},
 };
 use topicmill_records::{Headers, HeadersWriter, NO_HEADERS, RecordWriter};
@@ -140,8 +144,12 @@ impl Cluster {
     }
 }
 
+/// When the tests began: their records are of now, as a broker deletes what is past its retention.
+pub static START: LazyLock<i64> = LazyLock::new(now_ms);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TestRecord {
+    /// In milliseconds since 1970.
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
@@ -150,7 +158,7 @@ pub struct TestRecord {
 
 impl TestRecord {
     pub fn value(value: impl Into<Vec<u8>>) -> TestRecord {
-        TestRecord { timestamp: 1_700_000_000_000, value: Some(value.into()), ..TestRecord::default() }
+        TestRecord { timestamp: *START, value: Some(value.into()), ..TestRecord::default() }
     }
 
     pub fn header(&self, key: &str) -> &str {
@@ -168,6 +176,20 @@ impl TestRecord {
         }
         writer.finish()
     }
+}
+
+/// A record that `name-event` takes.
+pub fn good(number: usize) -> TestRecord {
+    TestRecord::value(format!(r#"{{"first_name":"f{number}","last_name":"l"}}"#))
+}
+
+/// One that it does not.
+pub fn bad() -> TestRecord {
+    TestRecord::value("not json")
+}
+
+pub fn goods(count: usize) -> Vec<TestRecord> {
+    (0..count).map(good).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -192,7 +214,7 @@ impl Names {
     /// Names that no other test uses.
     pub fn new(what: &str) -> Names {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let now = now_ms();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let source = format!("{what}-{now}-{}-{number}", std::process::id());
         Names {
@@ -253,13 +275,20 @@ impl Names {
     }
 }
 
-/// The program, with none of the caller's settings.
+/// The program.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_topicmill"));
+    let mut command = apart(env!("CARGO_BIN_EXE_topicmill"));
+    command.args(arguments);
+    command
+}
+
+/// A program with none of the caller's settings.
+pub fn apart(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TOPICMILL_")) {
         command.env_remove(name);
     }
-    command.args(arguments).stdin(Stdio::null());
+    command.stdin(Stdio::null());
     command
 }
 

@@ -1,12 +1,21 @@
 //! Who may log in by SASL/PLAIN (RFC 4616).
 
+use std::fmt;
+
 /// Who may log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The user.
     pub user: String,
     /// The password.
     pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    /// Leaves out the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 impl Credentials {

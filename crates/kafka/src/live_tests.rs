@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
+    clock::now_ms,
     engine::{Assignment, ErrorKind, Offset, Room, Sink, Source, SourceEvent, SourceSettings, Troubles},
     transform::ErrorClass,
 };
@@ -153,7 +154,7 @@ async fn a_batch_that_is_too_large_is_split_and_a_record_refused() {
         let noise: String = (0..30_000).map(|_| char::from(rand::random_range(33..127u8))).collect();
         let of = |i: usize| if i == 77 { &noise[..] } else { &noise[i * 20..i * 20 + 300] };
         for i in 0..200 {
-            writer.push(i as i64, None, Some(&[of(i).as_bytes()]), NO_HEADERS);
+            writer.push(now_ms(), None, Some(&[of(i).as_bytes()]), NO_HEADERS);
         }
         receipts.push(sink.send(OutputBatch {
             destination: to.clone(),

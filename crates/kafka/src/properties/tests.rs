@@ -115,7 +115,6 @@ fn security_is_complete_or_refused() {
     let full = [scram[0], scram[1], ("sasl.username", "mill"), ("sasl.password", "hush-hush")];
     let settings = read(&full).unwrap();
     assert_eq!(settings.security.sasl.as_ref().unwrap().mechanism, Mechanism::ScramSha512);
-    assert!(!format!("{settings:?}").contains("hush-hush"));
     let bearer = [("security.protocol", "SASL_SSL"), ("sasl.mechanism", "OAUTHBEARER")];
     assert_eq!(read(&bearer).unwrap_err().key, "sasl.oauthbearer.token.command");
     let command = ("sasl.oauthbearer.token.command", "print-a-token");
@@ -196,6 +195,32 @@ fn every_row_says_in_a_sentence_what_it_is_for() {
         assert!(property.doc.ends_with('.') && !property.doc.contains('\n'), "{}", property.name);
         assert!(property.entry().starts_with(property.name), "{}", property.name);
     }
+}
+
+/// Of a program that panics with its settings, or logs them.
+#[test]
+fn no_secret_is_among_what_is_printed_of_settings() {
+    let secret = "hush-hush";
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----");
+    let login = [("security.protocol", "SASL_SSL"), ("sasl.username", "mill"), ("ssl.certificate.pem", "c")];
+    let (mut planted, scram) = (0, ("sasl.mechanism", "SCRAM-SHA-256"));
+    for property in all().filter(|property| property.is_native() && property.takes == Takes::Secret) {
+        let (value, mechanism) = match property.name {
+            "ssl.key.pem" => (pem.as_str(), scram),
+            "sasl.oauthbearer.token" => (secret, ("sasl.mechanism", "OAUTHBEARER")),
+            _ => (secret, scram),
+        };
+        let mut pairs = vec![(property.name, value), ("ssl.key.pem", "k"), mechanism];
+        pairs.dedup_by_key(|pair| pair.0);
+        pairs.extend(login);
+        let shown = format!("{:?}", read(&pairs));
+        assert!(shown.starts_with("Ok(") && !shown.contains(secret), "{}: {shown}", property.name);
+        planted += 1;
+    }
+    assert_eq!(planted, 3);
+    let command = [("sasl.mechanism", "OAUTHBEARER"), ("sasl.oauthbearer.token.command", "echo hush-hush")];
+    let shown = format!("{:?}", read(&[&[login[0]], &command[..]].concat()));
+    assert!(shown.starts_with("Ok(") && !shown.contains(secret), "{shown}");
 }
 
 #[test]

@@ -43,8 +43,6 @@ const LEAST_TIME: Duration = Duration::from_secs(1);
 pub enum Failure {
     /// To ask again.
     Again(EngineError),
-    /// To ask again once the member knows the generation that holds.
-    Outdated(EngineError),
     /// The transaction is to be aborted.
     Abort(EngineError),
     /// Nothing helps.
@@ -54,10 +52,7 @@ pub enum Failure {
 impl Failure {
     pub fn error(self) -> EngineError {
         match self {
-            Failure::Again(error)
-            | Failure::Outdated(error)
-            | Failure::Abort(error)
-            | Failure::Fatal(error) => error,
+            Failure::Again(error) | Failure::Abort(error) | Failure::Fatal(error) => error,
         }
     }
 }
@@ -150,8 +145,6 @@ pub fn judge(cluster: &Cluster, whom: Whom<'_>, code: i16, what: &str) -> Result
         | CoordinatorNotAvailable
         | NotCoordinator
         | UnknownTopicOrPartition => Failure::Again(engine_error),
-        // A rebalance has ended, or is ending, and this member still has to hear of it.
-        IllegalGeneration | StaleMemberEpoch | RebalanceInProgress => Failure::Outdated(engine_error),
         // A transaction that the coordinator has aborted on its own cannot be ended; a member that another has
         // replaced cannot commit in it.
         ProducerFenced
@@ -174,6 +167,12 @@ pub fn judge(cluster: &Cluster, whom: Whom<'_>, code: i16, what: &str) -> Result
             Remedy::GiveUp => Failure::Fatal(engine_error),
         },
     })
+}
+
+/// Whether a rebalance has ended, or is ending, of which the member that asks still has to hear.
+pub fn is_outdated(error: &KafkaError) -> bool {
+    use ResponseError::{IllegalGeneration, RebalanceInProgress, StaleMemberEpoch};
+    matches!(error.0, IllegalGeneration | StaleMemberEpoch | RebalanceInProgress)
 }
 
 pub fn is_fenced(error: &EngineError) -> bool {

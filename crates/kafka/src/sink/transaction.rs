@@ -37,11 +37,12 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
-    questions::{Failure, ask, end, is_fenced, judge, topics, until_settled},
+    questions::{Failure, ask, end, is_fenced, is_outdated, judge, topics, until_settled},
 };
 use crate::{
     ask::Whom,
     cluster::{Cluster, Lane},
+    error::check,
     handshake::versions_now,
     reply::Answer,
     text::{group_id, text, topic_name},
@@ -159,9 +160,8 @@ impl Transactions {
     /// Puts offsets into a transaction.
     pub async fn stake(&self, number: TransactionNumber, stake: &Stake) -> Result<Staked, EngineError> {
         match self.open(number).stake(stake).await {
-            Ok(()) => Ok(Staked::Held),
+            Ok(staked) => Ok(staked),
             Err(Failure::Fatal(error)) => Err(error),
-            Err(Failure::Outdated(error)) => Ok(Staked::Outdated(error)),
             Err(Failure::Again(error) | Failure::Abort(error)) => Ok(Staked::Refused(error)),
         }
     }
@@ -171,9 +171,7 @@ impl Transactions {
         match self.end(&self.open(number)).await {
             Ok(()) => Ok(TransactionEnd::Committed),
             Err(Failure::Fatal(error)) => Err(error),
-            Err(Failure::Again(error) | Failure::Outdated(error) | Failure::Abort(error)) => {
-                Ok(TransactionEnd::Aborted(error))
-            }
+            Err(Failure::Again(error) | Failure::Abort(error)) => Ok(TransactionEnd::Aborted(error)),
         }
     }
 
@@ -398,7 +396,7 @@ impl Transaction {
     }
 
     /// Puts offsets into the transaction.
-    async fn stake(&self, stake: &Stake) -> Result<(), Failure> {
+    async fn stake(&self, stake: &Stake) -> Result<Staked, Failure> {
         if self.mode.protocol == Protocol::First {
             let request = AddOffsetsToTxnRequest::default()
                 .with_transactional_id(self.id())
@@ -428,8 +426,13 @@ impl Transaction {
         let attempt = || async {
             let answer = self.ask(whom, &request, cap, what).await?;
             let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
-            let code = partitions.map(|partition| partition.error_code).find(|code| *code != 0);
-            judge(&self.cluster, whom, code.unwrap_or(0), what)
+            let code = partitions.map(|partition| partition.error_code).find(|code| *code != 0).unwrap_or(0);
+            match check(code) {
+                Err(error) if is_outdated(&error) => {
+                    Ok(Staked::Outdated(self.cluster.failed_in(&stake.group, error, what, None)))
+                }
+                _ => judge(&self.cluster, whom, code, what).map(|()| Staked::Held),
+            }
         };
         until_settled(self.deadline, attempt).await
     }

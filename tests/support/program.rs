@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -11,29 +11,29 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{self, Cluster, Names, TestRecord, pause};
+use super::{Cluster, Names, command, pause, signal};
 
 /// How long anything may take that has no promise of its own.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// A program that was started. It ends with this value.
 pub struct Running {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
-    reading: Option<thread::JoinHandle<()>>,
+    said: Arc<Mutex<Vec<String>>>,
+    gathering: Vec<thread::JoinHandle<()>>,
 }
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Running {
-        let mut command = support::command(arguments);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (lines, stderr) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()));
-        let reading = thread::spawn(move || {
-            for line in stderr.lines() {
-                lines.lock().unwrap().push(line.unwrap());
-            }
-        });
-        Running { child, log, reading: Some(reading) }
+        Running::of(&mut command(arguments))
+    }
+
+    pub fn of(command: &mut Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::default();
+        let out = gather(child.stdout.take().unwrap(), &said);
+        let err = gather(child.stderr.take().unwrap(), &said);
+        Running { child, said, gathering: vec![out, err] }
     }
 
     /// `run` for these names, with an admin server.
@@ -47,8 +47,9 @@ impl Running {
         Running::start(&arguments)
     }
 
+    /// What it has said so far. `run` says all of it to standard error.
     pub fn lines(&self) -> Vec<String> {
-        self.log.lock().unwrap().clone()
+        self.said.lock().unwrap().clone()
     }
 
     fn last_lines(&self) -> String {
@@ -80,8 +81,8 @@ impl Running {
         self.until(message, SOON, |events| events.iter().any(|event| says(event, message)));
     }
 
-    /// The status and the body of a path of the admin server.
-    pub fn get(&self, path: &str) -> (u16, String) {
+    /// All that a path of the admin server answers.
+    pub fn answer(&self, path: &str) -> String {
         self.until_said("serving /metrics");
         let events = self.events();
         let serving = events.iter().find(|event| says(event, "serving /metrics")).unwrap();
@@ -89,6 +90,12 @@ impl Running {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// The status and the body of it.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.answer(path);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
@@ -112,8 +119,13 @@ impl Running {
         });
     }
 
-    pub fn signal(&self, signal: &str) {
-        support::signal(&self.child, signal);
+    /// What everyone on this machine sees of it.
+    pub fn command_line(&self) -> Vec<u8> {
+        std::fs::read(format!("/proc/{}/cmdline", self.child.id())).unwrap()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// Waits for the end: the exit code, how long it took, and all that was said.
@@ -127,7 +139,7 @@ impl Running {
             pause(Duration::from_millis(10));
         };
         let took = start.elapsed();
-        self.reading.take().unwrap().join().unwrap();
+        self.gathering.drain(..).for_each(|gathering| gathering.join().unwrap());
         (code, took, self.lines())
     }
 }
@@ -144,16 +156,11 @@ pub fn says(event: &Value, message: &str) -> bool {
     event["message"].as_str().is_some_and(|said| said.contains(message))
 }
 
-/// A record that the transform takes.
-pub fn good(number: usize) -> TestRecord {
-    TestRecord::value(format!(r#"{{"first_name":"f{number}","last_name":"l"}}"#))
-}
-
-/// One that it does not.
-pub fn bad() -> TestRecord {
-    TestRecord::value("not json")
-}
-
-pub fn goods(count: usize) -> Vec<TestRecord> {
-    (0..count).map(good).collect()
+fn gather(from: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) -> thread::JoinHandle<()> {
+    let said = Arc::clone(said);
+    thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n') {
+            said.lock().unwrap().push(String::from_utf8_lossy(&line.unwrap()).into_owned());
+        }
+    })
 }
