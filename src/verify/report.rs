@@ -319,3 +319,23 @@ impl fmt::Display for Stretch {
         if last > first { write!(f, "–{last}") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_places_than_are_shown_are_in_json() {
+        let place = |offset| {
+            let found = Stretch { topic: "d".into(), partition: 0, first: offset, last: offset };
+            (Kind::Phantom, Place { found: Some(found), count: 1, ..Place::default() })
+        };
+        let report = |count| Report { places: (0..count).map(place).collect(), ..Report::default() };
+        let hint = "hint: --json names up to 100 places of each kind\n";
+        assert!(!report(10).to_string().contains(hint) && report(11).to_string().contains(hint));
+        for (count, named) in [(11, 11), (101, 100)] {
+            let json: serde_json::Value = serde_json::from_str(&report(count).to_json()).unwrap();
+            assert_eq!(json["findings"].as_array().unwrap().len(), named);
+        }
+    }
+}
