@@ -103,11 +103,13 @@ impl PartitionWriter {
         for chunk in chunks {
             let found = self.shared.known.find(&self.to, &chunk, codec, transaction.number)?;
             let count = chunk.count as usize;
-            let runs = runs(count, found.iter().map(|(index, _)| *index));
-            match (found.is_empty(), runs.is_empty()) {
-                (true, _) => kept.push(chunk),
-                (false, false) => kept.push(EncodedBatch::join(chunk.cut(&runs)?)?),
-                (false, true) => {}
+            if found.is_empty() {
+                kept.push(chunk);
+            } else {
+                let runs = runs(count, found.iter().map(|(index, _)| *index));
+                if !runs.is_empty() {
+                    kept.push(EncodedBatch::join(chunk.cut(&runs)?)?);
+                }
             }
             known.extend(found.into_iter().map(|(index, error)| Refusal { index: before + index, error }));
             before += count;
