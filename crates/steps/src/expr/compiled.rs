@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ExprError,
-    jaq::{COMPILE_STACK, Program, parse},
+    jaq::{COMPILE_STACK, Program, changes, check_patterns, parse},
     plain::{self, Plain},
 };
 use crate::json::Path;
@@ -48,6 +48,7 @@ struct Compiled {
     text: Box<str>,
     use_: Use,
     plain: Result<Plain, String>,
+    warning: Option<&'static str>,
     /// Of a plain one, made when it is needed.
     program: OnceLock<Program>,
 }
@@ -60,13 +61,16 @@ impl Expr {
     pub fn compile(text: &str, use_: Use) -> Result<Expr, ExprError> {
         let compiled = on_a_large_stack(text, || {
             let term = parse(text)?;
+            check_patterns(text, &term)?;
             let plain = plain::compile(&term, use_);
+            let is_change = use_ == Use::Condition && changes(&term);
+            let warning = is_change.then_some("the condition sets something, so it holds: '==' compares");
             let program = OnceLock::new();
             if plain.is_err() {
                 // Nobody else has it yet.
                 let _ = program.set(Program::compile(text, term)?);
             }
-            Ok(Compiled { text: text.into(), use_, plain, program })
+            Ok(Compiled { text: text.into(), use_, plain, warning, program })
         })?;
         Ok(Expr(Arc::new(compiled)))
     }
@@ -87,6 +91,11 @@ impl Expr {
             Ok(plain) => Way::Plain { reads: &plain.reads },
             Err(why) => Way::Jaq { why },
         }
+    }
+
+    /// What is allowed but surely not meant.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.0.warning
     }
 
     /// The paths that have to be located for it: what it reads, and what is on the way there. Their

@@ -80,10 +80,19 @@ def IN(src; s): any(src == s; .);
 def INDEX(stream; f): reduce stream as $row ({}; .[$row | f | tostring] = $row);
 def INDEX(f): INDEX(.[]; f);
 def ascii: [.] | implode;
+def del(f): __delete([path(f)]);
+def delpaths($paths): __delete($paths);
+def gamma: lgamma;
+def join($s):
+  [.[] | if isstring then . elif . == null then "" elif . < "" then tojson else . + "" end]
+  | .[:-1][] += $s | reduce .[] as $x (""; . + $x);
 def leaf_paths: paths(scalars);
+def scan(re; flags): matches(re; "g" + flags)[] | [.[].string] | if length > 1 then .[1:] else .[0] end;
+def scan(re): scan(re; "");
 def toarray: if isarray then . else [.] end;
 def test($re; $flags): __wide | __test($re; $flags);
 def test(re): test(re; "");
+def tonumber: if isstring then __number elif isnumber then . else error("cannot parse as number") end;
 def trimstr($s): ltrimstr($s) | rtrimstr($s);
 def @csv: map(
     if isstring then "\"" + (split("\"") | join("\"\"")) + "\""

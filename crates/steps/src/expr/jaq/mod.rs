@@ -7,6 +7,8 @@ mod natives;
 mod library;
 mod needs;
 mod regex;
+mod patterns;
+mod delete;
 mod read;
 mod write;
 mod failure;
@@ -17,11 +19,12 @@ use std::cell::Cell;
 use jaq_core::{Lut, data::HasLut};
 use jaq_json::Val;
 
+pub(super) use self::regex::{Pattern, Regexes};
 pub(super) use guard::as_json;
-pub(super) use parse::{Term, parse};
+pub(super) use parse::{Term, changes, parse};
+pub(super) use patterns::check as check_patterns;
 pub(super) use program::{Program, Results, Task, Want, literal};
 pub(super) use read::integer;
-pub(super) use regex::Regexes;
 pub(super) use write::number as write_number;
 
 /// Appends the valid JSON of a value as jq writes it; `false` if that takes more than is there for it.

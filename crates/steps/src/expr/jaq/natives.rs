@@ -11,6 +11,7 @@ use jaq_std::ValT as _;
 use super::{
     Env, Jaq,
     budget::{NODE, STEP, Stop},
+    delete::delete,
     read,
     regex::Want,
     write,
@@ -23,7 +24,7 @@ fn stopped<'a>(_: Stop) -> Exn<'a, Val> {
     Exn::halt(0)
 }
 
-fn halt<'a, T>(result: Result<T, Stop>) -> Result<T, Exn<'a, Val>> {
+pub(super) fn halt<'a, T>(result: Result<T, Stop>) -> Result<T, Exn<'a, Val>> {
     result.map_err(stopped)
 }
 
@@ -124,7 +125,9 @@ pub(super) fn natives() -> Vec<Fun<Jaq>> {
         nullary!("__text", text),
         nullary!("tojson", to_json),
         nullary!("fromjson", from_json),
+        nullary!("__number", number),
         unary!("__pairs", pairs),
+        unary!("__delete", delete),
         pattern!("__test", test),
         pattern!("__matches", matches),
         pattern!("__split_matches", split_matches),
@@ -245,6 +248,37 @@ fn from_json<'a>(env: &Env<'_>, text: Val) -> ValX<'a, Val> {
     halt(read::value(bytes, env.budget.depth()).or_else(|stop| env.budget.refuse(stop)))
 }
 
+/// The number that a text stands for, where jq is less strict than JSON: `+1`, `.5`, `1.`, `01`.
+fn number<'a>(env: &Env<'_>, text: Val) -> ValX<'a, Val> {
+    let json = text.as_utf8_bytes().and_then(|bytes| str::from_utf8(bytes).ok()).and_then(as_json_number);
+    match json {
+        Some(json) => from_json(env, Val::from(json)),
+        None => Err(Exn::from(jaq_core::Error::str("cannot parse a text as a number"))),
+    }
+}
+
+fn as_json_number(text: &str) -> Option<String> {
+    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = match text.find(['e', 'E']) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !are_digits(whole) || !are_digits(part) || whole.len() + part.len() == 0 {
+        return None;
+    }
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let point = if part.is_empty() { "" } else { "." };
+    // What is wrong with the exponent, JSON refuses as well.
+    Some(format!("{sign}{whole}{point}{part}{exponent}"))
+}
+
 /// Counts each pair of what is in the input and in the argument.
 fn pairs<'a>(env: &Env<'_>, input: Val, argument: Val) -> ValX<'a, Val> {
     halt(weigh_both(env, &input, &argument))?;
@@ -296,12 +330,8 @@ const BITS: u64 = 1 << 16;
 
 fn mul<'a>(env: &Env<'_>, left: Val, right: Val) -> ValX<'a, Val> {
     let cost = match (&left, &right) {
-        (Val::TStr(text) | Val::BStr(text), Val::Num(times))
-        | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => match times {
-            Num::Int(times) => (text.len() as u64).saturating_mul(u64::try_from(*times).unwrap_or(0)),
-            Num::BigInt(times) if times.bits() > 0 && !text.is_empty() => u64::MAX,
-            _ => 0,
-        },
+        (text @ (Val::TStr(_) | Val::BStr(_)), times @ Val::Num(_))
+        | (times @ Val::Num(_), text @ (Val::TStr(_) | Val::BStr(_))) => return repeat(env, text, times),
         (Val::Num(left), Val::Num(right)) => match bits(left) + bits(right) {
             bits if bits > BITS => u64::MAX,
             bits => bits / STEP,
@@ -314,6 +344,19 @@ fn mul<'a>(env: &Env<'_>, left: Val, right: Val) -> ValX<'a, Val> {
     };
     halt(env.budget.spend(cost))?;
     Ok((left * right)?)
+}
+
+/// A text, some times over; of less than one time nothing is left, of less than none there is none.
+fn repeat<'a>(env: &Env<'_>, text: &Val, times: &Val) -> ValX<'a, Val> {
+    let (bytes, times) = (text.as_bytes().unwrap_or_default(), times.as_f64().unwrap_or_default());
+    if times.is_nan() || times < 0.0 {
+        return Ok(Val::Null);
+    }
+    // What has no end is as long as can be, and refused.
+    let times = times as usize;
+    halt(env.budget.spend((bytes.len() as u64).saturating_mul(times as u64)))?;
+    let repeated = bytes.repeat(times);
+    Ok(if matches!(text, Val::BStr(_)) { Val::byte_str(repeated) } else { Val::utf8_str(repeated) })
 }
 
 fn bits(number: &Num) -> u64 {

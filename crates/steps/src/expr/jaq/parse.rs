@@ -143,6 +143,12 @@ pub(in super::super) fn any<'s>(term: &Term<'s>, test: &mut dyn FnMut(&Term<'s>)
     test(term) || children(term).into_iter().any(|child| any(child, test))
 }
 
+/// Whether the result of a term is its input, changed.
+pub(in super::super) fn changes(term: &Term<'_>) -> bool {
+    use BinaryOp::{Assign, Update, UpdateAlt, UpdateMath};
+    matches!(term, Term::BinOp(_, Assign | Update | UpdateAlt | UpdateMath(_), _))
+}
+
 /// How many terms are within each other at most, where those of a row are within each other, too: so
 /// the interpreter goes through them.
 pub(super) fn height(term: &Term<'_>) -> usize {

@@ -5,13 +5,13 @@ use jaq_core::{
     ops::Cmp,
     path::{Opt, Part as PathPart},
 };
-use regex_bites::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
 use super::{Body, Comparison, Literal, Lookup, Part, Plain, Source, Step, Test, Value};
 use crate::{
     expr::{
         Use,
-        jaq::{Term, as_json, literal},
+        jaq::{Pattern, Term, as_json, literal},
         meta::Variable,
     },
     json::{MAX_SEGMENTS, Path, Segment},
@@ -276,18 +276,10 @@ fn list(term: &Term<'_>, literals: &mut Vec<Literal>) -> Result<(), Why> {
 
 /// The regular expression that `test` has for these flags.
 fn regex(pattern: &str, flags: &str) -> Result<Regex, Why> {
-    let mut builder = RegexBuilder::new(pattern);
-    for flag in flags.chars() {
-        match flag {
-            'g' => &mut builder,
-            'i' => builder.case_insensitive(true),
-            's' => builder.dot_matches_new_line(true),
-            'x' => builder.ignore_whitespace(true),
-            'p' => builder.dot_matches_new_line(true).multi_line(true),
-            flag => return Err(format!("a regular expression has the flag '{flag}'")),
-        };
+    if let Some(flag) = flags.chars().find(|flag| !"gisxp".contains(*flag)) {
+        return Err(format!("a regular expression has the flag '{flag}'"));
     }
-    builder.build().map_err(|_| "a regular expression is not valid".to_owned())
+    Pattern::compile(pattern, flags).map(|pattern| pattern.regex)
 }
 
 /// What a term does that is not done on bytes.

@@ -11,7 +11,7 @@ mod program;
 mod make;
 mod amount;
 
-use regex_bites::bytes::Regex;
+use regex::bytes::Regex;
 
 use super::meta::Variable;
 use crate::json::{Path, Segment};

@@ -80,6 +80,109 @@ fn programs_give_what_jq_gives() {
 }
 
 #[test]
+fn regular_expressions_know_unicode() {
+    for (text, doc, expected) in [
+        (r#"test("^\\w+$")"#, "\"J\u{fc}rgen\"", true),
+        ("test(\"j\u{fc}rgen\"; \"i\")", "\"J\u{dc}RGEN\"", true),
+        (r#"test("^\\d$")"#, "\"\u{663}\"", true),
+        (r#"test("^\\p{L}\\b")"#, "\"\u{e4} b\"", true),
+        ("test(\"a.c\"; \"s\")", r#""a\nc""#, false),
+        ("test(\"a.c\"; \"p\")", r#""a\nc""#, true),
+        ("test(\"^c\"; \"p\")", r#""a\nc""#, false),
+        (r#"test("[\\w.+-]{1,64}@[\\w-]{1,63}")"#, "\"j\u{fc}@x\"", true),
+    ] {
+        assert_eq!(holds(text, doc), Ok(expected), "{text}");
+        assert!(is_plain(&compile(text, Use::Condition)), "{text}");
+        gives(text, doc, &[&expected.to_string()]);
+    }
+    gives("test([\"B\", \"i\"]), test([\"B\"]), test(\"b\"; null)", "\"ab\"", &["true", "false", "true"]);
+    gives("gsub(\"\"; \"-\")", "\"\u{fc}x\"", &["\"-\u{fc}-x-\""]);
+    gives("[match(\"\"; \"g\").offset]", "\"\u{fc}x\"", &["[0,1,2]"]);
+}
+
+#[test]
+fn groups_that_take_no_part_are_null_and_those_of_nothing_are_empty() {
+    gives("capture(\"(?<x>q)?(?<y>b)?z\")", "\"qz\"", &[r#"{"x":"q","y":null}"#]);
+    gives("capture(\"(?<x>z)?\")", "\"q\"", &[r#"{"x":""}"#]);
+    let captures =
+        r#"[{"offset":0,"length":1,"string":"q"},{"offset":-1,"length":0,"string":null,"name":"y"}]"#;
+    gives("match(\"(q)?(?<y>b)?z\").captures", "\"qz\"", &[captures]);
+    gives("[scan(\"(b)?(z)\")], [scan(\"z|q\")]", "\"qz\"", &["[[null,\"z\"]]", "[\"q\",\"z\"]"]);
+    gives("sub(\"(?<x>b)?z\"; \"<\\(.x)>\")", "\"qz\"", &["\"q<null>\""]);
+}
+
+#[test]
+fn what_is_deleted_moves_nothing_that_is_still_to_be_deleted() {
+    for (text, doc, result) in [
+        ("del(.[0, 1])", "[1,2,3]", "[3]"),
+        ("delpaths([[0], [1]])", "[1,2,3]", "[3]"),
+        ("del(.[0, 2])", "[1,2,3]", "[2]"),
+        ("del(.[-1, -2])", "[1,2,3,4]", "[1,2]"),
+        ("del(.[2, -2])", "[1,2,3,4]", "[1,2,4]"),
+        ("del(.[1:3])", "[1,2,3,4]", "[1,4]"),
+        ("del(.[1:][0])", "[1,2,3,4]", "[1,3,4]"),
+        ("del(.[0, 5], .[2:])", "[1,2,3,4]", "[2]"),
+        ("del(.a.b)", "{}", "{}"),
+        ("del(.a[0], .b.c)", r#"{"a":[1,2],"b":{"c":1,"d":2},"e":3}"#, r#"{"a":[2],"b":{"d":2},"e":3}"#),
+        ("del(.c)", r#"{"c":1,"b":2,"a":3}"#, r#"{"b":2,"a":3}"#),
+        ("del(.c, .a)", r#"{"c":1,"b":2,"a":3,"d":4}"#, r#"{"b":2,"d":4}"#),
+        ("del(.[] | select(. < 3))", "[1,2,3]", "[3]"),
+        ("del(.[0][0, 1])", "[[1,2,3]]", "[[3]]"),
+        ("del(.. | select(. == 1)?)", r#"[1,[1,2],{"a":1}]"#, "[[2],{}]"),
+        ("del(.)", "1", "null"),
+        ("del(empty)", "[1]", "[1]"),
+        ("delpaths([[\"a\", \"b\", \"c\"]])", r#"{"a":null}"#, r#"{"a":null}"#),
+        ("delpaths([[\"a\"], [\"a\", \"b\"]])", r#"{"a":{"b":1}}"#, "{}"),
+        ("to_entries | del(.[0])", r#"{"a":1,"b":2}"#, r#"[{"key":"b","value":2}]"#),
+    ] {
+        gives(text, doc, &[result]);
+    }
+    for (text, doc) in [
+        ("del(.a)", "[1]"),
+        ("del(.[0])", "{}"),
+        ("delpaths(1)", "[1]"),
+        ("delpaths([1])", "[1]"),
+        ("delpaths([[\"a\"]])", "1"),
+        ("delpaths([[\"a\"]])", "[1]"),
+        ("delpaths([[0]])", "{\"a\":1}"),
+        ("del(.[0:1])", "\"abc\""),
+    ] {
+        assert_eq!(class_of(text, doc), ErrorClass::Type, "{text} of {doc}");
+    }
+}
+
+#[test]
+fn texts_become_numbers_and_are_joined_and_repeated_as_in_jq() {
+    for (text, number) in [
+        ("+1", "1"),
+        (".5", "0.5"),
+        ("01", "1"),
+        ("-01.50", "-1.50"),
+        ("1.", "1"),
+        (" 1e5 ", "1e5"),
+        ("0", "0"),
+        ("00", "0"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+    ] {
+        gives("tonumber", &format!("\"{text}\""), &[number]);
+    }
+    for text in ["", "-", "+", ".", "1_0", "0x10", "1e", "--1", "1.2.3", "a", "1 2"] {
+        assert_eq!(class_of("tonumber", &format!("\"{text}\"")), ErrorClass::Type, "{text}");
+    }
+    assert_eq!(class_of("tonumber", "[]"), ErrorClass::Type);
+    gives(
+        "join(\",\"), join(null)",
+        r#"["x",null,1.50,true,false]"#,
+        &["\"x,,1.50,true,false\"", "\"x1.50truefalse\""],
+    );
+    gives("join(\",\")", "[]", &["\"\""]);
+    gives("join(\",\")", r#"{"a":"x","b":2}"#, &["\"x,2\""]);
+    assert_eq!(class_of("join(\",\")", "[[1]]"), ErrorClass::Type);
+    gives("[. * (0, 0.5, 1, 1.5, 2, -1), 2 * .]", "\"ab\"", &[r#"["","","ab","ab","abab",null,"abab"]"#]);
+    gives("(8 | gamma) == (8 | lgamma)", "null", &["true"]);
+}
+
+#[test]
 fn functions_of_jq_that_jaq_lacks_are_there() {
     gives(".a | IN(\"x\", \"y\"), IN(\"z\")", r#"{"a":"y"}"#, &["true", "false"]);
     gives("IN(.[]; 2, 3), IN(.[]; 5)", "[1,2]", &["true", "false"]);

@@ -17,9 +17,34 @@ fn what_is_wrong_is_told_with_its_place() {
         ("$ENV.HOME", "'$ENV' is not available: the environment is not for expressions", 0..4),
         ("[.] | __sort", "names that begin with '__' are not for expressions", 6..12),
         ("def __x: 1; __x", "names that begin with '__' are not for expressions", 4..7),
+        (".a | test(\"(\")", "the regular expression is not valid: unclosed group", 5..9),
+        (
+            "[.[] | select(.a | test(\"a{\"; \"i\"))]",
+            "the regular expression is not valid: unclosed counted repetition",
+            19..23,
+        ),
+        (
+            "gsub(\"(?=a)\"; \"b\")",
+            "the regular expression is not valid: look-around, including look-ahead and look-behind, is not supported",
+            0..4,
+        ),
+        ("sub(\"a\"; \"b\"; \"q\")", "'q' is no flag of a regular expression", 0..3),
+        ("capture([\"[\", \"g\"])", "the regular expression is not valid: unclosed character class", 0..7),
+        ("split(\"\\u005b\"; null)", "the regular expression is not valid: unclosed character class", 0..5),
+        (
+            "test(\"(\\\\w{1000}){1000}\")",
+            "the regular expression is not valid: it takes more than 10 MiB",
+            0..4,
+        ),
     ] {
         let error = Expr::compile(text, Use::Program).expect_err(text);
         assert_eq!((error.message.as_str(), error.span.clone()), (message, place), "{text}");
+    }
+    // What is made, and what means something else, is known when it is done.
+    for text in
+        ["\"(\" as $p | test($p)", "def test(f): f; test(\"(\")", "split(\"(\")", "test(\"a\"; .flags)"]
+    {
+        compile(text, Use::Program);
     }
 }
 
@@ -102,7 +127,7 @@ fn errors_tell_nothing_of_the_record() {
         ("error(\"no total\")", ErrorClass::Jq, "no total"),
         ("error(\"no \\(.a)\")", ErrorClass::Jq, "the expression calls 'error'"),
         (".a | fromjson", ErrorClass::Type, "a text cannot be parsed"),
-        (".a | test(\"(\")", ErrorClass::Jq, "a text is not a valid regular expression"),
+        ("\"(\" as $p | .a | test($p)", ErrorClass::Jq, "a text is not a valid regular expression"),
         (
             "{(.b): 1}",
             ErrorClass::Type,
@@ -138,7 +163,7 @@ fn the_way_says_why() {
         (".a + 1 > 2", "it calculates"),
         ("if .a then 1 else 2 end", "it has 'if'"),
         (".a[-1]", "an index is not a plain key or number"),
-        (".a | test(\"(\")", "a regular expression is not valid"),
+        (".a | test(\"b\"; \"n\")", "a regular expression has the flag 'n'"),
     ] {
         assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why }, "{text}");
     }

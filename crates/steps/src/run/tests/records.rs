@@ -170,6 +170,12 @@ fn odd_json_is_as_documented() {
         (lone, r#"{"a":"*"}"#)
     );
     assert_eq!(anew(lone), "{\"a\":\"\u{fffd}\"}");
+    let cut = StepTable::of("truncate", ".a").with("length", Given::Integer(3));
+    assert_eq!(edited(&[cut], r#"{"a":"\ud800abc"}"#), "{\"a\":\"\u{fffd}ab\"}");
+    let digest = ("hash", ".a");
+    assert_eq!(on_bytes(digest, lone), on_bytes(digest, "{\"a\":\"\u{fffd}\"}"));
+    let hash = StepTable::default().with("hash_field", Given::Boolean(true)).with("field", text("a"));
+    assert!(edited(&[hash], both).starts_with(r#"{"a":1,"a":""#));
     let zero = r#"{"a":-0}"#;
     assert_eq!((on_bytes(drop, zero).as_str(), on_bytes(("filter", ".a == 0"), zero).as_str()), (zero, zero));
     assert_eq!(anew(zero), r#"{"a":0}"#);
@@ -204,12 +210,51 @@ fn what_differs_from_jq_is_as_documented() {
     assert_eq!(jq("5.5 % 2", "{}"), "1.5");
     assert_eq!(class("ltrimstr(\"a\")", "5"), ErrorClass::Type);
     assert_eq!(class("rtrimstr(\"a\")", "5"), ErrorClass::Type);
-    for unknown in ["tostream", "@base32d", "now", "input", "env"] {
+    for unknown in ["tostream", "@base32d", ". as [$a] ?// $a | $a", "now", "input", "env"] {
         assert_eq!(problems(&[step(&[("jq", unknown)])]).len(), 1, "{unknown}");
     }
     let doc = r#"{"c":1,"b":2,"a":3,"d":4}"#;
-    assert_eq!(jq("del(.c)", doc), r#"{"d":4,"b":2,"a":3}"#);
+    assert_eq!(jq(".c |= empty", doc), r#"{"d":4,"b":2,"a":3}"#);
+    assert_eq!(jq("del(.c)", doc), r#"{"b":2,"a":3,"d":4}"#);
     assert_eq!(edited(&[step(&[("drop", ".c")])], doc), r#"{"b":2,"a":3,"d":4}"#);
+    assert_eq!(jq("[(1,2) + (10,20)]", "{}"), "[11,21,12,22]");
+    assert_eq!(jq("[\"\\(1,2)-\\(3,4)\"]", "{}"), r#"["1-3","1-4","2-3","2-4"]"#);
+    assert_eq!(jq("[.[0,1][0,1]]", "[[1,2],[3,4]]"), "[1,2,3,4]");
+    assert_eq!(jq("index(\"x\")", "\"\u{fc}x\u{fc}\""), "1");
+    assert_eq!(jq("test(\"c$\")", r#""abc\n""#), "false");
+    assert_eq!(jq("test(\"c\\\\n?$\")", r#""abc\n""#), "true");
+    for none in ["(?=a)", "(a)\\\\1", "\\\\h", "a{"] {
+        assert_eq!(problems(&[step(&[("jq", &format!("test(\"{none}\")"))])]).len(), 1, "{none}");
+    }
+    assert_eq!(jq("[test(\"[[:alpha:]]\"), test(\"\\\\p{Alphabetic}\")]", "\"\u{e4}\""), "[false,true]");
+    for (beyond, doc) in [
+        (".a[5] = 9", r#"{"a":[1]}"#),
+        ("setpath([\"b\", \"c\"]; 1)", "{}"),
+        (".[1:]", "null"),
+        (".[1.7]", "[1,2]"),
+        ("gmtime | todate", "0"),
+        ("@base64d", "\"YQ\""),
+    ] {
+        assert!(matches!(class(beyond, doc), ErrorClass::Type | ErrorClass::Jq), "{beyond}");
+    }
+    let page = include_str!("../../../../../docs/steps.md");
+    for row in [
+        "`.x.y = 1`",
+        "`1 / 0`",
+        "`5.5 % 2`",
+        "`5 \\| ltrimstr(\"a\")`",
+        "`tostream`",
+        "`.c \\|= empty`",
+        "`(1,2) + (10,20)`",
+        "`\"üxü\" \\| index(\"x\")`",
+        "`\"abc\\n\" \\| test(\"c$\")`",
+        "`test(\"(?=a)\")`",
+        "`test(\"[[:alpha:]]\")`",
+        "`.a[5] = 9`",
+        "`now`",
+    ] {
+        assert!(page.contains(&format!("\n| {row}")), "{row}");
+    }
 }
 
 #[test]
@@ -223,6 +268,9 @@ fn null_counts_as_missing_for_what_stands_around_the_value() {
         let failing = each.clone().with("on_missing", text("fail"));
         assert_eq!(fates(&[failing], &[read()]).remove(0).unwrap_err().0, ErrorClass::Missing);
     }
+    let set = step(&[("set", ".x"), ("text", "{.id}")]);
+    assert_eq!(edited(from_ref(&set), r#"{"id":null}"#), r#"{"id":null}"#);
+    assert_eq!(refused(&[set.with("on_missing", text("fail"))], r#"{"id":null}"#).0, ErrorClass::Missing);
 }
 
 #[test]
@@ -261,6 +309,8 @@ fn transforms_are_steps_as_well() {
     let (class, message) = refused(&[step(&[("drop", ".none")]), name_event.clone()], "[]");
     assert_eq!(class, ErrorClass::Type);
     assert!(message.starts_with("step 2 (name-event): "), "{message}");
+    let (_, message) = refused(std::slice::from_ref(&name_event), "[]");
+    assert!(message.starts_with("step 1 (name-event): "), "{message}");
     assert_eq!(plan(&[name_event]).kind().name(), "name-event", "alone it is what it is elsewhere");
 }
 
