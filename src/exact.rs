@@ -57,6 +57,20 @@ impl Number {
     }
 }
 
+/// The one text for all ways to write a number in JSON; `None` for what is no such number.
+pub(crate) fn decimal(text: &str) -> Option<String> {
+    // Most texts are none, which their first byte tells.
+    if !text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return None;
+    }
+    let number: &RawValue = serde_json::from_str(text).ok()?;
+    // Blanks around it make it another text.
+    let number = Number(Some(number.get()).filter(|number| *number == text)?.to_owned());
+    let (is_negative, digits, power) = number.decimal();
+    let sign = if is_negative { "-" } else { "" };
+    Some(format!("{sign}{digits}e{power}"))
+}
+
 impl Json {
     /// Reads a document.
     ///
@@ -168,6 +182,17 @@ mod tests {
             ("1", "\"1\""),
         ] {
             assert_ne!(json(one), json(other));
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_text_however_it_is_written() {
+        for text in ["1500", "1500.0", "1.50e3", "15E+2", "150000e-2"] {
+            assert_eq!(decimal(text).as_deref(), Some("15e2"), "{text}");
+        }
+        assert_eq!((decimal("-0.10").as_deref(), decimal("-0").as_deref()), (Some("-1e-1"), Some("e0")));
+        for text in ["", "-", "01", "1500 ", "+1", "1-2", "2026-11-27", "x1", "\u{663}"] {
+            assert_eq!(decimal(text), None, "{text}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Looks for what the steps protect: none of it may stand in what was written, nor in the dead letters.
 //!
-//! Of the source, hashes of all that the steps replace are kept: every text and number in it. Then whatever was
-//! written is read, and each text in a value, a key or a header is looked up. What is found is looked for in the
-//! source once more: a text that stands there where no step protects it, in any record, may stand anywhere, and
+//! Of the source, hashes of all that the steps replace are kept: every text and number in it, but no key of an object,
+//! which is the name of something. Then whatever was written is read, and each text in a value, a key or a header is
+//! looked up, numbers as the decimals that they are. What is found is looked for in the source once more: a text that stands there where no step protects it, in any record, may stand anywhere, and
 //! is told apart from the leaks.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use indicatif::HumanCount;
 use topicmill_steps::{
     Protection, Protector,
-    json::{Locator, Path, each_text},
+    json::{Locator, Path, TextKind, each_text},
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,6 +22,7 @@ use super::{Logs, Verification, report::PLACES_MAX};
 use crate::{
     batch::{PartitionBatch, Record, TopicPartition},
     engine::{EngineError, ErrorKind},
+    exact,
     records::Headers,
     transform::RecordView,
 };
@@ -87,7 +88,10 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
             let take = |batch: &PartitionBatch| {
                 for record in &batch.records {
                     protector.protect(&batch.origin, &view(batch, record), &mut value, |plain| {
-                        each_text(plain, |_, text| known.add(&text));
+                        each_text(plain, |_, kind, text| match kind {
+                            TextKind::Value => known.add(&text),
+                            TextKind::Key => {}
+                        });
                     });
                 }
             };
@@ -149,7 +153,7 @@ impl<L: Logs, P: FnMut(u64, u64) + Send> Verification<'_, L, P> {
                     let view = view(batch, record);
                     protector.protect(&batch.origin, &view, &mut value, |_| {});
                     texts.each(&view, Some(&value), |place, text| {
-                        let Some(hit) = known.hits.remove(&xxh3_64(text.as_bytes())) else { return };
+                        let Some(hit) = known.hits.remove(&hash(text)) else { return };
                         found.open += hit.count;
                         found
                             .open_at
@@ -182,12 +186,12 @@ impl Known {
     fn add(&mut self, text: &str) {
         // One more than is allowed is enough to tell.
         if is_long(text) && self.hashes.len() <= TEXTS_MAX {
-            self.hashes.insert(xxh3_64(text.as_bytes()));
+            self.hashes.insert(hash(text));
         }
     }
 
     fn look_up(&mut self, text: &str, partition: &TopicPartition, offset: i64, place: Place<'_>) {
-        let hash = xxh3_64(text.as_bytes());
+        let hash = hash(text);
         if !is_long(text) || !self.hashes.contains(&hash) {
             return;
         }
@@ -200,12 +204,20 @@ impl Known {
     }
 }
 
+/// The same for all ways to write a number.
+fn hash(text: &str) -> u64 {
+    match exact::decimal(text) {
+        Some(decimal) => xxh3_64(decimal.as_bytes()),
+        None => xxh3_64(text.as_bytes()),
+    }
+}
+
 fn is_long(text: &str) -> bool {
     text.chars().nth(CHARS_MIN - 1).is_some()
 }
 
 fn spot(partition: &TopicPartition, offset: i64, place: &Place<'_>, hashes: &HashSet<u64>) -> Spot {
-    let hides = |text: &str| hashes.contains(&xxh3_64(text.as_bytes()));
+    let hides = |text: &str| hashes.contains(&hash(text));
     let name = match place.part {
         Part::Value => "value".to_owned(),
         Part::Key => "key".to_owned(),
@@ -253,7 +265,7 @@ impl Texts {
         let headers = headers.filter_map(|(name, value)| Some((Part::Header(name), value?)));
         for (part, bytes) in parts.chain(headers) {
             if self.locator.validate(bytes).is_ok() {
-                each_text(bytes, |way, text| each(Place { part, way: Some(way) }, &text));
+                each_text(bytes, |way, _, text| each(Place { part, way: Some(way) }, &text));
             } else {
                 each(Place { part, way: None }, &String::from_utf8_lossy(bytes));
             }

@@ -105,7 +105,7 @@ async fn where_nothing_leaks_nothing_is_found() {
 #[tokio::test]
 async fn every_planted_leak_is_found_and_none_is_told() {
     type Leak = (&'static str, &'static str, fn(&mut MemoryLogs));
-    let leaks: [Leak; 12] = [
+    let leaks: [Leak; 14] = [
         ("d[0]@4, value .mail", "a member", |logs| {
             logs.rows("d", 0)[4].1 = Some(r#"{"mail":"p1r5@example.org"}"#.into());
         }),
@@ -133,6 +133,12 @@ async fn every_planted_leak_is_found_and_none_is_told() {
         }),
         ("r[1]@9, value .x", "another topic", |logs| {
             logs.rows("r", 1)[9].1 = Some(r#"{"x":41110004}"#.into());
+        }),
+        ("r[1]@9, value .x", "a number in another form", |logs| {
+            logs.rows("r", 1)[9].1 = Some(r#"{"x":4.1110004e7}"#.into());
+        }),
+        ("r[1]@9, value .x", "a number in another form as a text", |logs| {
+            logs.rows("r", 1)[9].1 = Some(r#"{"x":"41110004.00"}"#.into());
         }),
         ("t[0]@2, value .note", "a dead letter", |logs| {
             logs.rows("t", 0)[2].1 = Some(r#"{"note":"secret 1 99"}"#.into());
@@ -185,6 +191,30 @@ async fn what_the_source_also_holds_unprotected_is_told_apart() {
     let found = report.plaintext.as_ref().unwrap();
     assert_eq!((found.count, found.open), (0, 1), "{report}");
     assert!(report.to_string().contains("first in s[0]@1, value .card"), "{report}");
+}
+
+#[tokio::test]
+async fn where_everything_differs_other_steps_are_asked_about() {
+    let logs = transformed();
+    let other = Arc::new(Plan::new(vec![step(&[("set", ".other"), ("value", "1")])]).unwrap());
+    let report =
+        report_with(&logs, &VerifyConfig { transform: other.kind(), ..config(Order::Partition) }).await;
+    assert!(report.to_string().contains("hint: nearly every record differs: were other steps"), "{report}");
+}
+
+#[tokio::test]
+async fn names_within_what_is_redacted_are_not_looked_for() {
+    let mut logs = transformed();
+    for partition in 0..2 {
+        for row in logs.rows("s", partition) {
+            let value = row.1.as_ref().map(|value| value.replace("\"secret", "{\"label\":\"secret"));
+            row.1 = value.map(|value| value.replace(",\"price\"", "},\"price\""));
+        }
+    }
+    logs.rows("d", 0)[0].1 = Some(r#"{"label":"other","list":["label"]}"#.into());
+    assert_eq!(report(&logs).await.plaintext.unwrap().count, 0);
+    logs.rows("d", 0)[0].1 = Some(r#"{"other":"secret 0 8"}"#.into());
+    assert_eq!(report(&logs).await.plaintext.unwrap().count, 1);
 }
 
 #[tokio::test]

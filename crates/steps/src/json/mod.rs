@@ -35,5 +35,5 @@ pub use path::{MAX_SEGMENTS, Path, PathError, Segment};
 pub use set::{PathId, PathSet};
 pub(crate) use text::decode_in;
 pub use text::{decode, means, without_lone_surrogates, write_contents, write_string};
-pub use texts::{Way, each_text};
+pub use texts::{TextKind, Way, each_text};
 pub use topicmill_mill::transform::json::{Fault, JsonError, Kind, MAX_DEPTH, Top};

@@ -33,9 +33,18 @@ impl fmt::Display for Way<'_> {
     }
 }
 
+/// What a text in a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// The key of a member of an object.
+    Key,
+    /// A string, or a number as it is written.
+    Value,
+}
+
 /// Passes every string, every number as it is written and every key of a valid document to `each`, in the order
 /// of the document. The way to a key is that to its value.
-pub fn each_text<'d>(doc: &'d [u8], mut each: impl FnMut(&Way<'d>, Cow<'d, str>)) {
+pub fn each_text<'d>(doc: &'d [u8], mut each: impl FnMut(&Way<'d>, TextKind, Cow<'d, str>)) {
     let mut way = Way::default();
     let mut is_key = false;
     let mut at = 0;
@@ -58,14 +67,15 @@ pub fn each_text<'d>(doc: &'d [u8], mut each: impl FnMut(&Way<'d>, Cow<'d, str>)
                 if let (true, Some(last)) = (is_key, way.steps.last_mut()) {
                     *last = Some(contents);
                 }
+                let kind = if is_key { TextKind::Key } else { TextKind::Value };
                 is_key = false;
-                each(&way, decode(contents));
+                each(&way, kind, decode(contents));
                 at = end;
             }
             b'-' | b'0'..=b'9' => {
                 let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
                 at += doc[at..].iter().take_while(|byte| is_part(byte)).count();
-                each(&way, String::from_utf8_lossy(&doc[start..at]));
+                each(&way, TextKind::Value, String::from_utf8_lossy(&doc[start..at]));
             }
             // Colons, blanks, and the letters of `true`, `false` and `null`.
             _ => {}
@@ -81,20 +91,21 @@ mod tests {
     fn every_text_is_seen_with_its_way() {
         let doc = br#" {"a":["x\n",{"b c":-1.5e3},true,[]],"":{},"d":"y,\"]","e":null} "#;
         let mut seen = Vec::new();
-        each_text(doc, |way, text| seen.push((way.to_string(), text.into_owned())));
+        each_text(doc, |way, kind, text| seen.push((way.to_string(), kind, text.into_owned())));
+        use TextKind::{Key, Value};
         let expected = [
-            (".a", "a"),
-            (".a[]", "x\n"),
-            (r#".a[]."b c""#, "b c"),
-            (r#".a[]."b c""#, "-1.5e3"),
-            (r#"."""#, ""),
-            (".d", "d"),
-            (".d", "y,\"]"),
-            (".e", "e"),
+            (".a", Key, "a"),
+            (".a[]", Value, "x\n"),
+            (r#".a[]."b c""#, Key, "b c"),
+            (r#".a[]."b c""#, Value, "-1.5e3"),
+            (r#"."""#, Key, ""),
+            (".d", Key, "d"),
+            (".d", Value, "y,\"]"),
+            (".e", Key, "e"),
         ];
-        assert_eq!(seen, expected.map(|(way, text)| (way.to_owned(), text.to_owned())));
+        assert_eq!(seen, expected.map(|(way, kind, text)| (way.to_owned(), kind, text.to_owned())));
         let mut seen = Vec::new();
-        each_text(b"12", |way, text| seen.push((way.to_string(), text.into_owned())));
+        each_text(b"12", |way, _, text| seen.push((way.to_string(), text.into_owned())));
         assert_eq!(seen, [(".".to_owned(), "12".to_owned())]);
     }
 }
