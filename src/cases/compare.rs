@@ -10,6 +10,11 @@ use crate::{
     trial::{Outcome, Written},
 };
 
+/// A value or key that is null.
+const NULL: &str = "(null)";
+/// A header that is not there.
+const NONE: &str = "(none)";
+
 /// A difference.
 #[derive(Debug)]
 pub(super) struct Mismatch {
@@ -101,14 +106,15 @@ fn output(number: usize, expected: &Output, written: &Written, destination: Opti
         differ("partition", plain(&partition.to_string(), &is));
     }
     if let Some(key) = &expected.key {
+        let key = key.as_deref().unwrap_or(NULL);
         differ("key", plain(key, &shown(record.key.as_deref())));
     }
     differ("value", value(&expected.value, record.value.as_deref()));
     for (name, value) in &expected.headers {
         // The last of several is the one that counts for those who read one.
         let is = record.headers.iter().rfind(|(key, _)| key == name.as_bytes());
-        let is = is.map_or("(none)".into(), |(_, value)| shown(value.as_deref()));
-        differ(&format!("header {name}"), plain(value, &is));
+        let is = is.map_or(NONE.into(), |(_, value)| shown(value.as_deref()));
+        differ(&format!("header {name}"), plain(value.as_deref().unwrap_or(NONE), &is));
     }
     mismatches
 }
@@ -117,7 +123,7 @@ fn value(expected: &Value, is: Option<&[u8]>) -> Vec<String> {
     match expected {
         Value::Any => Vec::new(),
         Value::Tombstone if is.is_none() => Vec::new(),
-        Value::Tombstone => plain("(null)", &shown(is)),
+        Value::Tombstone => plain(NULL, &shown(is)),
         Value::Bytes(bytes) if is == Some(bytes) => Vec::new(),
         Value::Bytes(bytes) => {
             let json = |bytes: &[u8]| Json::parse(bytes).ok();
@@ -162,7 +168,7 @@ fn by_line(expected: &Json, is: &Json) -> Vec<String> {
 /// Bytes as text; what is not printable is escaped.
 fn shown(bytes: Option<&[u8]>) -> String {
     match bytes {
-        None => "(null)".into(),
+        None => NULL.into(),
         Some(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
             _ => bytes.escape_ascii().to_string(),

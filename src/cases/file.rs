@@ -35,9 +35,11 @@ pub(super) enum Expected {
 pub(super) struct Output {
     pub topic: Option<String>,
     pub partition: Option<i32>,
-    pub key: Option<String>,
+    /// The key; none for a record without one.
+    pub key: Option<Option<String>>,
     pub value: Value,
-    pub headers: BTreeMap<String, String>,
+    /// The value of each header; none for one that must not be there.
+    pub headers: BTreeMap<String, Option<String>>,
 }
 
 /// An expected value.
@@ -91,6 +93,8 @@ struct OutputText {
     topic: Option<String>,
     partition: Option<i32>,
     key: Option<String>,
+    #[serde(default)]
+    no_key: bool,
     value: Option<String>,
     value_base64: Option<String>,
     json: Option<String>,
@@ -98,6 +102,8 @@ struct OutputText {
     tombstone: bool,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    #[serde(default)]
+    no_headers: Vec<String>,
 }
 
 /// The topic that records come from unless a case or the configuration says another.
@@ -165,7 +171,16 @@ fn output(text: OutputText) -> Result<Output, String> {
         _ => one_of(values)
             .ok_or("at most one of `value`, `value_base64`, `json` and `tombstone = true` can be")??,
     };
-    let OutputText { topic, partition, key, headers, .. } = text;
+    let OutputText { topic, partition, key, no_key, headers, no_headers, .. } = text;
+    if no_key && key.is_some() {
+        return Err("at most one of `key` and `no_key = true` can be".into());
+    }
+    if let Some(name) = no_headers.iter().find(|name| headers.contains_key(*name)) {
+        return Err(format!("`no_headers`: there is a value for `{name}` in `headers`"));
+    }
+    let absent = no_headers.into_iter().map(|name| (name, None));
+    let headers = headers.into_iter().map(|(name, value)| (name, Some(value))).chain(absent).collect();
+    let key = if no_key { Some(None) } else { key.map(Some) };
     Ok(Output { topic, partition, key, value, headers })
 }
 

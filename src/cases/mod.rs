@@ -26,9 +26,17 @@ use crate::{
 /// Why the cases were not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CasesError {
-    /// A file cannot be read or written.
+    /// A file of cases cannot be read.
     #[error("{path}: {error}")]
-    File {
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The report cannot be written.
+    #[error("{path}: {error}")]
+    Report {
         /// The file.
         path: String,
         /// Why.
@@ -53,8 +61,8 @@ pub(crate) enum CasesError {
 impl Failure for CasesError {
     fn exit(&self) -> Exit {
         match self {
-            CasesError::File { .. } | CasesError::None(_) => Exit::Failed,
-            CasesError::Cases { .. } => Exit::Config,
+            CasesError::Unreadable { .. } | CasesError::None(_) | CasesError::Cases { .. } => Exit::Config,
+            CasesError::Report { .. } => Exit::Failed,
             CasesError::Output(error) => error.exit(),
         }
     }
@@ -88,7 +96,8 @@ pub(crate) fn command(config: &CasesConfig, out: &mut impl io::Write) -> Result<
     let mut verdicts = Vec::new();
     for path in files {
         let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| CasesError::File { path: path.display().to_string(), error })?;
+        let text =
+            text.map_err(|error| CasesError::Unreadable { path: path.display().to_string(), error })?;
         let cases = read(&text, config.source.as_deref())
             .map_err(|message| CasesError::Cases { path: path.display().to_string(), message })?;
         if cases.is_empty() {
@@ -100,7 +109,7 @@ pub(crate) fn command(config: &CasesConfig, out: &mut impl io::Write) -> Result<
     report::text(&verdicts, out)?;
     if let Some(path) = &config.junit {
         let written = fs::write(path, report::junit(&verdicts));
-        written.map_err(|error| CasesError::File { path: path.display().to_string(), error })?;
+        written.map_err(|error| CasesError::Report { path: path.display().to_string(), error })?;
     }
     let passed = verdicts.iter().flat_map(|file| &file.cases).all(|case| case.mismatches.is_empty());
     Ok(if passed { Exit::Done } else { Exit::Failed })

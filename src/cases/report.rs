@@ -33,20 +33,27 @@ pub(super) fn text(files: &[FileVerdicts], out: &mut impl Write) -> io::Result<(
 pub(super) fn junit(files: &[FileVerdicts]) -> String {
     let mut report = Report::new("topicmill test");
     for file in files {
-        let mut suite = TestSuite::new(file.path.display().to_string());
+        let path = xml(&file.path.display().to_string());
+        let mut suite = TestSuite::new(&path);
         for Verdict { name, mismatches, time } in &file.cases {
             let mut status = TestCaseStatus::success();
             if let Some(first) = mismatches.first() {
                 status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                 let told: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
                 let headline = if first.part.is_empty() { &first.lines[0] } else { &first.part };
-                status.set_message(headline.as_str()).set_description(told.join("\n"));
+                status.set_message(xml(headline)).set_description(xml(&told.join("\n")));
             }
-            let mut case = TestCase::new(name.as_str(), status);
-            case.set_classname(file.path.display().to_string()).set_time(*time);
+            let mut case = TestCase::new(xml(name), status);
+            case.set_classname(&path).set_time(*time);
             suite.add_test_case(case);
         }
         report.add_test_suite(suite);
     }
     report.to_string().unwrap_or_default()
+}
+
+/// A text with U+FFFD for what no XML may have in it, escaped or not (XML 1.0, section 2.2).
+fn xml(text: &str) -> String {
+    let is_char = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    text.chars().map(|c| if is_char(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }

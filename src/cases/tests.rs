@@ -115,6 +115,29 @@ fn each_part_is_compared() {
 }
 
 #[test]
+fn what_must_not_be_there_is_missed_or_told() {
+    let output = "[[case.output]]\nno_key = true\nno_headers = ['trace', 'x']";
+    let (exit, text, _) =
+        outcome(&format!("[[case]]\nvalue = '{{}}'\nheaders = {{ other = '7' }}\n{output}"));
+    assert_eq!(exit.unwrap(), Exit::Done, "{text}");
+    let case = "[[case]]\nvalue = '{}'\nkey = 'k'\nheaders = { trace = '7' }\n";
+    let (exit, text, _) = outcome(&format!("{case}{output}"));
+    assert_eq!(exit.unwrap(), Exit::Failed);
+    for part in ["key:\n    - (null)\n    + k", "header trace:\n    - (none)\n    + 7"] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+    assert!(!text.contains("header x"), "{text}");
+}
+
+#[test]
+fn the_report_is_xml_whatever_is_in_it() {
+    let name = r#"name = "a\uFFFE\u0001\u001b[1mb\uFFFF<""#;
+    let (exit, _, junit) = outcome(&format!("[[case]]\n{name}\nvalue = '{{}}'\nfiltered = true"));
+    assert_eq!(exit.unwrap(), Exit::Failed);
+    assert!(junit.contains("name=\"a\u{fffd}\u{fffd}\u{fffd}[1mb\u{fffd}&lt;\""), "{junit}");
+}
+
+#[test]
 fn a_file_that_says_no_case_clearly_is_refused() {
     for (message, text) in [
         ("case 1 (case 1): exactly one of `value`", "[[case]]\nfiltered = true"),
@@ -128,9 +151,16 @@ fn a_file_that_says_no_case_clearly_is_refused() {
         ),
         ("unknown field `vaule`", "[[case]]\nvaule = '{}'"),
         ("no cases", ""),
+        ("at most one of `key`", "[[case]]\nvalue = '{}'\n[[case.output]]\nkey = 'a'\nno_key = true"),
+        (
+            "`no_headers`: there is a value for `a`",
+            "[[case]]\nvalue = '{}'\n[[case.output]]\nheaders = { a = '1' }\nno_headers = ['a']",
+        ),
     ] {
         let (exit, _, _) = outcome(text);
-        let error = exit.unwrap_err().to_string();
+        let error = exit.unwrap_err();
+        assert_eq!(error.exit(), Exit::Config, "{error}");
+        let error = error.to_string();
         assert!(error.contains(message) && error.contains("orders.test.toml"), "{error}");
     }
 }

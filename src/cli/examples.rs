@@ -117,6 +117,8 @@ A file of cases, such as orders.test.toml beside orders.toml:
   [[case.output]]                       # one for each record; what is absent may be anything
   value = '{\"id\":1}'                   # or json, value_base64, tombstone = true
   topic = \"orders_DE\"                   # without: the destination
+  headers = { source = \"orders\" }       # and key, partition
+  no_headers = [\"trace\"]                # not to be there; and no_key = true
 
   [[case]]
   value = 'no JSON'
