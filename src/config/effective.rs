@@ -38,11 +38,17 @@ impl Config {
         Ok(())
     }
 
-    /// Each step with how it is done.
+    /// Each step with how it is done, and each pass with what it costs.
     fn write_steps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(plan) = &self.steps else { return Ok(()) };
+        let mut pass = 0;
         for (table, report) in plan.tables().iter().zip(plan.report()) {
-            write!(f, "\n# {report}\n{}", written(table))?;
+            f.write_str("\n")?;
+            if report.pass > pass {
+                pass = report.pass;
+                writeln!(f, "# pass {pass}: {}", report.cost)?;
+            }
+            write!(f, "# {report}\n{}", written(table))?;
         }
         Ok(())
     }

@@ -85,7 +85,14 @@ fn warn_of_displaced(displaced: &[GivenStep], by: &Origin) {
 fn plan(settings: &mut Settings) -> Option<Arc<Plan>> {
     let given = settings.steps().to_vec();
     let problems = match Plan::new(given.iter().map(|step| step.table.clone()).collect()) {
-        Ok(plan) => return Some(Arc::new(plan)),
+        Ok(plan) => {
+            for report in plan.report() {
+                if let Some(warning) = report.warning {
+                    warn!("step {} ({}): {warning}", report.number, report.title);
+                }
+            }
+            return Some(Arc::new(plan));
+        }
         Err(problems) => problems,
     };
     for problem in problems {

@@ -120,12 +120,16 @@ impl Report {
     }
 
     /// Adds a hint if the records look as if another transform had made them.
-    pub(super) fn hint_at_transform(&mut self) {
+    pub(super) fn hint_at_transform(&mut self, config: &VerifyConfig) {
         let differing = self.counts.of(Kind::Corrupt) + self.counts.of(Kind::Phantom);
         let checked = self.written - self.unchecked.count;
         // Tombstones are the same whatever the transform.
         if differing > 0 && differing >= checked / 4 * 3 {
-            let hint = "nearly every record differs: was another --transform, --field or --digest written?";
+            let hint = if config.transform.counts().is_some() {
+                "nearly every record differs: were other steps done, or with other settings or keys?"
+            } else {
+                "nearly every record differs: was another --transform, --field or --digest written?"
+            };
             self.hints.push(hint.to_owned());
         }
     }

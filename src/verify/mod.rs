@@ -163,7 +163,7 @@ pub(crate) async fn verify_logs(
     for (place, partition) in &places {
         report.add_missing(config, (place, partition), |number| run.topics.committed(number));
     }
-    report.hint_at_transform();
+    report.hint_at_transform(config);
     report.elapsed = started.elapsed();
     Ok(report)
 }

@@ -37,6 +37,9 @@ fn check_says_how_each_step_is_done_and_prints_a_configuration() {
             "[[step]]\nmask = \".email\"\nfirst = 2\nwhen = \".vip | not\"\n",
             "# step 4 (set .count): pass 2, by jaq, because ",
             "# step 5 (hash-field): pass 3, ",
+            "# pass 1: about 0.4 µs for a record of 350 bytes\n# step 1 ",
+            "# pass 2: about 0.2 µs for a record of 350 bytes, and about 2 µs by jaq, for a record of 53 bytes\n# step 4 ",
+            "# pass 3: a transform, which reads the value itself\n# step 5 ",
             "# step 6 (route orders_{.country}): pass 4, on the bytes\n",
             "\n# ok\n",
         ],
@@ -44,6 +47,22 @@ fn check_says_how_each_step_is_done_and_prints_a_configuration() {
     assert!(!first.stdout.contains("[transform]"), "{}", first.stdout);
     let toml = first.stdout.strip_suffix("\n# ok\n").unwrap();
     Program::new(["check"]).config(toml).run().expect(0, &[toml]);
+}
+
+#[test]
+fn check_tells_what_cannot_work_or_is_not_meant() {
+    let said =
+        ["config: [[step]] 1 filter: at character 7: the regular expression is not valid: unclosed group"];
+    Program::new(["check", "--filter", ".id | test(\"(\")"]).run().expect(78, &said);
+    Program::new(["run", "--filter", ".id | test(\"(\")"]).run().expect(78, &said);
+    let text = "[[step]]\nset = '.a'\ntext = 'x{.b | test(\"a**\\\\h\")}'";
+    let said = [
+        "config: [[step]] 1 text: at character ",
+        "the regular expression is not valid: unrecognized escape",
+    ];
+    Program::new(["check"]).config(text).run().expect(78, &said);
+    let said = ["step 1 (filter .x = 1): the condition sets something, so it holds: '==' compares"];
+    Program::new(["check", "--filter", ".x = 1"]).run().expect(0, &said);
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::{fmt, sync::Arc};
 
 use topicmill_mill::{
     metrics::StepCounts,
-    transform::{Partitions, Transform, TransformKind},
+    transform::{Output, Partitions, Transform, TransformKind, Values},
 };
 
 use crate::{
     StepProblem, StepTable,
     expr::{Expr, Way},
-    fuse::{self, Pass},
+    fuse::{self, Pass, Work},
     kind::Kind,
     reader::Reader,
     run::Steps,
@@ -48,11 +48,15 @@ pub struct StepReport {
     pub jaq: Option<String>,
     /// How many paths its pass locates at once.
     pub paths: usize,
+    /// What its pass costs, as measured.
+    pub cost: String,
+    /// What is allowed but surely not meant.
+    pub warning: Option<&'static str>,
 }
 
 impl fmt::Display for StepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StepReport { number, title, pass, jaq, paths } = self;
+        let StepReport { number, title, pass, jaq, paths, .. } = self;
         write!(f, "step {number} ({title}): pass {pass}, ")?;
         match jaq {
             Some(why) => write!(f, "by jaq, because {why}"),
@@ -115,12 +119,15 @@ impl Plan {
     pub fn report(&self) -> Vec<StepReport> {
         let of_pass = |(number, pass): (usize, &Pass)| {
             let paths = pass.paths.len();
+            let cost = cost(pass, &self.steps[pass.steps.clone()]);
             let of_step = move |step: &Step| StepReport {
                 number: step.index + 1,
                 title: step.title.clone(),
                 pass: number + 1,
                 jaq: exprs(step).into_iter().find_map(by_jaq),
                 paths: if step.needs_value() { paths.max(1) } else { 0 },
+                cost: cost.clone(),
+                warning: exprs(step).into_iter().find_map(Expr::warning),
             };
             self.steps[pass.steps.clone()].iter().map(of_step).collect::<Vec<_>>()
         };
@@ -166,7 +173,8 @@ impl Plan {
     /// The steps as a transform. One that is a transform itself, and always applies, is that one.
     pub fn kind(self: &Arc<Plan>) -> TransformKind {
         if let [Step { action: Action::Transform(kind), when: None, .. }] = &self.steps[..] {
-            return kind.clone();
+            let plan = Arc::clone(self);
+            return kind.clone().within(move |inner| Box::new(Only { inner, plan: Arc::clone(&plan) }));
         }
         let plan = Arc::clone(self);
         let build = move || Box::new(Steps::new(Arc::clone(&plan))) as Box<dyn Transform>;
@@ -177,10 +185,46 @@ impl Plan {
     }
 }
 
+/// The transform that is the only step of a plan.
+struct Only {
+    inner: Box<dyn Transform>,
+    plan: Arc<Plan>,
+}
+
+impl Transform for Only {
+    /// Only what is told of failures differs.
+    fn apply(&mut self, values: &Values<'_>, out: &mut Output<'_>) {
+        let before = out.failures_mut().len();
+        self.inner.apply(values, out);
+        for failure in &mut out.failures_mut()[before..] {
+            failure.error = self.plan.steps[0].error(failure.error.clone());
+        }
+    }
+}
+
 impl fmt::Debug for Plan {
     /// Leaves out what stands in the steps.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.steps.iter().map(|step| &step.title)).finish()
+    }
+}
+
+/// What a pass costs, by the figures in docs/steps.md.
+fn cost(pass: &Pass, steps: &[Step]) -> String {
+    let by_jaq = steps.iter().flat_map(exprs).filter(|expr| by_jaq(expr).is_some()).count();
+    let interpreted = format!("about {} µs by jaq, for a record of 53 bytes", 2 * by_jaq);
+    let looking = steps.iter().filter(|step| step.needs_value());
+    // Tenths of a microsecond: to locate, and for each step; a token is worth two.
+    let makes_tokens = |step: &Step| matches!(step.action, Action::Tokens(..) | Action::TokensTo { .. });
+    let tenths: usize = looking.map(|step| if makes_tokens(step) { 2 } else { 1 }).sum();
+    match pass.work {
+        Work::Transform(_) => "a transform, which reads the value itself".to_owned(),
+        Work::Program if by_jaq > 0 => interpreted,
+        _ if tenths == 0 => "nothing is read of the value".to_owned(),
+        _ => {
+            let bytes = format!("about {:.1} µs for a record of 350 bytes", (1 + tenths) as f64 / 10.0);
+            if by_jaq > 0 { format!("{bytes}, and {interpreted}") } else { bytes }
+        }
     }
 }
 

@@ -116,6 +116,11 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// What was reported so far, for a transform that knows more of it than the one that it passes values to.
+    pub fn failures_mut(&mut self) -> &mut [Failure] {
+        &mut self.failures
+    }
+
     /// Passes the record at `index` over: nothing is written for it, and its offset is committed all the same.
     pub fn skip(&mut self, index: usize) {
         if self.go_to(index) {

@@ -152,6 +152,16 @@ impl TransformKind {
         TransformKind { counts: Some(counts), ..self }
     }
 
+    /// Puts each instance into another transform, which is to do the same.
+    #[must_use]
+    pub fn within(
+        self,
+        wrap: impl Fn(Box<dyn Transform>) -> Box<dyn Transform> + Send + Sync + 'static,
+    ) -> TransformKind {
+        let build = self.build;
+        TransformKind { build: Arc::new(move || wrap(build())), ..self }
+    }
+
     /// An instance for one thread.
     pub fn build(&self) -> Box<dyn Transform> {
         (self.build)()
