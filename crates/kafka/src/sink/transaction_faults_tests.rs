@@ -8,7 +8,7 @@ use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
     clock,
-    engine::{EngineError, ErrorKind, Replaced, Sink, Staked, TransactionEnd},
+    engine::{EngineError, ErrorKind, Replaced, Sink, Staked, TransactionEnd, Troubles},
     transform::ErrorClass,
 };
 use topicmill_records::{NO_HEADERS, RecordWriter};
@@ -237,7 +237,7 @@ async fn the_version_may_change_while_it_runs() {
         expect_committed(&mut sink, &place, number + 1).await;
         sink.abort().await.unwrap();
         // In version 2 each end has an epoch of its own.
-        let name = format!("{}-one-{}", place.group, (number + 2) % 2);
+        let name = format!("{}/one/{}", place.group, (number + 2) % 2);
         let before = broker.transaction(&name).unwrap().epoch;
         expect_committed(&mut sink, &place, number + 2).await;
         expect_committed(&mut sink, &place, number + 4).await;
