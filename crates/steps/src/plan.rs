@@ -211,20 +211,22 @@ impl fmt::Debug for Plan {
 
 /// What a pass costs, by the figures in docs/steps.md.
 fn cost(pass: &Pass, steps: &[Step]) -> String {
-    let by_jaq = steps.iter().flat_map(exprs).filter(|expr| by_jaq(expr).is_some()).count();
-    let interpreted = format!("about {} µs by jaq, for a record of 53 bytes", 2 * by_jaq);
+    let for_each = "for a record of 350 bytes";
+    let interpreted = 4 * steps.iter().flat_map(exprs).filter(|expr| by_jaq(expr).is_some()).count();
     let looking = steps.iter().filter(|step| step.needs_value());
     // Tenths of a microsecond: to locate, and for each step; a token is worth two.
     let makes_tokens = |step: &Step| matches!(step.action, Action::Tokens(..) | Action::TokensTo { .. });
     let tenths: usize = looking.map(|step| if makes_tokens(step) { 2 } else { 1 }).sum();
+    let on_the_bytes = (1 + tenths) as f64 / 10.0;
     match pass.work {
         Work::Transform(_) => "a transform, which reads the value itself".to_owned(),
-        Work::Program if by_jaq > 0 => interpreted,
+        Work::Program if interpreted > 0 => format!("about {interpreted} µs {for_each}, by jaq"),
         _ if tenths == 0 => "nothing is read of the value".to_owned(),
-        _ => {
-            let bytes = format!("about {:.1} µs for a record of 350 bytes", (1 + tenths) as f64 / 10.0);
-            if by_jaq > 0 { format!("{bytes}, and {interpreted}") } else { bytes }
+        _ if interpreted > 0 => {
+            let all = on_the_bytes + interpreted as f64;
+            format!("about {all:.1} µs {for_each}, {interpreted} of it by jaq")
         }
+        _ => format!("about {on_the_bytes:.1} µs {for_each}"),
     }
 }
 
