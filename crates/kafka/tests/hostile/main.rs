@@ -72,7 +72,7 @@ async fn meet(meeting: Meeting) -> Result<(), String> {
         ("enable.ssl.certificate.verification", "false"),
         ("sasl.mechanism", meeting.mechanism),
         ("sasl.username", "user"),
-        ("sasl.password", "password"),
+        ("sasl.password", "pencil"),
         ("sasl.oauthbearer.token", "a.token"),
         ("socket.connection.setup.timeout.ms", LOGIN_MS),
     ];
