@@ -148,7 +148,7 @@ mod tests {
         let scram = Scram::start(Mechanism::ScramSha512, "a,b=c", NONCE).unwrap();
         assert_eq!(scram.first(), "n,,n=a=2Cb=3Dc,r=rOprNGfwEbeRWgbNEkqO");
         for challenge in [
-            "r=other,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            "r=other-than-ours-and-longer,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
             "r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,s=*,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=0",
