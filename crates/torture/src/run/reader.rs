@@ -72,6 +72,8 @@ impl Reader {
             .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "50")
             .set("fetch.error.backoff.ms", "50")
+            // A full queue is no reason to read nothing for a second.
+            .set("fetch.queue.backoff.ms", "10")
             .set("topic.metadata.refresh.interval.ms", "2000")
             .set("socket.timeout.ms", "10000")
             .set("reconnect.backoff.max.ms", "1000")
