@@ -207,7 +207,7 @@ keys! {
     pub(crate) static COMMIT_INTERVAL = Key::new(Run, "commit_interval", Form::Duration)
         .default("1s")
         .flag("commit-interval", "DURATION", &[
-            (RUN, "How often offsets are committed"),
+            (RUN, "How often offsets are committed; exactly once, every 100ms unless it is set"),
             (BENCH, "How often this program commits, as with `run` [default: 1s; 100ms exactly once]"),
         ]);
     pub(crate) static DRAIN_TIMEOUT = Key::new(Run, "drain_timeout", Form::Duration)

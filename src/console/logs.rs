@@ -84,8 +84,10 @@ fn start(level: LogLevel, format: LogFormat) {
     } else {
         layer.json().flatten_event(true).boxed()
     };
+    // Before all layers rather than as the filter of one: such a filter notes for each event whether it is wanted,
+    // and a library that only asks whether a message would be leaves that note behind, for the next event to find.
     // It fails only when a log is set up already, which then stays.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(targets(filter(level)))).try_init();
+    let _ = tracing_subscriber::registry().with(targets(filter(level))).with(layer).try_init();
 }
 
 /// Standard error; on a terminal a line replaces the progress bar, which is drawn again below it.

@@ -59,6 +59,27 @@ fn every_line_is_an_event_with_one_type_a_name() {
     assert!(log.len() < 25, "few lines for many partitions:\n{}", log.join("\n"));
 }
 
+/// It has a logger of its own, which asks of each level whether anybody wants it.
+#[cfg(feature = "librdkafka")]
+#[test]
+fn librdkafka_swallows_no_event() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("log"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &[good(1)]);
+    let mill = Running::run(&cluster, &names, &["--engine", "librdkafka", "--until-caught-up"]);
+    let (code, _, log) = mill.end(SOON);
+    let log = events(&log);
+    assert_eq!(code, 0, "{log:?}");
+    for message in ["starting", "assigned", "done"] {
+        assert!(log.iter().any(|event| says(event, message)), "{message} in {log:?}");
+    }
+    let mill = Running::run(&cluster, &names, &["--engine", "librdkafka", "-X", "acks=1"]);
+    let (code, _, log) = mill.end(SOON);
+    let events = events(&log);
+    assert_eq!(code, 78);
+    assert!(events.last().is_some_and(|last| last["level"] == "ERROR"), "{events:?}");
+}
+
 #[test]
 fn the_end_of_a_run_that_fails_is_an_error_with_its_cause() {
     let (cluster, names) = (Cluster::embedded(), Names::new("log"));

@@ -22,7 +22,7 @@ fn documented<'a>(names: &'a Names, ids: &'a [String; 2]) -> Vec<Acl<'a>> {
 
 /// The ids of the instance `one`.
 fn ids(names: &Names) -> [String; 2] {
-    [0, 1].map(|number| format!("{}-one-{number}", names.group))
+    [0, 1].map(|number| format!("{}/one/{number}", names.group))
 }
 
 fn exactly_once(trial: &Trial) -> Mill {

@@ -122,7 +122,7 @@ impl NativeSink {
 
     /// As [`with_routing`](NativeSink::with_routing), for batches that belong to transactions, which commit offsets
     /// of `group`. Whatever an earlier sink with the same transactional id left open is aborted. The id is that of
-    /// the properties, or the group's, followed by `group.instance.id`, or by something random.
+    /// the properties, or the group's, followed by a slash and `group.instance.id`, or something random.
     ///
     /// # Errors
     /// As [`new`](NativeSink::new), and when the brokers are too old.
@@ -137,7 +137,7 @@ impl NativeSink {
         let prefix = native.produce.transactional_id.as_deref().unwrap_or(group);
         let instance = native.group.instance_id.clone();
         let instance = instance.unwrap_or_else(|| uuid::Uuid::from_u128(rand::random()).to_string());
-        let (prefix, timeout) = (format!("{prefix}-{instance}"), native.produce.transaction_timeout);
+        let (prefix, timeout) = (ids_of(prefix, &instance), native.produce.transaction_timeout);
         let transactions = Transactions::begin(client.cluster(), &prefix, timeout).await?;
         let nobody = Producer { id: -1, epoch: -1 };
         Ok(NativeSink::with(client, native, troubles, routing, nobody, Some(Arc::new(transactions))))
@@ -262,6 +262,12 @@ impl Sink for NativeSink {
 
 /// How long aborting what is open may take when a sink is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the transactional ids of an instance begin with. A slash within the instance's name is written in another
+/// way, so that two groups never have the same ids: where the group ends is told from behind.
+fn ids_of(group: &str, instance: &str) -> String {
+    format!("{group}/{}", instance.replace('%', "%25").replace('/', "%2F"))
+}
 
 fn no_transactions() -> EngineError {
     EngineError::new(ErrorKind::Fatal, "the sink was not made for transactions")

@@ -42,7 +42,7 @@ use super::{
 use crate::{
     ask::Whom,
     cluster::{Cluster, Lane},
-    error::check,
+    error::{KafkaError, check},
     handshake::versions_now,
     reply::Answer,
     text::{group_id, text, topic_name},
@@ -123,7 +123,7 @@ impl Transactions {
         timeout: Duration,
     ) -> Result<Transactions, EngineError> {
         let side = |number: usize| {
-            let name = text(&format!("{prefix}-{number}"));
+            let name = text(&format!("{prefix}/{number}"));
             let (producer, protocol) = (Producer { id: -1, epoch: -1 }, Protocol::First);
             Mutex::new(Side { name, producer, protocol, current: None, looked: Instant::now() })
         };
@@ -286,8 +286,22 @@ impl Transactions {
         };
         until_settled(deadline, attempt).await.map_err(|failure| match failure {
             Failure::Abort(error) if is_fenced(&error) => replaced(name, &error),
-            failure => failure.error(),
+            failure => self.explained(failure.error()),
         })
+    }
+
+    /// `error` with the property that caused it, if one did.
+    fn explained(&self, error: EngineError) -> EngineError {
+        let is_timeout = |error: &KafkaError| error.0 == ResponseError::InvalidTransactionTimeout;
+        if !error.cause::<KafkaError>().is_some_and(is_timeout) {
+            return error;
+        }
+        let message = format!(
+            "{}: transaction.timeout.ms={} is more than the brokers' transaction.max.timeout.ms",
+            error.message,
+            self.timeout.as_millis()
+        );
+        EngineError { message, ..error }
     }
 
     /// The version that the cluster has agreed on by now.
@@ -334,8 +348,8 @@ fn after_timeout(mode: &Mode, producer: Producer) -> Option<Producer> {
 /// Another process has taken over a transactional id.
 fn replaced(name: &str, error: &EngineError) -> EngineError {
     let message = format!(
-        "another process writes with transactional id {name}: each instance needs its own \
-         group.instance.id ({})",
+        "another process writes with transactional id {name}, or its transaction was ended by an administrator: \
+         each instance needs a group.instance.id of its own ({})",
         error.message
     );
     EngineError::new(ErrorKind::Fatal, message).from_cause(Replaced)

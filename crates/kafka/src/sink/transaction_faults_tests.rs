@@ -8,7 +8,7 @@ use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
     clock,
-    engine::{EngineError, ErrorKind, Replaced, Sink, Staked, TransactionEnd},
+    engine::{EngineError, ErrorKind, Replaced, Sink, Staked, TransactionEnd, Troubles},
     transform::ErrorClass,
 };
 use topicmill_records::{NO_HEADERS, RecordWriter};
@@ -72,7 +72,7 @@ async fn what_the_coordinator_aborts_on_its_own_is_begun_anew() {
                 // It is noticed by the end of the transaction, not by what is in it.
                 broker.abort_next_transactions(1);
             } else {
-                assert!(broker.abort_transaction(&format!("{}-one-0", place.group)));
+                assert!(broker.abort_transaction(&format!("{}/one/0", place.group)));
             }
             let ended = commit(&mut sink, &place, number).await.unwrap();
             assert!(matches!(ended, TransactionEnd::Aborted(_)), "version {version}: {ended:?}");
@@ -128,7 +128,7 @@ async fn whose_id_is_taken_over_stops_however_long_ago_its_transaction_began() {
                 sink.send(place.batch(0, 2)).await.unwrap();
             }
             tokio::time::sleep(Duration::from_millis(1200)).await;
-            let name = format!("{}-one-0", place.group);
+            let name = format!("{}/one/0", place.group);
             while broker.take_over(&name).is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -144,6 +144,31 @@ async fn whose_id_is_taken_over_stops_however_long_ago_its_transaction_began() {
             sink.close().await;
             assert_eq!(broker.transaction(&name).unwrap(), seen, "the successor's is left alone");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_that_the_brokers_do_not_allow_is_named() {
+    let (_broker, place) = place(2, &[("transaction.timeout.ms", "900001")]).await;
+    let troubles = Troubles::default();
+    let begun = NativeSink::transactional(&place.client, &place.settings, troubles, None, &place.group).await;
+    let error = begun.unwrap_err().to_string();
+    assert!(error.contains("transaction.timeout.ms=900001 is more than"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_whose_names_run_together_leave_each_other_alone() {
+    let (_broker, mut place) = place(2, &[]).await;
+    let mut sinks = Vec::new();
+    for (group, instance) in [("a", "b-c"), ("a-b", "c"), ("a", "b/c"), ("a/b", "c"), ("a", "b%2Fc")] {
+        place.group = group.to_owned();
+        place.settings.properties.insert("group.instance.id".to_owned(), instance.to_owned());
+        sinks.push((place.sink().await, group));
+    }
+    for (mut sink, group) in sinks {
+        place.group = group.to_owned();
+        expect_committed(&mut sink, &place, 0).await;
+        sink.close().await;
     }
 }
 
@@ -186,7 +211,7 @@ async fn after_a_request_without_an_answer_the_producer_is_begun_anew() {
     use ApiKey::{AddOffsetsToTxn, AddPartitionsToTxn, EndTxn, TxnOffsetCommit};
     let (broker, place) = place(1, &[]).await;
     let mut sink = place.sink().await;
-    let name = format!("{}-one-0", place.group);
+    let name = format!("{}/one/0", place.group);
     let epoch = || broker.transaction(&name).unwrap().epoch;
     for (number, api) in (0..).step_by(4).zip([AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn])
     {
@@ -212,7 +237,7 @@ async fn the_version_may_change_while_it_runs() {
         expect_committed(&mut sink, &place, number + 1).await;
         sink.abort().await.unwrap();
         // In version 2 each end has an epoch of its own.
-        let name = format!("{}-one-{}", place.group, (number + 2) % 2);
+        let name = format!("{}/one/{}", place.group, (number + 2) % 2);
         let before = broker.transaction(&name).unwrap().epoch;
         expect_committed(&mut sink, &place, number + 2).await;
         expect_committed(&mut sink, &place, number + 4).await;

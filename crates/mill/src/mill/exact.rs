@@ -280,7 +280,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     fn withdraw_all(&mut self) {
         let partitions: Vec<TopicPartition> = self.offsets.partitions().cloned().collect();
         for partition in &partitions {
-            let is_final = matches!(self.stopped.get(partition), Some(Stopped::Letter(_)));
+            let is_final = matches!(self.stopped.get(partition), Some(Stopped::Letter { .. }));
             // What is not read again stays stopped where it is.
             let is_kept = self.is_draining && self.stopped.contains_key(partition);
             let why = if is_final || is_kept { Halt::Stopped } else { Halt::Rewinding };

@@ -31,7 +31,7 @@ pub use gap::OnGap;
 use goal::Goal;
 use revoke::Revoking;
 use rewind::Rewinds;
-pub use stop::Stopped;
+pub use stop::{Stopped, Unwritten};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -382,7 +382,9 @@ impl<S: Source, K: Sink> Mill<S, K> {
             Delivered::Stopped(ticket, stopped) => {
                 let reason = EngineError::new(ErrorKind::Retriable, stopped.to_string());
                 if self.offsets.halt_before(&ticket, Halt::Stopped) {
-                    self.stop(partition.clone(), Stopped::Letter(stopped));
+                    let from = self.offsets.position(&partition).and_then(|position| position.committed);
+                    let unwritten = self.exact.as_ref().map(|_| Unwritten { from });
+                    self.stop(partition.clone(), Stopped::Letter { letter: stopped, unwritten });
                 }
                 self.begin_abort(&reason);
             }

@@ -14,8 +14,13 @@ use crate::{
 #[non_exhaustive]
 pub enum Stopped {
     /// The dead letter topic refused a record.
-    #[error(transparent)]
-    Letter(delivery::RefusedLetter),
+    #[error("{letter}{}", .unwritten.as_ref().map(Unwritten::to_string).unwrap_or_default())]
+    Letter {
+        /// Which one.
+        letter: delivery::RefusedLetter,
+        /// What of the partition is not written either; exactly once only.
+        unwritten: Option<Unwritten>,
+    },
     /// The log holds something that cannot be read.
     #[error("{0}; the partition stops here")]
     Unreadable(EngineError),
@@ -25,6 +30,15 @@ pub enum Stopped {
         .0.partition, .0.from, .0.to - .0.from, .0.reason.as_str()
     )]
     Gap(Gap),
+}
+
+/// The records before a refused one whose output went with the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(", and nothing of it is written from {} on, as the transaction is aborted: to go on behind the record, \
+         those before it have to be read again", .from.map_or("where it began".into(), |from| format!("offset {from}")))]
+pub struct Unwritten {
+    /// The committed offset, if there is one.
+    pub from: Option<i64>,
 }
 
 impl<S: Source, K: Sink> Mill<S, K> {

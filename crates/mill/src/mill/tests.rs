@@ -370,6 +370,25 @@ fn stopped_mill() -> (Mill<SimulatedSource, SimulatedSink>, TopicPartition) {
 }
 
 #[test]
+fn exactly_once_a_stop_names_what_before_it_is_not_written() {
+    for (settings, names_it) in
+        [(exactly_once(), true), (settings(StrategyKind::Serial, Order::Partition), false)]
+    {
+        let world = world();
+        world.lock().unwrap().committed = (0..PARTITIONS).map(|partition| (partition, 3)).collect();
+        let mut mill = mill(&world, &settings);
+        let assigned = world.lock().unwrap().assign(0..PARTITIONS);
+        mill.take(SourceEvent::Assigned(assigned.clone())).unwrap();
+        let Assignment { partition, id: assignment, .. } = &assigned[0];
+        let ticket = mill.offsets.begin(&batch(0, *assignment, 3, 9), Permit::none()).unwrap();
+        mill.settle(Delivered::Stopped(ticket, stopped(partition, 7))).unwrap();
+        let said = mill.stopped[partition].to_string();
+        assert!(said.contains("at offset 7"), "{said}");
+        assert_eq!(said.contains("nothing of it is written from offset 3 on"), names_it, "{said}");
+    }
+}
+
+#[test]
 fn a_new_start_forgets_what_was_stopped() {
     let (mill, _) = stopped_mill();
     let (metrics, health) = (Arc::clone(&mill.metrics), Arc::clone(&mill.health));

@@ -59,7 +59,7 @@ pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
         let mill = members::any(trial);
         trial.strike();
         for side in 0..2 {
-            let id = format!("{}-{}-{side}", trial.group, trial.mills.client(mill));
+            let id = format!("{}/{}/{side}", trial.group, trial.mills.client(mill));
             let thief: BaseProducer = ClientConfig::new()
                 .set("bootstrap.servers", trial.stage.nodes.bootstrap())
                 .set("transactional.id", &id)
