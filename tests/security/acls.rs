@@ -68,7 +68,7 @@ fn without_one_of_the_transactional_ids_it_stops_and_names_it() {
 fn random_transactional_ids_are_allowed_by_their_beginning() {
     let trial = Trial::new("acls");
     allow_all_but(&trial, |acl| acl.0 == TransactionalId);
-    let beginning = format!("{}-", trial.names.group);
+    let beginning = format!("{}/", trial.names.group);
     let named = format!("transactional id {beginning}");
     trial.is_refused(without_id(&trial), &["TRANSACTIONAL_ID_AUTHORIZATION_FAILED", &named]);
     allow_prefixed(&kafka().open().brokers, LIMITED, &[(TransactionalId, &beginning, Write)]);
