@@ -3,6 +3,8 @@
 mod differential;
 mod edits;
 mod fused;
+mod generator;
+mod ordered;
 mod records;
 
 use std::sync::Arc;
