@@ -22,6 +22,7 @@ mod reader;
 mod step;
 mod fuse;
 mod plan;
+mod depend;
 mod protection;
 mod run;
 

@@ -5,6 +5,7 @@ mod edits;
 mod fused;
 mod generator;
 mod ordered;
+mod protected;
 mod records;
 
 use std::sync::Arc;
