@@ -5,7 +5,7 @@ use crate::{
     broker::{LIMITED, LIMITED_PASSWORD, Listener, kafka},
     mill::Mill,
     support::Names,
-    wire::{Acl, Operation::*, Resource::*, allow},
+    wire::{Acl, Operation::*, Resource::*, allow, allow_prefixed},
 };
 
 /// What the README and `docs/delivery.md` ask for `run --delivery exactly-once`.
@@ -26,13 +26,16 @@ fn ids(names: &Names) -> [String; 2] {
 }
 
 fn exactly_once(trial: &Trial) -> Mill {
+    without_id(trial).set("group.instance.id", "one")
+}
+
+fn without_id(trial: &Trial) -> Mill {
     trial
         .through(Listener::Login)
         .with(&["--delivery", "exactly-once", "--give-up-after", "20s"])
         .set("sasl.mechanism", "PLAIN")
         .set("sasl.username", LIMITED)
         .secret("sasl.password", LIMITED_PASSWORD)
-        .set("group.instance.id", "one")
 }
 
 fn allow_all_but(trial: &Trial, but: impl Fn(&Acl<'_>) -> bool) {
@@ -60,9 +63,30 @@ fn without_one_of_the_transactional_ids_it_stops_and_names_it() {
     }
 }
 
+/// The ids of an instance without an id are random: they are allowed by what they begin with.
+#[test]
+fn random_transactional_ids_are_allowed_by_their_beginning() {
+    let trial = Trial::new("acls");
+    allow_all_but(&trial, |acl| acl.0 == TransactionalId);
+    let beginning = format!("{}/", trial.names.group);
+    let named = format!("transactional id {beginning}");
+    trial.is_refused(without_id(&trial), &["TRANSACTIONAL_ID_AUTHORIZATION_FAILED", &named]);
+    allow_prefixed(&kafka().open().brokers, LIMITED, &[(TransactionalId, &beginning, Write)]);
+    let said = trial.succeeds(without_id(&trial));
+    assert!(!said.text.contains("AUTHORIZATION_FAILED"), "{}", said.text);
+}
+
+#[test]
+fn without_the_settings_of_topics_it_warns_and_goes_on() {
+    let trial = Trial::new("acls");
+    allow_all_but(&trial, |acl| acl.2 == DescribeConfigs);
+    let said = trial.succeeds(exactly_once(&trial));
+    assert!(said.text.contains("settings are unknown; taking Kafka's defaults"), "{}", said.text);
+}
+
 #[test]
 fn what_else_is_missing_is_named() {
-    for (resource, operation) in [(Topic, Read), (Group, Read), (Topic, Write)] {
+    for (resource, operation) in [(Topic, Read), (Group, Read), (Topic, Write), (Topic, Create)] {
         let trial = Trial::new("acls");
         allow_all_but(&trial, |acl| acl.0 == resource && acl.2 == operation);
         let Names { source, destination, group, .. } = &trial.names;

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use tokio::runtime::Runtime;
@@ -44,9 +45,14 @@ pub enum Listener {
     Login,
     /// TLS and a login by SCRAM-SHA-512 alone.
     Scram,
+    /// TLS and a login by PLAIN that holds for [`SESSION`].
+    Brief,
 }
 
-const LISTENERS: [Listener; 7] = [
+/// For how long a login holds where it does not hold for ever (KIP-368).
+pub const SESSION: Duration = Duration::from_secs(3);
+
+const LISTENERS: [Listener; 8] = [
     Listener::Tls,
     Listener::Tls12,
     Listener::Mutual,
@@ -54,6 +60,7 @@ const LISTENERS: [Listener; 7] = [
     Listener::Elsewhere,
     Listener::Login,
     Listener::Scram,
+    Listener::Brief,
 ];
 
 impl Listener {
@@ -62,10 +69,12 @@ impl Listener {
     }
 
     fn protocol(self) -> &'static str {
-        match self {
-            Listener::Login | Listener::Scram => "SASL_SSL",
-            _ => "SSL",
-        }
+        if self.is_login() { "SASL_SSL" } else { "SSL" }
+    }
+
+    /// Whether it wants a login.
+    pub fn is_login(self) -> bool {
+        matches!(self, Listener::Login | Listener::Scram | Listener::Brief)
     }
 
     /// Its port, from the first of the node's.
@@ -186,6 +195,14 @@ auto.create.topics.enable=false
             Listener::Scram => vec![
                 "sasl.enabled.mechanisms=SCRAM-SHA-512".to_owned(),
                 format!("scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModule required;"),
+            ],
+            Listener::Brief => vec![
+                "sasl.enabled.mechanisms=PLAIN".to_owned(),
+                format!(
+                    "plain.sasl.jaas.config={login}.plain.PlainLoginModule required \
+                     user_{USER}=\"{PASSWORD}\";"
+                ),
+                format!("plain.connections.max.reauth.ms={}", SESSION.as_millis()),
             ],
             Listener::Tls | Listener::Expired | Listener::Elsewhere => Vec::new(),
         };

@@ -32,7 +32,7 @@ impl Mill {
     /// `run` to the end offsets of now, through a listener of a broker that is trusted.
     pub fn through(kafka: &Kafka, listener: Listener, names: &Names) -> Mill {
         Mill::at(&kafka.address(listener), names)
-            .set("security.protocol", if is_login(listener) { "sasl_ssl" } else { "ssl" })
+            .set("security.protocol", if listener.is_login() { "sasl_ssl" } else { "ssl" })
             .set("ssl.ca.location", &kafka.authority.certificate)
     }
 
@@ -120,10 +120,6 @@ impl Mill {
     pub fn run(self) -> Said {
         Said::at_the_end(self.start())
     }
-}
-
-fn is_login(listener: Listener) -> bool {
-    matches!(listener, Listener::Login | Listener::Scram)
 }
 
 impl Said {

@@ -2,23 +2,27 @@
 
 use std::{
     fs,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
-    Trial,
-    broker::{Listener, PASSWORD, USER, kafka},
-    mill::Mill,
-    support::engines,
+    RECORDS, Trial,
+    broker::{Listener, PASSWORD, SESSION, USER, kafka},
+    mill::{Mill, Said},
+    support::{engines, goods, pause, program::Running},
 };
 
 /// A token that the broker's own validator for development takes (KIP-255), for `seconds` from now.
 pub fn token(user: &str, seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
     let claims = format!(r#"{{"sub":"{user}","iat":{},"exp":{}}}"#, now - 600, now + seconds);
-    let [header, claims] = [r#"{"alg":"none"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    of_parts(r#"{"alg":"none"}"#, &claims)
+}
+
+fn of_parts(header: &str, claims: &str) -> String {
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
     format!("{header}.{claims}.")
 }
 
@@ -57,9 +61,55 @@ fn no_mechanism_lets_the_wrong_user_in() {
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         trial.is_refused(login(mechanism), &["authentication failed", "SASL_AUTHENTICATION_FAILED"]);
     }
-    let file = token_file("token-expired", &token(USER, -300));
-    let expired = by_token(trial.through(Listener::Login), &file);
-    trial.is_refused(expired, &["authentication failed: the token is refused"]);
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let nobody = trial.through(Listener::Login).set("sasl.mechanism", mechanism);
+        let nobody = nobody.set("sasl.username", "nobody").secret("sasl.password", PASSWORD);
+        trial.is_refused(nobody, &["authentication failed", "SASL_AUTHENTICATION_FAILED"]);
+    }
+    let expired = token(USER, -300);
+    let of_nobody = of_parts(r#"{"alg":"none"}"#, r#"{"iat":1,"exp":9999999999}"#);
+    // Signed by whoever it may be.
+    let claims = format!(r#"{{"sub":"{USER}","iat":1,"exp":9999999999}}"#);
+    let signed = of_parts(r#"{"alg":"HS256"}"#, &claims) + "c2lnbmF0dXJl";
+    for token in [&expired, &of_nobody, &signed] {
+        let mill = by_token(trial.through(Listener::Login), &token_file("token-refused", token));
+        trial.is_refused(mill, &["authentication failed: the token is refused"]);
+    }
+}
+
+/// Who is let in as somebody else has the rights of that one.
+#[test]
+fn a_token_of_somebody_else_gives_no_rights() {
+    let trial = Trial::new("stranger");
+    let file = token_file("token-of-a-stranger", &token("stranger", 600));
+    let stranger = by_token(trial.through(Listener::Login), &file);
+    trial.is_refused(stranger, &["TOPIC_AUTHORIZATION_FAILED", &trial.names.source]);
+}
+
+/// A broker closes a connection on which it is asked anything after its login has expired (KIP-368):
+/// another one is there before that.
+#[test]
+fn a_login_that_expires_is_renewed_in_time() {
+    let trial = Trial::new("session");
+    let mill = trial.through(Listener::Brief).for_ever().with(&["--log-level", "trace"]);
+    let mill = mill.login("PLAIN", PASSWORD).start();
+    let (open, start) = (kafka().open(), Instant::now());
+    let logins =
+        |mill: &Running| mill.lines().iter().filter(|line| line.contains("SaslAuthenticate")).count();
+    let (mut written, mut first_logins) = (RECORDS, None);
+    while start.elapsed() < 3 * SESSION {
+        mill.until_metric("topicmill_records_written_total", written as f64);
+        first_logins.get_or_insert_with(|| logins(&mill));
+        pause(SESSION / 10);
+        open.produce(&trial.names.source, 0, &goods(RECORDS));
+        written += RECORDS;
+    }
+    mill.until_metric("topicmill_records_written_total", written as f64);
+    assert!(logins(&mill) >= 2 * first_logins.unwrap(), "{first_logins:?}, {}", logins(&mill));
+    mill.signal("-TERM");
+    let said = Said::at_the_end(mill).expect(0, &[]);
+    assert!(!said.text.contains("by the broker"), "{}", said.text);
+    assert_eq!(trial.written(), written);
 }
 
 /// The password does not even leave: the mechanism is asked for first.

@@ -72,3 +72,11 @@ fn a_client_that_does_not_prove_who_it_is_is_refused() {
     let stranger = Authority::new(&kafka().folder, "authority-of-strangers").issue("stranger", &[], Valid);
     refused(with(trial.through(Listener::Mutual), &stranger));
 }
+
+#[test]
+fn a_certificate_of_somebody_else_gives_no_rights() {
+    let trial = Trial::new("stranger");
+    let somebody = kafka().authority.issue("somebody-else", &[], Valid);
+    let mill = with(trial.through(Listener::Mutual), &somebody);
+    trial.is_refused(mill, &["TOPIC_AUTHORIZATION_FAILED", &trial.names.source]);
+}

@@ -74,15 +74,25 @@ pub type Acl<'a> = (Resource, &'a str, Operation);
 
 const ANY: i8 = 1;
 const LITERAL: i8 = 3;
+const PREFIXED: i8 = 4;
 const ALLOW: i8 = 3;
 
 /// Allows a user these.
 pub fn allow(broker: &str, user: &str, acls: &[Acl<'_>]) {
+    allow_of(LITERAL, broker, user, acls);
+}
+
+/// Allows a user these of everything whose name begins with theirs (KIP-290).
+pub fn allow_prefixed(broker: &str, user: &str, acls: &[Acl<'_>]) {
+    allow_of(PREFIXED, broker, user, acls);
+}
+
+fn allow_of(pattern: i8, broker: &str, user: &str, acls: &[Acl<'_>]) {
     let create = |&(resource, name, operation): &Acl<'_>| {
         AclCreation::default()
             .with_resource_type(resource as i8)
             .with_resource_name(text(name))
-            .with_resource_pattern_type(LITERAL)
+            .with_resource_pattern_type(pattern)
             .with_principal(text(&format!("User:{user}")))
             .with_host(text("*"))
             .with_operation(operation as i8)
@@ -91,14 +101,14 @@ pub fn allow(broker: &str, user: &str, acls: &[Acl<'_>]) {
     let creations = acls.iter().map(create).collect();
     let answer = ask(broker, 3, &CreateAclsRequest::default().with_creations(creations));
     assert!(answer.results.iter().all(|result| result.error_code == 0), "{answer:?}");
-    until("ACLs", || acls.iter().all(|acl| is_known(broker, acl)));
+    until("ACLs", || acls.iter().all(|acl| is_known(pattern, broker, acl)));
 }
 
-fn is_known(broker: &str, &(resource, name, operation): &Acl<'_>) -> bool {
+fn is_known(pattern: i8, broker: &str, &(resource, name, operation): &Acl<'_>) -> bool {
     let filter = DescribeAclsRequest::default()
         .with_resource_type_filter(resource as i8)
         .with_resource_name_filter(Some(text(name)))
-        .with_pattern_type_filter(LITERAL)
+        .with_pattern_type_filter(pattern)
         .with_principal_filter(None)
         .with_host_filter(None)
         .with_operation(operation as i8)

@@ -33,6 +33,8 @@ pub enum Say {
     Answer(Bytes),
     /// The same after a while, in which nothing else is answered.
     Later(Duration, Bytes),
+    /// Answers by a byte every 20 ms, for more than an hour.
+    Drip,
     /// Nothing, neither to this request nor to those behind it.
     Nothing,
     /// Closes the connection.
@@ -149,6 +151,15 @@ async fn converse(
                 sleep(after).await;
                 stream.write_i32(bytes.len() as i32).await.ok()?;
                 stream.write_all(&bytes).await.ok()?;
+            }
+            Say::Drip => {
+                const SIZE: i32 = 200 << 10;
+                stream.write_i32(SIZE).await.ok()?;
+                for _ in 0..SIZE {
+                    stream.write_u8(0).await.ok()?;
+                    sleep(Duration::from_millis(20)).await;
+                }
+                return None;
             }
             Say::Nothing => std::future::pending().await,
             Say::Close => return None,

@@ -14,7 +14,7 @@ use kafka_protocol::{
     },
     protocol::Decodable,
 };
-use tokio::{io::AsyncReadExt, net::TcpListener, sync::oneshot};
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::oneshot, time::timeout};
 use topicmill_mill::engine::{ClientSettings, ErrorKind};
 
 use super::*;
@@ -156,6 +156,109 @@ async fn what_a_broker_says_is_shown_without_the_secret_and_in_few_words() {
         assert!(error.contains("not you:") && error.contains("***"), "{error}");
         assert!(!error.contains(secret) && !error.chars().any(char::is_control), "{error}");
         assert!(error.len() < 1000, "{}", error.len());
+    }
+}
+
+/// What a broker says that stands in a conversation by SCRAM up to its first message, and then goes
+/// on by this one; a `*` is the client's nonce.
+fn challenges(asked: &Asked, mechanism: &str, challenge: &str) -> Say {
+    match asked.api {
+        ApiKey::ApiVersions => asked.offer(USUAL),
+        ApiKey::SaslHandshake => offers(asked, mechanism),
+        ApiKey::SaslAuthenticate => {
+            let said = SaslAuthenticateRequest::decode(&mut asked.body.clone(), asked.version).unwrap();
+            let said = String::from_utf8(said.auth_bytes.to_vec()).unwrap();
+            let challenge = challenge.replace('*', said.strip_prefix("n,,n=user,r=").unwrap_or_default());
+            asked.answer(&SaslAuthenticateResponse::default().with_auth_bytes(challenge.into()))
+        }
+        _ => Say::Nothing,
+    }
+}
+
+/// Who gets a proof can try passwords on it: only a challenge that makes that dear, and was not heard
+/// before, is answered.
+#[tokio::test]
+async fn a_challenge_that_is_not_as_it_should_be_gets_no_proof() {
+    for (challenge, why) in [
+        ("r=more*,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "does not continue ours"),
+        ("r=*,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "does not continue ours"),
+        ("r=*more,s=W22ZaJ0SNY7soEsUEjb6gQ,i=4096", "salt is not base64"),
+        ("r=*more,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4095", "iterations are out of range"),
+        ("r=*more,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1000001", "iterations are out of range"),
+        ("m=x,r=*more,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", "r= in its place"),
+    ] {
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let (fake, asked_for) = fake(move |asked| challenges(asked, mechanism, challenge)).await;
+            let (kind, error) = refusal(&fake, mechanism).await;
+            assert!(kind == ErrorKind::Fatal && error.contains(why), "{challenge}: {error}");
+            let expected = [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
+            assert_eq!(*asked_for.lock().unwrap(), expected, "{challenge}");
+        }
+    }
+}
+
+/// A broker may ask for many hashes, but nobody waits for them past the limit of a login.
+#[tokio::test]
+async fn a_proof_that_takes_long_holds_up_nobody() {
+    const DEAR: &str = "r=*more,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1000000";
+    let alone = std::time::Instant::now();
+    let scram = Scram::start(Mechanism::ScramSha512, "user", "nonce").unwrap();
+    scram.answer(&DEAR.replace('*', "nonce"), PASSWORD).unwrap();
+    let alone = alone.elapsed();
+    let (fake, _) = fake(|asked| challenges(asked, "SCRAM-SHA-512", DEAR)).await;
+    let login = [
+        ("security.protocol", "sasl_plaintext"),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("sasl.username", "user"),
+        ("sasl.password", PASSWORD),
+    ];
+    let settings =
+        ClientSettings { connect_timeout: alone / 8, ..settings(&fake.address.to_string(), &login) };
+    let start = std::time::Instant::now();
+    let error = Client::connect(&settings).await.unwrap_err();
+    assert!(
+        error.kind == ErrorKind::Unreachable && start.elapsed() < alone,
+        "{:?}: {error}",
+        start.elapsed()
+    );
+}
+
+/// Each answer may take its time; all of them together may not.
+#[tokio::test]
+async fn a_login_that_does_not_end_is_given_up() {
+    for slow in [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate] {
+        let (slow, _) = fake(move |asked| match asked.api {
+            api if api == slow => Say::Drip,
+            ApiKey::ApiVersions => asked.offer(USUAL),
+            ApiKey::SaslHandshake => offers(asked, "PLAIN"),
+            _ => Say::Nothing,
+        })
+        .await;
+        let port = slow.address.port();
+        let (first, _) = fake(move |asked| match asked.api {
+            ApiKey::ApiVersions => asked.offer(USUAL),
+            ApiKey::SaslHandshake => offers(asked, "PLAIN"),
+            ApiKey::SaslAuthenticate => says(asked, ""),
+            ApiKey::Metadata => {
+                let broker = MetadataResponseBroker::default()
+                    .with_node_id(1.into())
+                    .with_host(StrBytes::from_static_str("127.0.0.1"))
+                    .with_port(port.into());
+                asked.answer(&MetadataResponse::default().with_brokers(vec![broker]))
+            }
+            _ => Say::Nothing,
+        })
+        .await;
+        let login = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "user"),
+            ("sasl.password", PASSWORD),
+        ];
+        let client = Client::connect(&settings(&first.address.to_string(), &login)).await.unwrap();
+        let connecting = timeout(Duration::from_secs(20), client.cluster().connection(1, Lane::Control));
+        let error = connecting.await.expect("it is given up").unwrap_err();
+        assert!(error.to_string().contains("is not ready within 500ms"), "{error}");
     }
 }
 

@@ -63,9 +63,12 @@ impl Scram {
     /// # Errors
     /// What is wrong with the server's message.
     pub fn answer(&self, server_first: &str, password: &str) -> Result<(String, Expected), String> {
-        let field = |name: &str| {
-            let found = server_first.split(',').find_map(|part| part.strip_prefix(name));
-            found.ok_or_else(|| format!("the broker's SCRAM challenge has no {name}"))
+        // In this order, whatever follows: what stands before the nonce would be `m=`, an extension that
+        // both sides must have (RFC 5802, 5.1).
+        let mut parts = server_first.split(',');
+        let mut field = |name: &str| {
+            let found = parts.next().and_then(|part| part.strip_prefix(name));
+            found.ok_or_else(|| format!("the broker's SCRAM challenge does not have {name} in its place"))
         };
         let nonce = field("r=")?;
         if nonce.len() <= self.nonce.len() || !nonce.starts_with(&self.nonce) {
@@ -145,16 +148,21 @@ mod tests {
         let scram = Scram::start(Mechanism::ScramSha512, "a,b=c", NONCE).unwrap();
         assert_eq!(scram.first(), "n,,n=a=2Cb=3Dc,r=rOprNGfwEbeRWgbNEkqO");
         for challenge in [
-            "r=other,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            "r=other-than-ours-and-longer,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
             "r=rOprNGfwEbeRWgbNEkqO,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,s=*,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=0",
             "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4095",
+            "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1000001",
             "r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4000000000",
+            "m=x,r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            "s=W22ZaJ0SNY7soEsUEjb6gQ==,r=rOprNGfwEbeRWgbNEkqOx,i=4096",
             "r=rOprNGfwEbeRWgbNEkqOx,i=4096",
             "",
         ] {
             assert!(scram.answer(challenge, "pencil").is_err(), "{challenge}");
         }
+        // What may follow is for those who know it.
+        scram.answer("r=rOprNGfwEbeRWgbNEkqOx,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,x=y", "pencil").unwrap();
     }
 }
