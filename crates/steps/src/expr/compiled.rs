@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     ExprError,
+    around::Around,
     jaq::{COMPILE_STACK, Program, changes, check_patterns, parse},
     plain::{self, Plain},
 };
@@ -49,6 +50,7 @@ struct Compiled {
     use_: Use,
     plain: Result<Plain, String>,
     warning: Option<&'static str>,
+    around: Around,
     /// Of a plain one, made when it is needed.
     program: OnceLock<Program>,
 }
@@ -65,12 +67,13 @@ impl Expr {
             let plain = plain::compile(&term, use_);
             let is_change = use_ == Use::Condition && changes(&term);
             let warning = is_change.then_some("the condition sets something, so it holds: '==' compares");
+            let around = Around::of(&term);
             let program = OnceLock::new();
             if plain.is_err() {
                 // Nobody else has it yet.
                 let _ = program.set(Program::compile(text, term)?);
             }
-            Ok(Compiled { text: text.into(), use_, plain, warning, program })
+            Ok(Compiled { text: text.into(), use_, plain, warning, around, program })
         })?;
         Ok(Expr(Arc::new(compiled)))
     }
@@ -102,6 +105,11 @@ impl Expr {
     /// order is that of [`Located::ids`](super::Located::ids). None if it is evaluated by jaq.
     pub fn paths(&self) -> &[Path] {
         self.0.plain.as_ref().map_or(&[], |plain| &plain.paths)
+    }
+
+    /// What it reads of a record beside the value.
+    pub(crate) fn around(&self) -> &Around {
+        &self.0.around
     }
 
     pub(super) fn plain(&self) -> Option<&Plain> {
