@@ -170,4 +170,12 @@ fn what_is_protected_has_to_be_known_where_it_is_asked_for() {
     Program::new(["verify", "--filter", ".a", "--no-plaintext"]).run().expect(78, &[&verify]);
     let made = "config: --no-plaintext: step 2: protects what step 1 (jq .[]) has made";
     Program::new(["verify", "--jq", ".[]", "--mask", ".a", "--no-plaintext"]).run().expect(78, &[made]);
+    let steps = "[[step]]\ndrop = '.x'\n[[step]]\nmask = '.email'\nwhen = '.x == null'\n";
+    Program::new(["check"]).config(steps).run().expect(0, &["# ok\n"]);
+    let changed = "step 2: depends on what step 1 (drop .x) has changed";
+    let letters = format!("{steps}[dead_letter]\nprotect = true");
+    let said = format!("config: [dead_letter] protect: {changed}");
+    Program::new(["check"]).config(&letters).run().expect(78, &[&said]);
+    let said = format!("config: --no-plaintext: {changed}");
+    Program::new(["verify", "--no-plaintext"]).config(steps).run().expect(78, &[&said]);
 }

@@ -217,7 +217,7 @@ async fn a_proof_that_takes_long_holds_up_nobody() {
     let start = std::time::Instant::now();
     let error = Client::connect(&settings).await.unwrap_err();
     assert!(
-        error.kind == ErrorKind::Unreachable && start.elapsed() < alone * 3 / 4,
+        error.kind == ErrorKind::Unreachable && start.elapsed() < alone,
         "{:?}: {error}",
         start.elapsed()
     );

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::{
     StepProblem,
     json::{Path, PathId, PathSet, Segment},
-    step::{Action, Slot, Step},
+    step::{Action, OnMissing, Slot, Step},
 };
 
 /// Steps that work on the same bytes.
@@ -29,7 +29,7 @@ pub(crate) enum Work {
     Transform(usize),
 }
 
-/// Puts steps together as far as none of a pass reads or writes what one before it has written.
+/// Puts steps together as far as each of a pass does what it would do after those before it.
 pub(crate) fn passes(steps: &mut [Step]) -> Result<Vec<Pass>, Vec<StepProblem>> {
     let mut passes = Vec::new();
     let mut start = 0;
@@ -86,28 +86,72 @@ fn locate_together(
     }
 }
 
-/// Whether `step` can work on the bytes that the others were given.
+/// Whether `step` can work on the bytes that the others were given: whether it does there what it would do after
+/// them.
 fn fits(step: &Step, others: &[Step]) -> bool {
-    let (reads, writes) = (step.reads(), step.action.writes());
-    others.iter().all(|other| {
-        let written = other.action.writes();
-        if let Action::Keep(kept) = &other.action {
-            // All but what is kept is written. A step that drops what is gone anyway does no harm.
-            let is_drop = matches!(step.action, Action::Drop(_)) && step.when.is_none();
-            let is_same = |path: &Path| is_kept(path, kept) || (is_drop && writes.contains(path));
-            return !matches!(step.action, Action::Keep(_)) && reads.iter().chain(&writes).all(is_same);
-        }
-        if let Action::Keep(kept) = &step.action {
-            return written.iter().all(|path| is_kept(path, kept))
-                && reads.iter().all(|path| written.iter().all(|written| !written.meets(path)));
-        }
-        reads.iter().chain(&writes).all(|path| written.iter().all(|written| !written.meets(path)))
+    others.iter().all(|other| match (&other.action, &step.action) {
+        (Action::Keep(_), Action::Keep(_)) => false,
+        (Action::Keep(kept), _) => fits_behind_keep(step, kept),
+        (before, Action::Keep(kept)) => keep_fits_behind(before, step, kept),
+        (before, _) => are_apart(&step.touches(), &changes(before)),
     })
 }
 
-/// Whether all that `path` leads to is kept.
-fn is_kept(path: &Path, kept: &[Slot]) -> bool {
-    kept.iter().any(|kept| covers(&kept.path, path))
+/// What is other than it was after `action`, which is no `keep`.
+pub(crate) fn changes(action: &Action) -> Vec<Path> {
+    let mut changes = action.writes();
+    if matches!(action, Action::Drop(_)) {
+        changes.iter_mut().for_each(with_those_behind);
+    }
+    changes
+}
+
+/// Adds to an element what has another index once that is gone.
+fn with_those_behind(dropped: &mut Path) {
+    if let Some(last @ Segment::Index(_)) = dropped.segments.last_mut() {
+        *last = Segment::AnyIndex;
+    }
+}
+
+pub(crate) fn are_apart(some: &[Path], others: &[Path]) -> bool {
+    some.iter().all(|path| others.iter().all(|other| !other.meets(path)))
+}
+
+fn fits_behind_keep(step: &Step, kept: &[Slot]) -> bool {
+    // What has no parts is removed even on the way to what is kept. Then a reader no longer finds something of
+    // the wrong type there, but nothing, or another value with the same key.
+    if !step.reads().is_empty() {
+        return false;
+    }
+    // What is gone anyway may be dropped.
+    let may_be_gone = matches!(step.action, Action::Drop(_)) && step.on_missing == OnMissing::Skip;
+    let is_same = |path: &Path| stays(path, kept) || (may_be_gone && !has_index(&path.segments));
+    step.action.writes().iter().all(is_same)
+}
+
+/// Whether `keep`, a step that keeps this, does on the bytes that `before` was given what it would do after it.
+fn keep_fits_behind(before: &Action, keep: &Step, kept: &[Slot]) -> bool {
+    let changes = changes(before);
+    let is_judged_the_same = |change: &Path, kept: &Path| {
+        let (change_depth, kept_depth) = (change.segments.len(), kept.segments.len());
+        // What is beneath it does not make it missing, nor does another value in its place.
+        let stays = kept_depth < change_depth || (kept_depth == change_depth && before.is_in_place());
+        stays || !change.meets(kept)
+    };
+    are_apart(&keep.reads(), &changes)
+        && changes.iter().all(|change| kept.iter().any(|kept| covers(&kept.path, change)))
+        && (keep.on_missing == OnMissing::Skip
+            || changes.iter().all(|change| kept.iter().all(|kept| is_judged_the_same(change, &kept.path))))
+}
+
+/// Whether `path` leads to the same values when only these are kept. Where one of them leads into an array,
+/// elements may be removed, so that no index says which it is.
+fn stays(path: &Path, kept: &[Slot]) -> bool {
+    kept.iter().any(|kept| covers(&kept.path, path) && !has_index(&path.segments[..kept.path.segments.len()]))
+}
+
+fn has_index(segments: &[Segment]) -> bool {
+    segments.iter().any(|segment| matches!(segment, Segment::Index(_)))
 }
 
 /// Whether all that `inner` leads to is a value of `outer` or within one.

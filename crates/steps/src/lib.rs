@@ -5,9 +5,10 @@
 //!  [[step]] tables ──► steps ──► Plan: passes ──► Steps: a transform for each thread
 //! ```
 //!
-//! A pass is a run of steps none of which reads or writes what an earlier one of them has written. A record's
-//! value is located once for all of them, and its changes are made in one splice; every other byte stays as it
-//! was. A pass that needs nothing of the value does not look at it.
+//! A pass is a run of steps each of which does to the value as the pass gets it what it would do after those before
+//! it: none reads or writes what an earlier one of them has written or moved. A record's value is located once for
+//! all of them, and its changes are made in one splice; every other byte stays as it was. A pass that needs nothing
+//! of the value does not look at it.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod reader;
 mod step;
 mod fuse;
 mod plan;
+mod depend;
 mod protection;
 mod run;
 

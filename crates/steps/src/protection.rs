@@ -6,6 +6,7 @@ use topicmill_mill::dead_letter::Protect;
 
 use crate::{
     Given, Plan, Protector, StepProblem, StepTable,
+    depend::dependence,
     fuse::covers,
     json::Path,
     step::{Action, Slot, Step},
@@ -39,54 +40,67 @@ pub(crate) struct Stage {
     pub(crate) instead: Arc<Plan>,
 }
 
+/// What a step protects.
+pub(crate) struct Protected {
+    paths: Vec<Path>,
+    /// The step by which this is done.
+    pub(crate) by: usize,
+}
+
 impl Plan {
     /// The steps that protect something; `None` if none does.
     ///
     /// # Errors
-    /// When one works on what another step has made: then it cannot be told from a record as it was read what is
-    /// protected.
+    /// When one depends on what another step has made or changed: then it cannot be told from a record as it was
+    /// read what is protected.
     pub fn protection(&self) -> Result<Option<Protection>, StepProblem> {
+        let all: Vec<Option<Protected>> = self.steps.iter().map(|step| self.protects(step)).collect();
         let mut stages = Vec::new();
-        for step in &self.steps {
-            let paths = self.protects(step);
-            if paths.is_empty() {
-                continue;
-            }
-            let touched = [step.reads(), step.action.writes()].concat();
-            let makes = |earlier: &&Step| {
-                let is_harmless = matches!(earlier.action, Action::Drop(_)) || is_protecting(&earlier.action);
-                let meets = |path: &Path| touched.iter().any(|touched| touched.meets(path));
-                !is_harmless && earlier.action.writes().iter().any(meets)
-            };
-            if let Some(earlier) = self.steps[..step.index].iter().find(makes) {
+        for (step, own) in self.steps.iter().zip(&all) {
+            let Some(own) = own else { continue };
+            if let Some((earlier, does)) = dependence(step, &self.steps[..step.index], &all) {
                 let message = format!(
-                    "protects what step {} ({}) has made, so it cannot be told from a record as it was read what \
-                     is protected: put it before that step",
+                    "{does} what step {} ({}) has {}, so it cannot be told from a record as it was read what is \
+                     protected: put it before that step",
                     earlier.index + 1,
-                    earlier.title
+                    earlier.title,
+                    does.how()
                 );
                 return Err(StepProblem { step: step.index, key: None, message });
             }
-            stages.push(self.stage(step, &paths)?);
+            stages.push((own.by, self.stage(step, &own.paths)?));
         }
-        Ok((!stages.is_empty()).then(|| Protection { stages: stages.into() }))
+        stages.sort_by_key(|(by, _)| *by);
+        let stages: Arc<[Stage]> = stages.into_iter().map(|(_, stage)| stage).collect();
+        Ok((!stages.is_empty()).then_some(Protection { stages }))
     }
 
-    /// The paths that a step protects.
-    fn protects(&self, step: &Step) -> Vec<Path> {
+    fn protects(&self, step: &Step) -> Option<Protected> {
         match &step.action {
-            action if is_protecting(action) => protected(action).map(|slot| slot.path.clone()).collect(),
-            Action::TokensTo { from, .. } => {
-                let is_dropped = |later: &Step| match &later.action {
+            action if is_protecting(action) => {
+                let paths = protected(action).map(|slot| slot.path.clone()).collect();
+                Some(Protected { paths, by: step.index })
+            }
+            Action::TokensTo { from, tokens } => {
+                let drops = |later: &&Step| match &later.action {
                     Action::Drop(slots) => {
                         later.when.is_none() && slots.iter().any(|slot| covers(&slot.path, &from.path))
                     }
                     _ => false,
                 };
-                let is_dropped = self.steps[step.index + 1..].iter().any(is_dropped);
-                if is_dropped { vec![from.path.clone()] } else { Vec::new() }
+                let is_own = tokens.token.1.sites.path == from.path;
+                let drop = self.steps[step.index + 1..].iter().find(drops);
+                let by = match drop {
+                    // Until it is dropped, other steps see it as it is. A condition, though, is about the record
+                    // as this step sees it.
+                    Some(drop) if !is_own && step.when.is_none() => drop.index,
+                    Some(_) => step.index,
+                    None if is_own => step.index,
+                    None => return None,
+                };
+                Some(Protected { paths: vec![from.path.clone()], by })
             }
-            _ => Vec::new(),
+            _ => None,
         }
     }
 
@@ -115,7 +129,7 @@ impl Plan {
 }
 
 /// Whether it protects values where they stand.
-fn is_protecting(action: &Action) -> bool {
+pub(crate) fn is_protecting(action: &Action) -> bool {
     matches!(action, Action::Mask(..) | Action::Redact(..) | Action::Tokens(..))
 }
 

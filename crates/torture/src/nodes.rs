@@ -16,6 +16,9 @@ use thiserror::Error;
 /// How long replicas may take to have everything again.
 const REPLICATION: Duration = Duration::from_secs(120);
 
+/// What a node whose disk is full may still print, in bytes.
+const LAST_WORDS: u64 = 64 << 10;
+
 /// Why nodes could not be moved as asked.
 #[derive(Debug, Error)]
 pub enum NodesError {
@@ -141,12 +144,47 @@ impl Nodes {
     /// # Errors
     /// The node does not run.
     pub fn signal(&self, node: usize, signal: Signal) -> Result<(), NodesError> {
+        self.with_process(node, |pid| Ok(kill_process(pid, signal)?))
+    }
+
+    /// Fills a node's disk, as far as the node can tell: none of its files can grow beyond a few bytes more than
+    /// what the node has said until now, so that it can still say why it ends. Only Linux can do that.
+    ///
+    /// # Errors
+    /// The node does not run.
+    pub fn fill_disk(&self, node: usize) -> Result<(), NodesError> {
+        let said = self.said(node)?.len() as u64;
+        self.with_process(node, |pid| limit_files(pid, said + LAST_WORDS))
+    }
+
+    /// Whether a node's process is there; as far as Linux can tell.
+    ///
+    /// # Errors
+    /// It was never started.
+    pub fn runs(&self, node: usize) -> Result<bool, NodesError> {
+        // Of a process that has ended, and that nobody waits for, little is left but its number.
+        let arguments = |pid: Pid| fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+        self.with_process(node, |pid| Ok(arguments(pid).is_ok_and(|line| !line.is_empty())))
+    }
+
+    /// What a node has printed since it was started.
+    ///
+    /// # Errors
+    /// It was never started.
+    pub fn said(&self, node: usize) -> Result<String, NodesError> {
+        let file = self.settings.data.join(format!("nodes/{node}/server.log"));
+        let said =
+            fs::read(&file).map_err(|source| NodesError::Io { what: format!("node {node}"), source })?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
+    }
+
+    fn with_process<T>(&self, node: usize, act: impl FnOnce(Pid) -> io::Result<T>) -> Result<T, NodesError> {
         let file = self.settings.data.join(format!("nodes/{node}/pid"));
-        let failed = |source| NodesError::Io { what: format!("node {node}"), source };
-        let text = fs::read_to_string(&file).map_err(failed)?;
-        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
-        kill_process(pid, signal).map_err(|error| failed(error.into()))
+        let number = fs::read_to_string(&file).and_then(|text| {
+            let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+            pid.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        });
+        number.and_then(act).map_err(|source| NodesError::Io { what: format!("node {node}"), source })
     }
 
     /// Runs one of Kafka's own tools on these nodes, named by its class; what it printed.
@@ -228,6 +266,20 @@ impl Drop for Nodes {
     }
 }
 
+/// From now on, a write of this process beyond so many bytes of a file fails.
+#[cfg(target_os = "linux")]
+fn limit_files(pid: Pid, bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    // The JVM ignores the signal that comes with such a write (SIGXFSZ).
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: Some(bytes), maximum: None })?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_files(_: Pid, _: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// The first of a row of ports that nobody listens on, nor on those a thousand above, where
 /// controllers are; below the range from which systems give ports to clients.
 ///
@@ -240,4 +292,27 @@ pub fn free_ports(random: impl FnMut() -> u16) -> Result<u16, NodesError> {
         .map(|random| 20_000 + 20 * (random % 400))
         .find(|first| (0..20).all(|n| free(first + n) && free(first + 1000 + n)))
         .ok_or(NodesError::Ports)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{io::Write, process::Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_limit_of_files_holds_for_a_process_that_runs() {
+        let file = std::env::temp_dir().join(format!("topicmill-limit-{}", std::process::id()));
+        let output = fs::File::create(&file).unwrap();
+        // It ignores the signal, as the JVM does.
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "trap '' XFSZ; exec cat"]).stdin(Stdio::piped()).stdout(output);
+        let mut writer = writer.spawn().unwrap();
+        let pid = Pid::from_child(&writer);
+        limit_files(pid, 10).unwrap();
+        writer.stdin.take().unwrap().write_all(&[b'x'; 100]).unwrap();
+        let status = writer.wait().unwrap();
+        assert_eq!((status.code(), fs::read(&file).unwrap().len()), (Some(1), 10));
+        fs::remove_file(&file).unwrap();
+    }
 }

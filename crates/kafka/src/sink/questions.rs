@@ -180,6 +180,12 @@ pub fn is_fenced(error: &EngineError) -> bool {
     error.cause::<KafkaError>().is_some_and(|error| matches!(error.0, ProducerFenced | InvalidProducerEpoch))
 }
 
+/// Whether it cannot be ended in this way any more: with transactions version 2, every abort succeeds but the one of
+/// what was committed.
+pub fn is_over(error: &EngineError) -> bool {
+    error.cause::<KafkaError>().is_some_and(|error| error.0 == ResponseError::InvalidTxnState)
+}
+
 /// Whether the end of the producer's last transaction is still being written.
 pub fn is_concurrent(error: &EngineError) -> bool {
     error.cause::<KafkaError>().is_some_and(|error| error.0 == ResponseError::ConcurrentTransactions)

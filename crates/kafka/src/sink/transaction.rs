@@ -37,7 +37,7 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
-    questions::{Failure, ask, end, is_fenced, is_outdated, judge, topics, until_settled},
+    questions::{Failure, ask, end, is_fenced, is_outdated, is_over, judge, topics, until_settled},
 };
 use crate::{
     ask::Whom,
@@ -245,6 +245,16 @@ impl Transactions {
                             Err(_) => return Err(replaced(&mode.name, &error)),
                         },
                         None => return Err(replaced(&mode.name, &error)),
+                    }
+                }
+                Err(Failure::Abort(error)) if mode.protocol == Protocol::Second && is_over(&error) => {
+                    // It was committed, and the answer never came. A coordinator that has taken over since would
+                    // take a producer that begins by its last epoch for one that was replaced; the answer to the
+                    // same end has the next.
+                    match end(&self.cluster, &mode, known, true, deadline).await {
+                        Ok((Some(next), _)) => Known::Next(next),
+                        Err(Failure::Again(error)) => return Err(error),
+                        Ok((None, _)) | Err(_) => Known::Current(known),
                     }
                 }
                 // Nothing is open.

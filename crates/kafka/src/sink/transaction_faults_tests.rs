@@ -226,6 +226,25 @@ async fn after_a_request_without_an_answer_the_producer_is_begun_anew() {
     sink.close().await;
 }
 
+/// A coordinator that takes over from another does not know the epoch before the last (the log has none), and takes
+/// a producer that begins by that for one that was replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_commit_without_any_answer_it_goes_on_with_another_coordinator() {
+    let (broker, place) = place(2, &[("transaction.timeout.ms", "1000")]).await;
+    let mut sink = place.sink().await;
+    expect_committed(&mut sink, &place, 0).await;
+    sink.send(place.batch(0, 2)).await.unwrap();
+    broker.inject(Fault::always(ApiKey::EndTxn, FaultAction::LoseResponse));
+    let ended = commit(&mut sink, &place, 2).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Aborted(_)), "{ended:?}");
+    broker.clear_faults();
+    let refusal = FaultAction::Error(ResponseError::ProducerFenced.code());
+    broker.inject(Fault::always(ApiKey::InitProducerId, refusal));
+    sink.abort().await.unwrap();
+    expect_committed(&mut sink, &place, 4).await;
+    sink.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_version_may_change_while_it_runs() {
     let (broker, place) = place(1, &[]).await;

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     ExprError,
+    around::Around,
     jaq::{COMPILE_STACK, Program, parse},
     plain::{self, Plain},
 };
@@ -48,6 +49,7 @@ struct Compiled {
     text: Box<str>,
     use_: Use,
     plain: Result<Plain, String>,
+    around: Around,
     /// Of a plain one, made when it is needed.
     program: OnceLock<Program>,
 }
@@ -61,12 +63,13 @@ impl Expr {
         let compiled = on_a_large_stack(text, || {
             let term = parse(text)?;
             let plain = plain::compile(&term, use_);
+            let around = Around::of(&term);
             let program = OnceLock::new();
             if plain.is_err() {
                 // Nobody else has it yet.
                 let _ = program.set(Program::compile(text, term)?);
             }
-            Ok(Compiled { text: text.into(), use_, plain, program })
+            Ok(Compiled { text: text.into(), use_, plain, around, program })
         })?;
         Ok(Expr(Arc::new(compiled)))
     }
@@ -93,6 +96,11 @@ impl Expr {
     /// order is that of [`Located::ids`](super::Located::ids). None if it is evaluated by jaq.
     pub fn paths(&self) -> &[Path] {
         self.0.plain.as_ref().map_or(&[], |plain| &plain.paths)
+    }
+
+    /// What it reads of a record beside the value.
+    pub(crate) fn around(&self) -> &Around {
+        &self.0.around
     }
 
     pub(super) fn plain(&self) -> Option<&Plain> {

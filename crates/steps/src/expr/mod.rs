@@ -22,6 +22,7 @@
 //! | deeper than 10,000 arrays and objects | an error of the class `depth` |
 
 mod meta;
+mod around;
 mod error;
 mod limits;
 mod jaq;
@@ -32,6 +33,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use around::Around;
 pub use compiled::{Expr, Use, Way};
 pub use error::ExprError;
 pub use evaluator::{Evaluator, Located};

@@ -156,6 +156,88 @@ mod tests {
         assert_eq!((value.as_str(), plain), (r#"{"id":"***"}"#, vec![r#""ada""#.to_owned()]));
     }
 
+    /// Otherwise what is written tells what was to be protected.
+    #[test]
+    fn what_depends_on_an_earlier_step_cannot_be_told() {
+        let when = |condition: &str| step(&[("mask", ".email"), ("when", condition)]);
+        let drop = step(&[("drop", ".x")]);
+        let keep = |path: &str| step(&[("keep", path)]);
+        let one = step(&[("header", "h"), ("text", "1")]);
+        let key = step(&[("key", ".x")]);
+        let element = step(&[("mask", ".b[1]")]);
+        let problem = |steps: &[StepTable]| Plan::new(steps.to_vec()).unwrap().protection().err();
+        for (earlier, later) in [
+            (&drop, &when(".x == null")),
+            (&drop, &when("[.x] | length > 1")),
+            (&keep(".email"), &when(".x == null")),
+            (&keep(".a.b"), &when(".a.b == 1")),
+            (&one, &when("$headers.h == \"1\"")),
+            (&one, &when("$headers | length > 0")),
+            (&key, &when("$key == \"1\"")),
+            (&step(&[("drop", ".b[0]")]), &element),
+            (&step(&[("drop", ".*[0]")]), &step(&[("redact", ".b[1].c")])),
+            (&keep(".b[1]"), &element),
+            (&keep(".b[].c"), &step(&[("hash", ".b[0].c")])),
+        ] {
+            let problem = problem(&[earlier.clone(), later.clone()]).unwrap();
+            assert_eq!(problem.step, 1);
+            assert!(
+                problem.message.contains("depends on what step 1 (")
+                    && problem.message.contains(" has changed")
+            );
+        }
+        for (earlier, later) in [
+            (&drop, &when(".y == null")),
+            (&drop, &step(&[("mask", ".x")])),
+            (&keep(".vip"), &when(".vip | not")),
+            (&keep(".b"), &element),
+            (&one, &when("$headers.other == \"1\" and $key == \"1\"")),
+            (&key, &when("$headers.h == \"1\"")),
+            (&step(&[("drop", ".b[2]")]), &element),
+            (&step(&[("drop", ".b[0]")]), &step(&[("mask", ".b[]")])),
+        ] {
+            assert_eq!(problem(&[earlier.clone(), later.clone()]), None, "{earlier:?} {later:?}");
+        }
+        // It fails for what is dropped, and redacts instead, which the condition would see.
+        let both = StepTable::default().with("mask", Given::List(vec![".x".into(), ".y".into()]));
+        let redact = step(&[("redact", ".z"), ("when", ".y == \"*\"")]);
+        assert_eq!(problem(&[both.clone(), redact.clone()]), None);
+        assert_eq!(problem(&[drop, both, redact]).unwrap().step, 2);
+    }
+
+    #[test]
+    fn what_is_dropped_later_is_seen_until_then() {
+        let steps = [
+            step(&[("hash", ".id"), ("to", ".token")]),
+            step(&[("mask", ".name"), ("when", ".id == \"ada\"")]),
+            step(&[("drop", ".id")]),
+        ];
+        let (value, plain) = protect(&steps, r#"{"id":"ada","name":"Ada"}"#).unwrap();
+        assert_eq!(value, r#"{"id":"***","name":"***"}"#);
+        assert_eq!(plain, [r#""Ada""#, r#""ada""#]);
+        // With a condition of its own it is done where it stands.
+        let mut steps = steps.to_vec();
+        steps[0] = steps[0].clone().with("when", Given::Text(".x".into()));
+        let problem = Plan::new(steps).unwrap().protection().unwrap_err();
+        assert_eq!(problem.step, 1);
+        assert!(problem.message.starts_with("depends on what step 1 (hash .id)"), "{problem}");
+    }
+
+    #[test]
+    fn a_token_in_place_protects_while_its_key_changes() {
+        let key = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(key.path(), "a key").unwrap();
+        let key = key.path().to_str().unwrap();
+        let rotating = step(&[
+            ("hmac", ".id"),
+            ("key_file", key),
+            ("previous_key_file", key),
+            ("previous_to", ".before"),
+        ]);
+        let (value, plain) = protect(&[rotating], r#"{"id":"ada"}"#).unwrap();
+        assert_eq!((value.as_str(), plain), (r#"{"id":"***"}"#, vec![r#""ada""#.to_owned()]));
+    }
+
     #[test]
     fn what_another_step_has_made_cannot_be_told() {
         let steps = [step(&[("rename", ".mail"), ("to", ".email")]), step(&[("mask", ".email")])];

@@ -100,11 +100,17 @@ impl Step {
         self.acts_on_value || self.when.as_ref().is_some_and(|when| when.reads_value)
     }
 
-    /// What is read of the value, as far as it matters whether an earlier step has written it.
+    /// What is looked up in the value, as a reader of it would: of duplicate keys the last one counts, and what is
+    /// on the way has to be of the right type. What the step works on wherever it stands is what it writes.
     pub(crate) fn reads(&self) -> Vec<Path> {
         let mut reads = self.when.as_ref().map(Bound::reads).unwrap_or_default();
         reads.extend(self.action.reads());
         reads
+    }
+
+    /// What it reads and writes of the value, but for what `keep` removes.
+    pub(crate) fn touches(&self) -> Vec<Path> {
+        [self.reads(), self.action.writes()].concat()
     }
 
     /// Replaces the ids of its paths by those in `paths`, to which what is missing there is added.
@@ -140,16 +146,23 @@ impl Action {
         matches!(self, Action::Jq(_) | Action::Transform(_))
     }
 
+    /// Whether it only replaces values where they stand: none comes or goes.
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(self, Action::Mask(..) | Action::Redact(..) | Action::Truncate(..) | Action::Tokens(..))
+    }
+
     fn reads(&self) -> Vec<Path> {
-        let paths = |slots: &[Slot]| slots.iter().map(|slot| slot.path.clone()).collect();
         match self {
             Action::Filter(condition) => condition.reads(),
-            Action::Drop(_) | Action::Keep(_) | Action::Redact(..) => Vec::new(),
-            Action::Rename { from, .. } | Action::Move { from, .. } | Action::TokensTo { from, .. } => {
-                vec![from.path.clone()]
-            }
+            Action::Drop(_)
+            | Action::Keep(_)
+            | Action::Rename { .. }
+            | Action::Mask(..)
+            | Action::Redact(..)
+            | Action::Truncate(..)
+            | Action::Tokens(..) => Vec::new(),
+            Action::Move { from, .. } | Action::TokensTo { from, .. } => vec![from.path.clone()],
             Action::Set { value, .. } => value.reads(),
-            Action::Mask(slots, _) | Action::Truncate(slots, _) | Action::Tokens(slots, _) => paths(slots),
             Action::Header { value, .. } => value.as_ref().map(Text::reads).unwrap_or_default(),
             Action::Key { value, .. } => value.reads(),
             Action::Route { topic, .. } => topic.reads(),

@@ -22,6 +22,7 @@ use frame::{END_TXN, Frame, Request};
 use parking_lot::Mutex;
 use rules::Connection;
 pub use rules::{Action, Direction, Rule, Rules, Which};
+use socket2::{Domain, Socket, Type};
 
 /// How often a connection that is held up looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(10);
@@ -46,6 +47,25 @@ impl Proxy {
     /// # Errors
     /// The port is taken.
     pub fn start(port: u16, node: usize, target: SocketAddr, rules: Arc<Rules>) -> io::Result<Proxy> {
+        Proxy::start_to(port, node, Target { address: target, from: None }, rules)
+    }
+
+    /// As [`start`](Proxy::start); the node can tell what comes by the proxy from what does not by its
+    /// address, `from`.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn start_from(
+        from: Ipv4Addr,
+        port: u16,
+        node: usize,
+        target: SocketAddr,
+        rules: Arc<Rules>,
+    ) -> io::Result<Proxy> {
+        Proxy::start_to(port, node, Target { address: target, from: Some(from) }, rules)
+    }
+
+    fn start_to(port: u16, node: usize, target: Target, rules: Arc<Rules>) -> io::Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let (address, ended) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
         let proxy = Proxy { address, rules: Arc::clone(&rules), ended: Arc::clone(&ended) };
@@ -81,9 +101,27 @@ impl Drop for Proxy {
     }
 }
 
+/// How a proxy reaches a node.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    address: SocketAddr,
+    /// The address that it connects from; any unless set.
+    from: Option<Ipv4Addr>,
+}
+
+impl Target {
+    fn connect(self) -> io::Result<TcpStream> {
+        let Some(from) = self.from else { return TcpStream::connect(self.address) };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&self.address.into())?;
+        Ok(socket.into())
+    }
+}
+
 /// One connection, to its end.
-fn serve(client: TcpStream, node: usize, target: SocketAddr, rules: &Arc<Rules>) -> io::Result<()> {
-    let server = TcpStream::connect(target)?;
+fn serve(client: TcpStream, node: usize, target: Target, rules: &Arc<Rules>) -> io::Result<()> {
+    let server = target.connect()?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let ends = [client.try_clone()?, server.try_clone()?];
@@ -106,7 +144,7 @@ fn serve(client: TcpStream, node: usize, target: SocketAddr, rules: &Arc<Rules>)
 /// A connection and what it needs to be served.
 struct Way<'a> {
     connection: Arc<Connection>,
-    target: SocketAddr,
+    target: Target,
     rules: &'a Arc<Rules>,
     /// Requests that went up, less answers that came down.
     unanswered: AtomicI64,
@@ -234,8 +272,8 @@ impl Way<'_> {
 }
 
 /// Sends a request on a connection of its own.
-fn deliver(bytes: &[u8], request: &Request, target: SocketAddr, rules: &Rules) -> io::Result<()> {
-    let mut stream = TcpStream::connect(target)?;
+fn deliver(bytes: &[u8], request: &Request, target: Target, rules: &Rules) -> io::Result<()> {
+    let mut stream = target.connect()?;
     stream.set_read_timeout(Some(LATE_ANSWER))?;
     stream.write_all(bytes)?;
     let mut answer = Frame::begin(&mut stream)?;

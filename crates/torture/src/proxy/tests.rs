@@ -132,3 +132,14 @@ fn a_throttle_is_kept() {
     ask(&mut stream, &request(frame::PRODUCE, "one", 50_000)).unwrap();
     assert!(start.elapsed() > Duration::from_millis(300));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_can_tell_by_the_address_who_comes_through_a_proxy() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (from, node) = (Ipv4Addr::new(127, 0, 0, 2), listener.local_addr().unwrap());
+    let proxy = Proxy::start_from(from, 0, 1, node, Arc::default()).unwrap();
+    let _client = TcpStream::connect(proxy.address()).unwrap();
+    let (_, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip(), from);
+}

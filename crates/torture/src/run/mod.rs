@@ -1,5 +1,6 @@
 //! A run of the torture: nodes, instances, a load, readers, and faults one after the other.
 
+mod acls;
 mod admin;
 mod commits;
 mod error;

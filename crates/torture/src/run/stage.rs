@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use rand::Rng;
 
-use super::{Settings, admin::Admin, error::RunError};
+use super::{Settings, acls, admin::Admin, error::RunError, faults::FaultKind};
 use crate::{
     nodes::{Nodes, NodesSettings, free_ports},
     proxy::{Proxy, Rules},
@@ -50,6 +50,11 @@ impl Stage {
         let mut more = vec!["--proxied".to_owned(), (port + PROXIES).to_string()];
         let mut set = |property: &str| more.extend(["--set".to_owned(), property.to_owned()]);
         PROPERTIES.into_iter().for_each(&mut set);
+        // What else is tried meets nodes without.
+        let has_acls = settings.faults.iter().any(|&fault| FaultKind::needs_acls(fault));
+        if has_acls {
+            acls::PROPERTIES.into_iter().for_each(&mut set);
+        }
         let majority = settings.nodes / 2 + 1;
         set(&format!("min.insync.replicas={majority}"));
         set(&format!("transaction.state.log.min.isr={majority}"));
@@ -65,8 +70,13 @@ impl Stage {
         let count = u16::try_from(settings.nodes).unwrap_or(u16::MAX);
         let proxies = (0..count).map(|n| {
             let target = (Ipv4Addr::LOCALHOST, port + BEHIND_PROXIES + n).into();
-            Proxy::start(port + PROXIES + n, usize::from(n) + 1, target, Arc::clone(&rules))
-                .map_err(RunError::io("a proxy"))
+            let (port, node, rules) = (port + PROXIES + n, usize::from(n) + 1, Arc::clone(&rules));
+            let proxy = if has_acls {
+                Proxy::start_from(acls::INSTANCES, port, node, target, rules)
+            } else {
+                Proxy::start(port, node, target, rules)
+            };
+            proxy.map_err(RunError::io("a proxy"))
         });
         let proxies = proxies.collect::<Result<Vec<_>, _>>()?;
         let proxied: Vec<_> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();

@@ -18,7 +18,7 @@ use jaq_core::{Lut, data::HasLut};
 use jaq_json::Val;
 
 pub(super) use guard::as_json;
-pub(super) use parse::{Term, parse};
+pub(super) use parse::{Term, children, parse};
 pub(super) use program::{Program, Results, Task, Want, literal};
 pub(super) use read::integer;
 pub(super) use regex::Regexes;

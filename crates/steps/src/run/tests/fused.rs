@@ -2,6 +2,25 @@ use std::slice::from_ref;
 
 use super::*;
 
+/// Those that do most are one pass.
+#[test]
+fn ordinary_steps_are_one_pass() {
+    let steps = [
+        step(&[("filter", ".status == \"open\"")]),
+        step(&[("hash", ".customer.email")]),
+        step(&[("mask", ".customer.phone")]),
+        step(&[("rename", ".customer.name"), ("to", "who")]),
+        step(&[("drop", ".note")]),
+        step(&[("set", ".source"), ("value", "$topic")]),
+        step(&[("key", ".id")]),
+        step(&[("route", "orders_{.country}")]),
+    ];
+    assert_eq!(passes(&steps), [1; 8]);
+    let kept = failing(list("keep", &[".id", ".customer", ".country"]));
+    let last = [&steps[..3], &[kept]].concat();
+    assert_eq!(passes(&last), [1; 4]);
+}
+
 /// The pass of each step.
 fn passes(steps: &[StepTable]) -> Vec<usize> {
     plan(steps).report().iter().map(|step| step.pass).collect()
@@ -47,6 +66,84 @@ fn keep_goes_with_what_is_kept() {
     assert_eq!(passes(&[step(&[("set", ".b"), ("value", "1")]), keep.clone()]), [1, 2]);
     let steps = [keep, step(&[("set", ".b"), ("value", ".b")])];
     assert_eq!(edited(&steps, r#"{"a":1,"b":2}"#), r#"{"a":1,"b":null}"#);
+}
+
+/// A step with a list of paths.
+fn list(name: &str, paths: &[&str]) -> StepTable {
+    StepTable::default().with(name, Given::List(paths.iter().map(|path| (*path).to_owned()).collect()))
+}
+
+fn failing(step: StepTable) -> StepTable {
+    step.with("on_missing", text("fail"))
+}
+
+/// What an index leads to depends on what was removed from its array.
+#[test]
+fn an_index_counts_what_is_left() {
+    let drop = step(&[("drop", ".b[0]")]);
+    let mask = step(&[("mask", ".b[1]")]);
+    assert_eq!(edited(&[drop.clone(), mask], r#"{"b":["five","sixx","sevn"]}"#), r#"{"b":["sixx","****"]}"#);
+    for (reads, becomes) in [
+        (step(&[("set", ".b[1]"), ("value", "0")]), r#"{"b":[6,0]}"#),
+        (step(&[("set", ".c"), ("text", "{.b[1]}")]), r#"{"b":[6,7],"c":"7"}"#),
+        (step(&[("copy", ".b[1]"), ("to", ".c")]), r#"{"b":[6,7],"c":7}"#),
+        (drop.clone(), r#"{"b":[7]}"#),
+        (step(&[("filter", ".b[1] == 7")]), r#"{"b":[6,7]}"#),
+        (step(&[("keep", ".b[1]")]), r#"{"b":[7]}"#),
+    ] {
+        assert_eq!(edited(&[drop.clone(), reads.clone()], r#"{"b":[5,6,7]}"#), becomes, "{reads:?}");
+        assert_eq!(passes(&[drop.clone(), reads]), [1, 2]);
+    }
+    let nested = [drop, step(&[("redact", ".b[1].k")])];
+    assert_eq!(edited(&nested, r#"{"b":[0,{"k":1},{"k":2}]}"#), r#"{"b":[{"k":1},{"k":"***"}]}"#);
+    // `keep` removes elements as well, even of those that it leads through.
+    let keep = step(&[("keep", ".b[1]")]);
+    let first = [keep.clone(), step(&[("set", ".b[0]"), ("value", "0")])];
+    assert_eq!(edited(&first, r#"{"b":[5,6,7]}"#), r#"{"b":[0]}"#);
+    let written = fates(&[keep, step(&[("filter", ".b[1] == 6")])], &[value(r#"{"b":[5,6,7]}"#)]).remove(0);
+    assert_eq!(written, Ok(Vec::new()));
+    let through = [step(&[("keep", ".b[].k")]), step(&[("mask", ".b[0].k")])];
+    assert_eq!(edited(&through, r#"{"b":[1,{"k":2}]}"#), r#"{"b":[{"k":"*"}]}"#);
+    // What is beside the array, or in an element, moves nothing.
+    assert_eq!(passes(&[step(&[("drop", ".b[0]")]), step(&[("mask", ".c[1]")])]), [1, 1]);
+    assert_eq!(passes(&[step(&[("drop", ".b[0].k")]), step(&[("mask", ".b[1].k")])]), [1, 1]);
+    assert_eq!(passes(&[step(&[("keep", ".b")]), step(&[("mask", ".b[1]")])]), [1, 1]);
+}
+
+#[test]
+fn what_is_missing_is_so_after_the_steps_before() {
+    let keep = failing(list("keep", &[".id", ".source"]));
+    for step in [
+        step(&[("set", ".source"), ("value", "$topic")]),
+        step(&[("copy", ".id"), ("to", ".source")]),
+        step(&[("hash", ".id"), ("digest", "xxh3"), ("to", ".source")]),
+    ] {
+        let kept = edited(&[step.clone(), keep.clone()], r#"{"id":1,"junk":2}"#);
+        assert!(kept.starts_with(r#"{"id":1,"source":"#) && !kept.contains("junk"), "{step:?}: {kept}");
+    }
+    let gone = [step(&[("keep", ".c")]), failing(step(&[("drop", ".b")]))];
+    assert_eq!(refused(&gone, r#"{"c":1,"b":2}"#).0, ErrorClass::Missing);
+    let gone = [step(&[("drop", ".a")]), failing(step(&[("keep", ".a")]))];
+    assert_eq!(refused(&gone, r#"{"a":1}"#).0, ErrorClass::Missing);
+    // What only takes another value, or is beneath, is still there.
+    let keep = failing(step(&[("keep", ".a")]));
+    assert_eq!(passes(&[step(&[("mask", ".a")]), keep.clone()]), [1, 1]);
+    assert_eq!(passes(&[step(&[("drop", ".a.b")]), keep]), [1, 1]);
+}
+
+#[test]
+fn what_keep_removes_on_its_way_is_not_seen_behind_it() {
+    let keep = list("keep", &[".id", ".customer.country"]);
+    let filter = step(&[("filter", ".customer.country == \"DE\"")]);
+    let fate = fates(&[keep, filter], &[value(r#"{"id":1,"customer":"x"}"#)]).remove(0);
+    assert_eq!(fate, Ok(Vec::new()), "the customer is gone, and no text any more");
+    let keep = step(&[("keep", ".a.b")]);
+    let filter = step(&[("filter", ".a.b == 7")]);
+    assert_eq!(edited(&[keep.clone(), filter], r#"{"a":{"b":7},"a":1.5}"#), r#"{"a":{"b":7}}"#);
+    let key = failing(step(&[("key", ".a.b")]));
+    assert_eq!(refused(&[keep, key], r#"{"a":1}"#).0, ErrorClass::Missing);
+    let fate = fates(&[step(&[("keep", ".a")]), step(&[("filter", ".a == null")])], &[value("5")]).remove(0);
+    assert_eq!(fate.unwrap()[0].value.as_deref(), Some("null"));
 }
 
 /// Planned together, any three of them give what each gives after the other.

@@ -3,6 +3,9 @@
 mod differential;
 mod edits;
 mod fused;
+mod generator;
+mod ordered;
+mod protected;
 mod records;
 
 use std::sync::Arc;

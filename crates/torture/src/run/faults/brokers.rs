@@ -1,6 +1,6 @@
 //! What happens to brokers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rustix::process::Signal;
@@ -10,6 +10,12 @@ use crate::run::{
     error::RunError,
     trial::{PARTITIONS, Trial},
 };
+
+/// How long a node may take to give up after its disk is full.
+const GIVES_UP: Duration = Duration::from_secs(60);
+
+/// How the system calls a write beyond the limit (EFBIG); one to a disk that is full fails just so for Kafka.
+const FULL: &str = "File too large";
 
 pub(super) fn killed(trial: &mut Trial<'_>) -> Result<(), RunError> {
     for _ in 0..trial.scaled(3) {
@@ -79,4 +85,32 @@ pub(super) fn move_leaders(trial: &mut Trial<'_>, first: usize) -> Result<(), Ru
     trial.strike();
     trial.stage.nodes.move_leaders(&topics, first)?;
     trial.random_pause(1000..4000)
+}
+
+/// A node's disk is full: it ends, and is started again once there is room.
+pub(super) fn disk_full(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let stage = trial.stage;
+    let (nodes, mut ended, mut failed) = (&stage.nodes, 0, 0);
+    for _ in 0..trial.scaled(6) {
+        let node = any(trial);
+        trial.strike();
+        nodes.fill_disk(node)?;
+        let start = Instant::now();
+        while nodes.runs(node)? && start.elapsed() < GIVES_UP {
+            trial.pause(Duration::from_millis(50))?;
+        }
+        if nodes.runs(node)? {
+            trial.wrong.push(format!("node {node} went on for {GIVES_UP:?} though its disk was full"));
+            nodes.kill(node)?;
+        } else {
+            ended += 1;
+        }
+        failed += nodes.said(node)?.matches(FULL).count() as u64;
+        trial.random_pause(5000..12_000)?;
+        nodes.start(node)?;
+        settle(trial)?;
+    }
+    trial.sometimes.push(("nodes that ended".into(), ended));
+    trial.sometimes.push(("failed writes to disk".into(), failed));
+    Ok(())
 }

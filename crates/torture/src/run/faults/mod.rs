@@ -1,6 +1,7 @@
 //! The faults. Each is a function that strikes at a [`Trial`] under way.
 
 mod brokers;
+mod letters;
 mod members;
 mod mixed;
 mod network;
@@ -67,6 +68,11 @@ pub enum FaultKind {
     /// No fault but a control: ends of transactions are answered and not made, which the judge must
     /// notice
     Forged,
+    // Seeds are mixed with the number of a fault: those that are added come last.
+    /// A tenth of the events cannot be transformed, and an ACL refuses their dead letters for a time
+    LettersRefused,
+    /// The disk of a broker is full, so that it ends; it is started again once there is room
+    DiskFull,
 }
 
 /// How many records may be there twice.
@@ -105,6 +111,8 @@ impl FaultKind {
             FaultKind::Chain => "a chain of three, members come and go",
             FaultKind::Mixed => "all of it at random",
             FaultKind::Forged => "control: ends answered, not made",
+            FaultKind::LettersRefused => "10 % poison, dead letters refused by an ACL",
+            FaultKind::DiskFull => "a broker's disk full",
         }
     }
 
@@ -121,8 +129,10 @@ impl FaultKind {
             }
             FaultKind::Forged => exact,
             FaultKind::Replaced | FaultKind::Idle => exact && !short,
-            FaultKind::Refused => exact || !short,
-            FaultKind::BrokersKilled | FaultKind::Poison | FaultKind::Retention => !(exact && short),
+            FaultKind::Refused | FaultKind::LettersRefused => exact || !short,
+            FaultKind::DiskFull | FaultKind::BrokersKilled | FaultKind::Poison | FaultKind::Retention => {
+                !(exact && short)
+            }
             FaultKind::Asleep
             | FaultKind::BrokerStopped
             | FaultKind::MajorityLost
@@ -144,7 +154,12 @@ impl FaultKind {
 
     /// How many of a thousand events cannot be transformed.
     pub(super) fn poison_permille(self) -> u64 {
-        if self == FaultKind::Poison { 100 } else { 5 }
+        if matches!(self, FaultKind::Poison | FaultKind::LettersRefused) { 100 } else { 5 }
+    }
+
+    /// Whether nodes must know ACLs.
+    pub(super) fn needs_acls(self) -> bool {
+        self == FaultKind::LettersRefused
     }
 
     /// Whether an instance may end by itself: one whose ids another one has, or seems to have.
@@ -180,6 +195,8 @@ impl FaultKind {
             FaultKind::MajorityLost | FaultKind::Partitioned | FaultKind::Throttled | FaultKind::Mixed => 90,
             // An instance is killed again before its session is over: its partitions wait for the last.
             FaultKind::Kill | FaultKind::Poison | FaultKind::Refused => 60,
+            // No dead letter can be written meanwhile.
+            FaultKind::LettersRefused => 60,
             _ => 20,
         })
     }
@@ -208,6 +225,7 @@ impl FaultKind {
     pub(super) fn errors(self) -> &'static [&'static str] {
         match self {
             FaultKind::Aborted => &["TRANSACTION_ABORTABLE", "INVALID_TXN_STATE"],
+            FaultKind::LettersRefused => &["TOPIC_AUTHORIZATION_FAILED"],
             _ => &[],
         }
     }
@@ -223,7 +241,9 @@ impl FaultKind {
             "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
             "rewinds" => self == FaultKind::Aborted,
             "rebalances" => matches!(self, FaultKind::Churn | FaultKind::Chain),
-            "loud stops" => matches!(self, FaultKind::Replaced | FaultKind::TakenOver),
+            "loud stops" => {
+                matches!(self, FaultKind::Replaced | FaultKind::TakenOver | FaultKind::LettersRefused)
+            }
             "skipped offsets" | "events not due" => true,
             _ if self.errors().contains(&path) => true,
             "ends of version 1" | "ends of version 2" => {
@@ -231,6 +251,7 @@ impl FaultKind {
             }
             // What a fault counts itself.
             "connections cut" | "requests delayed" | "ends meddled with" => true,
+            "nodes that ended" | "failed writes to disk" => true,
             _ => false,
         }
     }
@@ -259,6 +280,8 @@ impl FaultKind {
             FaultKind::Retention => topics::retention(trial),
             FaultKind::Mixed => mixed::strike(trial),
             FaultKind::Forged => transactions::forged(trial),
+            FaultKind::LettersRefused => letters::refused(trial),
+            FaultKind::DiskFull => brokers::disk_full(trial),
         }
     }
 }
