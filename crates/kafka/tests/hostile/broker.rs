@@ -223,10 +223,12 @@ impl Talk {
     fn honest(&self, asked: &Asked, mechanism: &str) -> Option<Bytes> {
         match asked.api {
             ApiKey::ApiVersions => {
-                let apis = [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
+                // The metadata are what a client asks for first that believes it has logged in.
+                let login = [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
+                let apis = login.into_iter().chain([ApiKey::Metadata]);
                 let offer =
                     apis.map(|api| ApiVersion::default().with_api_key(api as i16).with_max_version(2));
-                let answer = ApiVersionsResponse::default().with_api_keys(offer.to_vec());
+                let answer = ApiVersionsResponse::default().with_api_keys(offer.collect());
                 Some(asked.framed(&answer, asked.version))
             }
             ApiKey::SaslHandshake => {
