@@ -1,9 +1,10 @@
 //! Looks for what the steps protect: none of it may stand in what was written, nor in the dead letters.
 //!
-//! Of the source, hashes of all that the steps replace are kept: every text and number in it, but no key of an object,
-//! which is the name of something. Then whatever was written is read, and each text in a value, a key or a header is
-//! looked up, numbers as the decimals that they are. What is found is looked for in the source once more: a text that stands there where no step protects it, in any record, may stand anywhere, and
-//! is told apart from the leaks.
+//! Of the source, hashes of all that the steps replace are kept: every text and number in it, but no key of an
+//! object, which is the name of something. Then whatever was written is read, and each text in a value, a key or a
+//! header is looked up, numbers as the decimals that they are. What is found is looked for in the source once more:
+//! a text that stands there where no step protects it, in any record, may stand anywhere, and is told apart from
+//! the leaks.
 
 use std::{
     collections::{HashMap, HashSet},
