@@ -225,9 +225,10 @@ impl Talk {
             ApiKey::ApiVersions => {
                 // The metadata are what a client asks for first that believes it has logged in.
                 let login = [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
-                let apis = login.into_iter().chain([ApiKey::Metadata]);
-                let offer =
-                    apis.map(|api| ApiVersion::default().with_api_key(api as i16).with_max_version(2));
+                let apis = login.map(|api| (api, 2)).into_iter().chain([(ApiKey::Metadata, 12)]);
+                let offer = apis.map(|(api, version)| {
+                    ApiVersion::default().with_api_key(api as i16).with_max_version(version)
+                });
                 let answer = ApiVersionsResponse::default().with_api_keys(offer.collect());
                 Some(asked.framed(&answer, asked.version))
             }
