@@ -45,16 +45,19 @@ fn settings(broker: &str, properties: &[(&str, &str)]) -> ClientSettings {
     ClientSettings { brokers: vec![broker.to_owned()], properties: properties.collect(), connect_timeout }
 }
 
-/// What keeps a client from connecting that logs in by `mechanism`.
-async fn refusal(fake: &Fake, mechanism: &str) -> (ErrorKind, String) {
-    let login = [
+fn login(mechanism: &str) -> [(&str, &str); 5] {
+    [
         ("security.protocol", "sasl_plaintext"),
         ("sasl.mechanism", mechanism),
         ("sasl.username", "user"),
         ("sasl.password", PASSWORD),
         ("sasl.oauthbearer.token", TOKEN),
-    ];
-    let settings = settings(&fake.address.to_string(), &login);
+    ]
+}
+
+/// What keeps a client from connecting that logs in by `mechanism`.
+async fn refusal(fake: &Fake, mechanism: &str) -> (ErrorKind, String) {
+    let settings = settings(&fake.address.to_string(), &login(mechanism));
     let error = Client::connect(&settings).await.unwrap_err();
     (error.kind, error.to_string())
 }
@@ -206,14 +209,8 @@ async fn a_proof_that_takes_long_holds_up_nobody() {
     scram.answer(&DEAR.replace('*', "nonce"), PASSWORD).unwrap();
     let alone = alone.elapsed();
     let (fake, _) = fake(|asked| challenges(asked, "SCRAM-SHA-512", DEAR)).await;
-    let login = [
-        ("security.protocol", "sasl_plaintext"),
-        ("sasl.mechanism", "SCRAM-SHA-512"),
-        ("sasl.username", "user"),
-        ("sasl.password", PASSWORD),
-    ];
-    let settings =
-        ClientSettings { connect_timeout: alone / 8, ..settings(&fake.address.to_string(), &login) };
+    let settings = settings(&fake.address.to_string(), &login("SCRAM-SHA-512"));
+    let settings = ClientSettings { connect_timeout: alone / 8, ..settings };
     let start = std::time::Instant::now();
     let error = Client::connect(&settings).await.unwrap_err();
     assert!(
@@ -249,13 +246,8 @@ async fn a_login_that_does_not_end_is_given_up() {
             _ => Say::Nothing,
         })
         .await;
-        let login = [
-            ("security.protocol", "sasl_plaintext"),
-            ("sasl.mechanism", "PLAIN"),
-            ("sasl.username", "user"),
-            ("sasl.password", PASSWORD),
-        ];
-        let client = Client::connect(&settings(&first.address.to_string(), &login)).await.unwrap();
+        let settings = settings(&first.address.to_string(), &login("PLAIN"));
+        let client = Client::connect(&settings).await.unwrap();
         let connecting = timeout(Duration::from_secs(20), client.cluster().connection(1, Lane::Control));
         let error = connecting.await.expect("it is given up").unwrap_err();
         assert!(error.to_string().contains("is not ready within 500ms"), "{error}");

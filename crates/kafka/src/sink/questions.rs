@@ -183,12 +183,17 @@ pub fn is_fenced(error: &EngineError) -> bool {
 /// Whether it cannot be ended in this way any more: with transactions version 2, every abort succeeds but the one of
 /// what was committed.
 pub fn is_over(error: &EngineError) -> bool {
-    error.cause::<KafkaError>().is_some_and(|error| error.0 == ResponseError::InvalidTxnState)
+    is_because(error, ResponseError::InvalidTxnState)
 }
 
 /// Whether the end of the producer's last transaction is still being written.
 pub fn is_concurrent(error: &EngineError) -> bool {
-    error.cause::<KafkaError>().is_some_and(|error| error.0 == ResponseError::ConcurrentTransactions)
+    is_because(error, ResponseError::ConcurrentTransactions)
+}
+
+/// Whether a broker's answer with this code is what it comes from.
+pub fn is_because(error: &EngineError, code: ResponseError) -> bool {
+    error.cause::<KafkaError>().is_some_and(|error| error.0 == code)
 }
 
 /// Asks, with growing pauses, until there is an answer that settles it or the deadline is near.

@@ -37,12 +37,14 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
-    questions::{Failure, ask, end, is_fenced, is_outdated, is_over, judge, topics, until_settled},
+    questions::{
+        Failure, ask, end, is_because, is_fenced, is_outdated, is_over, judge, topics, until_settled,
+    },
 };
 use crate::{
     ask::Whom,
     cluster::{Cluster, Lane},
-    error::{KafkaError, check},
+    error::check,
     handshake::versions_now,
     reply::Answer,
     text::{group_id, text, topic_name},
@@ -302,8 +304,7 @@ impl Transactions {
 
     /// `error` with the property that caused it, if one did.
     fn explained(&self, error: EngineError) -> EngineError {
-        let is_timeout = |error: &KafkaError| error.0 == ResponseError::InvalidTransactionTimeout;
-        if !error.cause::<KafkaError>().is_some_and(is_timeout) {
+        if !is_because(&error, ResponseError::InvalidTransactionTimeout) {
             return error;
         }
         let message = format!(
