@@ -72,7 +72,8 @@ impl Identity {
         Fingerprint::of((!self.without_timestamps).then_some(timestamp), key, value, headers)
     }
 
-    /// The fingerprint of a record and of its dead letter alike: headers about errors do not count.
+    /// The fingerprint of a record and of its dead letter alike: headers about errors do not count, nor does the one
+    /// for the timestamp that a letter could not keep.
     pub(super) fn of_letter(
         self,
         timestamp: i64,
@@ -80,7 +81,8 @@ impl Identity {
         value: Option<&[u8]>,
         headers: &[u8],
     ) -> Fingerprint {
-        let is_own = |name: &[u8]| !dead_letter::is_about_error(name);
+        let is_own =
+            |name: &[u8]| !dead_letter::is_about_error(name) && name != dead_letter::TIMESTAMP.as_bytes();
         if Headers::new(headers).all(|(name, _)| is_own(name)) {
             return self.of(timestamp, key, value, headers);
         }

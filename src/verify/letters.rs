@@ -62,7 +62,8 @@ impl Letters {
             let headers = batch.bytes(record.headers).unwrap_or_default();
             let Some(told) = told(headers).filter(|told| &*told.origin.topic == source) else { continue };
             let (key, value) = (batch.bytes(record.key), batch.bytes(record.value));
-            let fingerprint = identity.of_letter(record.timestamp, key, value, headers);
+            let timestamp = dead_letter::original_timestamp(headers).unwrap_or(record.timestamp);
+            let fingerprint = identity.of_letter(timestamp, key, value, headers);
             let letter = Letter {
                 original: Original { offset: told.offset, fingerprint },
                 refused: told.refused,
@@ -163,4 +164,58 @@ fn told(headers: &[u8]) -> Option<LetterHeaders<'_>> {
     }
     let origin = TopicPartition::new(topic?, partition?);
     Some(LetterHeaders { origin, offset: offset?, refused: refused || unrouted, group })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{Row, batch, rows_of},
+        *,
+    };
+    use crate::{
+        dead_letter::{Form, Letter as Written},
+        records::HeadersWriter,
+        transform::ValueError,
+    };
+
+    /// Of a record with some timestamp and headers: whether its letter, written with its own time or with the time
+    /// of writing, is found intact.
+    fn is_intact(timestamp: i64, headers: &[u8], stamped: bool) -> bool {
+        let row: Row = (Some("k"), Some("v".to_owned()), headers.to_vec(), timestamp);
+        let source = batch(&TopicPartition::new("s", 0), 7, &[row]);
+        let written = Written {
+            index: 0,
+            stage: Stage::Produce,
+            error: ValueError::new(ErrorClass::Refused, "its time"),
+            form: Form { stamped, compressed: false },
+        };
+        let chunks = dead_letter::encode(&source, &[written], "g", None, 1 << 20);
+        let rows = rows_of(&chunks[0], Some("k"));
+        assert_eq!(rows[0].3 != timestamp, stamped);
+        let mut letters = Letters::default();
+        letters.add(&batch(&TopicPartition::new("t", 0), 0, &rows), "s", Identity::default());
+        let fingerprint = Identity::default().of_letter(timestamp, Some(b"k"), Some(b"v"), headers);
+        check(letters.of(0), &[Original { offset: 7, fingerprint }], 0..8).is_empty()
+    }
+
+    #[test]
+    fn a_letter_with_the_time_of_writing_stands_for_its_record() {
+        let mut once_a_letter = HeadersWriter::default();
+        once_a_letter.push(dead_letter::MESSAGE.as_bytes(), Some(b"its time"));
+        once_a_letter.push(dead_letter::TIMESTAMP.as_bytes(), Some(b"5"));
+        for headers in [vec![0], once_a_letter.finish()] {
+            assert!(is_intact(1234, &headers, false) && is_intact(1234, &headers, true), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_that_such_a_letter_tells_counts() {
+        let (mut told, mut other) = (HeadersWriter::default(), HeadersWriter::default());
+        for (headers, time) in [(&mut told, "1234"), (&mut other, "1235")] {
+            headers.push(dead_letter::MESSAGE.as_bytes(), Some(b"its time"));
+            headers.push(dead_letter::TIMESTAMP.as_bytes(), Some(time.as_bytes()));
+        }
+        assert_eq!(dead_letter::original_timestamp(&told.finish()), Some(1234));
+        assert_eq!(dead_letter::original_timestamp(&other.finish()), Some(1235));
+    }
 }

@@ -185,6 +185,14 @@ fn headers(batch: &PartitionBatch, letter: &Letter, group: &str, is_protected: O
     headers.finish()
 }
 
+/// The timestamp of the record that a letter with these headers is about, if the letter has the time of writing.
+/// Then the header follows those about the error; before them it is one of the record, itself a letter once.
+pub fn original_timestamp(headers: &[u8]) -> Option<i64> {
+    let after = Headers::new(headers).skip_while(|(name, _)| !is_about_error(name));
+    let (_, value) = after.filter(|(name, _)| *name == TIMESTAMP.as_bytes()).last()?;
+    std::str::from_utf8(value?).ok()?.parse().ok()
+}
+
 /// Whether a header of that name describes an error or its letter, rather than being the record's own.
 pub fn is_about_error(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes()) || name == PROTECTED.as_bytes()
