@@ -257,3 +257,21 @@ async fn protected_letters_hold_nothing_of_it_and_are_held_to_it() {
         assert_eq!((found, report.counts.total()), ((plain, corrupt), corrupt), "{report}");
     }
 }
+
+/// The card number of the first record is an offset as well.
+#[tokio::test]
+async fn a_letter_may_say_where_its_record_is() {
+    const CARD: i64 = 41_110_000;
+    let mut logs = transformed();
+    let row: Row = (Some("key1"), Some("{poison".into()), NO_HEADERS.to_vec(), CARD);
+    let one = batch(&TopicPartition::new("s", 0), CARD, &[row]);
+    let error = ValueError::new(ErrorClass::Syntax, "no");
+    logs.rows("t", 0).extend(letter(&one, Stage::Transformation, error, Some("key1")));
+    assert_eq!(report(&logs).await.plaintext.unwrap().count, 0);
+
+    for (topic, name) in [("t", dead_letter::MESSAGE), ("d", dead_letter::OFFSET)] {
+        let mut logs = transformed();
+        logs.rows(topic, 0)[0].2 = header(name, &CARD.to_string());
+        assert_eq!(report(&logs).await.plaintext.unwrap().count, 1, "{topic} {name}");
+    }
+}

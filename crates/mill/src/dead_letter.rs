@@ -193,6 +193,11 @@ pub fn original_timestamp(headers: &[u8]) -> Option<i64> {
     std::str::from_utf8(value?).ok()?.parse().ok()
 }
 
+/// Whether a header of that name says which record a letter is about, and when it was written.
+pub fn is_place(name: &[u8]) -> bool {
+    [TOPIC, PARTITION, OFFSET, TIMESTAMP].iter().any(|place| place.as_bytes() == name)
+}
+
 /// Whether a header of that name describes an error or its letter, rather than being the record's own.
 pub fn is_about_error(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes()) || name == PROTECTED.as_bytes()
