@@ -138,7 +138,7 @@ impl NativeSink {
         let instance = native.group.instance_id.clone();
         let instance = instance.unwrap_or_else(|| uuid::Uuid::from_u128(rand::random()).to_string());
         let (prefix, timeout) = (ids_of(prefix, &instance), native.produce.transaction_timeout);
-        let transactions = Transactions::begin(client.cluster(), &prefix, timeout).await?;
+        let transactions = Transactions::begin(client.cluster(), &troubles, &prefix, timeout).await?;
         let nobody = Producer { id: -1, epoch: -1 };
         Ok(NativeSink::with(client, native, troubles, routing, nobody, Some(Arc::new(transactions))))
     }

@@ -16,7 +16,7 @@ use kafka_protocol::{
 use tokio::time::{Instant, sleep};
 use topicmill_mill::{
     backoff::Backoff,
-    engine::{EngineError, ErrorKind, Stake},
+    engine::{EngineError, ErrorKind, Place, Stake, Troubles},
 };
 
 use super::{
@@ -61,6 +61,7 @@ impl Failure {
 /// was answered. The coordinator refuses it from a producer that was replaced, whatever state its own is in.
 pub async fn end(
     cluster: &Cluster,
+    troubles: &Troubles,
     mode: &Mode,
     producer: Producer,
     commits: bool,
@@ -83,7 +84,7 @@ pub async fn end(
         let is_another = mode.protocol == Protocol::Second && id >= 0;
         Ok(is_another.then_some(Producer { id, epoch }))
     };
-    let another = until_settled(deadline, attempt).await?;
+    let another = until_settled(troubles, &Place::Commit, deadline, attempt).await?;
     Ok((another, is_certain.into_inner()))
 }
 
@@ -158,7 +159,9 @@ pub fn judge(cluster: &Cluster, whom: Whom<'_>, code: i16, what: &str) -> Result
         | FencedMemberEpoch
         | GroupIdNotFound
         | UnstableOffsetCommit
-        | OperationNotAttempted => abort(engine_error),
+        | OperationNotAttempted
+        // The cluster has left the version of transactions that this one was begun in.
+        | UnsupportedVersion => abort(engine_error),
         _ => match error.remedy() {
             Remedy::Retry | Remedy::RefreshMetadata | Remedy::RefreshCoordinator => {
                 Failure::Again(engine_error)
@@ -196,8 +199,11 @@ pub fn is_because(error: &EngineError, code: ResponseError) -> bool {
     error.cause::<KafkaError>().is_some_and(|error| error.0 == code)
 }
 
-/// Asks, with growing pauses, until there is an answer that settles it or the deadline is near.
+/// Asks, with growing pauses, until there is an answer that settles it or the deadline is near; as long as there is
+/// none, that is a trouble of this place.
 pub async fn until_settled<T, F: Future<Output = Result<T, Failure>>>(
+    troubles: &Troubles,
+    place: &Place,
     deadline: Instant,
     attempt: impl Fn() -> F,
 ) -> Result<T, Failure> {
@@ -205,9 +211,13 @@ pub async fn until_settled<T, F: Future<Output = Result<T, Failure>>>(
     loop {
         let error = match attempt().await {
             Err(Failure::Again(error)) => error,
-            settled => return settled,
+            settled => {
+                troubles.end(place);
+                return settled;
+            }
         };
         failures += 1;
+        troubles.begin(place.clone(), &error);
         let pause = RETRY.pause(failures);
         if Instant::now() + pause >= deadline {
             return Err(Failure::Again(error));

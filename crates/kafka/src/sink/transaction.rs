@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use topicmill_mill::{
     batch::{TopicPartition, TransactionNumber},
-    engine::{EngineError, ErrorKind, Replaced, Stake, Staked, TransactionEnd},
+    engine::{EngineError, ErrorKind, Place, Replaced, Stake, Staked, TransactionEnd, Troubles},
 };
 
 use super::{
@@ -54,6 +54,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Transactions {
     cluster: Arc<Cluster>,
+    troubles: Troubles,
     /// `transaction.timeout.ms`: the coordinator aborts what is open for longer.
     timeout: Duration,
     /// The one of the transactions with even numbers, and of those with odd ones.
@@ -107,6 +108,7 @@ pub struct Transaction {
     pub producer: Producer,
     pub mode: Mode,
     cluster: Arc<Cluster>,
+    troubles: Troubles,
     /// Whether the coordinator has said that it is open.
     is_begun: AtomicBool,
     /// Whether an attempt at a request of it was not answered, so that it may come to the broker later.
@@ -121,6 +123,7 @@ impl Transactions {
     /// Begins both producers, which aborts what an earlier process with the same prefix left open.
     pub async fn begin(
         cluster: &Arc<Cluster>,
+        troubles: &Troubles,
         prefix: &str,
         timeout: Duration,
     ) -> Result<Transactions, EngineError> {
@@ -129,7 +132,8 @@ impl Transactions {
             let (producer, protocol) = (Producer { id: -1, epoch: -1 }, Protocol::First);
             Mutex::new(Side { name, producer, protocol, current: None, looked: Instant::now() })
         };
-        let begun = Transactions { cluster: Arc::clone(cluster), timeout, sides: [side(0), side(1)] };
+        let (cluster, troubles, sides) = (Arc::clone(cluster), troubles.clone(), [side(0), side(1)]);
+        let begun = Transactions { cluster, troubles, timeout, sides };
         begun.renew_both().await?;
         Ok(begun)
     }
@@ -145,6 +149,7 @@ impl Transactions {
             producer: side.producer,
             mode: Mode { name: side.name.clone(), protocol: side.protocol },
             cluster: Arc::clone(&self.cluster),
+            troubles: self.troubles.clone(),
             is_begun: AtomicBool::new(false),
             has_unanswered: AtomicBool::new(false),
             deadline: Instant::now() + self.timeout,
@@ -179,7 +184,8 @@ impl Transactions {
 
     async fn end(&self, transaction: &Transaction) -> Result<(), Failure> {
         let Transaction { mode, producer, deadline, .. } = transaction;
-        let (ended, is_certain) = end(&self.cluster, mode, *producer, true, *deadline).await?;
+        let (ended, is_certain) =
+            end(&self.cluster, &self.troubles, mode, *producer, true, *deadline).await?;
         let side = self.side(transaction.number);
         let is_due = {
             let mut side = side.lock();
@@ -232,7 +238,7 @@ impl Transactions {
             (mode, side.producer, side.current.clone())
         };
         let deadline = Instant::now() + self.cluster.settings.api_timeout;
-        let abort = |producer| end(&self.cluster, &mode, producer, false, deadline);
+        let abort = |producer| end(&self.cluster, &self.troubles, &mode, producer, false, deadline);
         let ended = match known.id {
             ..0 => Known::Nothing,
             _ => match abort(known).await {
@@ -253,7 +259,7 @@ impl Transactions {
                     // It was committed, and the answer never came. A coordinator that has taken over since would
                     // take a producer that begins by its last epoch for one that was replaced; the answer to the
                     // same end has the next.
-                    match end(&self.cluster, &mode, known, true, deadline).await {
+                    match end(&self.cluster, &self.troubles, &mode, known, true, deadline).await {
                         Ok((Some(next), _)) => Known::Next(next),
                         Err(Failure::Again(error)) => return Err(error),
                         Ok((None, _)) | Err(_) => Known::Current(known),
@@ -296,7 +302,8 @@ impl Transactions {
             judge(&self.cluster, whom, answer.error_code, &what)?;
             Ok(Producer { id: answer.producer_id.0, epoch: answer.producer_epoch })
         };
-        until_settled(deadline, attempt).await.map_err(|failure| match failure {
+        let place = if id < 0 { Place::Start } else { Place::Commit };
+        until_settled(&self.troubles, &place, deadline, attempt).await.map_err(|failure| match failure {
             Failure::Abort(error) if is_fenced(&error) => replaced(name, &error),
             failure => self.explained(failure.error()),
         })
@@ -414,7 +421,9 @@ impl Transaction {
             let cause = refused.min_by_key(|code| *code == ResponseError::OperationNotAttempted.code());
             judge(&self.cluster, whom, cause.unwrap_or(0), what)
         };
-        until_settled(self.deadline, attempt).await.map_err(Failure::error)?;
+        until_settled(&self.troubles, &Place::Commit, self.deadline, attempt)
+            .await
+            .map_err(Failure::error)?;
         self.begun();
         enlisted.extend(wanted);
         Ok(())
@@ -433,7 +442,7 @@ impl Transaction {
                 let answer = self.ask(whom, &request, 3, what).await?;
                 judge(&self.cluster, whom, answer.error_code, what)
             };
-            until_settled(self.deadline, attempt).await?;
+            until_settled(&self.troubles, &Place::Commit, self.deadline, attempt).await?;
             self.begun();
         }
         let request = TxnOffsetCommitRequest::default()
@@ -459,7 +468,7 @@ impl Transaction {
                 _ => judge(&self.cluster, whom, code, what).map(|()| Staked::Held),
             }
         };
-        until_settled(self.deadline, attempt).await
+        until_settled(&self.troubles, &Place::Commit, self.deadline, attempt).await
     }
 
     /// Asks once, and remembers if there was no answer.

@@ -1,6 +1,9 @@
 //! What goes wrong with transactions, on the embedded broker, which can do it on purpose.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use kafka_protocol::{ResponseError, messages::ApiKey};
 use tokio::time::timeout;
@@ -319,5 +322,57 @@ async fn records_that_are_refused_one_by_one_are_all_found_over_several_aborts()
     let receipt = sink.send(sized(&topic, number + 1, now, [100, 3002])).await.unwrap();
     assert_eq!(receipt.refused.len(), 1);
     assert!(broker.seen(ApiKey::Produce).requests > requests + 1, "it was asked");
+    sink.close().await;
+}
+
+/// Apache Kafka may not be able to go on with what was begun in a version that it has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_version_that_is_left_cannot_end_is_aborted() {
+    for api in [ApiKey::TxnOffsetCommit, ApiKey::EndTxn] {
+        let (broker, place) = place(2, &[]).await;
+        let mut sink = place.sink().await;
+        expect_committed(&mut sink, &place, 0).await;
+        sink.send(place.batch(0, 2)).await.unwrap();
+        broker.set_transaction_version(1).unwrap();
+        broker.inject(Fault::once(api, FaultAction::Error(ResponseError::UnsupportedVersion.code())));
+        let ended = commit(&mut sink, &place, 2).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Aborted(_)), "{api:?}: {ended:?}");
+        sink.abort().await.unwrap();
+        expect_committed(&mut sink, &place, 4).await;
+        sink.close().await;
+    }
+}
+
+/// Works until a fault has become a trouble of this stage; without the fault it ends, and so does the trouble.
+async fn troubled<T>(broker: &Broker, troubles: &Troubles, stage: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let reported = async {
+        while !troubles.now().iter().any(|(place, _)| place.stage() == stage) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = &mut work => panic!("{stage}: the fault is still there"),
+        () = reported => {}
+    }
+    broker.clear_faults();
+    let done = work.await;
+    assert_eq!(troubles.now(), []);
+    done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_is_not_there_is_a_trouble_until_it_is() {
+    let (broker, place) = place(2, &[]).await;
+    let troubles = Troubles::default();
+    let refusal = FaultAction::Error(ResponseError::CoordinatorNotAvailable.code());
+    broker.inject(Fault::always(ApiKey::InitProducerId, refusal));
+    let sink =
+        NativeSink::transactional(&place.client, &place.settings, troubles.clone(), None, &place.group);
+    let mut sink = troubled(&broker, &troubles, "start", sink).await.unwrap();
+    sink.send(place.batch(0, 0)).await.unwrap();
+    broker.inject(Fault::always(ApiKey::EndTxn, refusal));
+    let ended = troubled(&broker, &troubles, "commit", commit(&mut sink, &place, 0)).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
     sink.close().await;
 }
