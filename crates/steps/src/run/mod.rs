@@ -10,6 +10,7 @@ mod topics;
 mod act;
 mod edit;
 mod filter;
+mod fork;
 mod open;
 mod protect;
 mod sink;

@@ -42,11 +42,12 @@ impl Steps {
             ends.push(results.len());
         });
         let mut done = self.count(step, run, ends.len());
+        let mut fork = self.fork(step.index, ends.len());
         let mut start = 0;
         for end in ends {
             if done.is_ok() {
                 let item = Item { value: Some(&results[start..end]), ..*item };
-                done = self.pass(at + 1, &item, sink);
+                done = self.go_on(at, &item, sink, &mut fork);
             }
             start = end;
         }
@@ -79,6 +80,7 @@ impl Steps {
             .as_ref()
             .map_or(0, |transformed| transformed.chunks().map(|chunk| chunk.count as usize).sum());
         let transformed = self.count(step, transformed, results)?;
+        let mut fork = self.fork(step.index, results);
         for output in &transformed.outputs {
             for chunk in &output.chunks {
                 let bytes = &chunk.bytes;
@@ -97,7 +99,7 @@ impl Steps {
                         partition: output.place.partition.map_or(item.partition, Partition::Number),
                         is_as_read: item.is_as_read && is_same,
                     };
-                    self.pass(at + 1, &item, sink)?;
+                    self.go_on(at, &item, sink, &mut fork)?;
                 }
             }
         }
@@ -132,7 +134,7 @@ impl Steps {
         }
     }
 
-    /// Counts the results of a step.
+    /// Counts a record without results, and one that fails; each result counts as it goes on.
     fn count<T>(
         &mut self,
         step: &Step,
@@ -141,10 +143,7 @@ impl Steps {
     ) -> Result<T, ValueError> {
         let tally = &mut self.tallies[step.index];
         match &done {
-            Ok(_) => {
-                tally[StepOutcome::Out as usize] += results as u64;
-                tally[StepOutcome::Filtered as usize] += u64::from(results == 0);
-            }
+            Ok(_) => tally[StepOutcome::Filtered as usize] += u64::from(results == 0),
             Err(_) => tally[StepOutcome::Failed as usize] += 1,
         }
         done.map_err(|error| step.error(error))

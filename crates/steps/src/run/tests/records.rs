@@ -333,6 +333,35 @@ fn each_step_counts() {
 }
 
 #[test]
+fn of_a_record_that_fails_only_the_way_to_its_failure_counts() {
+    let steps = [
+        step(&[("jq", ".[]")]),
+        step(&[("filter", ".n > 0")]),
+        step(&[("jq", "., .more[]?")]),
+        step(&[("mask", ".s")]),
+        step(&[("route", "big"), ("when", ".n > 1")]),
+        StepTable::default().with("hash_field", Given::Boolean(true)).with("field", text("h")),
+    ];
+    let plan = plan(&steps);
+    let docs = [
+        r#"[{"n":0},{"n":1,"s":"a"},{"n":2,"s":"b"}]"#,
+        r#"[{"n":0},{"n":1,"s":"a"},{"n":2,"s":[]},{"n":3}]"#,
+        r#"[{"n":4},{"n":5,"more":[{"s":"c"},{"s":[]},{"s":"d"}]}]"#,
+        r#"[{"n":6,"s":"e"},1]"#,
+    ];
+    let fates = fates_of(&plan.kind(), &docs.map(value));
+    let counts = |index| StepOutcome::ALL.map(|outcome| plan.counts.get(index, outcome));
+    assert_eq!(counts(0), [4, 6, 0, 0, 0, 0]);
+    assert_eq!(counts(1), [6, 4, 1, 0, 0, 1]);
+    assert_eq!(counts(2), [4, 4, 0, 0, 0, 0]);
+    assert_eq!(counts(3), [4, 2, 0, 0, 2, 2]);
+    assert_eq!(counts(4), [2, 2, 0, 1, 0, 0]);
+    assert_eq!(counts(5), [2, 2, 0, 0, 0, 0]);
+    let written = fates.iter().flatten().map(Vec::len).sum::<usize>();
+    assert_eq!((written, fates.iter().filter(|fate| fate.is_err()).count()), (2, 3));
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let steps = [
         step(&[("filtre", ".a")]),
