@@ -54,6 +54,8 @@ pub(super) struct Settings {
     /// Those of a layer below, whose place they take.
     displaced: Vec<GivenStep>,
     problems: Vec<Problem>,
+    /// Why the file could not be read.
+    unreadable: Option<Problem>,
 }
 
 impl Settings {
@@ -112,6 +114,11 @@ impl Settings {
         self.problems.push(Problem { subject, message: message.into(), origin });
     }
 
+    /// Notes that the file says nothing: what is missing or seems wrong then follows from that, and is not told.
+    pub(super) fn unreadable(&mut self, subject: String, message: String, origin: Origin) {
+        self.unreadable = Some(Problem { subject, message, origin });
+    }
+
     /// Notes a problem with the value of a key.
     pub(super) fn reject(&mut self, key: &Key, message: impl Into<String>) {
         self.reject_named(key.section, key.name, message);
@@ -155,9 +162,10 @@ impl Settings {
 
     /// The configuration, or everything that is wrong with it.
     pub(super) fn finish<T>(self, config: T) -> Result<T, ConfigError> {
-        match self.problems {
-            problems if problems.is_empty() => Ok(config),
-            problems => Err(ConfigError { problems }),
+        match (self.unreadable, self.problems) {
+            (Some(problem), _) => Err(ConfigError { problems: vec![problem] }),
+            (None, problems) if problems.is_empty() => Ok(config),
+            (None, problems) => Err(ConfigError { problems }),
         }
     }
 

@@ -237,6 +237,39 @@ fn all_problems_are_told_at_once() {
     assert!(ended.stderr.lines().all(|line| line.starts_with("config: ")), "{}", ended.stderr);
 }
 
+/// With a file that says nothing, nearly everything is missing.
+#[test]
+fn what_keeps_the_file_from_being_read_is_all_that_is_told() {
+    for (toml, told) in [
+        (
+            "[source]\ntopic = 'a'\n[[step]\nfilter = '.a'\n[destination]\ntopic = 'b'",
+            ["column 8: ", " line 3)"],
+        ),
+        ("[source]\ntopic = 'a\n[run]\nworkers = 0", ["column 11: ", " line 2)"]),
+        ("[source]\ntopic = 'a'\ntopic = 'b'\n[run]\nworkers = 0", ["column 1: ", " line 3)"]),
+        ("'ä' 'b' = 1\nc d", ["column 5: ", " line 1)"]),
+    ] {
+        let commands = [
+            &["check"][..],
+            &["check", "--source", "x"],
+            &["run"],
+            &["verify"],
+            &["dry-run"],
+            &["test"],
+            &["lag"],
+        ];
+        for command in commands {
+            let ended = Program::new(command.iter().copied()).config(toml).run();
+            ended.expect(CONFIG, &["not TOML at ", told[0], told[1]]);
+            assert_eq!(ended.stderr.lines().count(), 1, "{command:?} {toml}\n{}", ended.stderr);
+        }
+    }
+    let missing = ["check", "--config", "/no/such/file.toml", "--source", "a", "--destination", "a"];
+    let ended = Program::new(missing).run();
+    ended.expect(CONFIG, &["/no/such/file.toml: cannot be read"]);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
 /// What the configuration refuses of a value, what the engine does, and what does not hold between two.
 #[test]
 fn all_problems_of_properties_are_told_at_once() {

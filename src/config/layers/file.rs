@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeTable, DeValue, Error},
 };
 
 use topicmill_steps::{Given, StepTable};
@@ -20,13 +20,14 @@ use crate::config::{
 /// The name of the tables that are the steps.
 const STEP: &str = "step";
 
-/// Puts the values of the file at `path`; everything wrong with it becomes a problem.
+/// Puts the values of the file at `path`; everything wrong with it becomes a problem, and what keeps it from
+/// being read the only one.
 pub(super) fn load(path: &Path, settings: &mut Settings) {
     match std::fs::read_to_string(path) {
         Ok(text) => File { path, text: &text }.load(settings),
         Err(error) => {
             let origin = Origin::Flag("--config".into());
-            settings.problem(path.display().to_string(), format!("cannot be read: {error}"), origin);
+            settings.unreadable(path.display().to_string(), format!("cannot be read: {error}"), origin);
         }
     }
 }
@@ -39,14 +40,13 @@ struct File<'a> {
 impl File<'_> {
     fn load(&self, settings: &mut Settings) {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
+        let place = |error: &Error| error.span().map_or(0, |span| span.start);
+        // Where the parser has lost its way, what it says of later places means nothing.
+        if let Some(error) = errors.into_iter().min_by_key(place) {
             // Only the message: the parser's full text quotes the line, which may hold a secret.
-            let origin = self.origin(error.span().map_or(0, |span| span.start));
-            settings.problem(
-                self.path.display().to_string(),
-                format!("not TOML: {}", error.message()),
-                origin,
-            );
+            let message = format!("not TOML at column {}: {}", self.column(place(&error)), error.message());
+            let origin = self.origin(place(&error));
+            return settings.unreadable(self.path.display().to_string(), message, origin);
         }
         for (name, value) in table.get_ref() {
             let origin = self.origin(name.span().start);
@@ -152,5 +152,11 @@ impl File<'_> {
         let line =
             self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count() + 1;
         Origin::File { path: self.path.to_owned(), line }
+    }
+
+    /// Which character of its line a byte is in, from 1.
+    fn column(&self, at: usize) -> usize {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        before.chars().rev().take_while(|c| *c != '\n').count() + 1
     }
 }
