@@ -1,5 +1,6 @@
 //! `dry-run`: the transform from stdin to stdout, without a broker.
 
+mod heading;
 pub(crate) mod topic;
 
 use std::io::{self, BufRead, Write};
@@ -11,6 +12,7 @@ use base64::{
 use bytes::Bytes;
 use serde_json::json;
 
+use self::heading::heading;
 use crate::{
     batch::{AssignmentId, PartitionBatch, Record, Span, TopicPartition},
     config::DryRunConfig,
@@ -46,8 +48,9 @@ pub struct DryRunSummary {
 ///
 /// With `json`, each line becomes one object: `{"output_b64":…}`, `{"error":CLASS,"message":…}`, or, unless
 /// there is just one result for the destination, `{"outputs":[…]}`, which names topic and partition where they
-/// are chosen; a result with a key or headers has those as `key` and `headers`. Otherwise each result is written as it is, and a line that fails is reported on standard error
-/// instead.
+/// are chosen; a result with a key or headers has those as `key` and `headers`. Otherwise each result is
+/// written as it is, after what was chosen or set besides (`→ TOPIC[PARTITION], key "…", headers {…}: `), if
+/// anything was, and a line that fails is reported on standard error instead.
 /// Whatever has been read is answered before waiting for more.
 ///
 /// # Errors
@@ -205,7 +208,13 @@ impl DryRun {
             };
             output.extend_from_slice(format!("{line}\n").as_bytes());
         } else {
-            for Written { record, .. } in all {
+            let read = Plain::default();
+            for written in all {
+                let Written { place, record } = written;
+                if *place != Place::default() || record.key.is_some() || !record.headers.is_empty() {
+                    output.extend_from_slice(heading(written, &read).as_bytes());
+                    output.extend_from_slice(b": ");
+                }
                 output.extend_from_slice(record.value.as_deref().unwrap_or_default());
                 output.push(b'\n');
             }
@@ -338,29 +347,47 @@ mod tests {
             assert_eq!(summary, DryRunSummary { transformed: 2, failed: 0 });
             String::from_utf8(output).unwrap()
         };
-        assert_eq!(run(false), "a\na\n");
+        assert_eq!(run(false), "a\n→ there[3]: a\n");
         let there = r#"{"output_b64":"YQ==","partition":3,"topic":"there"}"#;
         let expected = format!("{{\"outputs\":[]}}\n{{\"outputs\":[{{\"output_b64\":\"YQ==\"}},{there}]}}\n");
         assert_eq!(run(true), expected);
     }
 
-    #[test]
-    fn values_come_from_the_source_and_go_to_the_destination() {
+    /// What is made of a value from `orders`, with `shown` as the destination.
+    fn shown(flags: &[&str], value: &str) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, "[source]\ntopic = 'orders'\n[destination]\ntopic = 'shown'\n").unwrap();
+        let words = ["topicmill", "dry-run", "--config", file.path().to_str().unwrap()];
+        let cli = Cli::parse_from(words.iter().chain(flags));
+        let Command::DryRun(args) = cli.command else { panic!("{cli:?}") };
+        let mut output = Vec::new();
+        command(&DryRunConfig::new(&args).unwrap(), value.as_bytes(), &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn values_come_from_the_source_and_go_to_the_destination() {
         let shown = |flags: &[&str]| {
-            let words = ["topicmill", "dry-run", "--json", "--config", file.path().to_str().unwrap()];
-            let cli = Cli::parse_from(words.iter().chain(flags));
-            let Command::DryRun(args) = cli.command else { panic!("{cli:?}") };
-            let mut output = Vec::new();
-            command(&DryRunConfig::new(&args).unwrap(), &b"{}\n"[..], &mut output).unwrap();
-            serde_json::from_slice::<serde_json::Value>(&output).unwrap()
+            let text = shown(&[&["--json"], flags].concat(), "{}");
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
         };
         let value = |text: &str| BASE64.encode(text);
         assert_eq!(shown(&["--set", ".t=$topic"]), json!({ "output_b64": value(r#"{"t":"orders"}"#) }));
         assert_eq!(shown(&["--route", "shown"]), json!({ "output_b64": value("{}") }));
         let around = json!({ "output_b64": value("{}"), "key": "shop", "headers": { "h": "orders" } });
         assert_eq!(shown(&["--key", "\"shop\"", "--header", "h=$topic"]), around);
+    }
+
+    #[test]
+    fn a_line_says_what_a_step_has_set_beside_its_value() {
+        let shown = |flags: &[&str]| shown(flags, "{\"n\":1}");
+        assert_eq!(shown(&["--drop", ".n"]), "{}\n");
+        assert_eq!(shown(&["--route", "shown"]), "{\"n\":1}\n");
+        assert_eq!(shown(&["--route", "some"]), "→ some: {\"n\":1}\n");
+        let all = ["--key", "\"a\\nb\"", "--header", "h=$topic", "--route", "no_{.n}", "--jq", "1, 2"];
+        let said = "→ no_1, key \"a\\nb\", headers {\"h\":\"orders\"}: ";
+        assert_eq!(shown(&all), format!("{said}1\n{said}2\n"));
+        assert_eq!(shown(&["--key", ".n"]), "→ the destination, key \"1\": {\"n\":1}\n");
     }
 
     #[test]

@@ -379,6 +379,10 @@ async fn a_change_of_where_records_go_is_seen() {
     let partitions: BTreeSet<u64> =
         objects(&tried).iter().filter_map(|tried| tried["outputs"][0]["partition"].as_u64()).collect();
     assert_eq!(partitions.last(), Some(&2), "{tried}");
+    let headed = format!("dry-run -c {old} --key \"k\" --header h=$topic --from-topic orders --count 1");
+    let headed = printed(&broker, 0, &headed).await;
+    let said = r#"orders[0]@0 → the destination, key "k", headers {"h":"orders"}: {"id":"#;
+    assert!(headed.starts_with(said), "{headed}");
     let renamed = file("renamed.toml", "other", key);
     let moved = printed(&broker, 1, &format!("diff -c {old} -c {renamed}")).await;
     assert!(moved.contains("30 rerouted\n") && moved.contains("30 shown → other\n"), "{moved}");

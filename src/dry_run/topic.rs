@@ -4,6 +4,7 @@ use std::{fmt::Write as _, io::Write};
 
 use serde_json::{Map, Value, json};
 
+use super::heading::heading;
 use crate::{
     batch::PartitionBatch,
     config::FromTopicConfig,
@@ -64,12 +65,14 @@ fn lines(batch: &PartitionBatch, index: usize, outcome: &Outcome) -> String {
     let at = format!("{}@{}", batch.origin, batch.records[index].offset);
     match outcome {
         Outcome::Written(all) if all.is_empty() => format!("{at}: filtered\n"),
-        Outcome::Written(all) => all.iter().fold(String::new(), |mut text, Written { place, record }| {
-            let topic = place.topic.as_deref().unwrap_or("the destination");
-            let partition = place.partition.map(|partition| format!("[{partition}]")).unwrap_or_default();
-            let _ = writeln!(text, "{at} → {topic}{partition}: {}", text_of(record.value.as_deref()));
-            text
-        }),
+        Outcome::Written(all) => {
+            let read = Plain::of(&batch.records[index], &batch.buffer);
+            all.iter().fold(String::new(), |mut text, written| {
+                let value = text_of(written.record.value.as_deref());
+                let _ = writeln!(text, "{at} {}: {value}", heading(written, &read));
+                text
+            })
+        }
         Outcome::DeadLetter(error) => format!("{at}: dead letter: {error}\n"),
     }
 }
@@ -108,7 +111,7 @@ pub(super) fn headers_of(record: &Plain) -> Value {
     Value::Object(headers.map(pair).collect::<Map<_, _>>())
 }
 
-fn lossy(bytes: &[u8]) -> String {
+pub(super) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
