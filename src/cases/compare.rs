@@ -106,15 +106,21 @@ fn output(number: usize, expected: &Output, written: &Written, destination: Opti
         differ("partition", plain(&partition.to_string(), &is));
     }
     if let Some(key) = &expected.key {
-        let key = key.as_deref().unwrap_or(NULL);
-        differ("key", plain(key, &shown(record.key.as_deref())));
+        let (key, is) = (key.as_deref().map(str::as_bytes), record.key.as_deref());
+        if key != is {
+            differ("key", both(&shown(key), &shown(is)));
+        }
     }
     differ("value", value(&expected.value, record.value.as_deref()));
     for (name, value) in &expected.headers {
         // The last of several is the one that counts for those who read one.
         let is = record.headers.iter().rfind(|(key, _)| key == name.as_bytes());
-        let is = is.map_or(NONE.into(), |(_, value)| shown(value.as_deref()));
-        differ(&format!("header {name}"), plain(value.as_deref().unwrap_or(NONE), &is));
+        let (value, is) =
+            (value.as_deref().map(|value| Some(value.as_bytes())), is.map(|(_, is)| is.as_deref()));
+        let told = |value: Option<_>| value.map_or(NONE.into(), shown);
+        if value != is {
+            differ(&format!("header {name}"), both(&told(value), &told(is)));
+        }
     }
     mismatches
 }
@@ -123,27 +129,32 @@ fn value(expected: &Value, is: Option<&[u8]>) -> Vec<String> {
     match expected {
         Value::Any => Vec::new(),
         Value::Tombstone if is.is_none() => Vec::new(),
-        Value::Tombstone => plain(NULL, &shown(is)),
+        Value::Tombstone => both(NULL, &shown(is)),
         Value::Bytes(bytes) if is == Some(bytes) => Vec::new(),
         Value::Bytes(bytes) => {
             let json = |bytes: &[u8]| Json::parse(bytes).ok();
             match (json(bytes), is.and_then(json)) {
                 (Some(expected), Some(is)) if expected != is => by_line(&expected, &is),
                 // The same by meaning, or no JSON: the bytes tell.
-                _ => plain(&shown(Some(bytes)), &shown(is)),
+                _ => both(&shown(Some(bytes)), &shown(is)),
             }
         }
         Value::Json(expected) => match is.map(Json::parse) {
             Some(Ok(is)) if is == *expected => Vec::new(),
             Some(Ok(is)) => by_line(expected, &is),
-            Some(Err(_)) | None => plain(&expected.to_string(), &shown(is)),
+            Some(Err(_)) | None => both(&expected.to_string(), &shown(is)),
         },
     }
 }
 
 /// The two texts, if they differ.
 fn plain(expected: &str, is: &str) -> Vec<String> {
-    if expected == is { Vec::new() } else { vec![format!("- {expected}"), format!("+ {is}")] }
+    if expected == is { Vec::new() } else { both(expected, is) }
+}
+
+/// The two texts. Of what differs as bytes, they may be the same.
+fn both(expected: &str, is: &str) -> Vec<String> {
+    vec![format!("- {expected}"), format!("+ {is}")]
 }
 
 /// What differs between two JSON values, with a line or two around.

@@ -129,12 +129,69 @@ fn what_must_not_be_there_is_missed_or_told() {
     assert!(!text.contains("header x"), "{text}");
 }
 
+/// What is shown in the same way may be something else.
+#[test]
+fn bytes_are_compared_not_what_is_shown_of_them() {
+    let mismatches = |output: &str, record: trial::Plain| {
+        let text = format!("[[case]]\nvalue = '1'\n[[case.output]]\n{output}");
+        let written = vec![trial::Written { place: Default::default(), record }];
+        let expected = read(&text, None).unwrap().remove(0).expected;
+        compare::compare(&expected, &trial::Outcome::Written(written), None).len()
+    };
+    let bytes = |text: &str| Some(text.as_bytes().to_vec());
+    let key = |text| trial::Plain { key: bytes(text), ..Default::default() };
+    let value = |text| trial::Plain { value: bytes(text), ..Default::default() };
+    let header = |value| trial::Plain { headers: vec![(b"h".to_vec(), value)], ..Default::default() };
+    for (output, record, count) in [
+        (r#"key = "a\tb""#, key("a\tb"), 0),
+        (r#"key = "a\tb""#, key("a\\tb"), 1),
+        ("no_key = true", key("(null)"), 1),
+        ("key = '(null)'", trial::Plain::default(), 1),
+        (r#"headers = { h = "a\nb" }"#, header(bytes("a\nb")), 0),
+        (r#"headers = { h = '(none)' }"#, trial::Plain::default(), 1),
+        (r#"headers = { h = '(null)' }"#, header(None), 1),
+        ("no_headers = ['h']", header(bytes("(none)")), 1),
+        ("no_headers = ['h']", header(None), 1),
+        ("tombstone = true", value("(null)"), 1),
+        ("value = '(null)'", trial::Plain::default(), 1),
+        (r"value = '\x01'", value("\u{1}"), 1),
+    ] {
+        assert_eq!(mismatches(output, record.clone()), count, "{output} {record:?}");
+    }
+}
+
 #[test]
 fn the_report_is_xml_whatever_is_in_it() {
-    let name = r#"name = "a\uFFFE\u0001\u001b[1mb\uFFFF<""#;
-    let (exit, _, junit) = outcome(&format!("[[case]]\n{name}\nvalue = '{{}}'\nfiltered = true"));
+    let name = r#"name = "a\uFFFE\u0001\u001b[1mb\uFFFF<\"&""#;
+    let output = r#"value = "\uFFFE]]>\"<""#;
+    let case = format!("[[case]]\n{name}\nvalue = '{{}}'\n");
+    let (exit, _, junit) = outcome(&format!("{case}filtered = true\n{case}[[case.output]]\n{output}"));
     assert_eq!(exit.unwrap(), Exit::Failed);
-    assert!(junit.contains("name=\"a\u{fffd}\u{fffd}\u{fffd}[1mb\u{fffd}&lt;\""), "{junit}");
+    let name = "name=\"a\u{fffd}\u{fffd}\u{fffd}[1mb\u{fffd}&lt;&quot;&amp;\"";
+    assert_eq!(junit.matches(name).count(), 2, "{junit}");
+    assert!(junit.contains("- \u{fffd}]]&gt;&quot;&lt;"), "{junit}");
+    let is_xml = |c: char| matches!(c, '\n' | ' '..='\u{fffd}' | '\u{10000}'..);
+    assert!(junit.chars().all(is_xml), "{junit:?}");
+}
+
+#[test]
+fn without_its_file_nothing_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |files: &[&str]| CasesConfig {
+        transform: NameEvent::kind(),
+        source: None,
+        destination: None,
+        files: files.iter().map(|name| folder.path().join(name)).collect(),
+        config: Some(folder.path().join("orders.toml")),
+        junit: None,
+    };
+    for (files, said) in [(&[][..], "no cases: name a file, or write them into "), (&["a.test.toml"], "")] {
+        let error = command(&config(files), &mut Vec::new()).unwrap_err();
+        let (exit, error) = (error.exit(), error.to_string());
+        let file = files.first().unwrap_or(&"orders.test.toml");
+        assert_eq!(exit, Exit::Config, "{error}");
+        assert!(error.starts_with(said) && error.contains(file), "{error}");
+    }
 }
 
 #[test]
