@@ -105,7 +105,7 @@ async fn where_nothing_leaks_nothing_is_found() {
 #[tokio::test]
 async fn every_planted_leak_is_found_and_none_is_told() {
     type Leak = (&'static str, &'static str, fn(&mut MemoryLogs));
-    let leaks: [Leak; 14] = [
+    let leaks: [Leak; 15] = [
         ("d[0]@4, value .mail", "a member", |logs| {
             logs.rows("d", 0)[4].1 = Some(r#"{"mail":"p1r5@example.org"}"#.into());
         }),
@@ -130,6 +130,9 @@ async fn every_planted_leak_is_found_and_none_is_told() {
         }),
         ("d[1]@3, header all .of[]", "a header that is JSON", |logs| {
             logs.rows("d", 1)[3].2 = header("all", r#"{"of":[1,"secret 0 8"]}"#);
+        }),
+        ("d[1]@3, header (protected)", "a header that is called like it", |logs| {
+            logs.rows("d", 1)[3].2 = header("secret 0 8", "secret 0 8");
         }),
         ("r[1]@9, value .x", "another topic", |logs| {
             logs.rows("r", 1)[9].1 = Some(r#"{"x":41110004}"#.into());
@@ -227,6 +230,14 @@ async fn short_texts_are_not_looked_for() {
     }
     logs.rows("d", 0)[0].1 = Some(r#"{"x":"abc"}"#.into());
     assert_eq!(report(&logs).await.plaintext.unwrap().count, 0);
+    // Of a number it is the text that counts, where it is protected as well as where it is found.
+    let mut logs = transformed();
+    let source = value(0, 0).unwrap().replace("41110000", "1.50");
+    logs.rows("s", 0)[0].1 = Some(source);
+    for (written, count) in [("1.5", 0), ("1.500", 1), ("15e-1", 1), ("\"1.50\"", 1), ("1.51", 0)] {
+        logs.rows("d", 0)[0].1 = Some(format!(r#"{{"x":{written}}}"#));
+        assert_eq!(report(&logs).await.plaintext.unwrap().count, count, "{written}");
+    }
 }
 
 #[tokio::test]
