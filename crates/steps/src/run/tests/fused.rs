@@ -202,3 +202,54 @@ fn a_pass_does_what_its_steps_do_one_after_the_other() {
         }
     }
 }
+
+#[test]
+fn what_a_pass_costs_follows_its_steps() {
+    let step_of = |text: &str| {
+        let (name, value) = text.split_once(' ').unwrap();
+        step(&[(name, value)])
+    };
+    let (tenths, record) = ("about 0.", "µs for a record of 350 bytes");
+    for (steps, cost) in [
+        (&["mask .a"][..], format!("{tenths}2 {record}")),
+        (&["hash .a"], format!("{tenths}3 {record}")),
+        (&["mask .a", "hash .b", "drop .c"], format!("{tenths}5 {record}")),
+        (&["route {$topic}_x", "mask .a"], format!("{tenths}2 {record}")),
+        (&["route {$topic}_x"], "nothing is read of the value".into()),
+        (&["jq {a, b}"], format!("{tenths}2 {record}")),
+        (&["jq walk(.)"], format!("about 4 {record}, by jaq")),
+        (
+            &["filter any(.a; .)", "filter any(.c; .)", "mask .b"],
+            format!("about 8.4 {record}, 8 of it by jaq"),
+        ),
+    ] {
+        let steps: Vec<StepTable> = steps.iter().copied().map(step_of).collect();
+        let reports = plan(&steps).report();
+        assert!(reports.iter().all(|report| report.cost == cost), "{cost}: {reports:?}");
+    }
+    let to = [step(&[("hash", ".a"), ("to", ".h"), ("when", "any(.c; .)")])];
+    assert_eq!(plan(&to).report()[0].cost, format!("about 4.3 {record}, 4 of it by jaq"));
+    let name_event = StepTable::default().with("name-event", Given::Boolean(true));
+    let both = plan(&[step(&[("mask", ".a")]), name_event]).report();
+    assert_eq!(both[1].cost, "a transform, which reads the value itself");
+}
+
+#[test]
+fn a_condition_that_sets_something_is_warned_of() {
+    let warning = |settings: &[(&str, &str)]| plan(&[step(settings)]).report()[0].warning;
+    for condition in [".x = 1", ".x |= 1", ".x += 1", ".x //= 1", "(.x = 1)", ".x = 1 and .y"] {
+        for settings in [[("filter", condition)].as_slice(), &[("mask", ".a"), ("when", condition)]] {
+            let warning = warning(settings).unwrap_or_default();
+            assert!(warning.contains("'==' compares"), "{settings:?}: {warning}");
+        }
+    }
+    let meant: [&[(&str, &str)]; 4] = [
+        &[("filter", ".x == 1")],
+        &[("filter", ".x")],
+        &[("jq", ".x = 1")],
+        &[("set", ".a"), ("value", ".x = 1")],
+    ];
+    for settings in meant {
+        assert_eq!(warning(settings), None, "{settings:?}");
+    }
+}
