@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use topicmill_mill::engine::{ClientSettings, EngineError, ErrorKind};
+use topicmill_mill::{
+    batch::TopicPartition,
+    engine::{ClientSettings, EngineError, ErrorKind},
+};
 use uuid::Uuid;
 
 use super::{
@@ -68,6 +71,8 @@ pub struct MemberInfo {
     pub host: String,
     /// The topics that it subscribes to by name.
     pub topics: BTreeSet<String>,
+    /// The partitions that it was given; in a classic group that rebalances, the coordinator leaves them out.
+    pub assigned: BTreeSet<TopicPartition>,
 }
 
 /// A place in a partition's log.

@@ -1,6 +1,6 @@
 //! Consumer groups: what they have committed, who is in them; delete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kafka_protocol::{
     ResponseError,
@@ -17,7 +17,7 @@ use super::{
     ask::{Whom, accepted},
     client::NO_GROUP,
     cluster::Lane,
-    group::subscribed_topics,
+    group::{decode_assignment, subscribed_topics},
     text::group_id,
 };
 
@@ -119,14 +119,20 @@ fn classic(member: &describe_groups_response::DescribedGroupMember) -> MemberInf
         host: member.client_host.to_string(),
         // While the group rebalances, the coordinator leaves it out.
         topics: subscribed_topics(&member.member_metadata).unwrap_or_default(),
+        assigned: decode_assignment(&member.member_assignment).unwrap_or_default(),
     }
 }
 
 fn newer(member: &consumer_group_describe_response::Member) -> MemberInfo {
+    let topics = member.assignment.topic_partitions.iter();
+    let assigned = topics.flat_map(|topic| {
+        topic.partitions.iter().map(|partition| TopicPartition::new(topic.topic_name.as_str(), *partition))
+    });
     MemberInfo {
         member: member.member_id.to_string(),
         client: member.client_id.to_string(),
         host: member.client_host.to_string(),
-        topics: member.subscribed_topic_names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>(),
+        topics: member.subscribed_topic_names.iter().map(|name| name.to_string()).collect(),
+        assigned: assigned.collect(),
     }
 }

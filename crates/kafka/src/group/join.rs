@@ -141,7 +141,7 @@ impl Membership {
             return Ok(Some(lead::LedGroup::default()));
         }
         let limit = self.settings.rebalance_timeout;
-        let error = match timeout(limit, lead::assign(&self.client, joined)).await {
+        let error = match timeout(limit, lead::assign(&self.client, &self.coordinator.group, joined)).await {
             Ok(Ok(led)) => return Ok(Some(led)),
             Ok(Err(error)) if error.kind == ErrorKind::Fatal => return Err(error),
             Ok(Err(error)) => error,

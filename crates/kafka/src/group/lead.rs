@@ -10,7 +10,7 @@ use kafka_protocol::{ResponseError, messages::JoinGroupResponse};
 use topicmill_mill::engine::{EngineError, ErrorKind};
 
 use super::protocol::{decode_subscription, encode_assignment};
-use crate::{Client, settings::Assignor};
+use crate::{Client, GroupInfo, settings::Assignor};
 
 /// How often a leader checks whether a missing topic exists now.
 const MISSING_INTERVAL: Duration = Duration::from_secs(3);
@@ -29,10 +29,18 @@ pub(super) struct LedGroup {
 
 /// The number of partitions of each topic that the group reads, as the leader saw them.
 #[derive(Debug, Default)]
-pub(super) struct Watch(BTreeMap<String, i32>);
+pub(super) struct Watch {
+    counts: BTreeMap<String, i32>,
+    /// Some of them were not there yet when the assignments were made.
+    has_new: bool,
+}
 
 /// Assigns the partitions of every topic that the members read to them.
-pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Result<LedGroup, EngineError> {
+pub(super) async fn assign(
+    client: &Client,
+    group: &str,
+    joined: &JoinGroupResponse,
+) -> Result<LedGroup, EngineError> {
     let fatal = |text: String| EngineError::new(ErrorKind::Fatal, text);
     let name = joined.protocol_name.as_deref().unwrap_or_default();
     let assignor = Assignor::named(name).ok_or_else(|| {
@@ -47,30 +55,43 @@ pub(super) async fn assign(client: &Client, joined: &JoinGroupResponse) -> Resul
     let topics: BTreeSet<String> = members.iter().flat_map(|member| member.topics.clone()).collect();
     let what = "counting the partitions of the group";
     let counts = client.retry(what, || counts(client, topics.clone())).await?;
-    // A static leader that came back keeps the assignment, but watches (KIP-814).
+    // A static leader that came back keeps the assignment, but watches (KIP-814): from the moment in which that was
+    // made, as nobody has watched while it was away.
     if joined.skip_assignment {
-        return Ok(LedGroup { assignments: Vec::new(), watch: Watch(counts) });
+        let has_new = client.group(group).await.is_ok_and(|known| has_new(&counts, &known));
+        return Ok(LedGroup { assignments: Vec::new(), watch: Watch { counts, has_new } });
     }
     let plan = assignor.assign(&members, &counts);
     tracing::debug!(%assignor, members = members.len(), "leading the group");
     let assignments = plan.iter().map(|(member, partitions)| (member.clone(), encode_assignment(partitions)));
-    Ok(LedGroup { assignments: assignments.collect(), watch: Watch(counts) })
+    Ok(LedGroup { assignments: assignments.collect(), watch: Watch { counts, has_new: false } })
+}
+
+/// Whether nobody was given a partition that is there.
+fn has_new(counts: &BTreeMap<String, i32>, group: &GroupInfo) -> bool {
+    let given: BTreeSet<_> = group.members.iter().flat_map(|member| &member.assigned).collect();
+    let count = |topic: &str| given.iter().filter(|partition| &*partition.topic == topic).count();
+    // Without any, the coordinator has not said.
+    !given.is_empty() && counts.iter().any(|(topic, all)| count(topic) < *all as usize)
 }
 
 impl Watch {
     /// Waits until the number of partitions of a topic has changed; forever if this member does not
     /// lead.
     pub async fn changed(&self, client: &Client) {
-        if self.0.is_empty() {
+        if self.has_new {
+            return;
+        }
+        if self.counts.is_empty() {
             std::future::pending::<()>().await;
         }
-        let is_complete = self.0.values().all(|count| *count > 0);
+        let is_complete = self.counts.values().all(|count| *count > 0);
         let age = client.cluster().settings.metadata_max_age;
         let interval = age.min(if is_complete { LOOK_INTERVAL } else { MISSING_INTERVAL });
         loop {
             tokio::time::sleep(interval).await;
-            match counts(client, self.0.keys().cloned()).await {
-                Ok(counts) if counts != self.0 => return,
+            match counts(client, self.counts.keys().cloned()).await {
+                Ok(counts) if counts != self.counts => return,
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "looking for new partitions"),
             }
@@ -128,16 +149,16 @@ mod tests {
     #[tokio::test]
     async fn a_leader_that_must_not_assign_still_watches() {
         let (_broker, client, joined) = alone().await;
-        let led = assign(&client, &joined.with_skip_assignment(true)).await.unwrap();
+        let led = assign(&client, "g", &joined.with_skip_assignment(true)).await.unwrap();
         assert!(led.assignments.is_empty());
-        assert_eq!(led.watch.0, BTreeMap::from([("t".to_owned(), 2)]));
+        assert_eq!(led.watch.counts, BTreeMap::from([("t".to_owned(), 2)]));
     }
 
     #[tokio::test]
     async fn a_broker_that_goes_away_meanwhile_is_asked_again() {
         let (broker, client, joined) = alone().await;
         broker.inject(Fault::once(ApiKey::Metadata, FaultAction::Close).times(2));
-        let led = assign(&client, &joined).await.unwrap();
+        let led = assign(&client, "g", &joined).await.unwrap();
         assert_eq!(decode_assignment(&led.assignments[0].1).unwrap().len(), 2);
     }
 }

@@ -26,4 +26,4 @@ mod sticky;
 
 pub(super) use commit::Committer;
 pub(super) use membership::{MemberSettings, Membership};
-pub(super) use protocol::subscribed_topics;
+pub(super) use protocol::{decode_assignment, subscribed_topics};

@@ -71,7 +71,7 @@ pub(super) fn encode_assignment(partitions: &BTreeSet<TopicPartition>) -> Bytes 
 }
 
 /// Decodes this member's assignment; no bytes mean no partitions. `None` when malformed.
-pub(super) fn decode_assignment(mut bytes: &[u8]) -> Option<BTreeSet<TopicPartition>> {
+pub fn decode_assignment(mut bytes: &[u8]) -> Option<BTreeSet<TopicPartition>> {
     let bytes = &mut bytes;
     if bytes.is_empty() {
         return Some(BTreeSet::new());

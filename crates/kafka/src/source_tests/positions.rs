@@ -291,3 +291,22 @@ async fn what_remote_storage_does_not_give_is_waited_for_and_not_passed_over() {
     }
     scene.troubled(Place::Fetch(place(0)), false).await;
 }
+
+#[tokio::test]
+async fn a_static_leader_that_comes_back_shares_out_what_came_while_it_was_away() {
+    let scene = Scene::new(1).await;
+    let fixed = [("group.instance.id", "one")];
+    let mut source = scene.source(OffsetReset::Earliest, &fixed).await;
+    assert_eq!(assigned(&mut source).await.len(), 1);
+    source.close().await;
+    scene.broker.add_partitions("t", 3).unwrap();
+    let mut source = scene.source(OffsetReset::Earliest, &fixed).await;
+    let mut places = BTreeSet::new();
+    while places.len() < 3 {
+        match next(&mut source).await {
+            SourceEvent::Assigned(assigned) => places.extend(assigned.into_iter().map(|a| a.partition)),
+            SourceEvent::Revoked { release, .. } => drop(release),
+            other => panic!("{other:?}"),
+        }
+    }
+}
