@@ -311,7 +311,9 @@ fn transforms_are_steps_as_well() {
     assert!(message.starts_with("step 2 (name-event): "), "{message}");
     let (_, message) = refused(std::slice::from_ref(&name_event), "[]");
     assert!(message.starts_with("step 1 (name-event): "), "{message}");
-    assert_eq!(plan(&[name_event]).kind().name(), "name-event", "alone it is what it is elsewhere");
+    let alone = plan(&[name_event]).kind();
+    assert_eq!(alone.name(), "name-event", "alone it is what it is elsewhere");
+    assert!(alone.counts().is_none(), "and what it does is not counted by step");
 }
 
 #[test]
