@@ -59,7 +59,6 @@ use topics::ComparedTopics;
 
 use crate::{
     batch::{PartitionBatch, TopicPartition},
-    budget::Budget,
     config::VerifyConfig,
     console::progress::Progress,
     engine::{EngineError, native::Client},
@@ -99,7 +98,7 @@ pub(crate) async fn verify(
 ) -> Result<Report, EngineError> {
     let client = Client::connect(&config.client).await?;
     partitions::tell(&client, &config.transform, &config.source, &config.destination).await?;
-    verify_logs(&ClusterLogs { client, budget: Budget::new(config.memory) }, config, progress).await
+    verify_logs(&ClusterLogs::new(client, config), config, progress).await
 }
 
 /// As [`verify`], on any logs; the connection settings of `config` do not count.
@@ -164,6 +163,9 @@ pub(crate) async fn verify_logs(
         report.add_missing(config, (place, partition), |number| run.topics.committed(number));
     }
     report.hint_at_transform(config);
+    if report.counts.of(Kind::Missing) > 0 {
+        report.hints.extend(run.topics.hints_at_transactions(logs).await?);
+    }
     report.elapsed = started.elapsed();
     Ok(report)
 }

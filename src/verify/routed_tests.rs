@@ -313,3 +313,15 @@ async fn what_came_of_records_that_are_gone_is_not_checked() {
         assert!(report.unchecked.count > 40, "{kinds}: {report}");
     }
 }
+
+#[tokio::test]
+async fn a_transaction_that_hides_what_is_missing_is_named() {
+    let mut logs = transformed("w");
+    logs.open = Some(90);
+    assert!(report(&logs, Order::Partition).await.hints.is_empty());
+    logs.rows("d", 0).truncate(90);
+    let report = report(&logs, Order::Partition).await;
+    assert_eq!(report.counts.of(Kind::Missing), 10);
+    let [hint] = &report.hints[..] else { panic!("{report}") };
+    assert!(hint.starts_with("a transaction is open in d[0] from offset 90 on"), "{hint}");
+}

@@ -14,6 +14,8 @@ pub(super) type Row = (Option<&'static str>, Option<String>, Vec<u8>, i64);
 pub(super) struct MemoryLogs {
     pub(super) topics: BTreeMap<String, BTreeMap<i32, Vec<Row>>>,
     stamped: Vec<&'static str>,
+    /// Where a transaction is open in partition 0 of the destination.
+    pub(super) open: Option<i64>,
     /// What the group has committed of the source.
     pub(super) committed: BTreeMap<i32, i64>,
     /// The records that retention took from the beginning of each partition of the source.
@@ -27,6 +29,10 @@ impl Logs for MemoryLogs {
             partitions.iter().map(|(&partition, rows)| (partition, start..rows.len() as i64)).collect()
         };
         Ok(self.topics.get(topic).map(ranges))
+    }
+
+    async fn held_up(&self, topic: &str) -> Result<BTreeMap<i32, i64>, EngineError> {
+        Ok(self.open.filter(|_| topic == "d").map(|offset| (0, offset)).into_iter().collect())
     }
 
     async fn stamps_records(&self, topic: &str) -> Result<bool, EngineError> {

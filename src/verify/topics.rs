@@ -177,6 +177,20 @@ impl ComparedTopics {
         self.committed.as_ref().map(|committed| committed.get(&partition).copied().unwrap_or(0))
     }
 
+    /// Where a transaction is open, which may hide what is missing.
+    pub(super) async fn hints_at_transactions(&self, logs: &impl Logs) -> Result<Vec<String>, EngineError> {
+        let mut hints = Vec::new();
+        for (topic, _) in self.written.iter().filter(|(_, written)| !written.ranges.is_empty()) {
+            for (partition, offset) in logs.held_up(topic).await? {
+                hints.push(format!(
+                    "a transaction is open in {topic}[{partition}] from offset {offset} on, and hides what is there \
+                     until it ends or times out: verify again then"
+                ));
+            }
+        }
+        Ok(hints)
+    }
+
     /// The offsets to read in all.
     pub(super) fn total(&self) -> u64 {
         let written = self.written.values().flat_map(|written| written.ranges.values());

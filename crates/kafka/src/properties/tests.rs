@@ -348,3 +348,15 @@ fn librdkafka_is_given_its_own_names() {
         assert!(given(refused, value).is_err(), "{refused}");
     }
 }
+
+#[test]
+fn names_that_no_request_has_room_for_are_refused() {
+    for key in ["group.instance.id", "transactional.id"] {
+        assert!(read(&[(key, &"x".repeat(5000))]).is_ok());
+        let error = read(&[(key, &"x".repeat(5001))]).unwrap_err();
+        assert_eq!(
+            (&*error.key, &*error.message),
+            (key, "is 5001 bytes long, and 5000 at most are possible")
+        );
+    }
+}

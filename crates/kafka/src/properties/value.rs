@@ -14,6 +14,9 @@ pub struct Value<'a> {
     pub(super) text: &'a str,
 }
 
+/// The most bytes of a part of a name: two parts, each byte escaped by three, fit a string on the wire (32,767 bytes).
+const NAME_MAX: usize = 5000;
+
 type Read = Result<(), PropertyError>;
 
 impl Value<'_> {
@@ -23,6 +26,16 @@ impl Value<'_> {
 
     pub(super) fn some(&self) -> Result<String, PropertyError> {
         if self.text.is_empty() { Err(self.error("is empty".to_owned())) } else { Ok(self.text.to_owned()) }
+    }
+
+    /// A part of a name on the wire.
+    pub(super) fn name(&self) -> Result<String, PropertyError> {
+        match self.some()? {
+            name if name.len() <= NAME_MAX => Ok(name),
+            name => {
+                Err(self.error(format!("is {} bytes long, and {NAME_MAX} at most are possible", name.len())))
+            }
+        }
     }
 
     pub(super) fn path(&self) -> Result<PathBuf, PropertyError> {

@@ -207,15 +207,19 @@ pub async fn until_settled<T, F: Future<Output = Result<T, Failure>>>(
     deadline: Instant,
     attempt: impl Fn() -> F,
 ) -> Result<T, Failure> {
-    let mut failures = 0;
+    let (mut failures, mut is_ours) = (0, false);
     loop {
         let error = match attempt().await {
             Err(Failure::Again(error)) => error,
             settled => {
-                troubles.end(place);
+                if is_ours {
+                    troubles.end(place);
+                }
                 return settled;
             }
         };
+        // One that is there already, as after aborts, ends when something is committed.
+        is_ours |= failures == 0 && troubles.now().iter().all(|(at, _)| at != place);
         failures += 1;
         troubles.begin(place.clone(), &error);
         let pause = RETRY.pause(failures);

@@ -328,15 +328,19 @@ async fn records_that_are_refused_one_by_one_are_all_found_over_several_aborts()
 /// Apache Kafka may not be able to go on with what was begun in a version that it has left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_version_that_is_left_cannot_end_is_aborted() {
-    for api in [ApiKey::TxnOffsetCommit, ApiKey::EndTxn] {
+    for api in [ApiKey::Produce, ApiKey::TxnOffsetCommit, ApiKey::EndTxn] {
         let (broker, place) = place(2, &[]).await;
         let mut sink = place.sink().await;
         expect_committed(&mut sink, &place, 0).await;
-        sink.send(place.batch(0, 2)).await.unwrap();
         broker.set_transaction_version(1).unwrap();
         broker.inject(Fault::once(api, FaultAction::Error(ResponseError::UnsupportedVersion.code())));
-        let ended = commit(&mut sink, &place, 2).await.unwrap();
-        assert!(matches!(ended, TransactionEnd::Aborted(_)), "{api:?}: {ended:?}");
+        match sink.send(place.batch(0, 2)).await {
+            Err(error) => assert_eq!((api, error.kind), (ApiKey::Produce, ErrorKind::Retriable), "{error}"),
+            Ok(_) => {
+                let ended = commit(&mut sink, &place, 2).await.unwrap();
+                assert!(matches!(ended, TransactionEnd::Aborted(_)), "{api:?}: {ended:?}");
+            }
+        }
         sink.abort().await.unwrap();
         expect_committed(&mut sink, &place, 4).await;
         sink.close().await;

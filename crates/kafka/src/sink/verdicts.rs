@@ -118,10 +118,12 @@ impl PartitionWriter {
                 {
                     self.shared.producers.disown(producer);
                 }
-                let is_over = self.transaction.is_some() && error.0 == ResponseError::InvalidTxnState;
+                use ResponseError::{InvalidTxnState, UnsupportedVersion};
+                let is_over =
+                    self.transaction.is_some() && matches!(error.0, InvalidTxnState | UnsupportedVersion);
                 let mut error = self.shared.cluster.failed(error, "producing", message.as_deref());
                 if is_over {
-                    // The coordinator has ended the transaction on its own.
+                    // The coordinator has ended the transaction on its own, or the cluster has left its version.
                     error.kind = ErrorKind::Retriable;
                 }
                 Err(error.at(&self.to))

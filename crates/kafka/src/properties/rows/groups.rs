@@ -40,7 +40,7 @@ pub(in super::super) const ROWS: &[Property] = &[
         "The name of a static member, which keeps its partitions over a restart (KIP-345).",
     )
     .native(|to, value| {
-        to.settings.group.instance_id = Some(value.some()?);
+        to.settings.group.instance_id = Some(value.name()?);
         Ok(())
     }),
     Property::new(

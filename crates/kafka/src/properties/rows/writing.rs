@@ -111,7 +111,7 @@ pub(in super::super) const ROWS: &[Property] = &[
         "Exactly once: what transactional ids begin with, before group.instance.id; the group unless set.",
     )
     .native(|to, value| {
-        to.settings.produce.transactional_id = Some(value.text.to_owned());
+        to.settings.produce.transactional_id = Some(value.name()?);
         Ok(())
     })
     .librdkafka(Counterpart::Refuses(NO_TRANSACTIONS)),
