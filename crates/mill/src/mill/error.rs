@@ -23,8 +23,8 @@ pub enum MillError {
     Stopped(Stopped),
     /// The drain took too long.
     #[error(
-        "{batches} batches were not acknowledged within the drain timeout of {timeout:?}; \
-         they will be read again"
+        "not everything was committed within the drain timeout of {timeout:?} ({batches} batches were not \
+         acknowledged); what was not will be read again"
     )]
     DrainTimeout {
         /// How long the drain was allowed to take.
