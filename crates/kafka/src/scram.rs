@@ -80,6 +80,8 @@ impl Scram {
 
         let Functions { digest, hmac: algorithm, pbkdf2 } = self.functions;
         let mut salted = vec![0; digest.output_len()];
+        #[cfg(test)]
+        held::wait(&salt);
         pbkdf2::derive(pbkdf2, iterations, &salt, password.as_bytes(), &mut salted);
         let salted = hmac::Key::new(algorithm, &salted);
         let unproven = format!("{NO_BINDING},r={nonce}");
@@ -115,6 +117,44 @@ impl Expected {
         let proven = signature
             .is_some_and(|signature| hmac::verify(&self.key, self.message.as_bytes(), &signature).is_ok());
         if proven { Ok(()) } else { Err("the broker does not prove that it knows the password".to_owned()) }
+    }
+}
+
+/// Stands for more hashes than anybody waits for.
+#[cfg(test)]
+pub mod held {
+    use std::{
+        sync::{
+            Mutex,
+            mpsc::{Receiver, SyncSender, sync_channel},
+        },
+        time::Duration,
+    };
+
+    use tokio::sync::oneshot;
+
+    /// The salt whose hashes take until they are let go on.
+    pub const SALT: &[u8] = b"held";
+
+    type Hold = (oneshot::Sender<()>, Receiver<()>);
+
+    static HOLD: Mutex<Option<Hold>> = Mutex::new(None);
+
+    /// The next hashes of [`SALT`] begin, and then wait until they are let go on.
+    pub fn next() -> (oneshot::Receiver<()>, SyncSender<()>) {
+        let (begins, begun) = oneshot::channel();
+        let (release, released) = sync_channel(1);
+        *HOLD.lock().unwrap() = Some((begins, released));
+        (begun, release)
+    }
+
+    pub(super) fn wait(salt: &[u8]) {
+        let hold = if salt == SALT { HOLD.lock().unwrap().take() } else { None };
+        if let Some((begins, released)) = hold {
+            let _ = begins.send(());
+            // Where it holds up who would release it, that is to fail and not to hang.
+            let _ = released.recv_timeout(Duration::from_secs(20));
+        }
     }
 }
 
