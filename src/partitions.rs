@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::{
-    engine::{EngineError, native::Client},
+    engine::{EngineError, ErrorKind, native::Client},
     transform::TransformKind,
 };
 
@@ -21,8 +23,14 @@ pub(crate) async fn tell(
     let Some(partitions) = transform.partitions() else { return Ok(()) };
     partitions.set_destination(destination);
     for topic in transform.topics() {
-        if let Some(info) = client.topic(topic).await? {
-            partitions.set(topic, usize::try_from(info.partitions).unwrap_or(0));
+        match client.topic(topic).await {
+            Ok(Some(info)) => partitions.set(topic, usize::try_from(info.partitions).unwrap_or(0)),
+            Ok(None) => {}
+            // As where its name is computed, and known only when a record is routed to it.
+            Err(error) if topic != destination && error.kind == ErrorKind::Fatal => {
+                warn!(%topic, %error, "what is routed to a topic that may not be written becomes dead letters");
+            }
+            Err(error) => return Err(error),
         }
     }
     let info = match client.topic(destination).await? {

@@ -1,7 +1,9 @@
 //! The ACLs that the documentation names are those that are needed, and what is missing is named.
 
+use std::fs;
+
 use crate::{
-    Trial,
+    RECORDS, Trial,
     broker::{LIMITED, LIMITED_PASSWORD, Listener, kafka},
     mill::Mill,
     support::Names,
@@ -30,9 +32,13 @@ fn exactly_once(trial: &Trial) -> Mill {
 }
 
 fn without_id(trial: &Trial) -> Mill {
+    limited(trial).with(&["--delivery", "exactly-once"])
+}
+
+fn limited(trial: &Trial) -> Mill {
     trial
         .through(Listener::Login)
-        .with(&["--delivery", "exactly-once", "--give-up-after", "20s"])
+        .with(&["--give-up-after", "20s"])
         .set("sasl.mechanism", "PLAIN")
         .set("sasl.username", LIMITED)
         .secret("sasl.password", LIMITED_PASSWORD)
@@ -96,5 +102,37 @@ fn what_else_is_missing_is_named() {
             _ => destination,
         };
         trial.is_refused(exactly_once(&trial), &["AUTHORIZATION_FAILED", missing]);
+    }
+}
+
+/// Whether the configuration names the topic or it is computed, and whether it may be seen.
+#[test]
+fn what_is_routed_to_a_topic_that_may_not_be_written_becomes_dead_letters() {
+    for (name, is_seen) in [("l", false), ("l", true), ("{.last_name}", false), ("{.last_name}", true)] {
+        for is_exact in [false, true] {
+            let trial = Trial::new("routed");
+            let topic = |end: &str| format!("{}-{end}", trial.names.group);
+            let (forbidden, open) = (topic("l"), kafka().open());
+            open.create(&forbidden, 1, &[]);
+            allow_all_but(&trial, |_| false);
+            if is_seen {
+                allow(&open.brokers, LIMITED, &[(Topic, &forbidden, Describe)]);
+            }
+            let config = kafka().folder.join(format!("{}.toml", trial.names.group));
+            let step = format!("[[step]]\nroute = '{}'\nwhen = '.first_name == \"f3\"'\n", topic(name));
+            fs::write(&config, step).unwrap();
+            let mill = if is_exact { exactly_once(&trial) } else { limited(&trial) };
+            let said = mill.steps(config.to_str().unwrap()).run().expect(0, &[]);
+            assert_eq!(trial.written(), RECORDS - 1, "{}", said.text);
+            let letters = open.consume(&trial.names.dead_letter, 0);
+            assert_eq!(letters.len(), 1, "{}", said.text);
+            assert_eq!(letters[0].header("__connect.errors.exception.class.name"), "route");
+            let why = letters[0].header("__connect.errors.exception.message");
+            assert!(why.contains("TOPIC_AUTHORIZATION_FAILED") && why.contains(&forbidden), "{why}");
+            assert_eq!(open.consume(&forbidden, 0).len(), 0);
+            let is_known = name == "l" && !is_seen;
+            let warning = "what is routed to a topic that may not be written becomes dead letters";
+            assert_eq!(said.text.contains(warning), is_known, "{}", said.text);
+        }
     }
 }

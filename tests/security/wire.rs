@@ -66,6 +66,7 @@ pub enum Operation {
     Write = 4,
     Create = 5,
     Alter = 7,
+    Describe = 8,
     DescribeConfigs = 10,
 }
 

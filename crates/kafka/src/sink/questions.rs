@@ -1,7 +1,11 @@
 //! The questions to coordinators about transactions: how they are asked, and what the answers mean.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,6 +13,8 @@ use kafka_protocol::{
     ResponseError,
     messages::{
         EndTxnRequest, TransactionalId,
+        add_partitions_to_txn_request::AddPartitionsToTxnTopic,
+        add_partitions_to_txn_response::AddPartitionsToTxnTopicResult,
         txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
     },
     protocol::Request,
@@ -16,6 +22,7 @@ use kafka_protocol::{
 use tokio::time::{Instant, sleep};
 use topicmill_mill::{
     backoff::Backoff,
+    batch::TopicPartition,
     engine::{EngineError, ErrorKind, Place, Stake, Troubles},
 };
 
@@ -107,6 +114,35 @@ pub fn topics(stake: &Stake) -> Vec<TxnOffsetCommitRequestTopic> {
         }
     }
     topics
+}
+
+/// Partitions that are to be part of a transaction.
+pub fn participants(partitions: &BTreeSet<TopicPartition>) -> Vec<AddPartitionsToTxnTopic> {
+    let mut topics: Vec<AddPartitionsToTxnTopic> = Vec::new();
+    for partition in partitions {
+        match topics.last_mut().filter(|last| last.name.as_str() == &*partition.topic) {
+            Some(topic) => topic.partitions.push(partition.partition),
+            None => topics.push(
+                AddPartitionsToTxnTopic::default()
+                    .with_name(topic_name(&partition.topic))
+                    .with_partitions(vec![partition.partition]),
+            ),
+        }
+    }
+    topics
+}
+
+/// Those that are not, with the error code of each.
+pub fn refused(results: &[AddPartitionsToTxnTopicResult]) -> BTreeMap<TopicPartition, i16> {
+    let of_topic = |topic: &AddPartitionsToTxnTopicResult| {
+        let name: Arc<str> = topic.name.as_str().into();
+        let results = topic.results_by_partition.clone().into_iter();
+        results.map(move |result| {
+            let partition = TopicPartition { topic: Arc::clone(&name), partition: result.partition_index };
+            (partition, result.partition_error_code)
+        })
+    };
+    results.iter().flat_map(of_topic).filter(|(_, code)| *code != 0).collect()
 }
 
 /// Asks once, in at most this version, for the time of a request or until the deadline.

@@ -3,6 +3,7 @@
 
 use std::{mem::take, pin::pin, sync::Arc, time::Duration};
 
+use kafka_protocol::ResponseError::TopicAuthorizationFailed;
 use tokio::time::{Instant, timeout};
 use topicmill_mill::engine::EngineError;
 
@@ -10,6 +11,7 @@ use super::{
     carrier::Carrier,
     partition::PartitionWriter,
     producer::{self, Producer},
+    questions::is_because,
     routed::Unavailable,
 };
 
@@ -27,6 +29,10 @@ impl PartitionWriter {
             let to = self.to.clone();
             let enlisting = async move { transaction.enlist(&to).await };
             if let Err(error) = self.attend(enlisting).await? {
+                let routed = &self.shared.routed;
+                if routed.is_routed(&self.to.topic) && is_because(&error, TopicAuthorizationFailed) {
+                    return Ok(Err(Unavailable::Refused(routed.refuse(&self.to.topic, error.message))));
+                }
                 return Err(EngineError { partition: Some(self.to.clone()), ..error });
             }
         }

@@ -144,7 +144,7 @@ impl Routed {
     /// Refuses a routed topic for a while.
     pub fn refuse(&self, topic: &Arc<str>, reason: impl Into<String>) -> ValueError {
         let all = TopicPartition { topic: Arc::clone(topic), partition: ALL };
-        remember(&mut self.state.lock(), all, refused(reason))
+        remember(&mut self.state.lock(), all, refused(format!("{topic}: {}", reason.into())))
     }
 
     /// What follows from an `error` of looking for the leader of a partition. `Ok(())`: it may have one by now.

@@ -7,14 +7,15 @@ use std::{
 
 use futures_util::future::{BoxFuture, join_all};
 use kafka_protocol::ResponseError;
-use topicmill_broker::{ApiKey, Fault, FaultAction};
-use topicmill_mill::{engine::Place, transform::ErrorClass};
+use topicmill_broker::{ApiKey, Broker, Fault, FaultAction};
+use topicmill_mill::{engine, transform::ErrorClass};
 
 use super::{
     tests::{Setup, produce, setup},
+    transaction_tests::{Place, commit_with},
     *,
 };
-use crate::testing::{batch, fresh, read_all, value};
+use crate::testing::{batch, embedded, fresh, read_all, value};
 
 /// Makes topics with two partitions, if it may.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ async fn the_fixed_topic_is_waited_for_whatever_happens() {
     let receipt = tokio::spawn(sink.send(batch(&setup.to, 2, 0)));
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert!(!receipt.is_finished());
-    assert!(matches!(&troubles.now()[..], [(Place::Write(_), _)]), "{:?}", troubles.now());
+    assert!(matches!(&troubles.now()[..], [(engine::Place::Write(_), _)]), "{:?}", troubles.now());
     setup.client.create_topic(&setup.to.topic, 1, None, &[]).await.unwrap();
     assert_eq!(refused(receipt.await.unwrap()), [0; 0]);
     assert!(troubles.now().is_empty());
@@ -272,5 +273,60 @@ async fn topics_beyond_the_limit_are_refused_until_others_are_idle() {
         assert_eq!(refused(sink.send(batch(&first, 1, i)).await), [0; 0]);
     }
     assert_eq!(read_all(&setup.client, &first, 6).await, (0..6).map(value).collect::<Vec<_>>());
+    sink.close().await;
+}
+
+/// A sink for transactions of this version, whose fixed topic is the one of the place, and a topic that may be seen
+/// but not written.
+async fn denied_in_transactions(version: i16) -> (Broker, Place, NativeSink, TopicPartition) {
+    let (broker, settings) = embedded().await;
+    broker.set_transaction_version(version).unwrap();
+    let place = Place::new(settings).await;
+    let client = place.client.clone();
+    let to = TopicPartition::new(fresh("denied").as_str(), 0);
+    client.create_topic(&to.topic, 1, None, &[]).await.unwrap();
+    let denied = FaultAction::Error(ResponseError::TopicAuthorizationFailed.code());
+    for api in [ApiKey::AddPartitionsToTxn, ApiKey::Produce] {
+        broker.inject(Fault::always(api, denied).on(&to.topic));
+    }
+    let maker = Arc::new(Arc::new(Maker { client, may: false, made: AtomicUsize::new(0) }));
+    let routing = Some(Routing { fixed: vec![place.topic.as_str().into()], barred: Vec::new(), maker });
+    let sink =
+        NativeSink::transactional(&place.client, &place.settings, Troubles::default(), routing, &place.group);
+    let sink = sink.await.unwrap();
+    (broker, place, sink, to)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_transaction_only_what_is_for_a_topic_that_may_not_be_written_is_refused() {
+    for version in [1, 2] {
+        let (broker, place, mut sink, to) = denied_in_transactions(version).await;
+        for number in 0..4 {
+            let of_denied = OutputBatch { destination: to.clone(), ..place.batch(0, number) };
+            let sent =
+                [sink.send(of_denied), sink.send(place.batch(0, number)), sink.send(place.batch(1, number))];
+            for (receipt, count) in join_all(sent).await.into_iter().zip([100, 0, 0]) {
+                assert_eq!(refused(receipt).len(), count, "version {version}");
+            }
+            let ended = commit_with(&mut sink, number, place.stake(number as i64 + 1)).await.unwrap();
+            assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
+        }
+        assert_eq!(broker.offsets(&to.topic, 0).unwrap(), (0, 0));
+        sink.close().await;
+    }
+}
+
+/// What several writers want at the same time goes in one request.
+#[tokio::test]
+async fn a_partition_that_may_not_be_written_keeps_no_other_out_of_the_transaction() {
+    let (_broker, place, sink, denied) = denied_in_transactions(1).await;
+    let transaction = sink.transactions.as_ref().unwrap().open(TransactionNumber(0));
+    let [first, second] = [0, 1].map(|partition| TopicPartition::new(place.topic.as_str(), partition));
+    // While the first is asked for, the others wait, and are then asked for together.
+    let (first, second, denied) =
+        tokio::join!(transaction.enlist(&first), transaction.enlist(&second), transaction.enlist(&denied));
+    first.unwrap();
+    second.unwrap();
+    assert!(denied.unwrap_err().message.contains("TOPIC_AUTHORIZATION_FAILED"));
     sink.close().await;
 }

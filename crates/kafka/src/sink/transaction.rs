@@ -24,7 +24,7 @@ use kafka_protocol::{
     ResponseError,
     messages::{
         AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, InitProducerIdRequest, TransactionalId,
-        TxnOffsetCommitRequest, add_partitions_to_txn_request::AddPartitionsToTxnTopic,
+        TxnOffsetCommitRequest,
     },
     protocol::{Request, StrBytes},
 };
@@ -38,7 +38,8 @@ use topicmill_mill::{
 use super::{
     producer::Producer,
     questions::{
-        Failure, ask, end, is_because, is_fenced, is_outdated, is_over, judge, topics, until_settled,
+        Failure, ask, end, is_because, is_fenced, is_outdated, is_over, judge, participants, refused, topics,
+        until_settled,
     },
 };
 use crate::{
@@ -47,7 +48,7 @@ use crate::{
     error::check,
     handshake::versions_now,
     reply::Answer,
-    text::{group_id, text, topic_name},
+    text::{group_id, text},
 };
 
 /// The transactional ids of a sink.
@@ -394,39 +395,47 @@ impl Transaction {
         // Another attempt may have taken it along and failed.
         wanted.insert(to.clone());
         wanted.retain(|partition| !enlisted.contains(partition));
-        let mut topics: Vec<AddPartitionsToTxnTopic> = Vec::new();
-        for partition in &wanted {
-            match topics.last_mut().filter(|last| last.name.as_str() == &*partition.topic) {
-                Some(topic) => topic.partitions.push(partition.partition),
-                None => topics.push(
-                    AddPartitionsToTxnTopic::default()
-                        .with_name(topic_name(&partition.topic))
-                        .with_partitions(vec![partition.partition]),
-                ),
-            }
+        // A single one that may not be written keeps all of them out.
+        while let Some(denied) = self.add(&wanted, to).await.map_err(Failure::error)? {
+            wanted.retain(|partition| !denied.contains(partition));
         }
+        self.begun();
+        enlisted.extend(wanted);
+        Ok(())
+    }
+
+    /// Makes partitions part of the transaction, unless there are some besides `to` that may not be written: then
+    /// these are returned, and none is part of it.
+    async fn add(
+        &self,
+        wanted: &BTreeSet<TopicPartition>,
+        to: &TopicPartition,
+    ) -> Result<Option<Vec<TopicPartition>>, Failure> {
         let request = AddPartitionsToTxnRequest::default()
             .with_v3_and_below_transactional_id(self.id())
             .with_v3_and_below_producer_id(self.producer.id.into())
             .with_v3_and_below_producer_epoch(self.producer.epoch)
-            .with_v3_and_below_topics(topics);
+            .with_v3_and_below_topics(participants(wanted));
         let (whom, what) = (Whom::Transactions(&self.mode.name), "adding partitions to the transaction");
         let attempt = || async {
             let answer = self.ask(whom, &request, 3, what).await?;
             judge(&self.cluster, whom, answer.error_code, what)?;
-            let topics = answer.results_by_topic_v3_and_below.iter();
+            let refused = refused(&answer.results_by_topic_v3_and_below);
+            let denied = ResponseError::TopicAuthorizationFailed.code();
+            if refused.get(to) == Some(&denied) {
+                judge(&self.cluster, whom, denied, what)?;
+            }
+            let others: Vec<_> =
+                refused.iter().filter(|(_, code)| **code == denied).map(|(of, _)| of.clone()).collect();
+            if !others.is_empty() {
+                return Ok(Some(others));
+            }
             // One that is refused keeps the others from being added, and those say OPERATION_NOT_ATTEMPTED.
-            let codes = topics.flat_map(|topic| &topic.results_by_partition);
-            let refused = codes.map(|result| result.partition_error_code).filter(|code| *code != 0);
-            let cause = refused.min_by_key(|code| *code == ResponseError::OperationNotAttempted.code());
-            judge(&self.cluster, whom, cause.unwrap_or(0), what)
+            let cause =
+                refused.values().min_by_key(|code| **code == ResponseError::OperationNotAttempted.code());
+            judge(&self.cluster, whom, cause.copied().unwrap_or(0), what).map(|()| None)
         };
-        until_settled(&self.troubles, &Place::Commit, self.deadline, attempt)
-            .await
-            .map_err(Failure::error)?;
-        self.begun();
-        enlisted.extend(wanted);
-        Ok(())
+        until_settled(&self.troubles, &Place::Commit, self.deadline, attempt).await
     }
 
     /// Puts offsets into the transaction.
