@@ -5,17 +5,19 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Runtime;
-use topicmill_torture::nodes;
+use topicmill_torture::nodes::{self, NodesSettings};
 
 use crate::{
     authority::{Authority, Identity, Validity::*},
     support::{
-        Cluster,
+        Cluster, Names,
         nodes::{free_port, settings},
+        pause,
+        program::SOON,
     },
     wire,
 };
@@ -104,13 +106,14 @@ pub fn kafka() -> &'static Kafka {
 
 impl Kafka {
     fn start() -> Kafka {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("security-files");
+        let data = folder_of(std::process::id());
+        let folder = data.join("files");
         fs::create_dir_all(&folder).unwrap();
         let authority = Authority::new(&folder, "authority");
         let port = free_port();
         let properties = properties(port, &folder, &authority);
         let set = properties.lines().flat_map(|line| ["--set".to_owned(), line.to_owned()]);
-        let settings = settings("security", 1, set.collect());
+        let settings = NodesSettings { data, ..settings("security", 1, set.collect()) };
         let end = end_with_this_process(&settings);
         let nodes = nodes::Nodes::up(settings, port).unwrap();
         wire::create_user(nodes.bootstrap(), USER, PASSWORD);
@@ -130,11 +133,16 @@ impl Kafka {
     }
 }
 
+/// Where a process keeps all that it makes: the node of one that ends is still being deleted when the next begins.
+fn folder_of(process: u32) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("security-{process}"))
+}
+
 /// A value that is never dropped cannot end the node. This child does, once its input ends, however
 /// this process did.
-fn end_with_this_process(settings: &nodes::NodesSettings) -> Child {
+fn end_with_this_process(settings: &NodesSettings) -> Child {
     Command::new("sh")
-        .args(["-c", r#"trap "" INT TERM; cat; exec "$0" down --data "$1""#])
+        .args(["-c", r#"trap "" INT TERM; cat; "$0" down --data "$1"; exec rm -rf "$1""#])
         .args([&settings.script, &settings.data])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -217,4 +225,27 @@ auto.create.topics.enable=false
         }
     }
     lines
+}
+
+/// Runs itself in another process, which ends while this one goes on.
+#[test]
+fn a_run_beside_this_one_has_a_node_of_its_own() {
+    const BESIDE: &str = "SECURITY_BESIDE";
+    let names = Names::new("beside");
+    if std::env::var_os(BESIDE).is_some() {
+        return kafka().open().create(&names.source, 1, &[]);
+    }
+    let open = kafka().open();
+    let mut beside = Command::new(std::env::current_exe().unwrap());
+    let beside = beside.args(["--exact", "broker::a_run_beside_this_one_has_a_node_of_its_own"]);
+    let beside = beside.env(BESIDE, "1").stdout(Stdio::piped()).spawn().unwrap();
+    let folder = folder_of(beside.id());
+    let said = String::from_utf8(beside.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("1 passed"), "{said}");
+    let since = Instant::now();
+    while folder.exists() {
+        assert!(since.elapsed() < SOON, "what it made stays");
+        pause(Duration::from_millis(50));
+    }
+    open.create(&names.source, 1, &[]);
 }
