@@ -65,7 +65,7 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// How many events to generate and transform.
-    #[arg(long, visible_alias = "count", value_name = "N", default_value = "1000000", value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, visible_alias = "count", value_name = "N", default_value = "1000000", value_parser = parse_events, allow_negative_numbers = true)]
     pub events: u64,
     /// The number of partitions of the source topic.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = partition_count(), allow_negative_numbers = true)]

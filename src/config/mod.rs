@@ -124,6 +124,7 @@ impl Config {
         let engine = rules::engine(settings);
         let delivery = rules::delivery(settings, engine);
         let client = client::client(settings, engine);
+        transactions::warn_of_uncommitted(delivery, &client);
         let topics = rules::topics(settings, strategy);
         let until_caught_up = settings.boolean(&keys::UNTIL_CAUGHT_UP);
         let Transforming { kind: transform, steps } = transforming;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::{keys, rules, settings::Settings};
 use crate::{backoff::Backoff, delivery::DeliveryKind, engine::ClientSettings};
 
@@ -52,6 +54,18 @@ pub(super) fn retries(settings: &mut Settings, delivery: DeliveryKind, client: &
         settings.reject(&keys::RETRIES, message);
     }
     retries
+}
+
+/// Warns of a source whose records may be taken back.
+pub(super) fn warn_of_uncommitted(delivery: DeliveryKind, client: &ClientSettings) {
+    let isolation = client.properties.get("isolation.level");
+    let is_uncommitted = isolation.is_some_and(|level| level.eq_ignore_ascii_case("read_uncommitted"));
+    if delivery == DeliveryKind::ExactlyOnce && is_uncommitted {
+        warn!(
+            "[kafka] isolation.level: read_uncommitted reads what its producer may abort later, and exactly once \
+             makes committed output of it; read_committed waits for the producer's commit"
+        );
+    }
 }
 
 /// A value that is none is reported with the property.

@@ -14,6 +14,8 @@ use crate::{
     config::Config,
     console::progress::{Pace, Progress},
     cpu,
+    delivery::DeliveryKind,
+    engine::native::NativeSink,
     mill::Observers,
 };
 
@@ -22,6 +24,11 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// Logs what is starting.
 pub(super) fn started(config: &Config) {
+    let transactional_ids = match config.delivery {
+        DeliveryKind::AtLeastOnce => None,
+        // What is not valid is refused when it is used.
+        DeliveryKind::ExactlyOnce => NativeSink::transactional_ids(&config.client, &config.group).ok(),
+    };
     info!(
         version = env!("CARGO_PKG_VERSION"),
         source = &*config.source,
@@ -30,6 +37,8 @@ pub(super) fn started(config: &Config) {
         group = &*config.group,
         transform = config.transform.name(),
         strategy = %config.strategy,
+        delivery = %config.delivery,
+        transactional_ids,
         brokers = config.client.brokers.join(","),
         "starting"
     );

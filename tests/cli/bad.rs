@@ -192,12 +192,32 @@ fn variables() {
     }
 }
 
+/// It can hold, and may not be what is meant.
+#[test]
+fn reading_what_may_be_aborted_exactly_once_is_warned_of() {
+    const WARNING: &str = "[kafka] isolation.level: read_uncommitted reads what its producer may abort later";
+    let (uncommitted, exactly_once) =
+        (["-X", "isolation.level=READ_UNCOMMITTED"], ["--delivery", "exactly-once"]);
+    let nobody = ["--brokers", "127.0.0.1:1", "--connect-timeout", "100ms"];
+    for (command, more, code) in [("check", &[][..], 0), ("run", &nobody, 75)] {
+        let run = |flags: &[&[&'static str]]| {
+            Program::new([command].into_iter().chain([more, &flags.concat()].concat())).run()
+        };
+        run(&[&uncommitted, &exactly_once]).expect(code, &[WARNING]);
+        for flags in [&[&uncommitted[..]][..], &[&exactly_once]] {
+            let ended = run(flags);
+            assert!(!ended.expect(code, &[]).stderr.contains("read_uncommitted"), "{}", ended.stderr);
+        }
+    }
+}
+
 /// The other commands read the same layers.
 const COMMANDS: &[(&str, i32, &str)] = &[
     ("", USAGE, "Usage"),
     ("transform", USAGE, "transform"),
     ("run --workers 0", CONFIG, "[run] workers: must be at least 1"),
     ("demo --events few", USAGE, "--events"),
+    ("demo --events 0", USAGE, "invalid value '0' for '--events <N>': must be greater than 0"),
     ("demo --partitions 0", USAGE, "--partitions"),
     ("generate --rate 0", USAGE, "--rate"),
     ("generate --keys random", USAGE, "--keys"),

@@ -59,6 +59,38 @@ fn every_line_is_an_event_with_one_type_a_name() {
     assert!(log.len() < 25, "few lines for many partitions:\n{}", log.join("\n"));
 }
 
+#[test]
+fn the_start_names_the_delivery_and_what_the_transactional_ids_begin_with() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("log"));
+    cluster.create(&names.source, 1, &[]);
+    let started = |more: &[&str]| {
+        let mill = Running::run(&cluster, &names, &[&["--until-caught-up"], more].concat());
+        let (code, _, log) = mill.end(SOON);
+        assert_eq!(code, 0, "{log:?}");
+        events(&log).into_iter().find(|event| says(event, "starting")).unwrap()
+    };
+    let starting = started(&[]);
+    assert_eq!(starting["delivery"], "at-least-once", "{starting}");
+    assert!(starting.get("transactional_ids").is_none(), "{starting}");
+    let exactly_once = ["--delivery", "exactly-once"];
+    let starting = started(&exactly_once);
+    assert_eq!(starting["delivery"], "exactly-once", "{starting}");
+    assert_eq!(starting["transactional_ids"], format!("{}/", names.group), "{starting}");
+    for (beginning, more) in [
+        (format!("{}/a%2Fb/", names.group), &["-X", "group.instance.id=a/b"][..]),
+        ("mine/one/".to_owned(), &["-X", "group.instance.id=one", "-X", "transactional.id=mine"]),
+    ] {
+        let starting = started(&[&exactly_once, more].concat());
+        assert_eq!(starting["transactional_ids"], *beginning, "{starting}");
+        for side in 0..2 {
+            assert!(
+                broker(&cluster).transaction(&format!("{beginning}{side}")).is_some(),
+                "{beginning}{side}"
+            );
+        }
+    }
+}
+
 /// It has a logger of its own, which asks of each level whether anybody wants it.
 #[cfg(feature = "librdkafka")]
 #[test]

@@ -143,6 +143,18 @@ impl NativeSink {
         Ok(NativeSink::with(client, native, troubles, routing, nobody, Some(Arc::new(transactions))))
     }
 
+    /// What the transactional ids of a [`transactional`](NativeSink::transactional) sink begin with: `GROUP/INSTANCE/`,
+    /// or `GROUP/` where something random follows.
+    ///
+    /// # Errors
+    /// When a property is not supported.
+    pub fn transactional_ids(settings: &ClientSettings, group: &str) -> Result<String, EngineError> {
+        let native = NativeSettings::from_properties(&settings.properties)?;
+        let prefix = native.produce.transactional_id.as_deref().unwrap_or(group);
+        let instance = native.group.instance_id.as_deref();
+        Ok(instance.map_or_else(|| prefix.to_owned(), |instance| ids_of(prefix, instance)) + "/")
+    }
+
     async fn open(
         client: &Client,
         settings: &ClientSettings,
