@@ -13,7 +13,7 @@ use topicmill::{
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::support::{
-    Cluster, Names, goods, pause,
+    Cluster, Names, bad, good, goods, pause,
     program::{Running, SOON},
 };
 
@@ -69,6 +69,30 @@ fn what_fails_for_long_is_named() {
         mill.until_status("/readyz", 200, "ok");
     }
     assert!(mill.metric("topicmill_commit_failures_total").unwrap() > 0.0);
+}
+
+/// Exactly once, what stands between the last commit and the refused record went with the transaction.
+#[test]
+fn a_refused_dead_letter_is_named_with_the_offset_since_which_nothing_is_written() {
+    const INVALID_RECORD: i16 = 87;
+    let (cluster, names) = (Cluster::embedded(), Names::new("refused"));
+    cluster.create(&names.source, 1, &[]);
+    let refusal = FaultAction::Error(INVALID_RECORD);
+    broker(&cluster).inject(Fault::always(ApiKey::Produce, refusal).on(&names.dead_letter));
+    cluster.produce(&names.source, 0, &goods(7));
+    let mill = Running::run(&cluster, &names, &["--delivery", "exactly-once"]);
+    mill.until_metric("topicmill_records_written_total", 7.0);
+    mill.until_metric("topicmill_lag_records", 0.0);
+    cluster.produce(&names.source, 0, &[good(7), good(8), bad()]);
+    mill.until_status("/readyz", 503, "at offset 9");
+    let unwritten = "nothing of it is written from offset 7 on";
+    let (_, ready) = mill.get("/readyz");
+    assert!(ready.contains(unwritten), "{ready}");
+    mill.signal("-TERM");
+    let (code, _, log) = mill.end(SOON);
+    let ended = log.last().unwrap();
+    assert!(code == 1 && ended.contains("at offset 9") && ended.contains(unwritten), "{code}: {ended}");
+    assert_eq!(cluster.consume(&names.destination, 0).len(), 7);
 }
 
 /// A transform that never returns.

@@ -156,7 +156,8 @@ async fn a_timeout_that_the_brokers_do_not_allow_is_named() {
     let troubles = Troubles::default();
     let begun = NativeSink::transactional(&place.client, &place.settings, troubles, None, &place.group).await;
     let error = begun.unwrap_err().to_string();
-    assert!(error.contains("transaction.timeout.ms=900001 is more than"), "{error}");
+    let named = "transaction.timeout.ms=900001 is more than the brokers' transaction.max.timeout.ms";
+    assert!(error.contains(named), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
