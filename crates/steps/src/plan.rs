@@ -58,10 +58,11 @@ impl fmt::Display for StepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StepReport { number, title, pass, jaq, paths, .. } = self;
         write!(f, "step {number} ({title}): pass {pass}, ")?;
-        match jaq {
-            Some(why) => write!(f, "by jaq, because {why}"),
-            None if *paths == 0 => f.write_str("without the value"),
-            None => f.write_str("on the bytes"),
+        match (jaq, paths) {
+            (Some(why), 0) => write!(f, "without the value, by jaq, because {why}"),
+            (Some(why), _) => write!(f, "by jaq, because {why}"),
+            (None, 0) => f.write_str("without the value"),
+            (None, _) => f.write_str("on the bytes"),
         }
     }
 }
@@ -221,7 +222,8 @@ fn cost(pass: &Pass, steps: &[Step]) -> String {
     match pass.work {
         Work::Transform(_) => "a transform, which reads the value itself".to_owned(),
         Work::Program if interpreted > 0 => format!("about {interpreted} µs {for_each}, by jaq"),
-        _ if tenths == 0 => "nothing is read of the value".to_owned(),
+        _ if tenths == 0 && interpreted == 0 => "nothing is read of the value".to_owned(),
+        _ if tenths == 0 => format!("about {interpreted} µs by jaq, nothing is read of the value"),
         _ if interpreted > 0 => {
             let all = on_the_bytes + interpreted as f64;
             format!("about {all:.1} µs {for_each}, {interpreted} of it by jaq")
@@ -247,6 +249,6 @@ fn exprs(step: &Step) -> Vec<&Expr> {
 fn by_jaq(expr: &Expr) -> Option<String> {
     match expr.way() {
         Way::Plain { .. } => None,
-        Way::Jaq { why } => Some(why.to_owned()),
+        Way::Jaq { why, .. } => Some(why.to_owned()),
     }
 }

@@ -38,6 +38,8 @@ pub enum Way<'e> {
     Jaq {
         /// Why, as in "because {why}".
         why: &'e str,
+        /// Whether it reads, or may read, anything of the document.
+        reads_value: bool,
     },
 }
 
@@ -92,7 +94,7 @@ impl Expr {
     pub fn way(&self) -> Way<'_> {
         match &self.0.plain {
             Ok(plain) => Way::Plain { reads: &plain.reads },
-            Err(why) => Way::Jaq { why },
+            Err(why) => Way::Jaq { why, reads_value: self.program().reads_value() },
         }
     }
 

@@ -68,11 +68,12 @@ fn places(of: &[Path], paths: &mut Vec<Path>) -> Vec<PathId> {
     of.iter().map(|path| place(path, paths)).collect()
 }
 
-/// What an expression reads: by jaq, all of the value.
+/// What an expression reads: by jaq, all of the value or nothing.
 fn reads(expr: &Expr) -> Vec<Path> {
     match expr.way() {
         Way::Plain { reads } => reads.to_vec(),
-        Way::Jaq { .. } => vec![Path::default()],
+        Way::Jaq { reads_value: true, .. } => vec![Path::default()],
+        Way::Jaq { reads_value: false, .. } => Vec::new(),
     }
 }
 

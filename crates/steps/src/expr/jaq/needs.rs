@@ -2,7 +2,10 @@
 //! gain, as building values takes longer than most expressions do.
 
 use jaq_core::{
-    load::{lex::StrPart, parse::BinaryOp},
+    load::{
+        lex::StrPart,
+        parse::{BinaryOp, Pattern},
+    },
     path::Part,
 };
 use jaq_json::{Map, Val};
@@ -63,6 +66,11 @@ impl Needs {
         Some(Needs { paths: PathSet::new(&paths).ok()?, tree })
     }
 
+    /// Whether it is more than nothing.
+    pub(super) fn is_something(&self) -> bool {
+        !self.tree.is_empty()
+    }
+
     /// The value of a document with no more in it than is needed, of which `found` are the parts.
     pub(super) fn value(&self, doc: &[u8], found: &Found, depth: usize) -> Result<Val, Stop> {
         match doc.trim_ascii_start().first() {
@@ -94,6 +102,12 @@ fn member<'t>(nodes: &'t mut Vec<Node>, key: &str, place: &[String], paths: &mut
         nodes.len() - 1
     });
     &mut nodes[index]
+}
+
+/// Whether a function looks at its input only by its arguments.
+fn hands_on(name: &str, args: usize) -> bool {
+    matches!((name, args), ("infinite" | "nan", 0) | ("error" | "first" | "isempty" | "range", 1))
+        || matches!((name, args), ("limit" | "range", 2) | ("range", 3))
 }
 
 /// What was found to be needed.
@@ -214,6 +228,21 @@ impl Needed {
                 self.walk_whole(&args[0], input);
                 input.clone()
             }
+            // The condition is about results of the first argument.
+            Term::Call("all" | "any", args) if args.len() == 2 => {
+                self.walk_whole(&args[0], input);
+                Vec::new()
+            }
+            Term::Call(name, args) if hands_on(name, args.len()) => {
+                args.iter().for_each(|arg| self.walk_whole(arg, input));
+                Vec::new()
+            }
+            // What is folded starts with the first argument, and the others get what has come of it.
+            Term::Fold(_, each, Pattern::Var(_), args) => {
+                self.walk_whole(each, input);
+                args.first().into_iter().for_each(|first| self.walk_whole(first, input));
+                Vec::new()
+            }
             // Its arguments look at its input, or at what is made of it.
             Term::Recurse | Term::Fold(..) | Term::Def(..) | Term::Call(..) => {
                 self.whole(input);
@@ -251,7 +280,7 @@ impl Needed {
             }
             BinaryOp::Pipe(Some(pattern)) => {
                 self.walk_whole(left, input);
-                if !matches!(pattern, jaq_core::load::parse::Pattern::Var(_)) {
+                if !matches!(pattern, Pattern::Var(_)) {
                     self.whole(input);
                 }
                 self.walk(right, input)

@@ -165,6 +165,11 @@ impl Program {
         self.needs.as_ref().map(|needs| &needs.paths)
     }
 
+    /// Whether it reads, or may read, anything of a document.
+    pub(in super::super) fn reads_value(&self) -> bool {
+        self.needs.as_ref().is_none_or(Needs::is_something)
+    }
+
     /// Evaluates, within the limits.
     ///
     /// # Errors

@@ -358,3 +358,22 @@ fn templates_are_texts_with_values_in_them() {
         assert_eq!(Template::compile(text).unwrap_err().column, column, "{text}");
     }
 }
+
+#[test]
+fn what_hands_its_input_on_gets_all_that_is_looked_at() {
+    let doc = r#"{"a":[1,2],"b":5,"c":{"d":"x"}}"#;
+    for (text, results) in [
+        ("first(.a[]), first(.c).d, isempty(.a[])", &["1", "\"x\"", "false"][..]),
+        ("[limit(.a[0]; .c, .b)], [range(.a[0]; .b; .a[1])]", &[r#"[{"d":"x"}]"#, "[1,3]"]),
+        ("any(.a[]; . > 1), all(.c; .d == \"x\")", &["true", "true"]),
+        ("reduce .a[] as $n (.b; . + $n)", &["8"]),
+        ("[foreach .a[] as $n (.c; .n = $n; .n, .d)]", &[r#"[1,"x",2,"x"]"#]),
+        (
+            "reduce .a[] as [$n] (.b; . + 1)?, (.c | reduce (1, 2) as $n (.; .n = $n) | [.n, .d])",
+            &[r#"[2,"x"]"#],
+        ),
+        ("try error(.c) catch .d", &["\"x\""]),
+    ] {
+        assert_eq!(run(text, doc).unwrap(), results, "{text}");
+    }
+}

@@ -156,6 +156,66 @@ fn what_is_not_json_is_no_input() {
 }
 
 #[test]
+fn what_reads_nothing_of_the_document_is_known() {
+    let reads = |text: &str| match compile(text, Use::Program).way() {
+        Way::Jaq { reads_value, .. } => reads_value,
+        Way::Plain { reads } => !reads.is_empty(),
+    };
+    for text in [
+        "$key | ascii_upcase",
+        "\"a\" + $key",
+        "$offset % 2 == 1",
+        "-$offset",
+        "$headers | has(\"a\")",
+        "$headers | to_entries[] | select(.key == \"a\") | .value",
+        "[$key, {($key): $headers}] | .[1]",
+        "if ($key | length) > 3 then error(\"long\") else $key[:2] end",
+        "@base64 \"\\($key)\"",
+        "$key as $k | [range(3)] | map(. * 2) | $k",
+        "try ($key | fromjson | .a)",
+        "label $done | (1, break $done) | . + 1",
+        "reduce range(5) as $n ($offset; . * $n)",
+        "any(range(3); . > $offset)",
+        "first($headers[] | select(. == \"1\")) // \"none\"",
+        "null | not",
+        "1 | .. | [.]",
+    ] {
+        assert!(!reads(text), "{text}");
+    }
+    for text in [
+        ". + 1",
+        "ascii_upcase",
+        "$headers[.a | tostring]",
+        "$key + .b",
+        "{a} | [.]",
+        "{(.a): $key}",
+        "@base64 \"\\(.)\"",
+        "@text",
+        "if $key then 1 + 1 end",
+        "if (. | not) then $key else 1 end",
+        "$key as $k | [.]",
+        ". as $k | $key | [.]",
+        ". as {a: $k} | $key | [.]",
+        "try error catch $key",
+        "[..] | $key",
+        "reduce .[] as $n ($offset; . * $n)",
+        "reduce range(5) as $n (.; . * $n)",
+        "any(.[]; . > $offset)",
+        "range(.)",
+        "error(.a)",
+        "def f: .; $key | f",
+        "def empty: .; empty",
+        "-(.a)",
+        "$key = 1",
+        "not | not",
+        "map($key)",
+        "[limit(1; .)]",
+    ] {
+        assert!(reads(text), "{text}");
+    }
+}
+
+#[test]
 fn the_way_says_why() {
     for (text, why) in [
         (".a | map(.)", "it calls 'map'"),
@@ -165,7 +225,7 @@ fn the_way_says_why() {
         (".a[-1]", "an index is not a plain key or number"),
         (".a | test(\"b\"; \"n\")", "a regular expression has the flag 'n'"),
     ] {
-        assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why }, "{text}");
+        assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why, reads_value: true }, "{text}");
     }
     let paths =
         |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<crate::json::Path>>();

@@ -42,6 +42,45 @@ fn tombstones_pass_but_for_what_is_about_the_record() {
 }
 
 #[test]
+fn what_reads_nothing_of_the_value_is_done_without_it_in_either_way() {
+    let tombstone = Read { key: Some("k1"), headers: &[("a", Some("1"))], ..Read::default() };
+    let records = [tombstone.clone(), Read { value: Some("no JSON"), ..tombstone.clone() }];
+    // What is done by jaq, and what comes to the same and is not.
+    for (name, by_jaq, same) in [
+        ("key", "$key | ascii_upcase", "\"K1\""),
+        ("key", "\"user-\" + $key", "\"user-\\($key)\""),
+        ("filter", "($key | ascii_upcase) == \"K2\"", "$key == \"k2\""),
+        ("filter", "($key | ascii_upcase) == \"K1\"", "$key == \"k1\""),
+        ("filter", "$offset % 2 == 1", "$offset == 11"),
+        ("filter", "$timestamp > 1e12 * 2", "$timestamp > 2000000000000"),
+        ("filter", "$headers | has(\"zz\")", "$headers.zz == \"\""),
+        ("filter", "$headers | has(\"a\")", "$headers.a == \"1\""),
+        ("filter", "empty", "$key == \"\""),
+        ("route", "r-{$key | ascii_upcase}", "r-K1"),
+    ] {
+        let fates = |value: &str| fates(&[step(&[(name, value)])], &records);
+        assert_eq!(fates(by_jaq), fates(same), "{name} {by_jaq}");
+        assert!(fates(by_jaq).iter().all(Result::is_ok), "{name} {by_jaq}");
+        let report = plan(&[step(&[(name, by_jaq)])]).report().remove(0);
+        assert!(report.jaq.is_some() && report.to_string().contains("without the value"), "{report}");
+        assert_eq!(report.cost, "about 4 µs by jaq, nothing is read of the value");
+    }
+    for (when, same) in [("$offset % 2 == 0", "$offset == 10"), ("$offset % 2 == 1", "$offset == 9")] {
+        let fates = |when: &str| {
+            let one = |record| {
+                let header = step(&[("header", "n"), ("value", "$offset + 1"), ("when", when)]);
+                let plain = step(&[("header", "m"), ("value", "$offset"), ("when", when)]);
+                fates(&[header, plain], from_ref(record)).remove(0)
+            };
+            [one(&records[0]), one(&records[1])]
+        };
+        assert_eq!(fates(when), fates(same));
+        let names = fates(when).map(|fate| fate.unwrap()[0].headers.len());
+        assert_eq!(names, if same.ends_with('9') { [1, 1] } else { [3, 3] }, "{when}");
+    }
+}
+
+#[test]
 fn headers_are_set_in_the_place_of_others_and_removed() {
     let headers: &[(&str, Option<&str>)] = &[("a", Some("1")), ("b", None), ("a", Some("2"))];
     let read = Read { value: Some(r#"{"n":1.0,"s":"x","o":{ }}"#), headers, ..Read::default() };
