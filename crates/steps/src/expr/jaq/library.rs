@@ -28,6 +28,7 @@ const WRAPPED: &[(&str, usize)] = &[
     ("escape_sh", 0),
     ("explode", 0),
     ("group_by", 1),
+    ("has", 1),
     ("implode", 0),
     ("indices", 1),
     ("key_values", 0),
@@ -47,7 +48,7 @@ const WRAPPERS: &str = r#"
 def ascii_downcase: __weigh | __ascii_downcase;
 def ascii_upcase: __weigh | __ascii_upcase;
 def bsearch($x): __weigh | __bsearch($x | __weigh);
-def contains($x): __pairs($x) | __contains($x);
+def contains($x): __pairs($x) | __alike($x) | __contains($x);
 def decode_base64: __weigh | __decode_base64;
 def decode_uri: __weigh | __decode_uri;
 def encode_base64: __weigh | __encode_base64;
@@ -56,6 +57,7 @@ def escape_html: __weigh | __escape_html;
 def escape_sh: __weigh | __escape_sh;
 def explode: __wide | __explode;
 def group_by(f): __weigh | __group_by(f | __weigh) | __made;
+def has($x): __keyed($x) | __has($x);
 def implode: __weigh | __implode;
 def indices($x): __pairs($x) | __indices($x);
 def key_values: __each | __key_values | __made;
@@ -82,6 +84,10 @@ def INDEX(f): INDEX(.[]; f);
 def ascii: [.] | implode;
 def del(f): __delete([path(f)]);
 def delpaths($paths): __delete($paths);
+def from_entries: reduce (.[] | {
+    (if .key == null then .k // .name // .Name // .K // .Key else .key end):
+    (if has("value") then .value elif has("v") then .v elif has("Value") then .Value else .V end)
+  }) as $x ({}; . + $x);
 def gamma: lgamma;
 def join($s):
   [.[] | if isstring then . elif . == null then "" elif . < "" then tojson else . + "" end]
@@ -94,12 +100,14 @@ def test($re; $flags): __wide | __test($re; $flags);
 def test(re): test(re; "");
 def tonumber: if isstring then __number elif isnumber then . else error("cannot parse as number") end;
 def trimstr($s): ltrimstr($s) | rtrimstr($s);
+def with_entries(f): to_entries | map(f) | from_entries;
 def @csv: map(
     if isstring then "\"" + (split("\"") | join("\"\"")) + "\""
     elif . == null then ""
     elif . >= [] then error("arrays and objects are no values of a row")
     else tostring end
   ) | join(",");
+def @html: tostring | escape_html | split("&apos;") | join("&#39;");
 def @tsv: map(
     if isstring then
       split("\\") | join("\\\\") | split("\t") | join("\\t") | split("\n") | join("\\n") | split("\r") | join("\\r")

@@ -127,6 +127,8 @@ pub(super) fn natives() -> Vec<Fun<Jaq>> {
         nullary!("fromjson", from_json),
         nullary!("__number", number),
         unary!("__pairs", pairs),
+        unary!("__alike", alike),
+        unary!("__keyed", keyed),
         unary!("__delete", delete),
         pattern!("__test", test),
         pattern!("__matches", matches),
@@ -284,6 +286,33 @@ fn pairs<'a>(env: &Env<'_>, input: Val, argument: Val) -> ValX<'a, Val> {
     halt(weigh_both(env, &input, &argument))?;
     halt(env.budget.spend(count(&input).saturating_mul(count(&argument)).saturating_mul(4)))?;
     Ok(input)
+}
+
+/// Only what is of the same type may be contained, as in jq, to which true and false are two types.
+fn alike<'a>(_: &Env<'_>, input: Val, part: Val) -> ValX<'a, Val> {
+    let are_alike = match (&input, &part) {
+        (Val::Null, Val::Null)
+        | (Val::Num(_), Val::Num(_))
+        | (Val::TStr(_) | Val::BStr(_), Val::TStr(_) | Val::BStr(_))
+        | (Val::Arr(_), Val::Arr(_))
+        | (Val::Obj(_), Val::Obj(_)) => true,
+        (Val::Bool(input), Val::Bool(part)) => input == part,
+        _ => false,
+    };
+    if are_alike {
+        Ok(input)
+    } else {
+        Err(Exn::from(jaq_core::Error::typ(input, "a container of another type")))
+    }
+}
+
+/// An object has no key that is no text.
+fn keyed<'a>(_: &Env<'_>, input: Val, key: Val) -> ValX<'a, Val> {
+    match (&input, &key) {
+        (Val::Obj(_), Val::TStr(_)) => Ok(input),
+        (Val::Obj(_), _) => Err(Exn::from(jaq_core::Error::index(input, key))),
+        _ => Ok(input),
+    }
 }
 
 /// How many values or bytes are in a value; it was weighed.

@@ -447,11 +447,7 @@ impl Test {
             Test::StartsWith(source, start) => on_text(source, &|text| text.starts_with(start.as_str())),
             Test::EndsWith(source, end) => on_text(source, &|text| text.ends_with(end.as_str())),
             Test::Matches(source, regex) => on_text(source, &|text| regex.is_match(text.as_bytes())),
-            Test::Contains(source, part) => Ok(source.item(context)?.map(|item| match item {
-                Item::Text(text) => text.contains(part.as_str()),
-                // As everything else does not equal a text.
-                _ => false,
-            })),
+            Test::Contains(source, part) => on_text(source, &|text| text.contains(part.as_str())),
             Test::Has(lookup, step) => match lookup.kind(context)? {
                 None => Ok(None),
                 Some(Kind::Object) => lookup.has(step, context).map(Some),

@@ -360,6 +360,21 @@ fn templates_are_texts_with_values_in_them() {
 }
 
 #[test]
+fn entries_have_the_names_that_jq_knows() {
+    let all = r#"[{"key":"a","value":1},{"k":"b","v":2},{"name":"c"},{"Name":"d","Value":false},{"K":"e","V":5},
+        {"Key":"f","value":null,"v":6}]"#;
+    let made = r#"{"a":1,"b":2,"c":null,"d":false,"e":5,"f":null}"#;
+    assert_eq!(run("from_entries", all).unwrap(), [made]);
+    assert_eq!(run("with_entries({k: .key, v: (.value + 1)})", r#"{"a":1}"#).unwrap(), [r#"{"a":2}"#]);
+}
+
+#[test]
+fn html_has_an_apostrophe_as_jq_writes_it() {
+    assert_eq!(run("@html", r#""'&apos;<""#).unwrap(), [r#""&#39;&amp;apos;&lt;""#]);
+    assert_eq!(run("@html \"\\(.)'\"", r#""'""#).unwrap(), [r#""&#39;'""#]);
+}
+
+#[test]
 fn what_hands_its_input_on_gets_all_that_is_looked_at() {
     let doc = r#"{"a":[1,2],"b":5,"c":{"d":"x"}}"#;
     for (text, results) in [

@@ -140,6 +140,36 @@ fn errors_tell_nothing_of_the_record() {
 }
 
 #[test]
+fn what_jq_has_an_error_for_is_one() {
+    let is_refused =
+        |&(text, doc): &(&str, &str)| run(text, doc).is_err_and(|error| error.class == ErrorClass::Type);
+    let wrong = [
+        (".a | contains(\"E\")", "{}"),
+        (".a | contains(\"E\")", "{\"a\":5}"),
+        (".a | contains(\"E\")", "{\"a\":[\"E\"]}"),
+        ("[.a | contains(\"E\")]", "{}"),
+        (".b as $b | .a | contains($b)", "{\"a\":\"E\",\"b\":[\"E\"]}"),
+        ("contains(false)", "true"),
+        ("inside([1])", "1"),
+        ("has(0)", "{}"),
+        ("0 as $k | has($k)", "{}"),
+        ("in({})", "0"),
+        ("from_entries", "[{\"key\":null}]"),
+    ];
+    let missed: Vec<_> = wrong.iter().filter(|one| !is_refused(one)).collect();
+    assert_eq!(missed, Vec::<&(&str, &str)>::new());
+    // Either way, and in what is contained further types may differ.
+    for doc in ["{}", "{\"a\":5}", "{\"a\":[\"E\"]}", "{\"a\":true}"] {
+        assert_eq!(holds(".a | contains(\"E\")", doc), Err(ErrorClass::Type), "{doc}");
+    }
+    assert_eq!(holds(".a | contains(\"E\")", "{\"a\":\"DE\"}"), Ok(true));
+    assert_eq!(run("contains([\"E\"]), contains([3])", "[1,\"DE\"]").unwrap(), ["true", "false"]);
+    assert_eq!(run("contains({a: 1})", "{\"a\":\"1\"}").unwrap(), ["false"]);
+    assert_eq!(run("has(\"a\"), has(\"b\")", "{\"a\":null}").unwrap(), ["true", "false"]);
+    assert_eq!(run("has(0), has(5)", "[1]").unwrap(), ["true", "false"]);
+}
+
+#[test]
 fn what_is_not_json_is_no_input() {
     for (doc, class) in [
         ("", ErrorClass::Empty),
