@@ -9,7 +9,7 @@ use std::{
 use super::{
     ExprError,
     around::Around,
-    jaq::{COMPILE_STACK, Program, changes, check_patterns, parse},
+    jaq::{COMPILE_STACK, Program, Term, any, changes, check_patterns, parse},
     plain::{self, Plain},
 };
 use crate::json::Path;
@@ -67,8 +67,7 @@ impl Expr {
             let term = parse(text)?;
             check_patterns(text, &term)?;
             let plain = plain::compile(&term, use_);
-            let is_change = use_ == Use::Condition && changes(&term);
-            let warning = is_change.then_some("the condition sets something, so it holds: '==' compares");
+            let warning = warning(&term, use_);
             let around = Around::of(&term);
             let program = OnceLock::new();
             if plain.is_err() {
@@ -137,6 +136,17 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
     }
+}
+
+/// What is surely not meant.
+fn warning(term: &Term<'_>, use_: Use) -> Option<&'static str> {
+    if use_ == Use::Condition && changes(term) {
+        return Some("the condition sets something, so it holds: '==' compares");
+    }
+    let is_not = |term: &Term<'_>| matches!(term, Term::Call("not", args) if args.is_empty());
+    let is_part_of_not = |term: &Term<'_>| matches!(term, Term::Path(whole, _) if is_not(whole));
+    any(term, &mut |term| is_part_of_not(term))
+        .then_some("'not' is about what comes before it, as in '.a | not', and its result has no parts")
 }
 
 /// Runs `compile` where terms within terms do not overflow the stack.

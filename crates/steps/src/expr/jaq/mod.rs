@@ -21,7 +21,7 @@ use jaq_json::Val;
 
 pub(super) use self::regex::{Pattern, Regexes};
 pub(super) use guard::as_json;
-pub(super) use parse::{Term, changes, children, parse};
+pub(super) use parse::{Term, any, changes, children, parse};
 pub(super) use patterns::check as check_patterns;
 pub(super) use program::{Program, Results, Task, Want, literal};
 pub(super) use read::integer;

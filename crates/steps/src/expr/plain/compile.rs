@@ -179,6 +179,10 @@ impl Compiler {
         match term {
             Term::Id => Ok(base.clone()),
             Term::BinOp(left, BinaryOp::Pipe(None), right) => {
+                // A variable alone could be had.
+                if matches!(&**left, Term::Var(name) if Variable::named(name).is_some()) {
+                    return Err(why(right));
+                }
                 let left = self.lookup(left, base)?;
                 self.lookup(right, &left)
             }

@@ -246,6 +246,22 @@ fn what_reads_nothing_of_the_document_is_known() {
 }
 
 #[test]
+fn what_is_surely_not_meant_is_warned_of() {
+    for (text, begins) in [
+        (".a = 1", "the condition sets something"),
+        ("not .a", "'not' is about what comes before it"),
+        (".a and (not .b)", "'not' is about what comes before it"),
+        ("[.[] | not[0]]", "'not' is about what comes before it"),
+    ] {
+        let warning = compile(text, Use::Condition).warning().expect(text);
+        assert!(warning.starts_with(begins), "{text}: {warning}");
+    }
+    for text in [".a | not", "not", ".not.a", ".a == (.b | not)", "[.a == 1 | not][0]"] {
+        assert_eq!(compile(text, Use::Condition).warning(), None, "{text}");
+    }
+}
+
+#[test]
 fn the_way_says_why() {
     for (text, why) in [
         (".a | map(.)", "it calls 'map'"),
@@ -256,6 +272,13 @@ fn the_way_says_why() {
         (".a | test(\"b\"; \"n\")", "a regular expression has the flag 'n'"),
     ] {
         assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why, reads_value: true }, "{text}");
+    }
+    for (text, why) in [
+        ("($key | ascii_upcase) == \"K\"", "it calls 'ascii_upcase'"),
+        ("($key | .[1:]) == \"a\"", "it is no plain path"),
+        ("$offset % 2 == 0", "it calculates"),
+    ] {
+        assert_eq!(compile(text, Use::Condition).way(), Way::Jaq { why, reads_value: false }, "{text}");
     }
     let paths =
         |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<crate::json::Path>>();
