@@ -107,7 +107,7 @@ mod tests {
 
     /// What three origins lead to, with a record in forty that all of them have, read in turn; now and then one is
     /// read again from some records before.
-    fn replayed(rng: &mut StdRng) -> (Vec<Vec<u64>>, Vec<(usize, u64)>) {
+    fn replayed(rng: &mut StdRng) -> (Vec<Vec<u64>>, Vec<u64>) {
         let unique = |origin: u64, at: u64| 1000 + origin * 10_000 + at;
         let expected: Vec<Vec<u64>> =
             (0..3)
@@ -122,7 +122,7 @@ mod tests {
         let (mut next, mut written) = ([0; 3], Vec::new());
         while let Some(left) = (0..3).filter(|at| next[*at] < 500).max_by_key(|_| rng.random::<u32>()) {
             let count = rng.random_range(1..40).min(500 - next[left]);
-            written.extend(expected[left][next[left]..][..count].iter().map(|content| (left, *content)));
+            written.extend_from_slice(&expected[left][next[left]..][..count]);
             next[left] += count;
             if rng.random_ratio(1, 10) {
                 next[left] -= rng.random_range(0..60).min(next[left]);
@@ -150,7 +150,7 @@ mod tests {
             let actual = written
                 .iter()
                 .zip(0..)
-                .map(|((_, content), offset)| (0, Actual { offset, fingerprint: fingerprint(*content) }));
+                .map(|(content, offset)| (0, Actual { offset, fingerprint: fingerprint(*content) }));
             let found = compare(&origins, actual.collect(), Order::Partition);
             others += found.counts.total() - found.counts.of(Kind::Duplicate);
             assert!(found.counts.of(Kind::Duplicate) >= (written.len() - 1500) as u64, "seed {seed}");
