@@ -56,11 +56,15 @@ pub(super) fn retries(settings: &mut Settings, delivery: DeliveryKind, client: &
     retries
 }
 
+/// Whether a source is read whatever becomes of the transactions that its records are in.
+pub(crate) fn reads_uncommitted(client: &ClientSettings) -> bool {
+    let isolation = client.properties.get("isolation.level");
+    isolation.is_some_and(|level| level.eq_ignore_ascii_case("read_uncommitted"))
+}
+
 /// Warns of a source whose records may be taken back.
 pub(super) fn warn_of_uncommitted(delivery: DeliveryKind, client: &ClientSettings) {
-    let isolation = client.properties.get("isolation.level");
-    let is_uncommitted = isolation.is_some_and(|level| level.eq_ignore_ascii_case("read_uncommitted"));
-    if delivery == DeliveryKind::ExactlyOnce && is_uncommitted {
+    if delivery == DeliveryKind::ExactlyOnce && reads_uncommitted(client) {
         warn!(
             "[kafka] isolation.level: read_uncommitted reads what its producer may abort later, and exactly once \
              makes committed output of it; read_committed waits for the producer's commit"

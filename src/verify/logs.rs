@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, ops::Range, sync::Arc};
 use crate::{
     batch::{PartitionBatch, TopicPartition},
     budget::Budget,
-    config::VerifyConfig,
+    config::{VerifyConfig, transactions::reads_uncommitted},
     engine::{
         EngineError,
         native::{Client, Isolation, OffsetAt, Reader},
@@ -57,9 +57,7 @@ pub(crate) struct ClusterLogs {
 impl ClusterLogs {
     /// The logs as `config` has them read: the source as the transformer read it.
     pub(crate) fn new(client: Client, config: &VerifyConfig) -> ClusterLogs {
-        let isolation = config.client.properties.get("isolation.level");
-        let is_uncommitted = isolation.is_some_and(|level| level == "read_uncommitted");
-        let uncommitted = is_uncommitted.then(|| Arc::clone(&config.source));
+        let uncommitted = reads_uncommitted(&config.client).then(|| Arc::clone(&config.source));
         ClusterLogs { client, budget: Budget::new(config.memory), uncommitted }
     }
 
@@ -145,9 +143,12 @@ mod tests {
         let client = Client::connect(&settings).await.unwrap();
         let mut sink =
             NativeSink::transactional(&client, &settings, Default::default(), None, "g").await.unwrap();
-        for (topic, level, expected) in
-            [("s", "read_uncommitted", 1), ("s", "read_committed", 0), ("d", "read_uncommitted", 0)]
-        {
+        for (topic, level, expected) in [
+            ("s", "read_uncommitted", 1),
+            ("s", "READ_UNCOMMITTED", 1),
+            ("s", "read_committed", 0),
+            ("d", "read_uncommitted", 0),
+        ] {
             if broker.create_topic(topic, 1, &[]).is_ok() {
                 let mut writer = RecordWriter::new(1000, 0);
                 writer.push(1, None, Some(&[b"value"]), NO_HEADERS);
