@@ -16,6 +16,9 @@ use thiserror::Error;
 /// How long replicas may take to have everything again.
 const REPLICATION: Duration = Duration::from_secs(120);
 
+/// Kafka's tool that gives partitions other replicas.
+const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
+
 /// What a node whose disk is full may still print, in bytes.
 const LAST_WORDS: u64 = 64 << 10;
 
@@ -195,6 +198,16 @@ impl Nodes {
         self.script(&[&["tool", class, "--bootstrap-server", &self.bootstrap][..], arguments].concat())
     }
 
+    /// Adds or deletes a property of all nodes while they run, by an option of Kafka's tool.
+    ///
+    /// # Errors
+    /// The tool fails.
+    pub fn configure(&self, option: &str, property: &str) -> Result<(), NodesError> {
+        let brokers = ["--alter", "--entity-type", "brokers", "--entity-default"];
+        let arguments = [&brokers[..], &[option, property]].concat();
+        self.tool("kafka.admin.ConfigCommand", &arguments).map(drop)
+    }
+
     /// Waits until every replica has everything.
     ///
     /// # Errors
@@ -221,11 +234,44 @@ impl Nodes {
     /// # Errors
     /// A tool fails.
     pub fn move_leaders(&self, topics: &[(&str, usize)], first: usize) -> Result<(), NodesError> {
+        let file = self.assign(topics, first, self.settings.count)?;
+        let elect = "org.apache.kafka.tools.LeaderElectionCommand";
+        self.tool(elect, &["--election-type", "PREFERRED", "--path-to-json-file", &file]).map(drop)
+    }
+
+    /// Gives every partition of `topics` so many replicas, partition 0 beginning with the node after `first`, and
+    /// waits until it has them.
+    ///
+    /// # Errors
+    /// A tool fails, or it takes longer than two minutes.
+    pub fn reassign(
+        &self,
+        topics: &[(&str, usize)],
+        first: usize,
+        replicas: usize,
+    ) -> Result<(), NodesError> {
+        self.assign(topics, first, replicas)?;
+        let start = Instant::now();
+        loop {
+            let under_way = self.tool(REASSIGN, &["--list"])?;
+            if under_way.contains("No partition reassignments found") {
+                return Ok(());
+            }
+            if start.elapsed() > REPLICATION {
+                return Err(NodesError::Behind(under_way));
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Begins to give every partition so many replicas, in the order in which they are to lead; the file that says so.
+    fn assign(&self, topics: &[(&str, usize)], first: usize, replicas: usize) -> Result<String, NodesError> {
         let count = self.settings.count;
         let mut moves = Vec::new();
         for &(topic, partitions) in topics {
             for partition in 0..partitions {
-                let replicas: Vec<usize> = (0..count).map(|n| (first + partition + n) % count + 1).collect();
+                let replicas = (0..replicas).map(|n| (first + partition + n) % count + 1);
+                let replicas: Vec<usize> = replicas.collect();
                 moves.push(serde_json::json!({"topic": topic, "partition": partition, "replicas": replicas}));
             }
         }
@@ -233,10 +279,8 @@ impl Nodes {
         fs::write(&path, serde_json::json!({"version": 1, "partitions": moves}).to_string())
             .map_err(|source| NodesError::Io { what: path.display().to_string(), source })?;
         let file = path.display().to_string();
-        let reassign = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
-        self.tool(reassign, &["--reassignment-json-file", &file, "--execute"])?;
-        let elect = "org.apache.kafka.tools.LeaderElectionCommand";
-        self.tool(elect, &["--election-type", "PREFERRED", "--path-to-json-file", &file]).map(drop)
+        self.tool(REASSIGN, &["--reassignment-json-file", &file, "--execute"])?;
+        Ok(file)
     }
 
     fn script(&self, arguments: &[&str]) -> Result<String, NodesError> {

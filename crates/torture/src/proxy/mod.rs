@@ -237,6 +237,15 @@ impl Way<'_> {
                 frame::abort_instead(request, &mut frame.bytes);
                 Ok(true)
             }
+            Action::Isolate { reached } => {
+                // First, so that no answer slips through.
+                self.rules.isolate(self.connection.node);
+                if reached {
+                    self.unanswered.fetch_add(1, Ordering::SeqCst);
+                    server.write_all(&frame.bytes)?;
+                }
+                Ok(!reached)
+            }
         }
     }
 

@@ -49,6 +49,12 @@ pub enum Action {
     AbortAndTell(i16),
     /// An EndTxn request to commit reaches the node as one to abort, whose answer says that all is well.
     AbortInstead,
+    /// From this request on, nothing passes between any client and its node, in either direction; whether the
+    /// request itself still reaches the node.
+    Isolate {
+        /// It does; its answer waits.
+        reached: bool,
+    },
 }
 
 /// Requests to be meddled with.
@@ -97,6 +103,8 @@ struct State {
     struck: u64,
     /// EndTxn requests of transactions version 1, and of version 2.
     ends: (u64, u64),
+    /// The node that was isolated last.
+    isolated: Option<usize>,
     /// What delayed requests were answered with in the end.
     late_answers: BTreeMap<i16, u64>,
 }
@@ -148,6 +156,20 @@ impl Rules {
     /// this was asked.
     pub fn ends(&self) -> (u64, u64) {
         std::mem::take(&mut self.0.lock().ends)
+    }
+
+    /// The node that a request isolated since the last time that this was asked.
+    pub fn isolated(&self) -> Option<usize> {
+        self.0.lock().isolated.take()
+    }
+
+    /// Lets nothing through to a node or from it, for the sake of one request; that rule has done its work.
+    pub(super) fn isolate(&self, node: usize) {
+        let mut state = self.0.lock();
+        let which = Which { client: None, node: Some(node) };
+        state.silent.extend([Direction::Up, Direction::Down].map(|direction| (which.clone(), direction)));
+        state.rules.retain(|(rule, _)| !matches!(rule.action, Action::Isolate { .. }));
+        state.isolated = Some(node);
     }
 
     pub(super) fn register(&self, connection: &Arc<Connection>) {

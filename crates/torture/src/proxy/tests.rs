@@ -143,3 +143,34 @@ fn a_node_can_tell_by_the_address_who_comes_through_a_proxy() {
     let (_, peer) = listener.accept().unwrap();
     assert_eq!(peer.ip(), from);
 }
+
+#[test]
+fn a_node_is_isolated_by_one_request_whether_it_is_reached_or_not() {
+    for reached in [false, true] {
+        let (proxy, rules, received) = proxy();
+        let action = Action::Isolate { reached };
+        rules.meddle(Rule { api: END_TXN, which: Which::default(), every: 1, action });
+        let (mut stream, mut other) =
+            (TcpStream::connect(proxy.address()).unwrap(), TcpStream::connect(proxy.address()).unwrap());
+        let (commit, fetch) = (request(END_TXN, "one", 12), request(1, "two", 1));
+        ask(&mut other, &fetch).unwrap();
+        stream.write_all(&commit).unwrap();
+        let start = Instant::now();
+        while rules.isolated().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(5), "the node is isolated");
+            thread::sleep(LOOK);
+        }
+        other.write_all(&fetch).unwrap();
+        for silent in [&mut stream, &mut other] {
+            silent.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            assert!(Frame::begin(silent).is_err(), "nothing comes down");
+        }
+        assert_eq!(received.lock().len(), if reached { 2 } else { 1 });
+        rules.clear();
+        for sent in [&mut stream, &mut other] {
+            sent.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            assert!(Frame::begin(sent).is_ok(), "what waited goes on");
+        }
+        assert!(ask(&mut stream, &commit).is_ok(), "one request alone isolates");
+    }
+}

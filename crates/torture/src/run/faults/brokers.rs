@@ -33,7 +33,7 @@ pub(super) fn kill(trial: &mut Trial<'_>, node: usize) -> Result<(), RunError> {
     settle(trial)
 }
 
-fn settle(trial: &mut Trial<'_>) -> Result<(), RunError> {
+pub(super) fn settle(trial: &mut Trial<'_>) -> Result<(), RunError> {
     trial.stage.nodes.wait_for_replicas()?;
     trial.pause(Duration::from_secs(2))
 }
@@ -85,6 +85,29 @@ pub(super) fn move_leaders(trial: &mut Trial<'_>, first: usize) -> Result<(), Ru
     trial.strike();
     trial.stage.nodes.move_leaders(&topics, first)?;
     trial.random_pause(1000..4000)
+}
+
+/// Every partition loses a replica, often its leader, and gets it again.
+pub(super) fn reassigned(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let mut taken = 0;
+    for round in 0..trial.scaled(12) {
+        taken += reassign(trial, round as usize)?;
+    }
+    trial.sometimes.push(("replicas taken away".into(), taken));
+    Ok(())
+}
+
+pub(super) fn reassign(trial: &mut Trial<'_>, first: usize) -> Result<u64, RunError> {
+    let (source, destination) = (trial.source.clone(), trial.outputs.destination.clone());
+    let topics = [(&*source, PARTITIONS), (&destination, PARTITIONS)];
+    let nodes = &trial.stage.nodes;
+    trial.strike();
+    let all = nodes.numbers().count();
+    nodes.reassign(&topics, first, all - 1)?;
+    trial.random_pause(1000..4000)?;
+    nodes.reassign(&topics, first, all)?;
+    settle(trial)?;
+    Ok(topics.iter().map(|&(_, partitions)| partitions as u64).sum())
 }
 
 /// A node's disk is full: it ends, and is started again once there is room.

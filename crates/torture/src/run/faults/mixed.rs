@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, seq::IndexedRandom};
 
-use super::{brokers, members, network, transactions};
+use super::{brokers, coordinators, members, network, transactions};
 use crate::{
     proxy::frame::{ADD_PARTITIONS, END_TXN, OFFSET_COMMIT, PRODUCE, TXN_OFFSET_COMMIT},
     run::{Delivery, error::RunError, trial::Trial},
@@ -24,9 +24,12 @@ enum Blow {
     MoveLeaders,
     Delay,
     Abort,
+    IsolateCoordinator,
+    ReplaceCoordinator,
+    Reassign,
 }
 
-const BLOWS: [Blow; 12] = [
+const BLOWS: [Blow; 15] = [
     Blow::KillOne,
     Blow::KillAll,
     Blow::Terminate,
@@ -39,6 +42,9 @@ const BLOWS: [Blow; 12] = [
     Blow::MoveLeaders,
     Blow::Delay,
     Blow::Abort,
+    Blow::IsolateCoordinator,
+    Blow::ReplaceCoordinator,
+    Blow::Reassign,
 ];
 
 /// Half an hour in the long form.
@@ -94,5 +100,11 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
             transactions::abort(trial, way, short)
         }
         Blow::Abort => Ok(()),
+        Blow::IsolateCoordinator => coordinators::isolate(trial, false).map(drop),
+        Blow::ReplaceCoordinator => coordinators::isolate(trial, true).map(drop),
+        Blow::Reassign => {
+            let first = trial.random.random_range(0..3);
+            brokers::reassign(trial, first).map(drop)
+        }
     }
 }

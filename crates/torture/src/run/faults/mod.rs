@@ -1,6 +1,7 @@
 //! The faults. Each is a function that strikes at a [`Trial`] under way.
 
 mod brokers;
+mod coordinators;
 mod letters;
 mod members;
 mod mixed;
@@ -73,6 +74,12 @@ pub enum FaultKind {
     LettersRefused,
     /// The disk of a broker is full, so that it ends; it is started again once there is room
     DiskFull,
+    /// A coordinator is isolated in the midst of a commit, of the group or of a transaction
+    CoordinatorsIsolated,
+    /// Every partition loses a replica and gets it again
+    Reassigned,
+    /// Transactions, until the epochs of a producer are used up
+    EpochsUsedUp,
 }
 
 /// How many records may be there twice.
@@ -113,6 +120,9 @@ impl FaultKind {
             FaultKind::Forged => "control: ends answered, not made",
             FaultKind::LettersRefused => "10 % poison, dead letters refused by an ACL",
             FaultKind::DiskFull => "a broker's disk full",
+            FaultKind::CoordinatorsIsolated => "a coordinator isolated during a commit",
+            FaultKind::Reassigned => "partitions reassigned",
+            FaultKind::EpochsUsedUp => "epochs of a producer used up",
         }
     }
 
@@ -128,7 +138,7 @@ impl FaultKind {
                 exact
             }
             FaultKind::Forged => exact,
-            FaultKind::Replaced | FaultKind::Idle => exact && !short,
+            FaultKind::Replaced | FaultKind::Idle | FaultKind::EpochsUsedUp => exact && !short,
             FaultKind::Refused | FaultKind::LettersRefused => exact || !short,
             FaultKind::DiskFull | FaultKind::BrokersKilled | FaultKind::Poison | FaultKind::Retention => {
                 !(exact && short)
@@ -138,6 +148,8 @@ impl FaultKind {
             | FaultKind::MajorityLost
             | FaultKind::Partitioned
             | FaultKind::Throttled
+            | FaultKind::CoordinatorsIsolated
+            | FaultKind::Reassigned
             | FaultKind::Mixed => !short,
         }
     }
@@ -177,6 +189,12 @@ impl FaultKind {
             (FaultKind::Refused, false) => &[("message.timestamp.after.max.ms", "9223372036854775807")],
             _ => &[],
         }
+    }
+
+    /// More arguments of the instances.
+    pub(super) fn arguments(self) -> &'static [&'static str] {
+        // Thousands of transactions a minute.
+        if self == FaultKind::EpochsUsedUp { &["--commit-interval", "2ms"] } else { &[] }
     }
 
     /// How many records may be there twice.
@@ -251,6 +269,7 @@ impl FaultKind {
             }
             // What a fault counts itself.
             "connections cut" | "requests delayed" | "ends meddled with" => true,
+            "coordinators isolated" | "replicas taken away" | "epochs rolled over" => true,
             "nodes that ended" | "failed writes to disk" => true,
             _ => false,
         }
@@ -282,6 +301,9 @@ impl FaultKind {
             FaultKind::Forged => transactions::forged(trial),
             FaultKind::LettersRefused => letters::refused(trial),
             FaultKind::DiskFull => brokers::disk_full(trial),
+            FaultKind::CoordinatorsIsolated => coordinators::isolated(trial),
+            FaultKind::Reassigned => brokers::reassigned(trial),
+            FaultKind::EpochsUsedUp => transactions::epochs_used_up(trial),
         }
     }
 }

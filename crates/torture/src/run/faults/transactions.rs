@@ -1,6 +1,9 @@
 //! What happens to transactions.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rand::Rng;
 use rdkafka::{
@@ -29,6 +32,9 @@ const FEW: u64 = 30;
 
 /// How long an instance may take to notice that another one has its ids.
 const NOTICE: Duration = Duration::from_secs(20);
+
+/// How long it may take until 32,766 transactions have used up the epochs of a producer (KIP-890).
+const USED_UP: Duration = Duration::from_secs(45 * 60);
 
 /// Longer than a transactional id is remembered that nobody uses.
 const FORGOTTEN: Duration = Duration::from_secs(75);
@@ -167,6 +173,8 @@ pub(super) fn version_switched(trial: &mut Trial<'_>) -> Result<(), RunError> {
 }
 
 pub(super) fn idle(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let forget = format!("producer.id.expiration.ms={}", FORGOTTEN.as_millis() / 2);
+    trial.stage.nodes.configure("--add-config", &forget)?;
     for _ in 0..trial.scaled(3) {
         trial.writer.set_rate(0);
         trial.pause(FORGOTTEN)?;
@@ -174,7 +182,32 @@ pub(super) fn idle(trial: &mut Trial<'_>) -> Result<(), RunError> {
         trial.writer.set_rate(trial.stage.settings.rate);
         trial.pause(Duration::from_secs(5))?;
     }
-    Ok(())
+    trial.stage.nodes.configure("--delete-config", "producer.id.expiration.ms").map_err(Into::into)
+}
+
+/// Short transactions until the epochs of a producer are used up, and its coordinator gives it another id.
+pub(super) fn epochs_used_up(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let before = producers(trial)?;
+    let (start, mut rolled) = (Instant::now(), 0);
+    trial.strike();
+    while rolled == 0 && start.elapsed() < USED_UP {
+        trial.pause(Duration::from_secs(20))?;
+        let now = producers(trial)?;
+        rolled =
+            before.iter().filter(|(id, producer)| now.get(*id).is_some_and(|now| now != *producer)).count();
+    }
+    trial.sometimes.push(("epochs rolled over".into(), rolled as u64));
+    trial.pause(Duration::from_secs(5))
+}
+
+/// The producer id of each transactional id of the instances.
+fn producers(trial: &Trial<'_>) -> Result<BTreeMap<String, String>, RunError> {
+    let listed = trial.stage.nodes.tool("org.apache.kafka.tools.TransactionsCommand", &["list"])?;
+    let ours = format!("{}/", trial.group);
+    // Transactional id, coordinator, producer id, state.
+    let columns = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ids = columns.filter(|columns| columns.len() >= 3 && columns[0].starts_with(&ours));
+    Ok(ids.map(|columns| (columns[0].to_owned(), columns[2].to_owned())).collect())
 }
 
 /// Every tenth commit is answered as if it had been made.
