@@ -155,3 +155,16 @@ fn a_run_to_the_end_gives_up_when_nothing_moves_for_as_long_as_it_was_told() {
     assert_eq!(code, 1, "{log:?}");
     assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("give-up-after")), "{log:?}");
 }
+
+#[test]
+fn exactly_once_it_gives_up_as_well_when_the_coordinator_of_transactions_is_away() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("coordinator"));
+    cluster.create(&names.source, 1, &[]);
+    cluster.produce(&names.source, 0, &goods(10));
+    broker(&cluster).inject(Fault::always(ApiKey::InitProducerId, FaultAction::Error(15)));
+    let exactly_once = ["--delivery", "exactly-once", "--give-up-after", "5s"];
+    let (code, _, log) = Running::run(&cluster, &names, &exactly_once).end(SOON);
+    assert_eq!(code, 1, "{log:?}");
+    let says = |what: &str| log.iter().any(|line| line.contains("ERROR") && line.contains(what));
+    assert!(says("give-up-after") && says("beginning transactional id"), "{log:?}");
+}
