@@ -72,8 +72,9 @@ pub(super) fn warn_of_uncommitted(delivery: DeliveryKind, client: &ClientSetting
     }
 }
 
-/// A value that is none is reported with the property.
+/// A value that cannot be is reported with the property, and nothing that follows from it.
 fn timeout(client: &ClientSettings) -> Duration {
     let given = client.properties.get("transaction.timeout.ms").and_then(|text| text.parse().ok());
-    given.map_or(TIMEOUT, Duration::from_millis)
+    let possible = given.filter(|millis| (1000..=i32::MAX as u64).contains(millis));
+    possible.map_or(TIMEOUT, Duration::from_millis)
 }

@@ -63,6 +63,7 @@ const FLAGS: &[(&str, i32, &str)] = &[
     ("--field sum", CONFIG, "[transform] field: is only for the transform `hash-field`"),
     ("--transform hash-field --field=", CONFIG, "[transform] field: must not be empty"),
     ("--admin 9464", CONFIG, "[admin] listen: must be an address"),
+    ("-X session.timeout.ms=-5", CONFIG, "[kafka] session.timeout.ms: -5 is not in "),
     ("-X acks=1", CONFIG, "[kafka] acks: must be `all`: anything less may lose records (from flag -X acks)"),
     ("-X enable.idempotence=false", CONFIG, "[kafka] enable.idempotence: must be `true`"),
     ("-X linger=5", CONFIG, "[kafka] linger: unknown property"),
@@ -99,6 +100,16 @@ const FLAGS: &[(&str, i32, &str)] = &[
 fn flags() {
     for (line, code, said) in FLAGS {
         Program::new(["check"].into_iter().chain(line.split(' '))).run().expect(*code, &[said]);
+    }
+}
+
+#[test]
+fn times_that_cannot_be_are_all_that_is_told() {
+    for value in ["0", "-5", "soon", "99999999999999"] {
+        let property = format!("transaction.timeout.ms={value}");
+        let ended = Program::new(["check", "--delivery", "exactly-once", "-X", &property]).run();
+        ended.expect(CONFIG, &["[kafka] transaction.timeout.ms: "]);
+        assert_eq!(ended.stderr.matches("config: [").count(), 1, "{}", ended.stderr);
     }
 }
 

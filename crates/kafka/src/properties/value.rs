@@ -63,13 +63,10 @@ impl Value<'_> {
 
     pub(super) fn within<T>(&self, least: T, most: T, place: &mut T) -> Read
     where
-        T: FromStr<Err: std::fmt::Display> + PartialOrd + std::fmt::Display,
+        T: FromStr + PartialOrd + std::fmt::Display,
     {
-        let number: T = self.parse()?;
-        if number < least || number > most {
-            return Err(self.error(format!("{number} is not in {least} to {most}")));
-        }
-        *place = number;
+        let number = self.text.parse().ok().filter(|number| (&least..=&most).contains(&number));
+        *place = number.ok_or_else(|| self.error(format!("{} is not in {least} to {most}", self.text)))?;
         Ok(())
     }
 
