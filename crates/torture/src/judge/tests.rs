@@ -12,21 +12,24 @@ fn load() -> Load {
     Load { seed: 42, poison_permille: 30, refused_permille: 0 }
 }
 
+/// What is written for an event.
+fn record(load: Load, partition: usize, seq: u64, offset: i64) -> Seen {
+    let event = load.event(partition, seq);
+    Seen {
+        place: load.place(partition, seq),
+        partition,
+        offset,
+        number: Some(number(partition, seq).into_bytes()),
+        key: event.key.map(String::into_bytes),
+        value: load.output(partition, seq).map(String::into_bytes),
+        timestamp: Some(event.timestamp),
+    }
+}
+
 /// What a faultless mill writes, a partition after the other.
 fn faultless(load: Load) -> Vec<Seen> {
-    let record = |partition, seq| {
-        let event = load.event(partition, seq);
-        Seen {
-            place: load.place(partition, seq),
-            partition,
-            offset: 0,
-            number: Some(number(partition, seq).into_bytes()),
-            key: event.key.map(String::into_bytes),
-            value: load.output(partition, seq).map(String::into_bytes),
-            timestamp: Some(event.timestamp),
-        }
-    };
-    (0..PARTITIONS).flat_map(|partition| (0..EVENTS).map(move |seq| record(partition, seq))).collect()
+    let of = |partition| (0..EVENTS).map(move |seq| record(load, partition, seq, 0));
+    (0..PARTITIONS).flat_map(of).collect()
 }
 
 fn seq(seen: &Seen) -> u64 {
@@ -100,6 +103,17 @@ fn one_dropped_record_is_missed_and_named() {
         assert_eq!(judge.finish(&[EVENTS; PARTITIONS]).lost, 1);
         assert_eq!(judge.first_unseen(good[at].partition, EVENTS), Some(seq(&good[at])));
     });
+}
+
+#[test]
+fn one_of_a_million_is_missed() {
+    const MILLION: u64 = 1_000_000;
+    let load = Load { poison_permille: 0, ..load() };
+    let mut judge = Judge::new(load, Order::Partition);
+    for seq in (0..MILLION).filter(|&seq| seq != 765_432) {
+        judge.see(&record(load, 0, seq, seq as i64), MILLION);
+    }
+    assert_eq!(judge.finish(&[MILLION]), Counts { lost: 1, ..clean(MILLION - 1) });
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl Rules {
         state.silent.clear();
         state.rate = None;
         state.rules.clear();
+        state.isolated = None;
     }
 
     /// How often requests were meddled with since the last time that this was asked.
@@ -163,15 +164,6 @@ impl Rules {
         self.0.lock().isolated.take()
     }
 
-    /// Lets nothing through to a node or from it, for the sake of one request; that rule has done its work.
-    pub(super) fn isolate(&self, node: usize) {
-        let mut state = self.0.lock();
-        let which = Which { client: None, node: Some(node) };
-        state.silent.extend([Direction::Up, Direction::Down].map(|direction| (which.clone(), direction)));
-        state.rules.retain(|(rule, _)| !matches!(rule.action, Action::Isolate { .. }));
-        state.isolated = Some(node);
-    }
-
     pub(super) fn register(&self, connection: &Arc<Connection>) {
         let mut state = self.0.lock();
         state.connections.retain(|connection| connection.strong_count() > 0);
@@ -193,7 +185,7 @@ impl Rules {
         free - now
     }
 
-    /// What is done to this request, if anything. `commits` is asked of EndTxn requests alone.
+    /// What is done to this request, if anything; a node that it isolates is isolated now. `commits` is asked of EndTxn requests alone.
     pub(super) fn action(&self, request: &Request, node: usize, commits: bool) -> Option<Action> {
         let mut state = self.0.lock();
         let mut taken = None;
@@ -213,6 +205,13 @@ impl Rules {
             }
         }
         state.struck += u64::from(taken.is_some());
+        if let Some(Action::Isolate { .. }) = taken {
+            let which = Which { client: None, node: Some(node) };
+            state.silent.extend([Direction::Up, Direction::Down].map(|direction| (which.clone(), direction)));
+            state.isolated = Some(node);
+            // It has done its work: one node at a time.
+            state.rules.retain(|(rule, _)| !matches!(rule.action, Action::Isolate { .. }));
+        }
         taken
     }
 

@@ -79,6 +79,15 @@ impl Admin {
         }
     }
 
+    /// How many replicas the partitions of a topic have, all together.
+    pub fn replicas(&self, topic: &str) -> Result<usize, RunError> {
+        let failed = RunError::kafka(format!("the replicas of {topic}"));
+        let client = self.client.inner();
+        let metadata = client.fetch_metadata(Some(topic), PATIENCE).map_err(failed)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        Ok(partitions.map(|partition| partition.replicas().len()).sum())
+    }
+
     /// Deletes topics, and what they need of the disk.
     pub fn delete(&self, topics: &[&str]) -> Result<(), RunError> {
         let failed = RunError::kafka(format!("deleting {topics:?}"));

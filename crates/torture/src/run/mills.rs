@@ -16,6 +16,9 @@ use crate::metrics::Samples;
 /// How long an instance may take to end after SIGTERM before it is killed.
 const END: Duration = Duration::from_secs(60);
 
+/// The exit code of an instance that ended with an error.
+const FAILED: i32 = 1;
+
 /// How to start an instance.
 #[derive(Clone, Debug)]
 pub(super) struct MillSettings {
@@ -23,8 +26,8 @@ pub(super) struct MillSettings {
     /// Of `run`, for each link of the chain that they are, but for what differs between instances:
     /// the first instance is the first link, and so on in turn.
     pub links: Vec<Vec<String>>,
-    /// Whether each has a `group.instance.id`.
-    pub fixed_ids: bool,
+    /// How many of them, from the first, have a `group.instance.id`. Others leave the group when they end.
+    pub fixed_ids: usize,
     /// Where the logs go.
     pub logs: PathBuf,
     /// The port of the first one's metrics; the others follow.
@@ -43,6 +46,7 @@ pub(super) struct Mills {
     pub may_stop: bool,
     /// How many did.
     pub stops: u64,
+    starts: u64,
     /// What nobody asked for.
     pub surprises: Vec<String>,
     /// The greatest resident memory of any, in bytes.
@@ -68,6 +72,7 @@ impl Mills {
             gone: Samples::default(),
             may_stop: false,
             stops: 0,
+            starts: 0,
             surprises: Vec::new(),
             peak_memory: 0,
         })
@@ -114,13 +119,14 @@ impl Mills {
         command.args(&self.settings.links[mill % self.settings.links.len()]);
         command.args(["--admin", &format!("127.0.0.1:{}", usize::from(self.settings.port) + mill)]);
         command.args(["-X", &format!("client.id={client}")]);
-        if self.settings.fixed_ids {
+        if other < self.settings.fixed_ids {
             command.args(["-X", &format!("group.instance.id={client}")]);
         }
         // A group of its own: an interrupt from the terminal is for the torture alone.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.slots[mill].child = Some(command.spawn().map_err(failed())?);
         self.slots[mill].stopped = false;
+        self.starts += 1;
         Ok(())
     }
 
@@ -155,7 +161,7 @@ impl Mills {
     pub fn expect_stop(&mut self, mill: usize, limit: Duration) -> Result<bool, RunError> {
         let Some(child) = self.take(mill) else { return Ok(false) };
         let (status, _) = wait(child, limit)?;
-        let stopped = status.and_then(|status| status.code()).is_some_and(|code| code != 0);
+        let stopped = status.is_some_and(is_failure);
         self.stops += u64::from(stopped);
         Ok(stopped)
     }
@@ -166,7 +172,7 @@ impl Mills {
             let Some(child) = &mut self.slots[mill].child else { continue };
             let status = child.try_wait().map_err(RunError::io(format!("instance {mill}")))?;
             if let Some(status) = status {
-                if self.may_stop && status.code().is_some_and(|code| code != 0) {
+                if self.may_stop && is_failure(status) {
                     self.stops += 1;
                 } else {
                     self.surprises.push(format!("instance {mill} ended by itself: {status}"));
@@ -190,6 +196,11 @@ impl Mills {
         let mut samples = self.gone.clone();
         self.slots.iter().for_each(|slot| samples.add(&slot.samples));
         samples
+    }
+
+    /// How often an instance was started.
+    pub fn starts(&self) -> u64 {
+        self.starts
     }
 
     /// What one that runs has counted.
@@ -229,6 +240,11 @@ impl Drop for Mills {
             let _ = self.kill(mill);
         }
     }
+}
+
+/// Whether a process ended with an error that it told of: neither well, nor by a panic or a signal.
+fn is_failure(status: ExitStatus) -> bool {
+    status.code() == Some(FAILED)
 }
 
 fn send(child: &Child, signal: Signal) -> Result<(), RunError> {

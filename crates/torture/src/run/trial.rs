@@ -29,7 +29,7 @@ use crate::{
 pub(super) const PARTITIONS: usize = 6;
 
 /// How long a commit may be ahead of what readers see: as long as a transaction takes to end.
-const COMMITTED_MAX: Duration = Duration::from_secs(20);
+const COMMITTED_MAX: Duration = Duration::from_secs(15);
 
 /// How long everything may take to come once nothing strikes any more.
 const CATCH_UP: Duration = Duration::from_secs(90);
@@ -104,8 +104,10 @@ impl<'a> Trial<'a> {
         let writer = Arc::new(Writer::start(brokers, &source, load, PARTITIONS, settings.rate)?);
         let reader = Reader::new(brokers, outputs.clone(), Isolation::Committed)?;
         let live = Live::start(reader, Judge::new(load, Order::Partition), Arc::clone(&writer));
-        // A transaction needs the same id again after a crash to end what it left open.
-        let fixed_ids = delivery == Delivery::ExactlyOnce || random.random();
+        // A transaction needs the same id again after a crash to end what it left open; without, readers wait until
+        // it has timed out.
+        let ids_last = delivery == Delivery::ExactlyOnce && fault != FaultKind::Poison;
+        let fixed_ids = ids_last || random.random();
         let link = |link: usize| {
             let mut arguments = vec!["run".to_owned()];
             let mut add = |key: &str, value: &str| arguments.extend([key.to_owned(), value.to_owned()]);
@@ -127,18 +129,17 @@ impl<'a> Trial<'a> {
             arguments.extend(settings.more.iter().cloned());
             arguments
         };
+        let working = settings.instances.max(links);
         let mills = MillSettings {
             program: settings.program.clone(),
             links: (0..links).map(link).collect(),
-            fixed_ids,
+            fixed_ids: if fixed_ids { working } else { 0 },
             logs: settings.data.join("logs").join(&name),
             port: stage.metrics,
             name,
         };
-        let working = settings.instances.max(links);
         // More than run at first: those that come and go.
         let mut mills = Mills::new(mills, (working + links).min(INSTANCES_MAX))?;
-        mills.may_stop = fault.may_stop(delivery);
         for mill in 0..working {
             mills.start(mill)?;
         }
@@ -280,7 +281,11 @@ impl<'a> Trial<'a> {
     /// No transaction stays open for longer than its timeout: readers of committed records come to the
     /// end, even when no instance runs.
     fn check_ends(&mut self, since: Instant) -> Result<(), RunError> {
-        let ends = |isolation| self.stage.admin.ends(&self.outputs.destination, PARTITIONS, isolation);
+        let of = |topic, isolation| self.stage.admin.ends(topic, PARTITIONS, isolation);
+        let ends = |isolation| {
+            let (outputs, letters) = (&self.outputs.destination, &self.outputs.dead_letter);
+            Ok::<_, RunError>((of(outputs, isolation)?, of(letters, isolation)?))
+        };
         loop {
             let (committed, all) = (ends(Isolation::Committed)?, ends(Isolation::Uncommitted)?);
             if committed == all {

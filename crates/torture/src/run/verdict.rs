@@ -8,7 +8,7 @@ use std::{
 use super::{
     Delivery,
     error::RunError,
-    faults::{FaultKind, SKIPPED, Twice},
+    faults::{FaultKind, REBALANCES, SKIPPED, Twice},
     logs,
     reader::{Fingerprints, Isolation, Reader, note},
     report::Row,
@@ -161,7 +161,12 @@ impl Trial<'_> {
         }
         self.sometimes.push(("loud stops".into(), self.mills.stops));
         for (name, metric) in self.fault.sometimes(self.delivery) {
-            self.sometimes.push((name.to_owned(), samples.get(metric) as u64));
+            let mut count = samples.get(metric) as u64;
+            if name == REBALANCES {
+                // Each start brings one that is none.
+                count = count.saturating_sub(self.mills.starts());
+            }
+            self.sometimes.push((name.to_owned(), count));
         }
         let (first, second) = self.stage.rules.ends();
         if self.delivery == Delivery::ExactlyOnce {

@@ -100,14 +100,16 @@ pub(super) fn reassigned(trial: &mut Trial<'_>) -> Result<(), RunError> {
 pub(super) fn reassign(trial: &mut Trial<'_>, first: usize) -> Result<u64, RunError> {
     let (source, destination) = (trial.source.clone(), trial.outputs.destination.clone());
     let topics = [(&*source, PARTITIONS), (&destination, PARTITIONS)];
-    let nodes = &trial.stage.nodes;
+    let (nodes, admin) = (&trial.stage.nodes, &trial.stage.admin);
+    let replicas = || Ok::<_, RunError>((admin.replicas(&source)? + admin.replicas(&destination)?) as u64);
     trial.strike();
-    let all = nodes.numbers().count();
+    let (all, before) = (nodes.numbers().count(), replicas()?);
     nodes.reassign(&topics, first, all - 1)?;
+    let taken = before.saturating_sub(replicas()?);
     trial.random_pause(1000..4000)?;
     nodes.reassign(&topics, first, all)?;
     settle(trial)?;
-    Ok(topics.iter().map(|&(_, partitions)| partitions as u64).sum())
+    Ok(taken)
 }
 
 /// A node's disk is full: it ends, and is started again once there is room.

@@ -1,6 +1,9 @@
 //! What happens to coordinators in the midst of a commit.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rand::Rng;
 use rustix::process::Signal;
@@ -20,26 +23,42 @@ const NEXT_COMMIT: Duration = Duration::from_secs(20);
 /// Longer than the cluster waits for a node that says nothing: another one coordinates.
 const REPLACED: Duration = Duration::from_secs(15);
 
-/// Isolates the node that a commit goes to, by turns as the coordinator of the group and of the transaction. Either
+/// Isolates the node that a commit goes to, by turns as the coordinator of the transaction and of the group. Either
 /// instances alone cannot reach it, for some seconds, or nobody can, so that another node takes over meanwhile.
 pub(super) fn isolated(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    let mut isolated = 0;
-    for round in 0..trial.scaled(20).max(2) {
-        isolated += u64::from(isolate(trial, round % 2 == 1)?);
+    let mut isolated = BTreeMap::new();
+    let apis = commits(trial.delivery);
+    for round in 0..trial.scaled(20).max(4) {
+        let (api, what) = apis[round as usize / 2 % apis.len()];
+        if isolate(trial, api, round % 2 == 1)? {
+            *isolated.entry(what).or_default() += 1;
+        } else {
+            trial.wrong.push(format!("no {what} was sent for {NEXT_COMMIT:?}"));
+        }
     }
-    trial.sometimes.push(("coordinators isolated".into(), isolated));
+    let counts = isolated.into_iter().map(|(what, count)| (format!("isolated by {what}"), count));
+    trial.sometimes.extend(counts);
     Ok(())
 }
 
-/// Isolates one; whether there was a commit to do it in. `replaced` by another node, or not.
-pub(super) fn isolate(trial: &mut Trial<'_>, replaced: bool) -> Result<bool, RunError> {
-    let apis: &[i16] = match trial.delivery {
-        Delivery::ExactlyOnce => &[END_TXN, TXN_OFFSET_COMMIT],
-        Delivery::AtLeastOnce => &[OFFSET_COMMIT],
-    };
-    let api = apis[trial.random.random_range(0..apis.len())];
+/// The requests that commit, and what they are called.
+fn commits(delivery: Delivery) -> &'static [(i16, &'static str)] {
+    match delivery {
+        Delivery::ExactlyOnce => &[(END_TXN, "EndTxn"), (TXN_OFFSET_COMMIT, "TxnOffsetCommit")],
+        Delivery::AtLeastOnce => &[(OFFSET_COMMIT, "OffsetCommit")],
+    }
+}
+
+/// Isolates the coordinator of one or the other; whether there was a commit to do it in.
+pub(super) fn isolate_any(trial: &mut Trial<'_>, replaced: bool) -> Result<bool, RunError> {
+    let apis = commits(trial.delivery);
+    let (api, _) = apis[trial.random.random_range(0..apis.len())];
+    isolate(trial, api, replaced)
+}
+
+/// Isolates the node that a request of this kind goes to; whether there was one. `replaced` by another node, or not.
+fn isolate(trial: &mut Trial<'_>, api: i16, replaced: bool) -> Result<bool, RunError> {
     let (every, reached) = (trial.random.random_range(1..10), trial.random.random());
-    trial.strike();
     let rules = &trial.stage.rules;
     rules.meddle(Rule { api, which: Which::default(), every, action: Action::Isolate { reached } });
     let start = Instant::now();
@@ -49,20 +68,22 @@ pub(super) fn isolate(trial: &mut Trial<'_>, replaced: bool) -> Result<bool, Run
             node => break node,
         }
     };
-    match node {
-        Some(node) if replaced => {
-            trial.stage.nodes.signal(node, Signal::STOP)?;
-            let paused = trial.pause(REPLACED);
-            trial.stage.nodes.signal(node, Signal::CONT)?;
-            paused?;
-            rules.clear();
-            brokers::settle(trial)?;
-        }
-        _ => {
-            trial.random_pause(3000..8000)?;
-            rules.clear();
-            trial.random_pause(2000..4000)?;
-        }
+    let Some(node) = node else {
+        rules.clear();
+        return Ok(false);
+    };
+    trial.strike();
+    if replaced {
+        trial.stage.nodes.signal(node, Signal::STOP)?;
+        let paused = trial.pause(REPLACED);
+        trial.stage.nodes.signal(node, Signal::CONT)?;
+        paused?;
+        rules.clear();
+        brokers::settle(trial)?;
+    } else {
+        trial.random_pause(3000..8000)?;
+        rules.clear();
+        trial.random_pause(2000..4000)?;
     }
-    Ok(node.is_some())
+    Ok(true)
 }

@@ -1,12 +1,15 @@
 //! Everything, at random.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rand::{Rng, seq::IndexedRandom};
 
 use super::{brokers, coordinators, members, network, transactions};
 use crate::{
-    proxy::frame::{ADD_PARTITIONS, END_TXN, OFFSET_COMMIT, PRODUCE, TXN_OFFSET_COMMIT},
+    proxy::frame::{OFFSET_COMMIT, PRODUCE},
     run::{Delivery, error::RunError, trial::Trial},
 };
 
@@ -53,14 +56,22 @@ const LENGTH: u64 = 1800;
 pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let length = Duration::from_secs(trial.scaled(LENGTH));
     let start = Instant::now();
+    let mut blows: BTreeMap<String, u64> = BTreeMap::new();
     while start.elapsed() < length {
         let blow = *BLOWS.choose(&mut trial.random).expect("there are some");
+        // Of blows before.
+        let _ = trial.stage.rules.struck();
         one(trial, blow)?;
+        *blows.entry(format!("{blow:?}")).or_default() += 1;
+        if matches!(blow, Blow::Delay | Blow::Abort) {
+            *blows.entry("requests meddled with".into()).or_default() += trial.stage.rules.struck();
+        }
         // What it broke shows before the next one.
         if !trial.expect_progress(&format!("{blow:?}, {:?} after the start", start.elapsed()))? {
             break;
         }
     }
+    trial.sometimes.extend(blows);
     Ok(())
 }
 
@@ -88,11 +99,11 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
             brokers::move_leaders(trial, first)
         }
         Blow::Delay => {
-            let apis: &[i16] = match trial.delivery {
-                Delivery::ExactlyOnce => &[END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS],
-                Delivery::AtLeastOnce => &[PRODUCE, OFFSET_COMMIT],
+            let apis = match trial.delivery {
+                Delivery::ExactlyOnce => transactions::delayable(2),
+                Delivery::AtLeastOnce => &[(PRODUCE, "Produce"), (OFFSET_COMMIT, "OffsetCommit")],
             };
-            let api = *apis.choose(&mut trial.random).expect("there are some");
+            let (api, _) = *apis.choose(&mut trial.random).expect("there are some");
             transactions::delay(trial, api, short)
         }
         Blow::Abort if exact => {
@@ -100,8 +111,8 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
             transactions::abort(trial, way, short)
         }
         Blow::Abort => Ok(()),
-        Blow::IsolateCoordinator => coordinators::isolate(trial, false).map(drop),
-        Blow::ReplaceCoordinator => coordinators::isolate(trial, true).map(drop),
+        Blow::IsolateCoordinator => coordinators::isolate_any(trial, false).map(drop),
+        Blow::ReplaceCoordinator => coordinators::isolate_any(trial, true).map(drop),
         Blow::Reassign => {
             let first = trial.random.random_range(0..3);
             brokers::reassign(trial, first).map(drop)

@@ -19,6 +19,9 @@ use crate::event::SIZE_MAX;
 /// The metric that counts offsets that were passed over.
 pub(super) const SKIPPED: &str = "topicmill_skipped_offsets_total";
 
+/// How rebalances are called in the table.
+pub(super) const REBALANCES: &str = "rebalances";
+
 /// A fault, or several of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FaultKind {
@@ -174,11 +177,6 @@ impl FaultKind {
         self == FaultKind::LettersRefused
     }
 
-    /// Whether an instance may end by itself: one whose ids another one has, or seems to have.
-    pub(super) fn may_stop(self, delivery: Delivery) -> bool {
-        delivery == Delivery::ExactlyOnce && matches!(self, FaultKind::Replaced | FaultKind::TakenOver)
-    }
-
     /// How a topic is set.
     pub(super) fn topic_config(self, is_destination: bool) -> &'static [(&'static str, &'static str)] {
         match (self, is_destination) {
@@ -224,7 +222,7 @@ impl FaultKind {
         let mut shown = vec![
             ("rewinds", "topicmill_rewinds_total"),
             ("restarts", "topicmill_restarts_total"),
-            ("rebalances", "topicmill_rebalances_total"),
+            (REBALANCES, "topicmill_rebalances_total"),
             ("failed commits", "topicmill_commit_failures_total"),
             ("stale batches", "topicmill_stale_batches_total"),
             ("dead letters", "topicmill_dead_letters_total"),
@@ -244,6 +242,7 @@ impl FaultKind {
         match self {
             FaultKind::Aborted => &["TRANSACTION_ABORTABLE", "INVALID_TXN_STATE"],
             FaultKind::LettersRefused => &["TOPIC_AUTHORIZATION_FAILED"],
+            FaultKind::TakenOver => &["PRODUCER_FENCED"],
             _ => &[],
         }
     }
@@ -258,7 +257,7 @@ impl FaultKind {
             }
             "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
             "rewinds" => self == FaultKind::Aborted,
-            "rebalances" => matches!(self, FaultKind::Churn | FaultKind::Chain),
+            REBALANCES => matches!(self, FaultKind::Churn | FaultKind::Chain),
             "loud stops" => {
                 matches!(self, FaultKind::Replaced | FaultKind::TakenOver | FaultKind::LettersRefused)
             }
@@ -268,10 +267,11 @@ impl FaultKind {
                 matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched)
             }
             // What a fault counts itself.
-            "connections cut" | "requests delayed" | "ends meddled with" => true,
-            "coordinators isolated" | "replicas taken away" | "epochs rolled over" => true,
+            "connections cut" | "ends meddled with" | "requests meddled with" => true,
+            "replicas taken away" | "epochs rolled over" => true,
+            "ids forgotten" | "producers forgotten" => true,
             "nodes that ended" | "failed writes to disk" => true,
-            _ => false,
+            _ => path.starts_with("delayed ") || path.starts_with("isolated by "),
         }
     }
 

@@ -50,7 +50,15 @@ pub(super) fn partition(trial: &mut Trial<'_>, length: Duration) -> Result<(), R
 
 pub(super) fn throttled(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let seconds = trial.scaled(60).max(10);
-    throttle(trial, Duration::from_secs(seconds))
+    let rebalances = |trial: &Trial<'_>| trial.mills.samples().get("topicmill_rebalances_total");
+    trial.mills.scrape();
+    let before = rebalances(trial);
+    throttle(trial, Duration::from_secs(seconds))?;
+    trial.mills.scrape();
+    if rebalances(trial) > before {
+        trial.wrong.push("an instance lost its place in the group".into());
+    }
+    Ok(())
 }
 
 /// Lets everything go up at 1 Mbit/s, which is less than what is to go.

@@ -18,7 +18,10 @@ use crate::{
         Action, Rule, Which,
         frame::{ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT},
     },
-    run::{error::RunError, trial::Trial},
+    run::{
+        error::RunError,
+        trial::{PARTITIONS, Trial},
+    },
 };
 
 /// INVALID_TXN_STATE: what a commit is told that comes after the coordinator's own abort.
@@ -33,6 +36,9 @@ const FEW: u64 = 30;
 /// How long an instance may take to notice that another one has its ids.
 const NOTICE: Duration = Duration::from_secs(20);
 
+/// Kafka's tool that tells of transactions and producers.
+const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
+
 /// How long it may take until 32,766 transactions have used up the epochs of a producer (KIP-890).
 const USED_UP: Duration = Duration::from_secs(45 * 60);
 
@@ -41,13 +47,14 @@ const FORGOTTEN: Duration = Duration::from_secs(75);
 
 /// An instance wakes beside another with its ids: it must stop.
 pub(super) fn replaced(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    for _ in 0..trial.scaled(10) {
+    for round in 0..trial.scaled(10).max(2) {
         let (mill, twin) = (members::any(trial), trial.working);
         trial.strike();
         trial.mills.signal(mill, Signal::STOP)?;
         trial.random_pause(0..2000)?;
         trial.mills.start_as(twin, mill)?;
-        trial.random_pause(2000..10_000)?;
+        // By turns while its session lasts, and once it is over.
+        trial.random_pause(if round % 2 == 0 { 2000..5000 } else { 9000..14_000 })?;
         trial.mills.signal(mill, Signal::CONT)?;
         if !trial.mills.expect_stop(mill, NOTICE)? {
             trial.wrong.push(format!("instance {mill} went on beside another with its ids"));
@@ -87,25 +94,38 @@ pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
 /// made good at once.
 pub(super) fn delayed(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let rate = trial.stage.settings.rate;
-    let mut delayed = 0;
+    let mut delayed: BTreeMap<String, u64> = BTreeMap::new();
     for version in [2, 1] {
         set_version(trial, version)?;
         // A producer keeps its version until it is begun anew.
         members::kill_once(trial, true)?;
+        let apis = delayable(version);
         for round in 0..trial.scaled(40).max(4) {
-            let api = [END_TXN, TXN_OFFSET_COMMIT, PRODUCE, ADD_PARTITIONS][round as usize % 4];
+            let (api, what) = apis[round as usize % apis.len()];
             trial.writer.set_rate(if trial.random.random() { rate } else { FEW });
             delay(trial, api, Duration::from_secs(4))?;
-            delayed += trial.stage.rules.struck();
+            *delayed.entry(format!("delayed {what}, version {version}")).or_default() +=
+                trial.stage.rules.struck();
             trial.writer.set_rate(rate);
         }
     }
     set_version(trial, 2)?;
     trial.pause(Duration::from_secs(3))?;
+    trial.sometimes.extend(delayed);
     let late = trial.stage.rules.late_answers();
-    trial.sometimes.push(("requests delayed".into(), delayed));
     trial.sometimes.extend(late.into_iter().map(|(error, count)| (format!("late ends: {error}"), count)));
     Ok(())
+}
+
+/// The requests of a transaction, and what they are called. In version 2, the broker adds partitions itself.
+pub(super) fn delayable(version: u8) -> &'static [(i16, &'static str)] {
+    const ALL: &[(i16, &str)] = &[
+        (END_TXN, "EndTxn"),
+        (TXN_OFFSET_COMMIT, "TxnOffsetCommit"),
+        (PRODUCE, "Produce"),
+        (ADD_PARTITIONS, "AddPartitionsToTxn"),
+    ];
+    if version == 1 { ALL } else { ALL.split_at(3).0 }
 }
 
 /// Sets the cluster's version of transactions.
@@ -175,14 +195,32 @@ pub(super) fn version_switched(trial: &mut Trial<'_>) -> Result<(), RunError> {
 pub(super) fn idle(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let forget = format!("producer.id.expiration.ms={}", FORGOTTEN.as_millis() / 2);
     trial.stage.nodes.configure("--add-config", &forget)?;
+    let (mut ids, mut states) = (0, 0);
     for _ in 0..trial.scaled(3) {
+        let before = (producers(trial)?.len(), producer_states(trial)?);
         trial.writer.set_rate(0);
         trial.pause(FORGOTTEN)?;
+        let after = (producers(trial)?.len(), producer_states(trial)?);
+        ids += before.0.saturating_sub(after.0);
+        states += before.1.saturating_sub(after.1);
         trial.strike();
         trial.writer.set_rate(trial.stage.settings.rate);
         trial.pause(Duration::from_secs(5))?;
     }
-    trial.stage.nodes.configure("--delete-config", "producer.id.expiration.ms").map_err(Into::into)
+    trial.sometimes.push(("ids forgotten".into(), ids as u64));
+    trial.sometimes.push(("producers forgotten".into(), states as u64));
+    Ok(trial.stage.nodes.configure("--delete-config", "producer.id.expiration.ms")?)
+}
+
+/// How many producers the leaders of the destination remember.
+fn producer_states(trial: &Trial<'_>) -> Result<usize, RunError> {
+    let mut count = 0;
+    for partition in 0..PARTITIONS {
+        let of = ["--topic", &trial.outputs.destination, "--partition", &partition.to_string()];
+        let described = trial.stage.nodes.tool(TRANSACTIONS, &[&["describe-producers"][..], &of].concat())?;
+        count += described.lines().skip(1).filter(|line| !line.trim().is_empty()).count();
+    }
+    Ok(count)
 }
 
 /// Short transactions until the epochs of a producer are used up, and its coordinator gives it another id.
@@ -202,7 +240,7 @@ pub(super) fn epochs_used_up(trial: &mut Trial<'_>) -> Result<(), RunError> {
 
 /// The producer id of each transactional id of the instances.
 fn producers(trial: &Trial<'_>) -> Result<BTreeMap<String, String>, RunError> {
-    let listed = trial.stage.nodes.tool("org.apache.kafka.tools.TransactionsCommand", &["list"])?;
+    let listed = trial.stage.nodes.tool(TRANSACTIONS, &["list"])?;
     let ours = format!("{}/", trial.group);
     // Transactional id, coordinator, producer id, state.
     let columns = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
