@@ -125,13 +125,7 @@ impl Load {
         if self.place(partition, seq) == Place::DeadLetter {
             return Some(value);
         }
-        let mut output = value.strip_suffix('}').expect("an object").to_owned();
-        output.push_str(",\"hash\":\"");
-        for byte in Md5::digest(&value) {
-            write!(output, "{byte:02x}").expect("a string takes everything");
-        }
-        output.push_str("\"}");
-        Some(output)
+        Some(hashed(&value))
     }
 
     fn kind(self, partition: usize, seq: u64) -> Kind {
@@ -159,6 +153,17 @@ impl Load {
         }
         mixed
     }
+}
+
+/// An object with the hash of all of it.
+pub fn hashed(value: &str) -> String {
+    let mut output = value.strip_suffix('}').expect("an object").to_owned();
+    output.push_str(",\"hash\":\"");
+    for byte in Md5::digest(value) {
+        write!(output, "{byte:02x}").expect("a string takes everything");
+    }
+    output.push_str("\"}");
+    output
 }
 
 /// The number of an event, as its header has it.

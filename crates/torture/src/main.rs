@@ -12,9 +12,9 @@ use std::{
     thread,
 };
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use topicmill_torture::run::{Delivery, FaultKind, Protocol, Settings, run};
+use topicmill_torture::run::{CheatSettings, Delivery, FaultKind, Protocol, Settings, cheat, run};
 
 /// The scale of the short form.
 const SHORT: f64 = 0.05;
@@ -22,7 +22,10 @@ const SHORT: f64 = 0.05;
 /// Strikes at instances of topicmill, at their brokers and at the network between them, and says
 /// what was lost, written twice or out of order.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// What everything random depends on; random unless set
     #[arg(long)]
     seed: Option<u64>,
@@ -67,8 +70,21 @@ struct Cli {
     more: Vec<String>,
 }
 
+/// What it does for itself.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Cheats in the place of topicmill
+    #[command(hide = true)]
+    Cheat(CheatSettings),
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Cheat(settings)) = &cli.command {
+        let Err(error) = cheat(settings) else { return ExitCode::SUCCESS };
+        eprintln!("torture: {error}");
+        return ExitCode::FAILURE;
+    }
     let seed = cli.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("seed {seed}");
     let all =

@@ -2,6 +2,7 @@
 
 mod acls;
 mod admin;
+mod cheat;
 mod commits;
 mod error;
 mod faults;
@@ -22,6 +23,7 @@ use std::{
     },
 };
 
+pub use cheat::{CheatSettings, cheat};
 use clap::ValueEnum;
 pub use error::RunError;
 pub use faults::FaultKind;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use rand::{Rng, rngs::StdRng};
 
 use super::{
@@ -32,7 +33,10 @@ pub(super) const PARTITIONS: usize = 6;
 const COMMITTED_MAX: Duration = Duration::from_secs(15);
 
 /// How long everything may take to come once nothing strikes any more.
-const CATCH_UP: Duration = Duration::from_secs(90);
+pub(super) const CATCH_UP: Duration = Duration::from_secs(90);
+
+/// How long a program that cheats, so that not all may come, has to begin.
+const CHEAT_START: Duration = Duration::from_secs(5);
 
 /// How long SIGTERM may take in good conditions.
 pub(super) const TERMINATION: Duration = Duration::from_secs(5);
@@ -109,7 +113,10 @@ impl<'a> Trial<'a> {
         let ids_last = delivery == Delivery::ExactlyOnce && fault != FaultKind::Poison;
         let fixed_ids = ids_last || random.random();
         let link = |link: usize| {
-            let mut arguments = vec!["run".to_owned()];
+            let mut arguments = match fault.cheat().and_then(|cheat| cheat.to_possible_value()) {
+                Some(cheat) => vec!["cheat".to_owned(), cheat.get_name().to_owned()],
+                None => vec!["run".to_owned()],
+            };
             let mut add = |key: &str, value: &str| arguments.extend([key.to_owned(), value.to_owned()]);
             add("--brokers", &stage.proxied);
             add("--source", &topics[link]);
@@ -117,6 +124,9 @@ impl<'a> Trial<'a> {
             add("--dead-letter", &outputs.dead_letter);
             // The last link's name is that of a trial without a chain.
             add("--group", &if link == 0 { group.clone() } else { format!("{group}-{link}") });
+            if fault.cheat().is_some() {
+                return arguments;
+            }
             add("--transform", if link == 0 { "name-event" } else { "identity" });
             add("--delivery", delivery.name());
             add("--log-format", "json");
@@ -131,7 +141,10 @@ impl<'a> Trial<'a> {
         };
         let working = settings.instances.max(links);
         let mills = MillSettings {
-            program: settings.program.clone(),
+            program: match fault.cheat() {
+                Some(_) => std::env::current_exe().map_err(RunError::io("this program"))?,
+                None => settings.program.clone(),
+            },
             links: (0..links).map(link).collect(),
             fixed_ids: if fixed_ids { working } else { 0 },
             logs: settings.data.join("logs").join(&name),
@@ -172,7 +185,11 @@ impl<'a> Trial<'a> {
             strikes: Vec::new(),
             scraped: Instant::now(),
         };
-        trial.expect_progress("at the start")?;
+        if fault.cheat().is_some() {
+            trial.pause(CHEAT_START)?;
+        } else {
+            trial.expect_progress("at the start")?;
+        }
         trial.live.view(|view| view.pause = Duration::ZERO);
         Ok(trial)
     }

@@ -45,6 +45,16 @@ pub(super) fn kill_once(trial: &mut Trial<'_>, all: bool) -> Result<(), RunError
     trial.random_pause(500..2500)
 }
 
+/// Kills a cheat in the midst of its work, some times.
+pub(super) fn kill_cheat(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    for _ in 0..3 {
+        kill_once(trial, false)?;
+        // Until the session of what was killed is over, and it works again.
+        trial.pause(Duration::from_secs(10))?;
+    }
+    Ok(())
+}
+
 /// One that runs.
 pub(super) fn any(trial: &mut Trial<'_>) -> usize {
     let running = trial.mills.running();

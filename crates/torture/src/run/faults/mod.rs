@@ -13,14 +13,17 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::{Delivery, error::RunError, trial::Trial};
-use crate::event::SIZE_MAX;
+use super::{Delivery, cheat::Cheat, error::RunError, trial::Trial};
+use crate::{event::SIZE_MAX, judge::Counts};
 
 /// The metric that counts offsets that were passed over.
 pub(super) const SKIPPED: &str = "topicmill_skipped_offsets_total";
 
 /// How rebalances are called in the table.
 pub(super) const REBALANCES: &str = "rebalances";
+
+/// How long a cheat may cheat.
+const CHEATED: Duration = Duration::from_secs(10);
 
 /// A fault, or several of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,6 +86,16 @@ pub enum FaultKind {
     Reassigned,
     /// Transactions, until the epochs of a producer are used up
     EpochsUsedUp,
+    /// A control: another program, which commits before it writes, and is killed
+    CommitsFirst,
+    /// A control: another program, which passes over what it cannot transform
+    SkipsErrors,
+    /// A control: another program, which changes the order
+    Reorders,
+    /// A control: another program, which writes some records twice
+    Duplicates,
+    /// A control: another program, which leaves some records out
+    Drops,
 }
 
 /// How many records may be there twice.
@@ -126,6 +139,11 @@ impl FaultKind {
             FaultKind::CoordinatorsIsolated => "a coordinator isolated during a commit",
             FaultKind::Reassigned => "partitions reassigned",
             FaultKind::EpochsUsedUp => "epochs of a producer used up",
+            FaultKind::CommitsFirst => "control: commits first, kill -9",
+            FaultKind::SkipsErrors => "control: skips errors",
+            FaultKind::Reorders => "control: changes the order",
+            FaultKind::Duplicates => "control: writes twice",
+            FaultKind::Drops => "control: drops one in a thousand",
         }
     }
 
@@ -141,6 +159,11 @@ impl FaultKind {
                 exact
             }
             FaultKind::Forged => exact,
+            FaultKind::CommitsFirst
+            | FaultKind::SkipsErrors
+            | FaultKind::Reorders
+            | FaultKind::Duplicates
+            | FaultKind::Drops => !exact,
             FaultKind::Replaced | FaultKind::Idle | FaultKind::EpochsUsedUp => exact && !short,
             FaultKind::Refused | FaultKind::LettersRefused => exact || !short,
             FaultKind::DiskFull | FaultKind::BrokersKilled | FaultKind::Poison | FaultKind::Retention => {
@@ -157,9 +180,33 @@ impl FaultKind {
         }
     }
 
-    /// Whether the judge is judged: it must find something.
+    /// Whether the judge is judged: how many of what it must find there are. `None` when nothing may be found.
+    pub(super) fn control(self, counts: &Counts) -> Option<u64> {
+        match self {
+            FaultKind::Forged | FaultKind::CommitsFirst | FaultKind::SkipsErrors | FaultKind::Drops => {
+                Some(counts.lost)
+            }
+            FaultKind::Reorders => Some(counts.out_of_order),
+            FaultKind::Duplicates => Some(counts.twice),
+            _ => None,
+        }
+    }
+
+    /// Whether the judge is judged.
     pub(super) fn is_control(self) -> bool {
-        self == FaultKind::Forged
+        self.control(&Counts::default()).is_some()
+    }
+
+    /// How another program cheats that runs in the place of topicmill.
+    pub(super) fn cheat(self) -> Option<Cheat> {
+        match self {
+            FaultKind::CommitsFirst => Some(Cheat::CommitFirst),
+            FaultKind::SkipsErrors => Some(Cheat::SkipErrors),
+            FaultKind::Reorders => Some(Cheat::Reorder),
+            FaultKind::Duplicates => Some(Cheat::Duplicate),
+            FaultKind::Drops => Some(Cheat::Drop),
+            _ => None,
+        }
     }
 
     /// How many instances a record passes.
@@ -304,6 +351,11 @@ impl FaultKind {
             FaultKind::CoordinatorsIsolated => coordinators::isolated(trial),
             FaultKind::Reassigned => brokers::reassigned(trial),
             FaultKind::EpochsUsedUp => transactions::epochs_used_up(trial),
+            FaultKind::CommitsFirst => members::kill_cheat(trial),
+            FaultKind::SkipsErrors | FaultKind::Reorders | FaultKind::Duplicates | FaultKind::Drops => {
+                trial.strike();
+                trial.pause(CHEATED)
+            }
         }
     }
 }
