@@ -39,6 +39,9 @@ impl Place {
 pub struct Load {
     /// What the events depend on.
     pub seed: u64,
+    /// The time of the first events, in milliseconds. Nodes forget by it, and not by their own clocks, that a producer
+    /// has written a batch (`producer.id.expiration.ms`), and take that batch once more.
+    pub begin: i64,
     /// How many of a thousand events cannot be transformed.
     pub poison_permille: u64,
     /// How many of a thousand events the destination refuses, if it is set to: half of them for their size, half
@@ -115,7 +118,7 @@ impl Load {
         Event {
             key: self.key(partition, seq).map(|key| format!("{partition}:{key}")),
             value,
-            timestamp: if kind == Kind::Untimely { TO_COME } else { 1_700_000_000_000 } + seq as i64,
+            timestamp: if kind == Kind::Untimely { TO_COME } else { self.begin } + seq as i64,
         }
     }
 
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_output_is_the_value_with_its_md5() {
-        let load = Load { seed: 1, poison_permille: 0, refused_permille: 0 };
+        let load = Load { seed: 1, begin: 0, poison_permille: 0, refused_permille: 0 };
         let seq = (0..).find(|&seq| load.event(0, seq).value.is_some()).unwrap();
         let value = load.event(0, seq).value.unwrap();
         let output = load.output(0, seq).unwrap();
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn events_are_mixed_as_they_are_said_to_be() {
-        let load = Load { seed: 7, poison_permille: 60, refused_permille: 40 };
+        let load = Load { seed: 7, begin: 0, poison_permille: 60, refused_permille: 40 };
         let share = |what: &dyn Fn(u64) -> bool| (0..100_000).filter(|&seq| what(seq)).count() as f64 / 1e5;
         for (found, expected) in [
             (share(&|seq| load.key(3, seq).is_none()), 0.2),

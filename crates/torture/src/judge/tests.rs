@@ -9,7 +9,7 @@ const PARTITIONS: usize = 3;
 const EVENTS: u64 = 120;
 
 fn load() -> Load {
-    Load { seed: 42, poison_permille: 30, refused_permille: 0 }
+    Load { seed: 42, begin: 1_700_000_000_000, poison_permille: 30, refused_permille: 0 }
 }
 
 /// What is written for an event.

@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, atomic::Ordering},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::ValueEnum;
@@ -101,6 +101,7 @@ impl<'a> Trial<'a> {
         }
         let load = Load {
             seed: random.random(),
+            begin: now(),
             poison_permille: fault.poison_permille(),
             refused_permille: if fault == FaultKind::Refused { 4 } else { 0 },
         };
@@ -315,4 +316,10 @@ impl<'a> Trial<'a> {
             thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+/// The time since 1970, in milliseconds.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
