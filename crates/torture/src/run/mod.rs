@@ -4,6 +4,7 @@ mod acls;
 mod admin;
 mod cheat;
 mod commits;
+mod epochs;
 mod error;
 mod faults;
 mod load;

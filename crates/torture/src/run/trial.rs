@@ -136,7 +136,6 @@ impl<'a> Trial<'a> {
                 add("-X", "session.timeout.ms=6000");
                 add("-X", "heartbeat.interval.ms=1000");
             }
-            arguments.extend(fault.arguments().iter().map(|&argument| argument.to_owned()));
             arguments.extend(settings.more.iter().cloned());
             arguments
         };

@@ -84,7 +84,7 @@ pub enum FaultKind {
     CoordinatorsIsolated,
     /// Every partition loses a replica and gets it again
     Reassigned,
-    /// Transactions, until the epochs of a producer are used up
+    /// An instance begins when the epochs of its producers are nearly used up
     EpochsUsedUp,
     /// A control: another program, which commits before it writes, and is killed
     CommitsFirst,
@@ -234,12 +234,6 @@ impl FaultKind {
             (FaultKind::Refused, false) => &[("message.timestamp.after.max.ms", "9223372036854775807")],
             _ => &[],
         }
-    }
-
-    /// More arguments of the instances.
-    pub(super) fn arguments(self) -> &'static [&'static str] {
-        // Thousands of transactions a minute.
-        if self == FaultKind::EpochsUsedUp { &["--commit-interval", "2ms"] } else { &[] }
     }
 
     /// How many records may be there twice.

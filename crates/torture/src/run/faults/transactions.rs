@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use crate::{
         frame::{ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT},
     },
     run::{
+        epochs,
         error::RunError,
         trial::{PARTITIONS, Trial},
     },
@@ -39,8 +41,8 @@ const NOTICE: Duration = Duration::from_secs(20);
 /// Kafka's tool that tells of transactions and producers.
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 
-/// How long it may take until 32,766 transactions have used up the epochs of a producer (KIP-890).
-const USED_UP: Duration = Duration::from_secs(45 * 60);
+/// How long an instance may take to use up the last epochs of its producers.
+const USED_UP: Duration = Duration::from_secs(120);
 
 /// Longer than a transactional id is remembered that nobody uses.
 const FORGOTTEN: Duration = Duration::from_secs(75);
@@ -223,16 +225,32 @@ fn producer_states(trial: &Trial<'_>) -> Result<usize, RunError> {
     Ok(count)
 }
 
-/// Short transactions until the epochs of a producer are used up, and its coordinator gives it another id.
+/// An instance begins with ids whose epochs are nearly used up, so that its coordinator soon gives each another
+/// producer (KIP-890), while records are written.
 pub(super) fn epochs_used_up(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let mill = members::any(trial);
+    trial.mills.terminate(mill)?;
+    let ids: Vec<_> =
+        (0..2).map(|side| format!("{}/{}/{side}", trial.group, trial.mills.client(mill))).collect();
+    // It takes minutes: both at once.
+    let (brokers, stop) = (trial.stage.nodes.bootstrap(), &trial.stage.settings.stop);
+    thread::scope(|scope| {
+        let using: Vec<_> =
+            ids.iter().map(|id| scope.spawn(move || epochs::use_up(brokers, id, stop))).collect();
+        while using.iter().any(|using| !using.is_finished()) {
+            trial.pause(Duration::from_millis(100))?;
+        }
+        using.into_iter().try_for_each(|using| using.join().expect("nothing panics there").map(drop))
+    })?;
     let before = producers(trial)?;
-    let (start, mut rolled) = (Instant::now(), 0);
     trial.strike();
-    while rolled == 0 && start.elapsed() < USED_UP {
-        trial.pause(Duration::from_secs(20))?;
+    trial.mills.start(mill)?;
+    let (start, mut rolled) = (Instant::now(), 0);
+    while rolled < ids.len() && start.elapsed() < USED_UP {
+        trial.pause(Duration::from_secs(5))?;
         let now = producers(trial)?;
-        rolled =
-            before.iter().filter(|(id, producer)| now.get(*id).is_some_and(|now| now != *producer)).count();
+        let others = before.iter().filter(|(id, producer)| now.get(*id).is_some_and(|now| now != *producer));
+        rolled = others.count();
     }
     trial.sometimes.push(("epochs rolled over".into(), rolled as u64));
     trial.pause(Duration::from_secs(5))
