@@ -58,7 +58,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When no broker can be reached at the start, a topic is not as it must be, what would fail again has
-    /// failed, or the stop was not done in time. Nothing is lost: a new run goes on at the committed offsets.
+    /// failed, or the stop was not done in time or not with all that had been read. Nothing is lost: a new run goes on at the committed offsets.
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
         run::transform(&self.config, &self.observers, stop).await
     }

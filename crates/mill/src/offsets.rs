@@ -69,6 +69,8 @@ struct Progress {
     assignment: AssignmentId,
     /// Where reading started.
     begin: i64,
+    /// Everything below has been read.
+    read: i64,
     /// Everything below is acknowledged.
     acknowledged: i64,
     /// The leader epoch of the last record that is acknowledged; -1 when unknown.
@@ -101,6 +103,7 @@ impl Offsets {
         let progress = Progress {
             assignment: assignment.id,
             begin: assignment.position,
+            read: assignment.position,
             acknowledged: assignment.position,
             epoch: -1,
             committed: assignment.is_committed.then_some(assignment.position),
@@ -134,6 +137,7 @@ impl Offsets {
         }
         let number = progress.end();
         let PartitionBatch { next_offset, leader_epoch, .. } = *batch;
+        progress.read = next_offset;
         let (bytes, begun) = (memory.bytes(), Instant::now());
         progress.pending.push_back(Pending {
             next_offset,
@@ -314,6 +318,12 @@ impl Offsets {
     /// Whether every partition is settled.
     pub fn all_settled(&self) -> bool {
         self.uncommitted.is_empty() && self.partitions.values().all(Progress::is_settled)
+    }
+
+    /// Whether anything that was read of `partition` is not committed, waited for or not.
+    pub fn is_unfinished(&self, partition: &TopicPartition) -> bool {
+        let is_behind = |of: &Progress| of.committed.unwrap_or(of.begin) < of.read;
+        self.partitions.get(partition).is_some_and(is_behind)
     }
 
     /// The partitions assigned.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::Stopped;
 use crate::{
+    batch::TopicPartition,
     engine::{EngineError, ErrorKind},
+    sentences::names,
     strategy::TransformError,
 };
 
@@ -32,6 +34,15 @@ pub enum MillError {
         /// The batches that were still in flight.
         batches: usize,
     },
+    /// The drain ended in time, but not with everything.
+    #[error(
+        "not all that was read is written and committed: what was under way of {} failed, was aborted or was \
+         taken away meanwhile, and will be read again", names(.partitions)
+    )]
+    Unfinished {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+    },
 }
 
 impl MillError {
@@ -39,7 +50,10 @@ impl MillError {
     pub fn is_retriable(&self) -> bool {
         match self {
             MillError::Engine(error) => error.kind == ErrorKind::Retriable,
-            MillError::Transform(_) | MillError::Stopped(_) | MillError::DrainTimeout { .. } => false,
+            MillError::Transform(_)
+            | MillError::Stopped(_)
+            | MillError::DrainTimeout { .. }
+            | MillError::Unfinished { .. } => false,
         }
     }
 }

@@ -22,7 +22,12 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use commit::Commits;
 pub use error::MillError;
@@ -83,6 +88,8 @@ pub struct Mill<S, K> {
     just_lost: BTreeMap<TopicPartition, i64>,
     /// Nothing more is read; what is in flight is finished.
     is_draining: bool,
+    /// What a drain leaves to be read again.
+    unfinished: BTreeSet<TopicPartition>,
     /// Whether anything was committed: then the failures of earlier starts count no more.
     progressed: bool,
 }
@@ -177,6 +184,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
             stopped: BTreeMap::new(),
             just_lost: BTreeMap::new(),
             is_draining: false,
+            unfinished: BTreeSet::new(),
             progressed: false,
             settings,
         }

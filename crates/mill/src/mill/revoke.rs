@@ -40,6 +40,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 Some(position) => Assignment { position, is_committed: true, ..assignment.clone() },
             };
             let partition = &assignment.partition;
+            self.leave(partition);
             let is_new = self.offsets.assign(assignment);
             are_new |= is_new;
             is_change |= is_new && !assignment.is_late;
@@ -91,6 +92,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
         let is_torn = partitions.iter().any(|partition| self.offsets.has_progressed(partition));
         for partition in partitions {
             self.metrics.lag.gone(partition);
+            self.leave(partition);
             // A partition that is lost may have been revoked and forgotten already.
             let Some(assignment) = self.offsets.remove(partition) else { continue };
             self.delivery.forget(partition, assignment);

@@ -300,7 +300,12 @@ impl Runner<'_> {
                 world.excuse(0..PARTITIONS);
                 End::Again
             }
-            Some(Ended { result: Ok(()), .. }) if was_stopped => End::Again,
+            Some(Ended { result: Ok(()), .. }) if was_stopped => {
+                world.check_finished()?;
+                End::Again
+            }
+            // It said so.
+            Some(Ended { result: Err(MillError::Unfinished { .. }), .. }) if was_stopped => End::Again,
             Some(Ended { result: Ok(()), .. }) => End::Done,
             Some(Ended { result: Err(MillError::Stopped(_)), .. }) if !world.unreadable.is_empty() => {
                 if was_stopped {

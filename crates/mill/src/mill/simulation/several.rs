@@ -117,6 +117,7 @@ impl Cluster<'_> {
                 Some(Ended { result: Ok(()), .. }) => {}
                 Some(Ended { result: Err(MillError::Engine(error)), .. })
                     if error.cause::<Replaced>().is_some() && self.schedule.has_take_over() => {}
+                Some(Ended { result: Err(MillError::Unfinished { .. }), .. }) => {}
                 Some(Ended { result: Err(error), .. }) if error.is_retriable() => {}
                 Some(Ended { result: Err(error), .. }) => return Err(format!("it ends: {error}")),
             }

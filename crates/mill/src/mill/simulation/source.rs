@@ -87,6 +87,7 @@ impl SimulatedSource {
         for Assignment { partition, id, position, .. } in &assignments {
             let position = Position { assignment: id.0, next: *position, is_unreadable: false };
             self.positions.insert(partition.partition, position);
+            self.world.lock().unwrap().handed_out.remove(&partition.partition);
             self.held.insert(partition.partition, id.0);
         }
         self.events.push_back(SourceEvent::Assigned(assignments));
@@ -126,6 +127,7 @@ impl SimulatedSource {
                 lost.append(&mut self.unstable);
                 self.events.push_back(SourceEvent::Lost(lost.iter().copied().map(source).collect()));
                 self.positions.clear();
+                self.world.lock().unwrap().handed_out.clear();
                 self.held.clear();
                 self.world.lock().unwrap().join(self.instance);
             }
@@ -150,6 +152,7 @@ impl SimulatedSource {
             if !is_late {
                 end(&mut world, self.instance, *partition, assignment);
             }
+            world.handed_out.remove(partition);
             world.give_up(self.instance, *partition);
         }
         if is_late {

@@ -120,7 +120,7 @@ pub(in crate::mill) struct World {
     last_sinks: BTreeMap<usize, u64>,
     pub broken: BTreeSet<u64>,
     violation: Option<String>,
-    /// What a source has handed out, for a planted fault.
+    /// What a source has handed out, as far as it has the partitions.
     pub handed_out: BTreeMap<i32, i64>,
 }
 
@@ -287,6 +287,19 @@ impl World {
             self.violate(format!("partition {partition} is committed backwards to {}", offset.next));
         }
         self.committed.insert(partition, offset.next);
+    }
+
+    /// Whether all that was handed out is committed.
+    ///
+    /// # Errors
+    /// Names what is not.
+    pub fn check_finished(&self) -> Result<(), String> {
+        let ahead = self.handed_out.iter().find(|(of, read)| self.committed.get(of) < Some(*read));
+        let text = |(of, read): (&i32, &i64)| {
+            let committed = self.committed.get(of);
+            format!("a stop ends well with partition {of} read up to {read}, and {committed:?} committed")
+        };
+        ahead.map_or(Ok(()), |ahead| Err(text(ahead)))
     }
 
     /// Until when a partition takes nothing.
