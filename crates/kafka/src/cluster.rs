@@ -64,6 +64,8 @@ pub(super) struct ClusterState {
     groups: HashMap<(String, Arc<str>), Memory>,
     /// Ids and epochs of producers that are closed.
     retired: Vec<(i64, i16)>,
+    /// By transactional id: the id and epoch that its producer had last.
+    transactional: HashMap<String, (i64, i16)>,
 }
 
 /// The broker that coordinates a group, as far as is known.
@@ -121,6 +123,7 @@ impl Cluster {
                 transactions: HashMap::new(),
                 groups: HashMap::new(),
                 retired: Vec::new(),
+                transactional: HashMap::new(),
             };
             Cluster { settings, bootstrap, connections, this: Weak::clone(this), state: Mutex::new(state) }
         })
@@ -294,6 +297,20 @@ impl Cluster {
     pub fn revive_producer(&self) -> Option<(i64, i16)> {
         let (id, epoch) = self.state().retired.pop()?;
         Some((id, epoch.checked_add(1)?))
+    }
+
+    /// Keeps the id and epoch of the producer of a transactional id.
+    pub fn keep_producer(&self, name: &str, producer: (i64, i16)) {
+        let mut state = self.state();
+        match state.transactional.get_mut(name) {
+            Some(kept) => *kept = producer,
+            None => drop(state.transactional.insert(name.to_owned(), producer)),
+        }
+    }
+
+    /// The id and epoch that the producer of a transactional id had last in this process.
+    pub fn last_producer(&self, name: &str) -> Option<(i64, i16)> {
+        self.state().transactional.get(name).copied()
     }
 
     /// The broker that coordinates a group.

@@ -21,6 +21,7 @@ mod rework;
 mod route;
 mod routed;
 mod sealed;
+mod side;
 mod transaction;
 mod verdicts;
 mod waiting;
@@ -136,9 +137,11 @@ impl NativeSink {
         let native = NativeSettings::from_properties(&settings.properties)?;
         let prefix = native.produce.transactional_id.as_deref().unwrap_or(group);
         let instance = native.group.instance_id.clone();
+        let is_lasting = instance.is_some();
         let instance = instance.unwrap_or_else(|| uuid::Uuid::from_u128(rand::random()).to_string());
         let (prefix, timeout) = (ids_of(prefix, &instance), native.produce.transaction_timeout);
-        let transactions = Transactions::begin(client.cluster(), &troubles, &prefix, timeout).await?;
+        let begun = Transactions::begin(client.cluster(), &troubles, &prefix, is_lasting, timeout);
+        let transactions = begun.await?;
         let nobody = Producer { id: -1, epoch: -1 };
         Ok(NativeSink::with(client, native, troubles, routing, nobody, Some(Arc::new(transactions))))
     }
@@ -375,6 +378,8 @@ async fn first_producer(client: &Client) -> Result<Producer, EngineError> {
 mod isolation_tests;
 #[cfg(test)]
 mod routed_tests;
+#[cfg(test)]
+mod successor_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::testing::{embedded, fresh};
 
-async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
+pub(super) async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
     let (broker, mut settings) = embedded().await;
     broker.set_transaction_version(version).unwrap();
     let owned = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -30,7 +30,11 @@ async fn place(version: i16, properties: &[(&str, &str)]) -> (Broker, Place) {
     (broker, Place::new(settings).await)
 }
 
-async fn commit(sink: &mut NativeSink, place: &Place, number: u64) -> Result<TransactionEnd, EngineError> {
+pub(super) async fn commit(
+    sink: &mut NativeSink,
+    place: &Place,
+    number: u64,
+) -> Result<TransactionEnd, EngineError> {
     commit_with(sink, number, place.stake(number as i64 + 1)).await
 }
 
@@ -50,13 +54,13 @@ fn sized(topic: &str, number: u64, time: i64, sizes: impl IntoIterator<Item = us
 }
 
 /// A transaction that is written and committed.
-async fn expect_committed(sink: &mut NativeSink, place: &Place, number: u64) {
+pub(super) async fn expect_committed(sink: &mut NativeSink, place: &Place, number: u64) {
     sink.send(place.batch(0, number)).await.unwrap();
     let ended = commit(sink, place, number).await.unwrap();
     assert!(matches!(ended, TransactionEnd::Committed), "{number}: {ended:?}");
 }
 
-fn expect_replaced(error: &EngineError) {
+pub(super) fn expect_replaced(error: &EngineError) {
     assert_eq!(error.kind, ErrorKind::Fatal, "{error}");
     assert!(error.cause::<Replaced>().is_some(), "{error}");
 }
@@ -173,23 +177,6 @@ async fn groups_whose_names_run_together_leave_each_other_alone() {
         place.group = group.to_owned();
         expect_committed(&mut sink, &place, 0).await;
         sink.close().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_successor_has_open_stays_open() {
-    for version in [1, 2] {
-        let (_broker, place) = place(version, &[]).await;
-        let mut first = place.sink().await;
-        expect_committed(&mut first, &place, 0).await;
-        let mut second = place.sink().await;
-        second.send(place.batch(0, 0)).await.unwrap();
-        // Nothing of its own was open, so it may not go by the epoch.
-        expect_replaced(&first.abort().await.unwrap_err());
-        let ended = commit(&mut second, &place, 0).await.unwrap();
-        assert!(matches!(ended, TransactionEnd::Committed), "version {version}: {ended:?}");
-        first.close().await;
-        second.close().await;
     }
 }
 

@@ -33,9 +33,23 @@ impl Place {
         Place { client, settings, topic, group }
     }
 
-    pub async fn sink(&self) -> NativeSink {
+    /// The same as another process has it.
+    pub async fn elsewhere(&self) -> Place {
+        Place {
+            client: Client::connect(&self.settings).await.unwrap(),
+            settings: self.settings.clone(),
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+        }
+    }
+
+    pub async fn begin(&self) -> Result<NativeSink, EngineError> {
         let troubles = Troubles::default();
-        NativeSink::transactional(&self.client, &self.settings, troubles, None, &self.group).await.unwrap()
+        NativeSink::transactional(&self.client, &self.settings, troubles, None, &self.group).await
+    }
+
+    pub async fn sink(&self) -> NativeSink {
+        self.begin().await.unwrap()
     }
 
     pub fn batch(&self, partition: i32, number: u64) -> OutputBatch {
@@ -145,7 +159,7 @@ async fn who_is_replaced_writes_nothing_any_more() {
     let place = Place::new(settings).await;
     let mut first = place.sink().await;
     first.send(place.batch(0, 0)).await.unwrap();
-    let mut second = place.sink().await;
+    let mut second = place.elsewhere().await.sink().await;
     let ended = commit_with(&mut first, 0, place.stake(1)).await.unwrap();
     assert!(matches!(ended, TransactionEnd::Aborted(_)), "{ended:?}");
     let error = first.send(place.batch(0, 0)).await.unwrap_err();
