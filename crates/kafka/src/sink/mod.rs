@@ -126,7 +126,8 @@ impl NativeSink {
     /// the properties, or the group's, followed by a slash and `group.instance.id`, or something random.
     ///
     /// # Errors
-    /// As [`new`](NativeSink::new), and when the brokers are too old.
+    /// As [`new`](NativeSink::new), when the brokers are too old, and with [`Replaced`](topicmill_mill::engine::Replaced)
+    /// as its cause when the client has had the id before and another process has begun with it since.
     pub async fn transactional(
         client: &Client,
         settings: &ClientSettings,

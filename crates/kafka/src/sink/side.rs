@@ -108,8 +108,15 @@ impl Side {
 
     /// Goes on from where an earlier sink of this process was.
     async fn take_up(&self) -> Result<(), EngineError> {
-        let protocol = self.protocol().await?;
-        self.state.lock().protocol = protocol;
+        let attempt = || async {
+            self.protocol().await.map_err(|error| match error.kind {
+                ErrorKind::Fatal => Failure::Fatal(error),
+                _ => Failure::Again(error),
+            })
+        };
+        // The connection that the earlier sink has left may be closed.
+        let asked = until_settled(&self.troubles, &Place::Start, self.deadline(), attempt).await;
+        self.state.lock().protocol = asked.map_err(Failure::error)?;
         self.renew().await?;
         let (mode, producer) = (self.mode(), self.state.lock().producer);
         if mode.protocol == Protocol::Second {

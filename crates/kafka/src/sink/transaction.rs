@@ -116,7 +116,8 @@ impl Transactions {
         self.side(number).open(number)
     }
 
-    fn side(&self, number: TransactionNumber) -> &Side {
+    /// The transactional id of the transaction of this number.
+    pub fn side(&self, number: TransactionNumber) -> &Side {
         &self.sides[(number.0 % 2) as usize]
     }
 
