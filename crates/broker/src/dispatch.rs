@@ -112,7 +112,9 @@ pub async fn answer(core: &Core, session: &mut Session, frame: Bytes) -> Result<
         }
     }
     session.mute = request.throttle;
+    let api = request.api;
     let answer = dispatch(core, session, request, forced).await?;
+    core.seen.handled(api);
     if lost { Err(RequestError::Fault) } else { Ok(answer) }
 }
 

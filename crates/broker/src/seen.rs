@@ -12,6 +12,8 @@ const APIS: usize = 128;
 pub struct Seen {
     /// The requests.
     pub requests: u64,
+    /// Those that have taken effect or were refused, whether or not the answer went out.
+    pub handled: u64,
     /// The partitions that they named in all, for Produce and Fetch: each a record batch to append,
     /// or a log to read.
     pub partitions: u64,
@@ -22,13 +24,14 @@ pub struct Seen {
 pub struct Counts {
     connections: AtomicU64,
     requests: [AtomicU64; APIS],
+    handled: [AtomicU64; APIS],
     partitions: [AtomicU64; APIS],
 }
 
 impl Default for Counts {
     fn default() -> Counts {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        Counts { connections: AtomicU64::new(0), requests: zeros(), partitions: zeros() }
+        Counts { connections: AtomicU64::new(0), requests: zeros(), handled: zeros(), partitions: zeros() }
     }
 }
 
@@ -41,6 +44,13 @@ impl Counts {
     /// A request has come.
     pub fn request(&self, api: ApiKey) {
         if let Some(count) = self.requests.get(api as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A request has taken effect or was refused.
+    pub fn handled(&self, api: ApiKey) {
+        if let Some(count) = self.handled.get(api as usize) {
             count.fetch_add(1, Relaxed);
         }
     }
@@ -60,6 +70,10 @@ impl Counts {
     /// What was asked of an api so far.
     pub fn of(&self, api: ApiKey) -> Seen {
         let read = |counts: &[AtomicU64; APIS]| counts.get(api as usize).map_or(0, |n| n.load(Relaxed));
-        Seen { requests: read(&self.requests), partitions: read(&self.partitions) }
+        Seen {
+            requests: read(&self.requests),
+            handled: read(&self.handled),
+            partitions: read(&self.partitions),
+        }
     }
 }

@@ -142,6 +142,9 @@ async fn version_1_adds_partitions_and_keeps_the_epoch() {
         assert_eq!(produce(&core, 9, &topic, one(me, 2, "aborted")).await, 0);
         assert_eq!(end(&core, ended, me, false).await, Ok(me));
         assert_eq!(add(&core, added, me, &[("a", &[0])]).await, [0]);
+        let before = topic.partitions[0].log().end();
+        assert_eq!(produce(&core, 9, &topic, one(me, 0, "of another transaction")).await, 0);
+        assert_eq!(topic.partitions[0].log().end(), before, "its numbers are those of a batch before");
         assert_eq!(produce(&core, 9, &topic, one(me, 3, "third")).await, 0);
         assert_eq!(end(&core, ended, me, true).await, Ok(me));
         for (offset, values) in [(0, &["first", "second", "third"][..]), (3, &["third"]), (4, &["third"])] {
