@@ -25,8 +25,8 @@ use topicmill_mill::{batch::TopicPartition, clock::until};
 use super::{
     pace::{Pace, REQUEST_BYTES_MAX},
     parcel::{Parcel, ParcelOutcome},
+    protocol::Mode,
     request::{self, ProducePart},
-    transaction::Mode,
 };
 use crate::{connection::Connection, error::WireError, reply::Reply};
 

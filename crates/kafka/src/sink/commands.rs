@@ -160,22 +160,31 @@ impl PartitionWriter {
     }
 
     /// Everything accepted is refused for a reason that is none of its own. Nothing of it may be in flight, or in a
-    /// log that is still there.
-    pub(super) fn refuse_all(&mut self, error: &ValueError) {
+    /// log that is still there; in a transaction it fails if that is not certain.
+    pub(super) fn refuse_all(&mut self, error: &ValueError) -> Result<(), EngineError> {
         tracing::debug!(%error, partition = %self.to, "what was accepted for the partition is refused");
+        if self.transaction.is_some() && self.sealed.iter().any(|batch| batch.uncertain) {
+            return Err(self.uncertain(&error.to_string()));
+        }
         (self.carrier, self.alone) = (None, None);
         let sealed = self.sealed.iter().map(|batch| batch.first..batch.first + batch.count as u64);
         let refused: Vec<_> = sealed.chain(self.waiting.ranges()).collect();
         self.waiting.clear();
-        if !self.sealed.is_empty() {
+        match self.sealed.front().map(|oldest| oldest.sequence) {
+            None => {}
+            // The transaction goes on, and with version 1 the next ones have the same epoch: there the numbers go
+            // on after those that were written. Were they to begin anew, the leader would take what has the numbers
+            // of an earlier batch for that one, acknowledge it and not append it.
+            Some(unwritten) if self.transaction.is_some() => self.next_sequence = unwritten,
             // Their sequence numbers were never written, and are not used again.
-            self.sealed.clear();
-            self.renew();
+            Some(_) => self.renew(),
         }
+        self.sealed.clear();
         self.recovered();
         for numbers in refused {
             self.outputs.all_refused(numbers, error);
         }
+        Ok(())
     }
 
     /// Everything accepted fails, as do later batches of the same assignments; those of later

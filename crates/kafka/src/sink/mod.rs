@@ -15,6 +15,7 @@ mod pace;
 mod parcel;
 mod partition;
 mod producer;
+mod protocol;
 mod questions;
 mod request;
 mod rework;
@@ -47,8 +48,9 @@ use self::{
     outputs::Provenance,
     pace::Pace,
     producer::{Producer, Producers},
+    protocol::Mode,
     routed::{Routed, Unavailable},
-    transaction::{Mode, Transactions},
+    transaction::Transactions,
     writers::{Given, Writers},
 };
 use super::{
@@ -199,11 +201,7 @@ impl Sink for NativeSink {
         batch: OutputBatch,
     ) -> impl Future<Output = Result<Receipt, EngineError>> + Send + 'static {
         let destination = batch.destination.clone();
-        let transaction = match &self.transactions {
-            None => None,
-            Some(transactions) => batch.transaction.map(|number| transactions.open(number)),
-        };
-        let given = self.writers.give(&self.shared, batch, transaction);
+        let given = self.writers.give(&self.shared, batch, self.transactions.as_deref());
         async move {
             match given {
                 Given::Answered(answer) => answer,
@@ -375,6 +373,8 @@ async fn first_producer(client: &Client) -> Result<Producer, EngineError> {
     client.retry("asking for a producer id", || producer::ask(client.cluster())).await
 }
 
+#[cfg(test)]
+mod abort_tests;
 #[cfg(test)]
 mod isolation_tests;
 #[cfg(test)]

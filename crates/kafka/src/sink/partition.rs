@@ -156,7 +156,7 @@ impl PartitionWriter {
                 Ok(found) => found,
                 Err(Unavailable::Refused(error)) => {
                     self.obey_all()?;
-                    self.refuse_all(&error);
+                    self.refuse_all(&error)?;
                     continue;
                 }
                 Err(Unavailable::Now(error)) => {

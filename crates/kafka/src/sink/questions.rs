@@ -28,7 +28,7 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
-    transaction::{Mode, Protocol},
+    protocol::{Mode, Protocol},
 };
 use crate::{
     ask::Whom,

@@ -21,7 +21,7 @@ use crate::{
     reply::Reply,
 };
 
-use super::transaction::{Mode, Protocol};
+use super::protocol::{Mode, Protocol};
 
 /// From this version on lengths are compact and structures end with tagged fields (KIP-482).
 const FLEXIBLE_VERSION: i16 = 9;

@@ -147,6 +147,12 @@ impl Routed {
         remember(&mut self.state.lock(), all, refused(format!("{topic}: {}", reason.into())))
     }
 
+    /// As if all refusals had been long ago.
+    #[cfg(test)]
+    pub fn forget(&self) {
+        self.state.lock().refused.clear();
+    }
+
     /// What follows from an `error` of looking for the leader of a partition. `Ok(())`: it may have one by now.
     pub async fn judge(&self, to: &TopicPartition, error: EngineError) -> Result<(), Unavailable> {
         let (Some(routing), Some(KafkaError(code))) = (&self.routing, error.cause::<KafkaError>()) else {

@@ -11,7 +11,7 @@ use topicmill_broker::{ApiKey, Broker, Fault, FaultAction};
 use topicmill_mill::{engine, transform::ErrorClass};
 
 use super::{
-    tests::{Setup, produce, setup},
+    tests::{Setup, setup},
     transaction_tests::{Place, commit_with},
     *,
 };
@@ -67,6 +67,8 @@ fn from(origin: i32, assignment: u64, batch: OutputBatch) -> OutputBatch {
     let origin = TopicPartition::new("origin", origin);
     OutputBatch { origin, assignment: AssignmentId(assignment), ..batch }
 }
+
+const DENIED: FaultAction = FaultAction::Error(ResponseError::TopicAuthorizationFailed.code());
 
 fn refused(receipt: Result<Receipt, EngineError>) -> Vec<usize> {
     let refused = receipt.unwrap().refused;
@@ -188,9 +190,7 @@ async fn a_topic_that_may_not_be_written_refuses_all_that_is_under_way_for_it() 
     let to = TopicPartition::new(fresh("denied").as_str(), 0);
     setup.client.create_topic(&to.topic, 1, None, &[]).await.unwrap();
     assert_eq!(refused(sink.send(batch(&to, 1, 0)).await), [0; 0]);
-    let denied = FaultAction::Error(ResponseError::TopicAuthorizationFailed.code());
-    let fault = Fault { topic: Some(to.topic.to_string()), ..produce(denied, 0, u64::MAX) };
-    setup.broker.inject(fault);
+    setup.broker.inject(Fault::always(ApiKey::Produce, DENIED).on(&to.topic));
     let mut receipts = Vec::new();
     for i in 1..20 {
         receipts.push(sink.send(batch(&to, 2, i * 2)));
@@ -203,7 +203,7 @@ async fn a_topic_that_may_not_be_written_refuses_all_that_is_under_way_for_it() 
     assert!(troubles.now().is_empty());
     // The destination fails for it, as ever.
     setup.broker.clear_faults();
-    setup.broker.inject(produce(denied, 0, 1));
+    setup.broker.inject(Fault::once(ApiKey::Produce, DENIED));
     assert!(sink.send(batch(&setup.to, 1, 1)).await.is_err());
     sink.close().await;
 }
@@ -276,25 +276,119 @@ async fn topics_beyond_the_limit_are_refused_until_others_are_idle() {
     sink.close().await;
 }
 
-/// A sink for transactions of this version, whose fixed topic is the one of the place, and a topic that may be seen
-/// but not written.
-async fn denied_in_transactions(version: i16) -> (Broker, Place, NativeSink, TopicPartition) {
+/// A sink for transactions of this version, whose fixed topic is the one of the place.
+async fn routes_in_transactions(version: i16, may: bool) -> (Broker, Place, NativeSink) {
     let (broker, settings) = embedded().await;
     broker.set_transaction_version(version).unwrap();
     let place = Place::new(settings).await;
     let client = place.client.clone();
-    let to = TopicPartition::new(fresh("denied").as_str(), 0);
-    client.create_topic(&to.topic, 1, None, &[]).await.unwrap();
-    let denied = FaultAction::Error(ResponseError::TopicAuthorizationFailed.code());
-    for api in [ApiKey::AddPartitionsToTxn, ApiKey::Produce] {
-        broker.inject(Fault::always(api, denied).on(&to.topic));
-    }
-    let maker = Arc::new(Arc::new(Maker { client, may: false, made: AtomicUsize::new(0) }));
+    let maker = Arc::new(Arc::new(Maker { client, may, made: AtomicUsize::new(0) }));
     let routing = Some(Routing { fixed: vec![place.topic.as_str().into()], barred: Vec::new(), maker });
     let sink =
         NativeSink::transactional(&place.client, &place.settings, Troubles::default(), routing, &place.group);
     let sink = sink.await.unwrap();
+    (broker, place, sink)
+}
+
+/// Such a sink, and a topic that may be seen but not written.
+async fn denied_in_transactions(version: i16) -> (Broker, Place, NativeSink, TopicPartition) {
+    let (broker, place, sink) = routes_in_transactions(version, false).await;
+    let to = TopicPartition::new(fresh("denied").as_str(), 0);
+    place.client.create_topic(&to.topic, 1, None, &[]).await.unwrap();
+    for api in [ApiKey::AddPartitionsToTxn, ApiKey::Produce] {
+        broker.inject(Fault::always(api, DENIED).on(&to.topic));
+    }
     (broker, place, sink, to)
+}
+
+/// Writes record number `i` in a transaction, in a batch of its own.
+async fn write(sink: &mut NativeSink, to: &TopicPartition, number: u64, i: usize) -> Vec<usize> {
+    refused(sink.send(one(to, number, i)).await)
+}
+
+fn one(to: &TopicPartition, number: u64, i: usize) -> OutputBatch {
+    let (transaction, assignment) = (Some(TransactionNumber(number)), AssignmentId(number));
+    OutputBatch { transaction, assignment, ..batch(to, 1, i) }
+}
+
+async fn expect_committed(sink: &mut NativeSink, place: &Place, number: u64) {
+    let ended = commit_with(sink, number, place.stake(number as i64 + 1)).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Committed), "{number}: {ended:?}");
+}
+
+/// The records of a partition, without the ends of transactions.
+async fn written(broker: &Broker, place: &Place, to: &TopicPartition) -> Vec<String> {
+    let (_, end) = broker.offsets(&to.topic, to.partition).unwrap();
+    let mut values = read_all(&place.client, to, end).await;
+    values.retain(|value| value.starts_with('{'));
+    values
+}
+
+/// Its records have the same numbers each time, as each batch has one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_transactions_a_topic_that_was_retired_comes_back_without_a_loss() {
+    for version in [1, 2] {
+        let (broker, place, mut sink) = routes_in_transactions(version, true).await;
+        let first = TopicPartition::new(fresh("first").as_str(), 0);
+        let other = || TopicPartition::new(fresh("other").as_str(), 0);
+        for number in [0, 1] {
+            assert_eq!(write(&mut sink, &first, number, number as usize).await, [0; 0]);
+            expect_committed(&mut sink, &place, number).await;
+        }
+        for number in [2, 4] {
+            for _ in 0..writers::TOPICS_MAX {
+                sink.writers.pretend(&fresh("idle").into());
+            }
+            sink.writers.age(Duration::from_secs(200));
+            assert_eq!(write(&mut sink, &other(), number, 0).await, [0; 0]);
+            // Version 2 has other producers since, and version 1 once they were asked for.
+            assert_eq!(sink.writers.has(&first), (version, number) == (1, 2), "version {version}, {number}");
+            for number in [number, number + 1] {
+                assert_eq!(write(&mut sink, &first, number, number as usize).await, [0; 0]);
+                expect_committed(&mut sink, &place, number).await;
+            }
+        }
+        let all: Vec<_> = (0..6).map(value).collect();
+        assert_eq!(written(&broker, &place, &first).await, all, "version {version}");
+        sink.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_stay_for_their_producers_have_a_limit_of_their_own() {
+    for version in [1, 2] {
+        let (_broker, place, mut sink) = routes_in_transactions(version, true).await;
+        for _ in 0..2 * writers::TOPICS_MAX {
+            let to = TopicPartition::new(fresh("idle").as_str(), 0);
+            sink.writers.pretend(&to.topic);
+            drop(sink.send(one(&to, 0, 0)));
+        }
+        let to = TopicPartition::new(fresh("another").as_str(), 0);
+        sink.writers.age(Duration::from_secs(200));
+        assert_eq!(write(&mut sink, &to, 0, 0).await, [0], "version {version}");
+        expect_committed(&mut sink, &place, 0).await;
+        sink.writers.age(Duration::from_secs(200));
+        assert_eq!(write(&mut sink, &to, 2, 0).await, [0; 0], "version {version}");
+        sink.close().await;
+    }
+}
+
+/// It was allowed before, and is again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_transactions_a_topic_that_was_refused_for_a_while_loses_nothing() {
+    for version in [1, 2] {
+        let (broker, place, mut sink) = routes_in_transactions(version, true).await;
+        let to = TopicPartition::new(fresh("denied").as_str(), 0);
+        assert_eq!(write(&mut sink, &to, 0, 0).await, [0; 0]);
+        let fault = broker.inject(Fault::always(ApiKey::Produce, DENIED).on(&to.topic));
+        assert_eq!(write(&mut sink, &to, 0, 1).await, [0]);
+        broker.lift(fault);
+        sink.shared.routed.forget();
+        assert_eq!(write(&mut sink, &to, 0, 2).await, [0; 0]);
+        expect_committed(&mut sink, &place, 0).await;
+        assert_eq!(written(&broker, &place, &to).await, [0, 2].map(value), "version {version}");
+        sink.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,8 +26,9 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
+    protocol::{Mode, Protocol},
     questions::{Failure, ask, end, is_because, is_fenced, is_over, judge, until_settled},
-    transaction::{Mode, Protocol, Transaction},
+    transaction::Transaction,
 };
 use crate::{
     ask::Whom,
@@ -65,6 +66,8 @@ struct State {
     producer: Producer,
     protocol: Protocol,
     current: Option<Arc<Transaction>>,
+    /// The producer is to be another one after this transaction.
+    is_spent: bool,
     /// When the cluster was last asked for its version of transactions.
     looked: Instant,
     /// Whether the coordinator may have given the producer its next epoch, without an answer that says so.
@@ -84,6 +87,7 @@ impl Side {
             producer: known.unwrap_or(NOBODY),
             protocol: Protocol::First,
             current: None,
+            is_spent: false,
             looked: Instant::now(),
             // The earlier sink may not have heard everything.
             is_doubtful: true,
@@ -146,6 +150,16 @@ impl Side {
         self.state.lock().current.as_ref().map(|current| current.number)
     }
 
+    /// Who writes its transactions now.
+    pub fn producer(&self) -> Producer {
+        self.state.lock().producer
+    }
+
+    /// Lets it go on with another producer once its transaction has ended, in version 1 as well.
+    pub fn replace_producer(&self) {
+        self.state.lock().is_spent = true;
+    }
+
     /// Commits a transaction.
     pub async fn commit(&self, transaction: &Transaction) -> Result<(), Failure> {
         let Transaction { mode, producer, deadline, .. } = transaction;
@@ -154,15 +168,15 @@ impl Side {
         if let Some(producer) = ended {
             self.note(producer, false);
         }
-        let is_due = {
+        let (is_due, is_spent) = {
             let mut state = self.state.lock();
             state.current = None;
-            state.looked.elapsed() > LOOK_EVERY
+            (state.looked.elapsed() > LOOK_EVERY, state.is_spent)
         };
         // An attempt that was not answered may still come, in a later transaction of this epoch: an end would end
         // that, older offsets would take the place of its own, and partitions would begin one that nobody ends.
         let is_certain = is_certain && !transaction.has_unanswered();
-        if !is_certain && mode.protocol == Protocol::First {
+        if (is_spent || !is_certain) && mode.protocol == Protocol::First {
             self.renew().await.map_err(Failure::Fatal)?;
         } else if is_due {
             // If it cannot be asked now, the version known so far serves, or its refusal aborts.
@@ -283,6 +297,7 @@ impl Side {
         let protocol = self.protocol().await?;
         let mut state = self.state.lock();
         (state.protocol, state.current, state.looked) = (protocol, None, Instant::now());
+        state.is_spent = false;
         Ok(())
     }
 

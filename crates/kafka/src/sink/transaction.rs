@@ -20,7 +20,7 @@ use futures_util::future::try_join;
 use kafka_protocol::{
     ResponseError,
     messages::{AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, TransactionalId, TxnOffsetCommitRequest},
-    protocol::{Request, StrBytes},
+    protocol::Request,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -31,6 +31,7 @@ use topicmill_mill::{
 
 use super::{
     producer::Producer,
+    protocol::{Mode, Protocol},
     questions::{Failure, ask, is_outdated, judge, participants, refused, topics, until_settled},
     side::{Name, Side},
 };
@@ -47,33 +48,6 @@ use crate::{
 pub struct Transactions {
     /// The one of the transactions with even numbers, and of those with odd ones.
     sides: [Side; 2],
-}
-
-/// The version of transactions (`transaction.version`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Partitions are enlisted before they are produced to.
-    First,
-    /// Producing enlists them, and every end is followed by another epoch (KIP-890).
-    Second,
-}
-
-impl Protocol {
-    /// The highest version of a request in this version of transactions.
-    pub fn cap(self, first: i16, second: i16) -> i16 {
-        match self {
-            Protocol::First => first,
-            Protocol::Second => second,
-        }
-    }
-}
-
-/// What produce requests in a transaction have to name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mode {
-    /// The transactional id.
-    pub name: StrBytes,
-    pub protocol: Protocol,
 }
 
 /// An open transaction.
@@ -118,7 +92,17 @@ impl Transactions {
 
     /// The transactional id of the transaction of this number.
     pub fn side(&self, number: TransactionNumber) -> &Side {
-        &self.sides[(number.0 % 2) as usize]
+        &self.sides[side_of(number)]
+    }
+
+    /// Whether any of these, one of each side, is who writes its transactions now.
+    pub fn may_write(&self, producers: &[Option<Producer>; 2]) -> bool {
+        self.sides.iter().zip(producers).any(|(side, of)| *of == Some(side.producer()))
+    }
+
+    /// Lets each side go on with another producer once its transaction has ended, in version 1 as well.
+    pub fn replace_producers(&self) {
+        self.sides.iter().for_each(Side::replace_producer);
     }
 
     /// Puts offsets into a transaction.
@@ -156,6 +140,11 @@ impl Transactions {
     }
 }
 
+/// The side that a transaction is of.
+fn side_of(number: TransactionNumber) -> usize {
+    (number.0 % 2) as usize
+}
+
 impl Transaction {
     /// A transaction of which nothing has been asked yet.
     pub fn open(
@@ -178,6 +167,11 @@ impl Transaction {
             wanted: Mutex::default(),
             enlisted: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Which of the two sides it is of.
+    pub fn side(&self) -> usize {
+        side_of(self.number)
     }
 
     /// Whether the coordinator may have it open.

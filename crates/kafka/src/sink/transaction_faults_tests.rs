@@ -39,7 +39,12 @@ pub(super) async fn commit(
 }
 
 /// Records of these sizes, which are alike each time.
-fn sized(topic: &str, number: u64, time: i64, sizes: impl IntoIterator<Item = usize>) -> OutputBatch {
+pub(super) fn sized(
+    topic: &str,
+    number: u64,
+    time: i64,
+    sizes: impl IntoIterator<Item = usize>,
+) -> OutputBatch {
     let mut writer = RecordWriter::new(1_000_000, 0);
     for size in sizes {
         writer.push(time, None, Some(&[&vec![b'x'; size][..]]), NO_HEADERS);

@@ -144,15 +144,14 @@ impl PartitionWriter {
     /// to it do not say so.
     async fn denied(&mut self, reason: String) -> Result<(), EngineError> {
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
-        self.recall_answered().await;
+        self.recall_answered().await?;
         if self.sealed.iter().any(|follower| follower.uncertain) {
             return Err(self.uncertain(&reason));
         }
         self.put_in_front(vec![batch]);
         let error = self.shared.routed.refuse(&self.to.topic, reason);
         self.obey_all()?;
-        self.refuse_all(&error);
-        Ok(())
+        self.refuse_all(&error)
     }
 
     fn oldest(&mut self) -> &mut InFlight {
@@ -167,13 +166,13 @@ impl PartitionWriter {
     ///      worst what is sent as 12 after it for a duplicate: acknowledged, and in no log.
     ///
     /// What follows a batch that was not appended is out of order, and its answer says so: that is
-    /// waited for (a request has a limit). Without such an answer the batch stays uncertain, and is
-    /// not numbered anew.
-    async fn recall_answered(&mut self) {
+    /// waited for (a request has a limit), obeying commands meanwhile. Without such an answer the batch
+    /// stays uncertain, and is not numbered anew.
+    async fn recall_answered(&mut self) -> Result<(), EngineError> {
         let mut recalled = Vec::new();
-        for InFlight { mut batch, claim, answer } in std::mem::take(&mut self.in_flight) {
+        while let Some(InFlight { mut batch, claim, answer }) = self.in_flight.pop_front() {
             let is_lost = claim.withdraw()
-                || match answer.await {
+                || match self.attend(answer).await? {
                     Ok(ParcelOutcome::Answered(answer, _)) => verdict(&answer, batch.count).is_certain_loss(),
                     Ok(ParcelOutcome::Unsent(_)) => true,
                     Ok(ParcelOutcome::Lost { .. }) | Err(_) => false,
@@ -183,6 +182,7 @@ impl PartitionWriter {
             recalled.push(batch);
         }
         self.put_in_front(recalled);
+        Ok(())
     }
 
     /// The oldest batch is refused for its size or for a record that is not named. It goes in
@@ -207,7 +207,7 @@ impl PartitionWriter {
                 cut.map_err(|error| self.malformed(error))?;
             }
         }
-        self.recall_answered().await;
+        self.recall_answered().await?;
         let parts = self.recut(&batch, &[0..count / 2, count / 2..count]).await?;
         self.put_in_front(parts);
         Ok(())
@@ -227,7 +227,7 @@ impl PartitionWriter {
         }
         self.check_oldest_is_certain()?;
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
-        self.recall_answered().await;
+        self.recall_answered().await?;
         if self.sealed.iter().any(|follower| follower.uncertain) {
             return Err(self.uncertain("a batch after a refused one may be in the log already"));
         }
@@ -309,7 +309,7 @@ impl PartitionWriter {
         Ok(())
     }
 
-    fn uncertain(&self, message: &str) -> EngineError {
+    pub(super) fn uncertain(&self, message: &str) -> EngineError {
         EngineError::new(ErrorKind::Retriable, message).at(&self.to)
     }
 

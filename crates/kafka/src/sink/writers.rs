@@ -7,10 +7,13 @@
 //!   2. another one for the same partition begins with 0 under that epoch;
 //!   3. the leader takes it for a duplicate or for out of order.
 //!
-//! So once a writer has been retired, those that come later have a producer of their own.
+//! So once a writer has been retired, those that come later have a producer of their own. In transactions all have
+//! that of the transaction: there a writer stays until each producer that it wrote as has been replaced, which is
+//! asked for, and does not count for the limit meanwhile. With version 1 the leader would know the batches of all
+//! earlier transactions of that producer, and acknowledge another one with the same numbers without appending it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -32,7 +35,8 @@ use super::{
     commands::{Job, WriteCommand},
     outputs::{Provenance, ReceiptSender},
     partition::PartitionWriter,
-    transaction::Transaction,
+    producer::Producer,
+    transaction::Transactions,
 };
 
 /// The most topics that records are routed to at a time.
@@ -41,6 +45,9 @@ pub(super) const TOPICS_MAX: usize = 1000;
 /// A writer of a routed topic without anything to do for this long may be retired, and for twice the time of
 /// a request: then everything that it sent was answered, or its connection has ended.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// The most topics beside those: such as have idle writers that stay until their producers are replaced.
+const STAYING_MAX: usize = TOPICS_MAX;
 
 /// How often it is looked for idle writers, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +70,8 @@ pub(super) struct Writers {
     forgotten: HashMap<TopicPartition, AssignmentId>,
     tasks: JoinSet<()>,
     has_retired: bool,
+    /// The topics with writers that were only kept for their producers when it was last looked.
+    staying: usize,
     swept: Option<Instant>,
 }
 
@@ -73,7 +82,16 @@ struct Writer {
     open: Arc<()>,
     /// The partitions of the source whose records it was given.
     origins: BTreeSet<TopicPartition>,
+    /// The last producer of each side of the transactions that it wrote as.
+    producers: [Option<Producer>; 2],
     used: Instant,
+}
+
+impl Writer {
+    fn new(commands: mpsc::UnboundedSender<WriteCommand>) -> Writer {
+        let (open, origins) = (Arc::default(), BTreeSet::new());
+        Writer { commands, open, origins, producers: [None; 2], used: Instant::now() }
+    }
 }
 
 impl Writers {
@@ -82,16 +100,17 @@ impl Writers {
         &mut self,
         shared: &Arc<SinkShared>,
         batch: OutputBatch,
-        transaction: Option<Arc<Transaction>>,
+        transactions: Option<&Transactions>,
     ) -> Given {
         let count = batch.record_count();
+        let transaction = transactions.and_then(|of| batch.transaction.map(|number| of.open(number)));
         let OutputBatch { destination: to, origin, assignment, compression, must_compress, chunks, .. } =
             batch;
         if let Some(error) = shared.routed.refusal(&to) {
             return Given::Answered(Ok(all_refused(count, &error)));
         }
         let forgotten = self.forgotten.get(&origin).copied();
-        let Some(writer) = self.writer(shared, &to) else {
+        let Some(writer) = self.writer(shared, &to, transactions) else {
             let text = format!("{}: more than {TOPICS_MAX} topics are routed to at a time", to.topic);
             return Given::Answered(Ok(all_refused(count, &ValueError::new(ErrorClass::Route, text))));
         };
@@ -106,6 +125,9 @@ impl Writers {
         let (done, receipt) = oneshot::channel();
         let done = ReceiptSender::new(done, Arc::clone(&writer.open));
         writer.used = Instant::now();
+        if let Some(transaction) = &transaction {
+            writer.producers[transaction.side()] = Some(transaction.producer);
+        }
         // A writer ends only when nothing is given any more, and then the receipt says so.
         let _ = writer.commands.send(WriteCommand::Write(Job {
             chunks,
@@ -144,8 +166,12 @@ impl Writers {
         let to = TopicPartition { topic: Arc::clone(topic), partition: 0 };
         #[expect(clippy::disallowed_methods, reason = "nothing is sent")]
         let (commands, _) = mpsc::unbounded_channel();
-        let (open, origins) = (Arc::default(), BTreeSet::new());
-        self.writers.insert(to, Writer { commands, open, origins, used: Instant::now() });
+        self.writers.insert(to, Writer::new(commands));
+    }
+
+    #[cfg(test)]
+    pub fn has(&self, to: &TopicPartition) -> bool {
+        self.writers.contains_key(to)
     }
 
     /// As if every writer had been idle for long.
@@ -158,12 +184,17 @@ impl Writers {
     }
 
     /// The writer of a partition; `None` when there are too many topics.
-    fn writer(&mut self, shared: &Arc<SinkShared>, to: &TopicPartition) -> Option<&mut Writer> {
+    fn writer(
+        &mut self,
+        shared: &Arc<SinkShared>,
+        to: &TopicPartition,
+        transactions: Option<&Transactions>,
+    ) -> Option<&mut Writer> {
         if !self.writers.contains_key(to) {
             let is_routed = shared.routed.is_routed(&to.topic);
-            if is_routed && !self.routed.contains_key(&to.topic) && self.routed.len() >= TOPICS_MAX {
-                self.sweep(shared);
-                if self.routed.len() >= TOPICS_MAX {
+            if is_routed && !self.routed.contains_key(&to.topic) && self.is_full() {
+                self.sweep(shared, transactions);
+                if self.is_full() {
                     return None;
                 }
             }
@@ -180,15 +211,19 @@ impl Writers {
                 }
             }
             self.tasks.spawn(writer.run());
-            let (open, origins) = (Arc::default(), BTreeSet::new());
-            self.writers.insert(to.clone(), Writer { commands, open, origins, used: Instant::now() });
+            self.writers.insert(to.clone(), Writer::new(commands));
         }
         self.writers.get_mut(to)
     }
 
+    /// Whether no other topic may be routed to.
+    fn is_full(&self) -> bool {
+        self.routed.len() >= TOPICS_MAX + self.staying
+    }
+
     /// Retires the writers of routed topics that are idle, or refused. Nobody else gives a batch meanwhile, so
     /// what is not open now stays so.
-    fn sweep(&mut self, shared: &SinkShared) {
+    fn sweep(&mut self, shared: &SinkShared, transactions: Option<&Transactions>) {
         if self.swept.is_some_and(|swept| swept.elapsed() < SWEEP_EVERY) {
             return;
         }
@@ -196,10 +231,15 @@ impl Writers {
         let routed = &mut self.routed;
         let idle = IDLE.max(2 * shared.request_timeout);
         let before = self.writers.len();
+        let mut staying = HashSet::new();
         self.writers.retain(|to, writer| {
             let is_over = || writer.used.elapsed() > idle || shared.routed.refusal(to).is_some();
             let Some(count) = routed.get_mut(&to.topic) else { return true };
             if Arc::strong_count(&writer.open) > 1 || !is_over() {
+                return true;
+            }
+            if transactions.is_some_and(|of| of.may_write(&writer.producers)) {
+                staying.insert(Arc::clone(&to.topic));
                 return true;
             }
             *count -= 1;
@@ -210,6 +250,10 @@ impl Writers {
             false
         });
         self.has_retired |= self.writers.len() < before;
+        self.staying = staying.len().min(STAYING_MAX);
+        if let Some(transactions) = transactions.filter(|_| self.staying > 0) {
+            transactions.replace_producers();
+        }
         while self.tasks.try_join_next().is_some() {}
     }
 }

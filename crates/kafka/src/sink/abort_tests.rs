@@ -1,0 +1,111 @@
+//! Transactions that are aborted while a request of theirs is under way.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiKey;
+use tokio::time::timeout;
+use topicmill_broker::{Broker, Fault, FaultAction};
+use topicmill_mill::{
+    clock,
+    engine::{ErrorKind, Sink},
+};
+
+use super::transaction_faults_tests::{expect_committed, place, sized};
+use crate::testing::fresh;
+
+/// A request that was held up takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comes {
+    Before,
+    Within,
+    After,
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), held).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// With version 1 it would make the partition part of the next transaction, or begin one that nobody ends; with
+/// version 2 it would put its records there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_request_that_comes_after_the_abort_is_of_no_transaction() {
+    for (version, api) in [(1, ApiKey::AddPartitionsToTxn), (2, ApiKey::Produce)] {
+        for comes in [Comes::Before, Comes::Within, Comes::After] {
+            let what = format!("version {version}, {comes:?}");
+            let (broker, place) = place(version, &[("request.timeout.ms", "1000")]).await;
+            let mut sink = place.sink().await;
+            expect_committed(&mut sink, &place, 0).await;
+            let name = format!("{}/one/0", place.group);
+            let before = broker.seen(api);
+            let held = broker.inject(Fault::once(api, FaultAction::Freeze));
+            let lost = tokio::spawn(sink.send(place.batch(0, 2)));
+            until("the request is there", || broker.seen(api).requests > before.requests).await;
+            sink.abort().await.unwrap();
+            let error = lost.await.unwrap().unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Retriable, "{what}: {error}");
+            let release = async |broker: &Broker| {
+                let handled = broker.seen(api).handled;
+                broker.lift(held);
+                until("it takes effect", || broker.seen(api).handled > handled).await;
+            };
+            if comes == Comes::Before {
+                release(&broker).await;
+                assert!(broker.transaction(&name).unwrap().partitions.is_empty(), "{what}");
+            }
+            if comes == Comes::Within {
+                sink.send(place.batch(1, 4)).await.unwrap();
+                release(&broker).await;
+            }
+            expect_committed(&mut sink, &place, 4).await;
+            if comes == Comes::After {
+                release(&broker).await;
+            }
+            let seen = broker.transaction(&name).unwrap();
+            assert!(seen.state != "Ongoing" && seen.partitions.is_empty(), "{what}: {seen:?}");
+            // Both that were committed, each with its end.
+            assert_eq!(broker.offsets(&place.topic, 0), Some((0, 202)), "{what}");
+            assert_eq!(broker.last_stable_offset(&place.topic, 0), Some(202), "{what}");
+            assert_eq!(broker.committed_offset(&place.group, &place.topic, 0), Some(5), "{what}");
+            expect_committed(&mut sink, &place, 6).await;
+            assert_eq!(broker.last_stable_offset(&place.topic, 0), Some(303), "{what}");
+            sink.close().await;
+        }
+    }
+}
+
+/// What follows a refused batch gets other numbers, once its answers have said that it was not appended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_is_heard_while_the_answers_to_what_follows_a_refused_batch_are_waited_for() {
+    for version in [1, 2] {
+        let properties = [("request.timeout.ms", "100000"), ("batch.size", "1")];
+        let (broker, place) = place(version, &properties).await;
+        let topic = fresh("small");
+        broker.create_topic(&topic, 1, &[("max.message.bytes", "2000")]).unwrap();
+        let now = clock::now_ms();
+        let batch = |number, size| sized(&topic, number, now, [size]);
+        let mut sink = place.sink().await;
+        // So that more than one may be under way.
+        sink.send(batch(0, 100)).await.unwrap();
+        let before = broker.seen(ApiKey::Produce).requests;
+        let hold = |after| broker.inject(Fault::once(ApiKey::Produce, FaultAction::Freeze).after(after));
+        let (refused, silent) = (hold(0), hold(1));
+        let sent = [3000, 100].map(|size| tokio::spawn(sink.send(batch(0, size))));
+        until("the first is there", || broker.seen(ApiKey::Produce).requests == before + 1).await;
+        broker.lift(refused);
+        until("the second is there", || broker.seen(ApiKey::Produce).requests == before + 2).await;
+        sink.abort().await.unwrap();
+        for receipt in sent {
+            let answered = timeout(Duration::from_secs(60), receipt).await;
+            let error = answered.expect("the broker need not answer").unwrap().unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Retriable, "version {version}: {error}");
+        }
+        broker.lift(silent);
+        expect_committed(&mut sink, &place, 2).await;
+        sink.close().await;
+    }
+}
