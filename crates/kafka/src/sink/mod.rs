@@ -386,4 +386,6 @@ mod tests;
 #[cfg(test)]
 mod transaction_faults_tests;
 #[cfg(test)]
+mod transaction_producer_tests;
+#[cfg(test)]
 mod transaction_tests;
