@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kafka_protocol::ResponseError;
 use topicmill_broker::{ApiKey, Fault, FaultAction};
 
 use crate::support::{
@@ -50,6 +51,30 @@ fn what_cannot_be_finished_is_named_when_the_time_is_over() {
             "{log:?}"
         );
     }
+}
+
+/// The commit that the stop waits for is refused, and the transaction aborted.
+#[test]
+fn exactly_once_what_is_aborted_during_a_stop_is_named_and_left_to_the_next_start() {
+    let (cluster, names) = (Cluster::embedded(), Names::new("stop"));
+    cluster.create(&names.source, 2, &[]);
+    let exactly_once = ["--delivery", "exactly-once"];
+    // No commit comes before the stop.
+    let seldom = ["--commit-interval", "200s", "-X", "transaction.timeout.ms=800000"];
+    let mill = Running::run(&cluster, &names, &[&exactly_once[..], &seldom].concat());
+    mill.until_metric("topicmill_partitions_assigned", 2.0);
+    let refusal = FaultAction::Error(ResponseError::TransactionAbortable.code());
+    broker(&cluster).inject(Fault::once(ApiKey::EndTxn, refusal));
+    cluster.produce(&names.source, 1, &goods(10));
+    mill.until_metric("topicmill_records_written_total", 10.0);
+    mill.signal("-TERM");
+    let (code, took, log) = mill.end(SOON);
+    assert_eq!(code, 1, "{log:?}");
+    assert!(took < DRAIN + GRACE + SLACK, "{took:?}");
+    let says = |what: &str| log.iter().any(|line| line.contains("ERROR") && line.contains(what));
+    assert!(says(&format!("{}[1] failed, was aborted", names.source)), "{log:?}");
+    names.catch_up(&cluster, &exactly_once);
+    names.expect_clean(&cluster, "partition");
 }
 
 #[test]
