@@ -1,16 +1,16 @@
 //! Steps from topic to topic, as a user runs them, on an embedded broker.
 
-use std::{net::Ipv4Addr, process::Command, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, process::Command, time::Duration};
 
 use tempfile::NamedTempFile;
-use topicmill_broker::{Broker, BrokerSettings};
+use topicmill_broker::{ApiKey, Broker, BrokerSettings};
 use topicmill_kafka::{Client, Isolation, NativeSink, Reader};
 use topicmill_mill::{
     batch::{OutputBatch, TopicPartition},
     budget::Budget,
     engine::{ClientSettings, Sink, Troubles},
 };
-use topicmill_records::{NO_HEADERS, RecordWriter, partition_of};
+use topicmill_records::{Headers, NO_HEADERS, RecordWriter, partition_of};
 
 const ORDERS: usize = 3000;
 const PARTITIONS: usize = 3;
@@ -64,37 +64,68 @@ fn order(number: usize) -> (String, Option<String>) {
     (before, (country != "UK").then_some(after))
 }
 
-async fn produce(broker: &Broker, values: impl Iterator<Item = String>) {
-    let settings = settings(broker);
+async fn produce(broker: &Broker, partition: i32, values: impl Iterator<Item = String>) {
+    let mut settings = settings(broker);
+    settings.properties.insert("batch.size".to_owned(), "10000".to_owned());
     let client = Client::connect(&settings).await.unwrap();
     let mut sink = NativeSink::new(&client, &settings, Troubles::default()).await.unwrap();
-    let mut writer = RecordWriter::new(100_000, 0);
+    let mut writer = RecordWriter::new(10_000, 0);
     values.for_each(|value| writer.push(1, None, Some(&[value.as_bytes()]), NO_HEADERS));
-    let destination = TopicPartition::new("orders", 0);
+    let destination = TopicPartition::new("orders", partition);
     sink.send(OutputBatch { destination, chunks: writer.finish(), ..Default::default() }).await.unwrap();
     sink.close().await;
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    key: Option<String>,
+    value: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Row {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
 /// Key and value of each record of a partition.
 async fn records(broker: &Broker, topic: &str, partition: i32) -> Vec<(Option<String>, String)> {
+    rows(broker, topic, partition).await.into_iter().map(|row| (row.key, row.value)).collect()
+}
+
+/// What readers of committed records see of a partition.
+async fn rows(broker: &Broker, topic: &str, partition: i32) -> Vec<Row> {
     let client = Client::connect(&settings(broker)).await.unwrap();
     let end = broker.offsets(topic, partition).map_or(0, |(_, end)| end);
     let place = TopicPartition::new(topic, partition);
     let mut reader = Reader::new(&client, place, 0, end, Isolation::ReadCommitted, Budget::new(1 << 24));
     let mut records = Vec::new();
     while let Some((batch, _)) = reader.next().await.unwrap() {
-        let text = |span| batch.bytes(span).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
-        records.extend(batch.records.iter().map(|record| (text(record.key), text(record.value).unwrap())));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        records.extend(batch.records.iter().map(|record| {
+            let headers = Headers::new(batch.bytes(record.headers).unwrap());
+            Row {
+                key: batch.bytes(record.key).map(text),
+                value: text(batch.bytes(record.value).unwrap()),
+                headers: headers.map(|(key, value)| (text(key), text(value.unwrap_or_default()))).collect(),
+            }
+        }));
     }
     records
 }
 
-/// A broker with the orders, and one record that is not JSON.
-async fn broker_with_orders() -> Broker {
+async fn broker_with_topic() -> Broker {
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let broker = Broker::start(BrokerSettings { listen, memory: 64 << 20, partitions: 1 }).await.unwrap();
     broker.create_topic("orders", PARTITIONS as i32, &[]).expect("a new topic");
-    produce(&broker, (0..ORDERS).map(|number| order(number).0).chain([BROKEN.to_owned()])).await;
+    broker
+}
+
+/// A broker with the orders, and one record that is not JSON.
+async fn broker_with_orders() -> Broker {
+    let broker = broker_with_topic().await;
+    produce(&broker, 0, (0..ORDERS).map(|number| order(number).0).chain([BROKEN.to_owned()])).await;
     broker
 }
 
@@ -158,5 +189,108 @@ async fn orders_are_split_and_routed() {
         }
         topicmill(&broker, "verify", &config).await;
         broker.stop().await;
+    }
+}
+
+/// Records pass through every kind of step: some are passed over, some fail in the first step and some in the last,
+/// the others become two, with headers, a key and the partition that it chooses, some of them in topics of their own.
+const EVERY_KIND: &str = r#"
+[run]
+until_caught_up = true
+commit_interval = "5ms"
+STRATEGY
+[source]
+topic = "orders"
+[destination]
+topic = "shown"
+[admin]
+listen = "off"
+# Many small batches.
+[kafka]
+max.partition.fetch.bytes = 10000
+
+[[step]]
+filter = '.country != "UK"'
+
+[[step]]
+header = "from"
+value = '"\($partition)"'
+
+[[step]]
+jq = '., (.items[0] + {id, country})'
+
+[[step]]
+drop = [".password"]
+
+[[step]]
+key = ".id"
+partition = "by-key"
+
+[[step]]
+route = "shown_{.country}"
+when = '.id % 3 == 0'
+"#;
+
+/// The order with this number; there can be no topic for some countries.
+fn order_of_every_kind(number: usize) -> String {
+    let country = ["DE", "FR", "UK", "no where"][number % 4];
+    match number % 50 {
+        49 => BROKEN.to_owned(),
+        _ => format!(
+            r#"{{"id":{number},"country":"{country}","password":"p","items":[{{"sku":1.50,"cost":{number}}}]}}"#
+        ),
+    }
+}
+
+/// What stands in each partition of each topic, of each partition that it comes from: between these there is no order.
+type Written = BTreeMap<(&'static str, i32, String), Vec<Row>>;
+
+/// Runs the steps of every kind; what is written, and how often a transaction was ended.
+async fn written(strategy: &str, aborts: u64) -> (Written, u64) {
+    let broker = broker_with_topic().await;
+    for partition in 0..PARTITIONS {
+        let first = partition * ORDERS;
+        produce(&broker, partition as i32, (first..first + ORDERS).map(order_of_every_kind)).await;
+    }
+    broker.abort_next_transactions(aborts);
+    let config = EVERY_KIND.replace("STRATEGY", strategy);
+    topicmill(&broker, "run", &config).await;
+    topicmill(&broker, "verify", &config).await;
+    let mut written = Written::new();
+    for topic in ["shown", "shown_DE", "shown_FR", "shown_dead_letter"] {
+        for partition in 0..PARTITIONS as i32 {
+            for row in rows(&broker, topic, partition).await {
+                let from = row.header("from").map_or(partition.to_string(), str::to_owned);
+                written.entry((topic, partition, from)).or_default().push(row);
+            }
+        }
+    }
+    let ends = broker.seen(ApiKey::EndTxn).requests;
+    broker.stop().await;
+    (written, ends)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exactly_once_every_strategy_and_order_writes_what_serial_does_though_transactions_are_aborted() {
+    let (expected, ends) = written("strategy = \"serial\"", 0).await;
+    assert_eq!((expected.len(), ends), (3 * 3 * 3 + 3, 0));
+    for (strategy, order) in [
+        ("serial", "partition"),
+        ("pipeline", "partition"),
+        ("worker", "partition"),
+        ("worker", "key"),
+        ("worker", "none"),
+    ] {
+        let settings = format!(
+            "delivery = \"exactly-once\"\nstrategy = \"{strategy}\"\norder = \"{order}\"\nworkers = 3"
+        );
+        let (found, ends) = written(&settings, 3).await;
+        assert!(ends > 6, "{strategy} {order}: {ends} transactions");
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (place, expected) in &expected {
+            let first = expected.iter().zip(&found[place]).position(|(expected, found)| expected != found);
+            let (expected, found) = (expected.len(), found[place].len());
+            assert_eq!((first, found), (None, expected), "{strategy} {order}: {place:?}");
+        }
     }
 }
