@@ -244,6 +244,26 @@ async fn a_demo_on_a_foreign_broker_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn exactly_once_the_demo_ends_with_a_clean_proof_as_well() {
+    let broker = broker().await;
+    let client = Client::connect(&client_settings(&broker)).await.unwrap();
+    for strategy in ["serial", "pipeline", "worker"] {
+        let before = broker.seen(ApiKey::EndTxn).requests;
+        let arguments = format!("demo --events 3000 --delivery exactly-once --strategy {strategy}");
+        let output = topicmill(Some(&broker), &arguments).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{strategy}: {output:?}");
+        assert!(
+            text.contains("3000 events generated and transformed in ") && text.contains(": ok"),
+            "{text}"
+        );
+        assert!(broker.seen(ApiKey::EndTxn).requests > before, "{strategy}: in transactions");
+        Made::read(&mut &output.stderr[..]).expect_gone(&client).await;
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_demo_on_a_foreign_broker_leaves_nothing_behind() {
     let broker = broker().await;
     let mut child = Command::new(env!("CARGO_BIN_EXE_topicmill"))
