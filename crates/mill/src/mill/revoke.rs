@@ -1,5 +1,7 @@
 //! Giving partitions up: what is in flight is finished and committed first, then they are released.
 
+use std::collections::BTreeMap;
+
 use tokio::{sync::oneshot, time::Instant};
 
 use super::Mill;
@@ -32,12 +34,10 @@ impl<S: Source, K: Sink> Mill<S, K> {
         let mut is_change = are_new;
         let lost = std::mem::take(&mut self.just_lost);
         for assignment in assignments {
-            let committed = lost.get(&assignment.partition).copied();
-            let again =
-                committed.filter(|committed| !assignment.is_committed && *committed < assignment.position);
+            let again = self.must_begin_earlier(assignment, &lost).or_else(|| self.is_outdated(assignment));
             let assignment = &match again {
                 None => assignment.clone(),
-                Some(position) => Assignment { position, is_committed: true, ..assignment.clone() },
+                Some((position, _)) => Assignment { position, is_committed: true, ..assignment.clone() },
             };
             let partition = &assignment.partition;
             self.leave(partition);
@@ -51,8 +51,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
             if assignment.is_committed {
                 self.goal.committed(partition, assignment.position);
             }
-            if again.is_some() {
-                self.read_what_was_lost(assignment);
+            if let Some((_, why)) = again {
+                self.ask_again(assignment, why);
             }
             self.refresh_room(partition);
         }
@@ -64,17 +64,41 @@ impl<S: Source, K: Sink> Mill<S, K> {
         are_new
     }
 
-    /// A log was truncated, and reading is to go on at its end, which lies beyond what is committed:
+    /// Where a partition is to begin, and why, if its log was truncated, and reading is to go on at its end, which lies
+    /// beyond what is committed:
     ///   1. everything below 90 is committed, and the output of 90 to 99 is under way;
     ///   2. the log is truncated at 97, and the assignment is over: that output does not count;
     ///   3. were 97 committed, as a position that was chosen is, 90 to 96 would never be written.
     ///
     /// So it begins at what is committed.
-    fn read_what_was_lost(&mut self, assignment: &Assignment) {
+    fn must_begin_earlier(
+        &self,
+        assignment: &Assignment,
+        lost: &BTreeMap<TopicPartition, i64>,
+    ) -> Option<(i64, &'static str)> {
+        let committed = lost.get(&assignment.partition).copied();
+        let committed = committed.filter(|it| !assignment.is_committed && *it < assignment.position)?;
+        Some((committed, "its log was truncated, and what lies before its end is not all committed"))
+    }
+
+    /// What is committed of a partition, and what is wrong, if a coordinator tells an older offset of it to the member
+    /// that holds it:
+    ///   1. 90 is committed, the next transaction is aborted, and another node takes the group over;
+    ///   2. it has 90 in its log, but not yet that its replicas have it, and answers with what it is certain of (80);
+    ///   3. were reading to begin there, 80 to 89 would be written again.
+    ///
+    /// Who gets partitions anew is answered once all before is certain.
+    fn is_outdated(&self, assignment: &Assignment) -> Option<(i64, &'static str)> {
+        let committed = self.offsets.position(&assignment.partition)?.committed?;
+        (assignment.is_committed && assignment.position < committed)
+            .then_some((committed, "the coordinator of the group tells an older offset than was committed"))
+    }
+
+    /// Has a partition read again that was just assigned: nothing is written of what is read until then.
+    fn ask_again(&mut self, assignment: &Assignment, why: &str) {
         let Assignment { partition, id, .. } = assignment;
         if self.offsets.halt(partition, *id, Halt::Rewinding) {
-            let message = "its log was truncated, and what lies before its end is not all committed";
-            let error = EngineError::new(ErrorKind::Retriable, message).at(partition);
+            let error = EngineError::new(ErrorKind::Retriable, why).at(partition);
             self.rewind(partition, *id, &error, Instant::now());
         }
     }

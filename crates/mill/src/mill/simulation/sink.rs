@@ -175,6 +175,9 @@ impl Sink for SimulatedSink {
             // While the coordinator fails, some are committed although the answer never comes.
             let (fails, is_lucky) = (world.commits_fail(), world.count(3) == 1);
             let is_committed = (!fails || is_lucky) && world.commit_transaction(named);
+            if fails {
+                world.commit_unheard();
+            }
             Ok(if is_committed && !fails {
                 TransactionEnd::Committed
             } else {

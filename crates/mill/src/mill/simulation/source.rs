@@ -325,6 +325,13 @@ impl Source for SimulatedSource {
         let assigned: BTreeSet<i32> = assigned.filter(|at| self.positions.contains_key(at)).collect();
         self.positions.retain(|partition, _| !assigned.contains(partition));
         self.held.retain(|partition, _| !assigned.contains(partition));
+        {
+            let mut world = self.world.lock().unwrap();
+            // Who gets them meanwhile would be told the last ones.
+            if !world.is_unstable(&assigned.iter().copied().collect::<Vec<_>>()) {
+                world.tell_older(&assigned);
+            }
+        }
         self.assign(assigned);
     }
 

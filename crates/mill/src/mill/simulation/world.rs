@@ -86,6 +86,10 @@ pub(in crate::mill) struct World {
     /// Whether what fails or stalls is the topic that it routes to.
     pub fails_routed: bool,
     pub committed: BTreeMap<i32, i64>,
+    /// What was committed before that.
+    before: BTreeMap<i32, i64>,
+    /// What is told instead, once.
+    told: BTreeMap<i32, i64>,
     /// The current assignment of each partition; commits of others are fenced.
     pub generations: BTreeMap<i32, u64>,
     pub last_assignment: u64,
@@ -157,6 +161,8 @@ impl World {
             spreads: false,
             fails_routed: false,
             committed: BTreeMap::new(),
+            before: BTreeMap::new(),
+            told: BTreeMap::new(),
             generations: BTreeMap::new(),
             last_assignment: 0,
             chosen: BTreeMap::new(),
@@ -226,6 +232,7 @@ impl World {
         let id = self.last_assignment;
         self.generations.insert(partition, id);
         let committed = self.committed.get(&partition).copied();
+        let committed = self.told.remove(&partition).or(committed);
         let position = committed.unwrap_or_else(|| self.choose(partition));
         self.expected.insert((partition, id), position);
         let is_committed = committed.is_some() || self.plant == Some(Plant::PositionsCountAsCommitted);
@@ -286,7 +293,24 @@ impl World {
         if self.committed.get(&partition).is_some_and(|committed| *committed > offset.next) {
             self.violate(format!("partition {partition} is committed backwards to {}", offset.next));
         }
-        self.committed.insert(partition, offset.next);
+        let before = self.committed.insert(partition, offset.next);
+        self.before.extend(before.map(|before| (partition, before)));
+    }
+
+    /// Nobody has heard of the last commits.
+    pub fn commit_unheard(&mut self) {
+        self.before.clear();
+    }
+
+    /// A coordinator that has just taken over tells, now and then, the offsets before the last ones of a group, of
+    /// which somebody has heard.
+    pub fn tell_older(&mut self, partitions: &BTreeSet<i32>) {
+        for partition in partitions {
+            if self.random.random_ratio(1, 4) {
+                let before = self.before.get(partition).copied();
+                self.told.extend(before.map(|before| (*partition, before)));
+            }
+        }
     }
 
     /// Whether all that was handed out is committed.
