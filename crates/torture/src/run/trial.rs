@@ -162,7 +162,7 @@ impl<'a> Trial<'a> {
             Delivery::AtLeastOnce => None,
             Delivery::ExactlyOnce => {
                 let committed = stage.admin.committed(&group, &source, PARTITIONS, Isolation::Uncommitted)?;
-                Some(CommitWatch::start(committed))
+                Some(CommitWatch::start(committed, fault.moves_coordinators()))
             }
         };
         let mut trial = Trial {

@@ -209,6 +209,20 @@ impl FaultKind {
         }
     }
 
+    /// Whether other nodes become coordinators.
+    pub(super) fn moves_coordinators(self) -> bool {
+        matches!(
+            self,
+            FaultKind::BrokersKilled
+                | FaultKind::BrokerStopped
+                | FaultKind::MajorityLost
+                | FaultKind::LeadersMoved
+                | FaultKind::DiskFull
+                | FaultKind::CoordinatorsIsolated
+                | FaultKind::Mixed
+        )
+    }
+
     /// How many instances a record passes.
     pub(super) fn links(self) -> usize {
         if self == FaultKind::Chain { 3 } else { 1 }
