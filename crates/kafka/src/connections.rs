@@ -9,6 +9,7 @@ use futures_util::{
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use topicmill_mill::backoff::Backoff;
 
 use super::{
@@ -22,6 +23,9 @@ use super::{
 
 /// How long an answer may take before the broker is suspected.
 const QUIET_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a connection is closed to a broker that is gone.
+const DEPARTED: &str = "the broker does not answer and has left the cluster";
 
 /// The same for requests that wait for other members of a group.
 const GROUP_QUIET_AFTER: Duration = Duration::from_secs(10);
@@ -79,6 +83,8 @@ struct Down {
 struct ConnectionSlot {
     connection: Option<Connection>,
     attempt: Option<DialAttempt>,
+    /// When the attempt began, and how to give it up.
+    begun: Option<(Instant, CancellationToken)>,
     throttle: Throttle,
 }
 
@@ -118,7 +124,11 @@ impl Connections {
                 (_, Some(down)) if down.until > Instant::now() && down.address == *address => {
                     return Err(down.backing_off());
                 }
-                _ => slot.attempt.insert(self.attempt(broker, lane, address, &slot.throttle)).clone(),
+                _ => {
+                    let (_, gone) = slot.begun.insert((Instant::now(), CancellationToken::new()));
+                    let attempt = self.attempt(broker, lane, address, &slot.throttle, gone.clone());
+                    slot.attempt.insert(attempt).clone()
+                }
             }
         };
         attempt.await
@@ -137,17 +147,20 @@ impl Connections {
         open.partition(|(_, connection)| answers_at_once(connection))
     }
 
-    /// Closes connections that do not answer to brokers that have left the cluster, so that
-    /// whatever waits for them learns that now rather than when its limit passes.
+    /// Closes connections that do not answer to brokers that have left the cluster, and gives up
+    /// attempts to make some, so that whatever waits for them learns that now rather than when its
+    /// limit passes.
     pub fn close_departed(&self, is_there: impl Fn(i32) -> bool) {
         let departed: Vec<Connection> = {
             let brokers = self.brokers.lock();
             let gone = brokers.iter().filter(|(broker, _)| !is_there(**broker));
-            let open = gone.flat_map(|(_, known)| known.slots.values().filter_map(ConnectionSlot::open));
+            let slots: Vec<_> = gone.flat_map(|(_, known)| known.slots.values()).collect();
+            slots.iter().for_each(|slot| slot.give_up());
+            let open = slots.into_iter().filter_map(ConnectionSlot::open);
             open.filter(|connection| connection.silent_for() >= QUIET_AFTER).cloned().collect()
         };
         for connection in departed {
-            connection.close("the broker does not answer and has left the cluster");
+            connection.close(DEPARTED);
         }
     }
 
@@ -174,12 +187,18 @@ impl Connections {
         lane: Lane,
         address: &Address,
         throttle: &Throttle,
+        gone: CancellationToken,
     ) -> DialAttempt {
         let (this, address) = (Arc::clone(self), address.clone());
         let watcher = self.watcher(broker, lane);
         let throttle = throttle.clone();
         let dialling = tokio::spawn(async move {
-            let outcome = this.dial.open(&address, throttle, Some(watcher)).await;
+            let outcome = tokio::select! {
+                outcome = this.dial.open(&address, throttle, Some(watcher)) => outcome,
+                () = gone.cancelled() => {
+                    Err(WireError::Closed { broker: address.to_string(), reason: DEPARTED.to_owned() })
+                }
+            };
             this.settle(broker, lane, address, &outcome);
             outcome
         });
@@ -195,7 +214,7 @@ impl Connections {
             let mut brokers = self.brokers.lock();
             let Broker { slots, down } = brokers.entry(broker).or_default();
             let slot = slots.entry(lane).or_default();
-            slot.attempt = None;
+            (slot.attempt, slot.begun) = (None, None);
             match outcome {
                 Ok(connection) => {
                     slot.connection = Some(connection.clone());
@@ -244,6 +263,12 @@ impl ConnectionSlot {
     fn open(&self) -> Option<&Connection> {
         self.connection.as_ref().filter(|connection| !connection.is_closed())
     }
+
+    /// Gives up an attempt that is not answered. One that has only begun may be to a broker that comes back.
+    fn give_up(&self) {
+        let late = self.begun.as_ref().filter(|(since, _)| since.elapsed() >= QUIET_AFTER);
+        late.into_iter().for_each(|(_, gone)| gone.cancel());
+    }
 }
 
 impl Down {
@@ -256,5 +281,49 @@ impl Down {
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{settings::Family, transport::Sockets};
+
+    #[tokio::test]
+    async fn an_attempt_is_given_up_when_its_broker_has_left_the_cluster() {
+        // It takes connections and says nothing, as a process that is stopped.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = Address::parse(&silent.local_addr().unwrap().to_string()).unwrap();
+        let dial = Dial {
+            client_id: "a-test".to_owned(),
+            connect_timeout: Duration::from_secs(600),
+            max_idle: None,
+            sockets: Sockets::new(Family::Any, Duration::from_secs(60)),
+            security: Arc::default(),
+            logins: Arc::default(),
+        };
+        let connections = Connections::new(dial, Backoff::default(), Duration::ZERO, Box::new(|_, _| {}));
+        let (get, others) = (connections.get(1, Lane::Control, &address), Arc::clone(&connections));
+        let leaves = async {
+            let _taken = silent.accept().await.unwrap();
+            others.close_departed(|_| true);
+            others.close_departed(|broker| broker != 1);
+            tokio::time::sleep(QUIET_AFTER).await;
+            others.close_departed(|_| true);
+            tokio::task::yield_now().await;
+            let is_trying = others.brokers.lock()[&1].slots[&Lane::Control].attempt.is_some();
+            assert!(is_trying, "one that is there, or has only been asked, may answer yet");
+            others.close_departed(|broker| broker != 1);
+            tokio::time::sleep(10 * QUIET_AFTER).await;
+        };
+        let error = tokio::select! {
+            got = get => got.unwrap_err(),
+            () = leaves => panic!("it still tries"),
+        };
+        assert!(error.to_string().ends_with(DEPARTED), "{error}");
     }
 }
