@@ -6,23 +6,14 @@ use super::*;
 use crate::{
     connection_state::Watcher,
     handshake::Dial,
-    settings::Family,
-    testing::embedded,
+    testing::{dial, embedded},
     throttle::Throttle,
-    transport::{Address, Sockets},
+    transport::Address,
 };
 
 async fn open() -> (Broker, Dial, Address) {
     let (broker, settings) = embedded().await;
-    let dial = Dial {
-        client_id: "a-test".to_owned(),
-        connect_timeout: Duration::from_secs(10),
-        max_idle: None,
-        sockets: Sockets::new(Family::Any, Duration::from_secs(60)),
-        security: Arc::default(),
-        logins: Arc::default(),
-    };
-    (broker, dial, Address::parse(&settings.brokers[0]).unwrap())
+    (broker, dial(Duration::from_secs(10)), Address::parse(&settings.brokers[0]).unwrap())
 }
 
 const LIMIT: Duration = Duration::from_secs(10);

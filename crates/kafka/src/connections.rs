@@ -291,21 +291,14 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{settings::Family, transport::Sockets};
+    use crate::testing::dial;
 
     #[tokio::test]
     async fn an_attempt_is_given_up_when_its_broker_has_left_the_cluster() {
         // It takes connections and says nothing, as a process that is stopped.
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = Address::parse(&silent.local_addr().unwrap().to_string()).unwrap();
-        let dial = Dial {
-            client_id: "a-test".to_owned(),
-            connect_timeout: Duration::from_secs(600),
-            max_idle: None,
-            sockets: Sockets::new(Family::Any, Duration::from_secs(60)),
-            security: Arc::default(),
-            logins: Arc::default(),
-        };
+        let dial = dial(Duration::from_secs(600));
         let connections = Connections::new(dial, Backoff::default(), Duration::ZERO, Box::new(|_, _| {}));
         let (get, others) = (connections.get(1, Lane::Control, &address), Arc::clone(&connections));
         let leaves = async {

@@ -26,7 +26,19 @@ use topicmill_mill::{
 };
 use topicmill_records::{BatchHeader, Compression, HEADER_LEN, NO_HEADERS, RecordWriter, walk};
 
-use super::{Client, cluster::Lane};
+use super::{Client, cluster::Lane, handshake::Dial, settings::Family, transport::Sockets};
+
+/// How to make connections that are neither secured nor ever idle for too long.
+pub fn dial(connect_timeout: Duration) -> Dial {
+    Dial {
+        client_id: "a-test".to_owned(),
+        connect_timeout,
+        max_idle: None,
+        sockets: Sockets::new(Family::Any, Duration::from_secs(60)),
+        security: Arc::default(),
+        logins: Arc::default(),
+    }
+}
 
 /// The brokers that `TEST_KAFKA` names, with the properties `key=value,…` of
 /// `TEST_KAFKA_PROPERTIES`; an embedded one when it is unset.

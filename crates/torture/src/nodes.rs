@@ -213,17 +213,25 @@ impl Nodes {
     /// # Errors
     /// They do not within two minutes.
     pub fn wait_for_replicas(&self) -> Result<(), NodesError> {
+        let behind = ["--describe", "--under-replicated-partitions"];
+        self.replicated("org.apache.kafka.tools.TopicCommand", &behind, |said| said.trim().is_empty())
+    }
+
+    /// Waits until a tool says that replicas are as they should be.
+    fn replicated(
+        &self,
+        class: &str,
+        arguments: &[&str],
+        is_done: impl Fn(&str) -> bool,
+    ) -> Result<(), NodesError> {
         let start = Instant::now();
         loop {
-            let behind = self.tool(
-                "org.apache.kafka.tools.TopicCommand",
-                &["--describe", "--under-replicated-partitions"],
-            )?;
-            if behind.trim().is_empty() {
+            let said = self.tool(class, arguments)?;
+            if is_done(&said) {
                 return Ok(());
             }
             if start.elapsed() > REPLICATION {
-                return Err(NodesError::Behind(behind));
+                return Err(NodesError::Behind(said));
             }
             thread::sleep(Duration::from_millis(500));
         }
@@ -251,17 +259,7 @@ impl Nodes {
         replicas: usize,
     ) -> Result<(), NodesError> {
         self.assign(topics, first, replicas)?;
-        let start = Instant::now();
-        loop {
-            let under_way = self.tool(REASSIGN, &["--list"])?;
-            if under_way.contains("No partition reassignments found") {
-                return Ok(());
-            }
-            if start.elapsed() > REPLICATION {
-                return Err(NodesError::Behind(under_way));
-            }
-            thread::sleep(Duration::from_millis(500));
-        }
+        self.replicated(REASSIGN, &["--list"], |said| said.contains("No partition reassignments found"))
     }
 
     /// Begins to give every partition so many replicas, in the order in which they are to lead; the file that says so.

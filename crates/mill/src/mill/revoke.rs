@@ -34,7 +34,8 @@ impl<S: Source, K: Sink> Mill<S, K> {
         let mut is_change = are_new;
         let lost = std::mem::take(&mut self.just_lost);
         for assignment in assignments {
-            let again = self.must_begin_earlier(assignment, &lost).or_else(|| self.is_outdated(assignment));
+            let again =
+                self.before_truncation(assignment, &lost).or_else(|| self.newer_than_told(assignment));
             let assignment = &match again {
                 None => assignment.clone(),
                 Some((position, _)) => Assignment { position, is_committed: true, ..assignment.clone() },
@@ -71,7 +72,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     ///   3. were 97 committed, as a position that was chosen is, 90 to 96 would never be written.
     ///
     /// So it begins at what is committed.
-    fn must_begin_earlier(
+    fn before_truncation(
         &self,
         assignment: &Assignment,
         lost: &BTreeMap<TopicPartition, i64>,
@@ -88,7 +89,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
     ///   3. were reading to begin there, 80 to 89 would be written again.
     ///
     /// Who gets partitions anew is answered once all before is certain.
-    fn is_outdated(&self, assignment: &Assignment) -> Option<(i64, &'static str)> {
+    fn newer_than_told(&self, assignment: &Assignment) -> Option<(i64, &'static str)> {
         let committed = self.offsets.position(&assignment.partition)?.committed?;
         (assignment.is_committed && assignment.position < committed)
             .then_some((committed, "the coordinator of the group tells an older offset than was committed"))

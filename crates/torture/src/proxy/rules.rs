@@ -185,7 +185,8 @@ impl Rules {
         free - now
     }
 
-    /// What is done to this request, if anything; a node that it isolates is isolated now. `commits` is asked of EndTxn requests alone.
+    /// What is done to this request, if anything; a node that it isolates is isolated on return. `commits` is asked of
+    /// EndTxn requests alone.
     pub(super) fn action(&self, request: &Request, node: usize, commits: bool) -> Option<Action> {
         let mut state = self.0.lock();
         let mut taken = None;

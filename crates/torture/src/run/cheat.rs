@@ -32,7 +32,7 @@ pub enum Cheat {
     CommitFirst,
     /// It passes over what it cannot transform.
     SkipErrors,
-    /// It changes places with the record after, now and then.
+    /// It writes a record before the one that it follows, now and then.
     Reorder,
     /// It writes a record twice, now and then.
     Duplicate,

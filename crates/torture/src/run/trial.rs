@@ -111,10 +111,11 @@ impl<'a> Trial<'a> {
         let live = Live::start(reader, Judge::new(load, Order::Partition), Arc::clone(&writer));
         // A transaction needs the same id again after a crash to end what it left open; without, readers wait until
         // it has timed out.
-        let ids_last = delivery == Delivery::ExactlyOnce && fault != FaultKind::Poison;
-        let fixed_ids = ids_last || random.random();
+        let needs_ids = delivery == Delivery::ExactlyOnce && fault != FaultKind::Poison;
+        let fixed_ids = needs_ids || random.random();
+        let cheat = fault.cheat().and_then(|cheat| cheat.to_possible_value());
         let link = |link: usize| {
-            let mut arguments = match fault.cheat().and_then(|cheat| cheat.to_possible_value()) {
+            let mut arguments = match &cheat {
                 Some(cheat) => vec!["cheat".to_owned(), cheat.get_name().to_owned()],
                 None => vec!["run".to_owned()],
             };
@@ -125,7 +126,7 @@ impl<'a> Trial<'a> {
             add("--dead-letter", &outputs.dead_letter);
             // The last link's name is that of a trial without a chain.
             add("--group", &if link == 0 { group.clone() } else { format!("{group}-{link}") });
-            if fault.cheat().is_some() {
+            if cheat.is_some() {
                 return arguments;
             }
             add("--transform", if link == 0 { "name-event" } else { "identity" });
@@ -141,7 +142,7 @@ impl<'a> Trial<'a> {
         };
         let working = settings.instances.max(links);
         let mills = MillSettings {
-            program: match fault.cheat() {
+            program: match cheat {
                 Some(_) => std::env::current_exe().map_err(RunError::io("this program"))?,
                 None => settings.program.clone(),
             },

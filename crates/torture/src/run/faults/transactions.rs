@@ -73,8 +73,7 @@ pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
     for _ in 0..trial.scaled(20) {
         let mill = members::any(trial);
         trial.strike();
-        for side in 0..2 {
-            let id = format!("{}/{}/{side}", trial.group, trial.mills.client(mill));
+        for id in ids_of(trial, mill) {
             let thief: BaseProducer = ClientConfig::new()
                 .set("bootstrap.servers", trial.stage.nodes.bootstrap())
                 .set("transactional.id", &id)
@@ -230,8 +229,7 @@ fn producer_states(trial: &Trial<'_>) -> Result<usize, RunError> {
 pub(super) fn epochs_used_up(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let mill = members::any(trial);
     trial.mills.terminate(mill)?;
-    let ids: Vec<_> =
-        (0..2).map(|side| format!("{}/{}/{side}", trial.group, trial.mills.client(mill))).collect();
+    let ids = ids_of(trial, mill);
     // It takes minutes: both at once.
     let (brokers, stop) = (trial.stage.nodes.bootstrap(), &trial.stage.settings.stop);
     thread::scope(|scope| {
@@ -254,6 +252,11 @@ pub(super) fn epochs_used_up(trial: &mut Trial<'_>) -> Result<(), RunError> {
     }
     trial.sometimes.push(("epochs rolled over".into(), rolled as u64));
     trial.pause(Duration::from_secs(5))
+}
+
+/// The transactional ids of an instance.
+fn ids_of(trial: &Trial<'_>, mill: usize) -> [String; 2] {
+    [0, 1].map(|side| format!("{}/{}/{side}", trial.group, trial.mills.client(mill)))
 }
 
 /// The producer id of each transactional id of the instances.
