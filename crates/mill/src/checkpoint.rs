@@ -22,6 +22,8 @@
 //! - It commits only when every batch of it is acknowledged, its dead letters included, and the stake is held.
 //! - A failure aborts both: the open one may hold what follows something that failed. But a commit that is under
 //!   way is waited for first, as it may succeed; so is a stake, which is not to arrive in a later transaction.
+//! - A commit without an answer may have succeeded all the same, which the abort finds out: the coordinator takes none
+//!   of what is committed. Then its offsets hold.
 
 use crate::{batch::TransactionNumber, engine::Offset};
 
@@ -46,6 +48,8 @@ enum Phase {
     Staking,
     Staked,
     Committing,
+    /// Its commit did not succeed, or nobody knows; the abort tells.
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +94,7 @@ impl Checkpoint {
 
     /// Whether a transaction is sealed and its commit not under way.
     pub fn is_landing(&self) -> bool {
-        self.sealed.as_ref().is_some_and(|sealed| sealed.phase != Phase::Committing)
+        self.sealed.as_ref().is_some_and(|sealed| !matches!(sealed.phase, Phase::Committing | Phase::Unknown))
     }
 
     /// What is to be done now; `is_landed` tells whether everything sent in a transaction is acknowledged.
@@ -99,7 +103,7 @@ impl Checkpoint {
             (Abort::UnderWay, _)
             | (Abort::Wanted, Some(Sealed { phase: Phase::Staking | Phase::Committing, .. })) => Step::Wait,
             (Abort::Wanted, _) => {
-                (self.abort, self.sealed) = (Abort::UnderWay, None);
+                self.abort = Abort::UnderWay;
                 Step::Abort
             }
             (Abort::No, Some(sealed)) => match sealed.phase {
@@ -111,7 +115,7 @@ impl Checkpoint {
                     sealed.phase = Phase::Committing;
                     Step::Commit(sealed.transaction)
                 }
-                Phase::Staking | Phase::Staked | Phase::Committing => Step::Wait,
+                Phase::Staking | Phase::Staked | Phase::Committing | Phase::Unknown => Step::Wait,
             },
             (Abort::No, None) => Step::Wait,
         }
@@ -140,7 +144,7 @@ impl Checkpoint {
 
     /// The stake or the commit under way did not succeed, or nobody knows.
     pub fn not_committed(&mut self) {
-        self.sealed = None;
+        self.set(Phase::Unknown);
     }
 
     /// Something failed. Whether this is the first to say so.
@@ -152,9 +156,12 @@ impl Checkpoint {
         is_first
     }
 
-    /// Everything that was not committed is aborted.
-    pub fn aborted(&mut self) {
+    /// Everything that was not committed is aborted; returns the offsets of the transaction that turned out to be
+    /// committed, if one did.
+    pub fn aborted(&mut self, committed: Option<TransactionNumber>) -> Vec<Offset> {
         self.abort = Abort::No;
+        let sealed = self.sealed.take().filter(|sealed| committed == Some(sealed.transaction));
+        sealed.map(|sealed| sealed.offsets).unwrap_or_default()
     }
 }
 

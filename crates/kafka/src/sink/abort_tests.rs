@@ -6,11 +6,12 @@ use kafka_protocol::messages::ApiKey;
 use tokio::time::timeout;
 use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
+    batch::TransactionNumber,
     clock,
-    engine::{ErrorKind, Sink},
+    engine::{ErrorKind, Sink, TransactionEnd},
 };
 
-use super::transaction_faults_tests::{expect_committed, place, sized};
+use super::transaction_faults_tests::{commit, expect_committed, place, sized};
 use crate::testing::fresh;
 
 /// A request that was held up takes effect.
@@ -73,6 +74,33 @@ async fn a_first_request_that_comes_after_the_abort_is_of_no_transaction() {
             assert_eq!(broker.committed_offset(&place.group, &place.topic, 0), Some(5), "{what}");
             expect_committed(&mut sink, &place, 6).await;
             assert_eq!(broker.last_stable_offset(&place.topic, 0), Some(303), "{what}");
+            sink.close().await;
+        }
+    }
+}
+
+/// With the next transaction open meanwhile, which is aborted in any case.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_tells_whether_a_commit_without_an_answer_has_succeeded() {
+    for version in [1, 2] {
+        for (action, number) in [FaultAction::LoseResponse, FaultAction::Close].into_iter().zip([2, 3]) {
+            let what = format!("version {version}, {action:?}");
+            let (broker, place) = place(version, &[("transaction.timeout.ms", "1000")]).await;
+            let mut sink = place.sink().await;
+            expect_committed(&mut sink, &place, 0).await;
+            expect_committed(&mut sink, &place, 1).await;
+            sink.send(place.batch(0, number)).await.unwrap();
+            let lost = broker.inject(Fault::always(ApiKey::EndTxn, action));
+            let ended = commit(&mut sink, &place, number).await.unwrap();
+            assert!(matches!(ended, TransactionEnd::Aborted(_)), "{what}: {ended:?}");
+            broker.lift(lost);
+            sink.send(place.batch(1, number + 1)).await.unwrap();
+            let is_committed =
+                broker.committed_offset(&place.group, &place.topic, 0) == Some(number as i64 + 1);
+            assert_eq!(is_committed, action == FaultAction::LoseResponse, "{what}");
+            let told = sink.abort().await.unwrap();
+            assert_eq!(told, is_committed.then_some(TransactionNumber(number)), "{what}");
+            assert_eq!(sink.abort().await.unwrap(), None, "{what}: only once");
             sink.close().await;
         }
     }

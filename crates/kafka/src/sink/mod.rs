@@ -245,17 +245,21 @@ impl Sink for NativeSink {
         }
     }
 
-    fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    fn abort(
+        &mut self,
+    ) -> impl Future<Output = Result<Option<TransactionNumber>, EngineError>> + Send + 'static {
         self.writers.abandon();
         if let Some(last) = self.transactions.as_ref().and_then(|of| of.last_open()) {
             self.shared.known.aborted(last);
         }
-        let transactions = self.transactions.clone();
+        let (transactions, shared) = (self.transactions.clone(), Arc::clone(&self.shared));
         async move {
-            match transactions {
-                Some(transactions) => transactions.abort().await,
-                None => Err(no_transactions()),
+            let Some(transactions) = transactions else { return Err(no_transactions()) };
+            let committed = transactions.abort().await?;
+            if let Some(transaction) = committed {
+                shared.known.committed(transaction);
             }
+            Ok(committed)
         }
     }
 

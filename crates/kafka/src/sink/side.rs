@@ -163,6 +163,7 @@ impl Side {
     /// Commits a transaction.
     pub async fn commit(&self, transaction: &Transaction) -> Result<(), Failure> {
         let Transaction { mode, producer, deadline, .. } = transaction;
+        transaction.to_be_committed();
         let (ended, is_certain) =
             end(&self.cluster, &self.troubles, mode, *producer, true, *deadline).await?;
         if let Some(producer) = ended {
@@ -187,9 +188,12 @@ impl Side {
         Ok(())
     }
 
-    /// Aborts what the producer has open, and moves on to its next epoch.
-    pub async fn renew(&self) -> Result<(), EngineError> {
+    /// Aborts what the producer has open, and moves on to its next epoch. Returns the transaction that was committed,
+    /// if its commit had no answer: the coordinator takes no abort of it.
+    pub async fn renew(&self) -> Result<Option<TransactionNumber>, EngineError> {
         let (mode, known, deadline) = (self.mode(), self.state.lock().producer, self.deadline());
+        let in_doubt = self.in_doubt();
+        let mut committed = None;
         let producer = match end(&self.cluster, &self.troubles, &mode, known, false, deadline).await {
             Ok((Some(next), _)) => next,
             Ok((None, _)) => self.next_epoch(&mode, known, deadline).await?,
@@ -201,16 +205,30 @@ impl Side {
                 // producer that begins by its last epoch for one that was replaced; the answer to the same end has
                 // the next.
                 match end(&self.cluster, &self.troubles, &mode, known, true, deadline).await {
-                    Ok((Some(next), _)) => next,
+                    Ok((Some(next), _)) => {
+                        committed = in_doubt;
+                        next
+                    }
                     Err(Failure::Again(error)) => return Err(error),
                     Ok((None, _)) | Err(_) => self.next_epoch(&mode, known, deadline).await?,
                 }
             }
             // Nothing is open.
-            Err(Failure::Abort(_)) => self.next_epoch(&mode, known, deadline).await?,
+            Err(Failure::Abort(error)) => {
+                committed = in_doubt.filter(|_| is_over(&error));
+                self.next_epoch(&mode, known, deadline).await?
+            }
             Err(failure) => return Err(failure.error()),
         };
-        self.settle(producer).await
+        self.settle(producer).await?;
+        Ok(committed)
+    }
+
+    /// The transaction that the coordinator was asked to commit, and is not known to have ended.
+    fn in_doubt(&self) -> Option<TransactionNumber> {
+        let state = self.state.lock();
+        let current = state.current.as_ref().filter(|current| current.is_to_be_committed());
+        current.map(|current| current.number)
     }
 
     /// The next epoch of a producer that has nothing open.

@@ -55,7 +55,7 @@ async fn commit_unheard(broker: &Broker, sink: &mut NativeSink, place: &Place, n
 
 /// Begins the producer of the even transactions anew: an abort may end with that of the odd ones.
 async fn renew_even(sink: &NativeSink) -> Result<(), EngineError> {
-    sink.transactions.as_ref().unwrap().side(TransactionNumber(0)).renew().await
+    sink.transactions.as_ref().unwrap().side(TransactionNumber(0)).renew().await.map(drop)
 }
 
 async fn expect_commit(sink: &mut NativeSink, place: &Place, number: u64, case: &str) {

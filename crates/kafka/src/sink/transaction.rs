@@ -61,6 +61,7 @@ pub struct Transaction {
     /// Whether the coordinator has said that it is open.
     is_begun: AtomicBool,
     has_unanswered: AtomicBool,
+    is_to_be_committed: AtomicBool,
     /// When the coordinator will have aborted it.
     pub deadline: Instant,
     wanted: Mutex<BTreeSet<TopicPartition>>,
@@ -123,10 +124,12 @@ impl Transactions {
         }
     }
 
-    /// Aborts what is open, and begins both producers anew.
-    pub async fn abort(&self) -> Result<(), EngineError> {
+    /// Aborts what is open, and begins both producers anew. Returns the transaction that was committed, if one was
+    /// whose commit had no answer.
+    pub async fn abort(&self) -> Result<Option<TransactionNumber>, EngineError> {
         let [even, odd] = &self.sides;
-        try_join(even.renew(), odd.renew()).await.map(drop)
+        // Only one of them was to be committed.
+        try_join(even.renew(), odd.renew()).await.map(|(even, odd)| even.or(odd))
     }
 
     /// Whether anything may be open.
@@ -163,6 +166,7 @@ impl Transaction {
             troubles,
             is_begun: AtomicBool::new(false),
             has_unanswered: AtomicBool::new(false),
+            is_to_be_committed: AtomicBool::new(false),
             deadline,
             wanted: Mutex::default(),
             enlisted: tokio::sync::Mutex::default(),
@@ -182,6 +186,16 @@ impl Transaction {
     /// Whether an attempt at a request of it was not answered, so that it may come to the broker later.
     pub fn has_unanswered(&self) -> bool {
         self.has_unanswered.load(Ordering::Acquire)
+    }
+
+    /// Whether the coordinator was asked to commit it.
+    pub fn is_to_be_committed(&self) -> bool {
+        self.is_to_be_committed.load(Ordering::Acquire)
+    }
+
+    /// The coordinator is asked to commit it.
+    pub fn to_be_committed(&self) {
+        self.is_to_be_committed.store(true, Ordering::Release);
     }
 
     /// The coordinator has it open.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::{AssignmentId, TopicPartition};
 
 #[test]
 fn a_commit_under_way_is_waited_for_before_an_abort() {
@@ -16,8 +17,31 @@ fn a_commit_under_way_is_waited_for_before_an_abort() {
     checkpoint.committed();
     assert_eq!(checkpoint.step(|_| true), Step::Abort);
     assert_eq!(checkpoint.step(|_| true), Step::Wait);
-    checkpoint.aborted();
-    assert!(checkpoint.is_idle());
+    assert!(checkpoint.aborted(None).is_empty() && checkpoint.is_idle());
+}
+
+#[test]
+fn an_abort_tells_whether_a_commit_without_an_answer_has_succeeded() {
+    let offset = || Offset {
+        partition: TopicPartition::new("source", 0),
+        assignment: AssignmentId(1),
+        next: 90,
+        leader_epoch: -1,
+    };
+    for (committed, holds) in [(Some(1), true), (Some(2), false), (None, false)] {
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.seal(TransactionNumber(1), vec![offset()]);
+        checkpoint.step(|_| true);
+        checkpoint.staked();
+        assert_eq!(checkpoint.step(|_| true), Step::Commit(TransactionNumber(1)));
+        checkpoint.not_committed();
+        assert!(!checkpoint.is_landing(), "nothing waits for acknowledgements any more");
+        checkpoint.fail();
+        assert_eq!(checkpoint.step(|_| true), Step::Abort);
+        let offsets = checkpoint.aborted(committed.map(TransactionNumber));
+        assert_eq!(offsets, if holds { vec![offset()] } else { Vec::new() }, "{committed:?}");
+        assert!(checkpoint.is_idle() && checkpoint.aborted(Some(TransactionNumber(1))).is_empty());
+    }
 }
 
 #[test]
@@ -59,7 +83,7 @@ proptest! {
                         checkpoint.fail();
                     }
                     _ => {
-                        checkpoint.aborted();
+                        checkpoint.aborted(None);
                         open += 1;
                         (landed, dead_below) = (open, open);
                     }

@@ -44,8 +44,11 @@ impl<K: Sink> Delivery<K> {
         Box::pin(self.sink.commit(transaction))
     }
 
-    /// Gives up everything in flight, and aborts the transactions that it belongs to.
-    pub fn abort(&mut self) -> Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>> {
+    /// Gives up everything in flight, and aborts the transactions that it belongs to. The answer is that of
+    /// [`Sink::abort`].
+    pub fn abort(
+        &mut self,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<TransactionNumber>, EngineError>> + Send>> {
         self.flights.clear();
         self.lanes = Lanes::new(self.routes.window);
         self.of_transactions = [0, 0];

@@ -251,7 +251,7 @@ pub trait Sink: Send {
 
     /// Commits a transaction: its output becomes visible to who reads committed, and the offsets of
     /// its stake are those of the group, both or neither. That it is not known what became of it, after
-    /// retries, counts as aborted: what the group has committed tells.
+    /// retries, counts as aborted: the [`abort`](Sink::abort) that follows tells.
     ///
     /// # Errors
     /// When the sink cannot be used any more; fatal when another process has taken over its
@@ -265,11 +265,14 @@ pub trait Sink: Send {
     }
 
     /// Aborts whatever is not committed. Nothing that was sent before can become visible, or land
-    /// in a later transaction, once this has succeeded.
+    /// in a later transaction, once this has succeeded. Returns the transaction that turns out to be
+    /// committed, if one does: its [`commit`](Sink::commit) had no answer.
     ///
     /// # Errors
     /// As [`commit`](Sink::commit).
-    fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    fn abort(
+        &mut self,
+    ) -> impl Future<Output = Result<Option<TransactionNumber>, EngineError>> + Send + 'static {
         std::future::ready(Err(EngineError::new(ErrorKind::Fatal, NO_TRANSACTIONS)))
     }
 

@@ -13,9 +13,9 @@ use tracing::{debug, warn};
 
 use super::{Mill, MillError, Stopped, commit::BACKOFF, portion::Portion};
 use crate::{
-    batch::TopicPartition,
+    batch::{TopicPartition, TransactionNumber},
     checkpoint::{Checkpoint, Step},
-    engine::{EngineError, ErrorKind, Place, Replaced, Sink, Source, Staked, TransactionEnd},
+    engine::{EngineError, ErrorKind, Offset, Place, Replaced, Sink, Source, Staked, TransactionEnd},
     metrics::{TimedStage, TransactionOutcome},
     offsets::{Halt, Ticket},
 };
@@ -48,7 +48,7 @@ enum UnderWay {
 type Membership = (String, i32);
 
 type Committed = Result<TransactionEnd, EngineError>;
-type Aborted = Result<(), EngineError>;
+type Aborted = Result<Option<TransactionNumber>, EngineError>;
 
 /// The answer to what was under way.
 pub(super) enum Ended {
@@ -223,13 +223,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                         exact.portion.committed(!exact.is_slow(exact.sealed));
                         exact.sealed = None;
                         let offsets = exact.checkpoint.committed();
-                        self.metrics.transaction(TransactionOutcome::Committed);
-                        self.note_committed(&offsets);
-                        for offset in &offsets {
-                            if !self.rewinds.keeps_out(&offset.partition) {
-                                self.end_rewind(&offset.partition);
-                            }
-                        }
+                        self.transaction_committed(&offsets);
                         self.commits_succeed();
                     }
                     TransactionEnd::Aborted(error) => {
@@ -239,14 +233,27 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 }
             }
             Ended::Abort(answer) => {
-                answer.inspect_err(note)?;
-                exact.checkpoint.aborted();
+                let committed = answer.inspect_err(note)?;
+                let offsets = exact.checkpoint.aborted(committed);
+                if committed.is_some() {
+                    self.transaction_committed(&offsets);
+                }
                 self.troubles.end(&Place::Commit);
                 self.metrics.transaction(TransactionOutcome::Aborted);
                 self.read_again();
             }
         }
         Ok(())
+    }
+
+    fn transaction_committed(&mut self, offsets: &[Offset]) {
+        self.metrics.transaction(TransactionOutcome::Committed);
+        self.note_committed(offsets);
+        for offset in offsets {
+            if !self.rewinds.keeps_out(&offset.partition) {
+                self.end_rewind(&offset.partition);
+            }
+        }
     }
 
     /// Aborts the transactions that are alive, unless that is under way.

@@ -72,8 +72,10 @@ struct Writer {
 impl SimulatedSink {
     pub fn new(world: &Shared) -> SimulatedSink {
         let mut locked = world.lock().unwrap();
+        let instance = locked.starting;
+        locked.unheard.remove(&instance);
         SimulatedSink {
-            instance: locked.starting,
+            instance,
             number: locked.new_sink(),
             world: Arc::clone(world),
             writers: BTreeMap::new(),
@@ -175,8 +177,8 @@ impl Sink for SimulatedSink {
             // While the coordinator fails, some are committed although the answer never comes.
             let (fails, is_lucky) = (world.commits_fail(), world.count(3) == 1);
             let is_committed = (!fails || is_lucky) && world.commit_transaction(named);
-            if fails {
-                world.commit_unheard();
+            if fails && is_committed {
+                world.unheard.insert(named.instance, transaction);
             }
             Ok(if is_committed && !fails {
                 TransactionEnd::Committed
@@ -186,19 +188,21 @@ impl Sink for SimulatedSink {
         }
     }
 
-    fn abort(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    fn abort(
+        &mut self,
+    ) -> impl Future<Output = Result<Option<TransactionNumber>, EngineError>> + Send + 'static {
         // Writers of the old generation are fenced.
         self.writers.clear();
         self.tasks.abort_all();
         let (world, sink) = (Arc::clone(&self.world), self.number);
-        let is_replaced = {
+        let (is_replaced, committed) = {
             let mut world = world.lock().unwrap();
             let is_replaced = world.replaced.contains(&sink);
             if !is_replaced {
                 world.aborts += 1;
                 world.abort(self.instance);
             }
-            is_replaced
+            (is_replaced, world.unheard.remove(&self.instance))
         };
         async move {
             let delay = world.lock().unwrap().delay();
@@ -206,7 +210,7 @@ impl Sink for SimulatedSink {
             if is_replaced {
                 return Err(EngineError::new(ErrorKind::Fatal, "another has taken over").from_cause(Replaced));
             }
-            Ok(())
+            Ok(committed)
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
     spread::{Place, Topic},
 };
 use crate::{
-    batch::AssignmentId,
+    batch::{AssignmentId, TransactionNumber},
     engine::{Assignment, Offset},
     strategy::Order,
 };
@@ -75,6 +75,8 @@ pub(in crate::mill) struct World {
     pub transactions: usize,
     pub aborts: usize,
     pub outdated: usize,
+    /// The transactions that were committed although the answer never came.
+    pub unheard: BTreeMap<usize, TransactionNumber>,
     /// The sinks whose transactional id another process has taken over.
     pub replaced: BTreeSet<u64>,
     /// Changes whenever something changes that somebody waits for.
@@ -155,6 +157,7 @@ impl World {
             transactions: 0,
             aborts: 0,
             outdated: 0,
+            unheard: BTreeMap::new(),
             replaced: BTreeSet::new(),
             changed: watch::Sender::new(0),
             logs: Logs::default(),
@@ -297,13 +300,7 @@ impl World {
         self.before.extend(before.map(|before| (partition, before)));
     }
 
-    /// Nobody has heard of the last commits.
-    pub fn commit_unheard(&mut self) {
-        self.before.clear();
-    }
-
-    /// A coordinator that has just taken over tells, now and then, the offsets before the last ones of a group, of
-    /// which somebody has heard.
+    /// A coordinator that has just taken over tells, now and then, the offsets before the last ones of a group.
     pub fn tell_older(&mut self, partitions: &BTreeSet<i32>) {
         for partition in partitions {
             if self.random.random_ratio(1, 4) {
