@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::error::RunError;
+use super::{error::RunError, memory::Memory};
 use crate::metrics::Samples;
 
 /// How long an instance may take to end after SIGTERM before it is killed.
@@ -49,8 +49,8 @@ pub(super) struct Mills {
     starts: u64,
     /// What nobody asked for.
     pub surprises: Vec<String>,
-    /// The greatest resident memory of any, in bytes.
-    pub peak_memory: u64,
+    begun: Instant,
+    pub memory: Memory,
 }
 
 struct Slot {
@@ -74,7 +74,8 @@ impl Mills {
             stops: 0,
             starts: 0,
             surprises: Vec::new(),
-            peak_memory: 0,
+            begun: Instant::now(),
+            memory: Memory::default(),
         })
     }
 
@@ -218,10 +219,7 @@ impl Mills {
         if let Ok(samples) = Samples::of(self.settings.port + u16::try_from(mill).unwrap_or_default()) {
             slot.samples = samples;
         }
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok());
-        self.peak_memory = self.peak_memory.max(peak.unwrap_or(0) * 1024);
+        self.memory.look(child.id(), self.begun.elapsed());
     }
 
     fn take(&mut self, mill: usize) -> Option<Child> {

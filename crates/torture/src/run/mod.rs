@@ -9,6 +9,7 @@ mod error;
 mod faults;
 mod load;
 mod logs;
+mod memory;
 mod mills;
 mod reader;
 mod report;

@@ -19,9 +19,6 @@ use crate::judge::Counts;
 /// How long a reader waits for more before it holds that there is no more.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// More than any instance may take: its budget is 256 MiB.
-const MEMORY_MAX: u64 = 512 << 20;
-
 impl Trial<'_> {
     /// Ends everything, reads again, and judges.
     pub fn finish(mut self) -> Result<Row, RunError> {
@@ -73,7 +70,7 @@ impl Trial<'_> {
             struck: (struck, planned),
             counts,
             pause,
-            memory: self.mills.peak_memory,
+            memory: self.mills.memory.peak,
             sometimes: self.sometimes,
             wrong: self.wrong,
             examples,
@@ -152,8 +149,10 @@ impl Trial<'_> {
         if pause > self.fault.pause_max() {
             self.wrong.push(format!("a partition with work to do did not go on for {pause:?}"));
         }
-        if self.mills.peak_memory > MEMORY_MAX {
-            self.wrong.push(format!("an instance took {} MiB", self.mills.peak_memory >> 20));
+        self.wrong.extend(self.mills.memory.wrong());
+        if let Some((first, last)) = self.mills.memory.growth() {
+            self.sometimes.push(("MiB of a minute in the first third".into(), first >> 20));
+            self.sometimes.push(("MiB of a minute in the last third".into(), last >> 20));
         }
         let samples = self.mills.samples();
         if self.fault == FaultKind::Retention {
