@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        ApiKey, HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, ProduceRequest, RequestHeader,
-        ResponseHeader, SyncGroupResponse,
+        ApiKey, EndTxnResponse, HeartbeatResponse, LeaveGroupResponse, ListGroupsResponse, ProduceRequest,
+        RequestHeader, ResponseHeader, SyncGroupResponse,
     },
     protocol::{Decodable, Encodable, HeaderVersion},
 };
@@ -106,6 +106,7 @@ pub async fn answer(core: &Core, session: &mut Session, frame: Bytes) -> Result<
             FaultAction::Error(code) => forced = code,
             FaultAction::Close => return Err(RequestError::Fault),
             FaultAction::LoseResponse => lost = true,
+            FaultAction::Pretend => return request.encode(EndTxnResponse::default()),
             FaultAction::Delay(delay) => tokio::time::sleep(delay).await,
             FaultAction::Throttle(time) => request.throttle = time,
             FaultAction::Freeze => core.faults.lifted(fault).await,

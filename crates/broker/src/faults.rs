@@ -41,6 +41,8 @@ pub enum FaultAction {
     Close,
     /// It takes effect, and its connection is closed instead of an answer.
     LoseResponse,
+    /// It has no effect and is answered as if it had; for EndTxn of transactions version 1.
+    Pretend,
     /// It takes effect, and is answered, this much later. As with Kafka, the requests of one
     /// connection are handled one after another: those behind it wait as well.
     Delay(Duration),
@@ -218,6 +220,7 @@ fn error_code(met: Option<(FaultId, FaultAction)>) -> Option<i16> {
         FaultAction::Error(code) => Some(code),
         FaultAction::Close
         | FaultAction::LoseResponse
+        | FaultAction::Pretend
         | FaultAction::Delay(_)
         | FaultAction::Throttle(_)
         | FaultAction::Freeze => None,

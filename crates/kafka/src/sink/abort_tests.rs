@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::{ResponseError, messages::ApiKey};
 use tokio::time::timeout;
 use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
@@ -110,6 +110,34 @@ async fn an_abort_tells_whether_a_commit_without_an_answer_has_succeeded() {
             assert_eq!(sink.abort().await.unwrap(), None, "{what}: never begun");
             sink.close().await;
         }
+    }
+}
+
+/// Of version 1, in which transactions of a producer have the same epoch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_knows_that_is_the_coordinator_no_more_counts_for_nothing() {
+    // It knows of the transaction before, which was committed: it takes a commit, and no abort.
+    let over = FaultAction::Error(ResponseError::InvalidTxnState.code());
+    let answered = vec![FaultAction::Close, FaultAction::Pretend];
+    for answers in [answered.clone(), [answered, vec![over]].concat()] {
+        let what = format!("{answers:?}");
+        let (broker, place) = place(1, &[]).await;
+        let mut sink = place.sink().await;
+        expect_committed(&mut sink, &place, 0).await;
+        sink.send(place.batch(0, 2)).await.unwrap();
+        for (after, answer) in answers.into_iter().enumerate() {
+            broker.inject(Fault::once(ApiKey::EndTxn, answer).after(after as u64));
+        }
+        let ended = commit(&mut sink, &place, 2).await.unwrap();
+        assert!(matches!(ended, TransactionEnd::Aborted(_)), "{what}: {ended:?}");
+        assert_eq!(sink.abort().await.unwrap(), None, "{what}");
+        assert_eq!(broker.committed_offset(&place.group, &place.topic, 0), Some(1), "{what}");
+        assert_eq!(
+            broker.last_stable_offset(&place.topic, 0),
+            broker.offsets(&place.topic, 0).map(|of| of.1)
+        );
+        expect_committed(&mut sink, &place, 4).await;
+        sink.close().await;
     }
 }
 

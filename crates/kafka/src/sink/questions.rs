@@ -64,8 +64,16 @@ impl Failure {
     }
 }
 
-/// Ends the transaction of a producer: the producer to go on with, if it is another one, and whether every attempt
-/// was answered. The coordinator refuses it from a producer that was replaced, whatever state its own is in.
+/// The answer to the end of a transaction.
+pub struct Ended {
+    /// The producer to go on with, if it is another one.
+    pub answer: Result<Option<Producer>, Failure>,
+    /// Whether no attempt before the last may have had an effect, or have one later.
+    pub is_alone: bool,
+}
+
+/// Ends the transaction of a producer. The coordinator refuses it from a producer that was replaced, whatever state
+/// its own is in.
 pub async fn end(
     cluster: &Cluster,
     troubles: &Troubles,
@@ -73,7 +81,7 @@ pub async fn end(
     producer: Producer,
     commits: bool,
     deadline: Instant,
-) -> Result<(Option<Producer>, bool), Failure> {
+) -> Ended {
     let request = EndTxnRequest::default()
         .with_transactional_id(TransactionalId(mode.name.clone()))
         .with_producer_id(producer.id.into())
@@ -81,18 +89,25 @@ pub async fn end(
         .with_committed(commits);
     let (whom, what) = (Whom::Transactions(&mode.name), "ending the transaction");
     let cap = mode.protocol.cap(4, 5);
-    let is_certain = AtomicBool::new(true);
+    let is_alone = AtomicBool::new(true);
     let attempt = || async {
-        let answer = ask(cluster, whom, &request, cap, what, deadline)
-            .await
-            .inspect_err(|_| is_certain.store(false, Ordering::Relaxed))?;
-        judge(cluster, whom, answer.error_code, what)?;
+        let asked = ask(cluster, whom, &request, cap, what, deadline).await;
+        let settled = asked.and_then(|answer| {
+            judge(cluster, whom, answer.error_code, what)?;
+            Ok(answer)
+        });
+        // A coordinator may also say that it is none any more with the end in its log already.
+        let answer = settled.inspect_err(|failure| {
+            if matches!(failure, Failure::Again(error) if !is_put_off(error)) {
+                is_alone.store(false, Ordering::Relaxed);
+            }
+        })?;
         let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
         let is_another = mode.protocol == Protocol::Second && id >= 0;
         Ok(is_another.then_some(Producer { id, epoch }))
     };
-    let another = until_settled(troubles, &Place::Commit, deadline, attempt).await?;
-    Ok((another, is_certain.into_inner()))
+    let answer = until_settled(troubles, &Place::Commit, deadline, attempt).await;
+    Ended { answer, is_alone: is_alone.into_inner() }
 }
 
 pub fn topics(stake: &Stake) -> Vec<TxnOffsetCommitRequestTopic> {
@@ -228,6 +243,11 @@ pub fn is_over(error: &EngineError) -> bool {
 /// Whether the end of the producer's last transaction is still being written.
 pub fn is_concurrent(error: &EngineError) -> bool {
     is_because(error, ResponseError::ConcurrentTransactions)
+}
+
+/// Whether the coordinator has said that it does nothing yet.
+fn is_put_off(error: &EngineError) -> bool {
+    is_concurrent(error) || is_because(error, ResponseError::CoordinatorLoadInProgress)
 }
 
 /// Whether a broker's answer with this code is what it comes from.

@@ -164,20 +164,27 @@ impl Side {
     pub async fn commit(&self, transaction: &Transaction) -> Result<(), Failure> {
         let Transaction { mode, producer, deadline, .. } = transaction;
         transaction.to_be_committed();
-        let (ended, is_certain) =
-            end(&self.cluster, &self.troubles, mode, *producer, true, *deadline).await?;
-        if let Some(producer) = ended {
+        let ended = end(&self.cluster, &self.troubles, mode, *producer, true, *deadline).await;
+        if let Some(producer) = ended.answer? {
             self.note(producer, false);
+        }
+        let is_first = mode.protocol == Protocol::First;
+        if is_first && !ended.is_alone {
+            // By now it may be a node that is the coordinator no more which has answered, by what it knows of the
+            // transaction before: they are of the same epoch.
+            return match self.renew().await.map_err(Failure::Fatal)? {
+                Some(_) => Ok(()),
+                None => Err(Failure::Abort(unknown(transaction.number))),
+            };
         }
         let (is_due, is_spent) = {
             let mut state = self.state.lock();
             state.current = None;
             (state.looked.elapsed() > LOOK_EVERY, state.is_spent)
         };
-        // An attempt that was not answered may still come, in a later transaction of this epoch: an end would end
-        // that, older offsets would take the place of its own, and partitions would begin one that nobody ends.
-        let is_certain = is_certain && !transaction.has_unanswered();
-        if (is_spent || !is_certain) && mode.protocol == Protocol::First {
+        // A request that was not answered may still come, in a later transaction of this epoch: older offsets would
+        // take the place of its own, and partitions would begin one that nobody ends.
+        if is_first && (is_spent || transaction.has_unanswered()) {
             self.renew().await.map_err(Failure::Fatal)?;
         } else if is_due {
             // If it cannot be asked now, the version known so far serves, or its refusal aborts.
@@ -188,15 +195,16 @@ impl Side {
         Ok(())
     }
 
-    /// Aborts what the producer has open, and moves on to its next epoch. Returns the transaction that was committed,
-    /// if its commit had no answer: the coordinator takes no abort of it.
+    /// Aborts what the producer has open, and moves on to its next epoch. Returns the transaction that is certain to
+    /// be committed, if its commit had no answer: the coordinator takes no abort of it.
     pub async fn renew(&self) -> Result<Option<TransactionNumber>, EngineError> {
         let (mode, known, deadline) = (self.mode(), self.state.lock().producer, self.deadline());
         let in_doubt = self.in_doubt();
         let mut committed = None;
-        let producer = match end(&self.cluster, &self.troubles, &mode, known, false, deadline).await {
-            Ok((Some(next), _)) => next,
-            Ok((None, _)) => self.next_epoch(&mode, known, deadline).await?,
+        let ended = end(&self.cluster, &self.troubles, &mode, known, false, deadline).await;
+        let producer = match ended.answer {
+            Ok(Some(next)) => next,
+            Ok(None) => self.next_epoch(&mode, known, deadline).await?,
             Err(Failure::Abort(error)) if is_fenced(&error) => {
                 self.after_next(&mode, known, &error, deadline).await?
             }
@@ -204,19 +212,25 @@ impl Side {
                 // It was committed, and the answer never came. A coordinator that has taken over since would take a
                 // producer that begins by its last epoch for one that was replaced; the answer to the same end has
                 // the next.
-                match end(&self.cluster, &self.troubles, &mode, known, true, deadline).await {
-                    Ok((Some(next), _)) => {
+                match end(&self.cluster, &self.troubles, &mode, known, true, deadline).await.answer {
+                    Ok(Some(next)) => {
                         committed = in_doubt;
                         next
                     }
                     Err(Failure::Again(error)) => return Err(error),
-                    Ok((None, _)) | Err(_) => self.next_epoch(&mode, known, deadline).await?,
+                    Ok(None) | Err(_) => self.next_epoch(&mode, known, deadline).await?,
                 }
             }
             // Nothing is open.
             Err(Failure::Abort(error)) => {
-                committed = in_doubt.filter(|_| is_over(&error));
-                self.next_epoch(&mode, known, deadline).await?
+                let producer = self.next_epoch(&mode, known, deadline).await?;
+                // With version 1 it was committed if
+                //   1. no other attempt has aborted it, after which a delayed request could have opened another;
+                //   2. the next epoch follows this one. Were it still open, and this the answer of a node that is the
+                //      coordinator no more, the one that is would have fenced it by an epoch between.
+                let is_next = producer.id == known.id && known.epoch.checked_add(1) == Some(producer.epoch);
+                committed = in_doubt.filter(|_| ended.is_alone && is_over(&error) && is_next);
+                producer
             }
             Err(failure) => return Err(failure.error()),
         };
@@ -274,7 +288,7 @@ impl Side {
             }
             _ => return Err(self.replaced(refusal)),
         };
-        match end(&self.cluster, &self.troubles, mode, next, false, deadline).await {
+        match end(&self.cluster, &self.troubles, mode, next, false, deadline).await.answer {
             Ok(_) => {}
             Err(Failure::Abort(error)) if is_doubtful && is_over(&error) => {}
             Err(Failure::Again(error)) => return Err(error),
@@ -383,4 +397,10 @@ impl Side {
             && offers(ApiKey::Produce, 12);
         Ok(if is_second { Protocol::Second } else { Protocol::First })
     }
+}
+
+/// Why a commit counts as aborted that may have been made.
+fn unknown(number: TransactionNumber) -> EngineError {
+    let text = format!("whether transaction {} was committed is not known", number.0);
+    EngineError::new(ErrorKind::Retriable, text)
 }

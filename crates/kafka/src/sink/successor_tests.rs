@@ -4,7 +4,8 @@ use std::{pin::pin, time::Duration};
 
 use kafka_protocol::{
     ResponseError,
-    messages::{AddPartitionsToTxnRequest, ApiKey, InitProducerIdRequest, TransactionalId},
+    messages::{AddPartitionsToTxnRequest, ApiKey, EndTxnRequest, InitProducerIdRequest, TransactionalId},
+    protocol::Request,
 };
 use topicmill_broker::{Broker, Fault, FaultAction, TransactionSeen};
 use topicmill_mill::{
@@ -18,7 +19,7 @@ use super::{
     transaction_faults_tests::{commit, expect_committed, expect_replaced, place},
     transaction_tests::{Place, commit_with},
 };
-use crate::{ask::Whom, text::text};
+use crate::{ask::Whom, reply::Answer, text::text};
 
 /// A request that is answered, and how long that may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -44,6 +45,21 @@ async fn abandon(work: impl Future, is_done: impl Fn() -> bool) {
         _ = &mut work => panic!("it has ended"),
         () = done => {}
     }
+}
+
+/// A request by which a transaction of this producer would be opened, or be in one more partition.
+fn add_partitions(place: &Place, seen: &TransactionSeen) -> AddPartitionsToTxnRequest {
+    AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(TransactionalId(text(&name(place))))
+        .with_v3_and_below_producer_id(seen.producer_id.into())
+        .with_v3_and_below_producer_epoch(seen.epoch)
+        .with_v3_and_below_topics(participants(&[TopicPartition::new(place.topic.as_str(), 0)].into()))
+}
+
+/// Asks the coordinator of the even transactions, as a request that was delayed would.
+async fn ask<R: Request<Response: Answer>>(place: &Place, request: &R, version: i16) {
+    let name = text(&name(place));
+    place.client.cluster().ask_in(Whom::Transactions(&name), request, version, LIMIT).await.unwrap();
 }
 
 /// Commits, and does not hear that it was done.
@@ -220,7 +236,7 @@ async fn a_transaction_that_a_delayed_request_opens_is_ended() {
     let (broker, place) = place(1, &[]).await;
     let mut sink = place.sink().await;
     sink.send(place.batch(0, 0)).await.unwrap();
-    let TransactionSeen { producer_id, epoch, .. } = even(&broker, &place);
+    let seen = even(&broker, &place);
     broker.inject(Fault::once(ApiKey::EndTxn, FaultAction::LoseResponse));
     let frozen = broker.inject(Fault::always(ApiKey::InitProducerId, FaultAction::Freeze));
     let before = broker.seen(ApiKey::InitProducerId).requests;
@@ -228,18 +244,51 @@ async fn a_transaction_that_a_delayed_request_opens_is_ended() {
     while broker.seen(ApiKey::InitProducerId).requests == before {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let delayed = AddPartitionsToTxnRequest::default()
-        .with_v3_and_below_transactional_id(TransactionalId(text(&name(&place))))
-        .with_v3_and_below_producer_id(producer_id.into())
-        .with_v3_and_below_producer_epoch(epoch)
-        .with_v3_and_below_topics(participants(&[TopicPartition::new(place.topic.as_str(), 0)].into()));
+    let delayed = add_partitions(&place, &seen);
     let elsewhere = place.elsewhere().await;
-    let cluster = elsewhere.client.cluster();
-    cluster.ask_in(Whom::Transactions(&name(&place)), &delayed, 3, LIMIT).await.unwrap();
+    ask(&elsewhere, &delayed, 3).await;
     assert_eq!(even(&broker, &place).state, "Ongoing");
     broker.lift(frozen);
+    // It was committed, which it cannot be certain of.
     let ended = committing.await.unwrap().unwrap();
-    assert!(matches!(ended, TransactionEnd::Committed), "{ended:?}");
+    assert!(matches!(ended, TransactionEnd::Aborted(_)), "{ended:?}");
+    sink.abort().await.unwrap();
+    expect_committed(&mut sink, &place, 2).await;
+    sink.close().await;
+}
+
+/// Of version 1: an abort of which nobody has heard, a delayed request of the transaction, and then its commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_comes_after_the_abort_makes_nothing_of_the_transaction() {
+    let (broker, place) = place(1, &[]).await;
+    let mut sink = place.sink().await;
+    sink.send(place.batch(0, 0)).await.unwrap();
+    let before = broker.seen(ApiKey::EndTxn).requests;
+    let lost = broker.inject(Fault::always(ApiKey::EndTxn, FaultAction::Close));
+    abandon(commit(&mut sink, &place, 0), || broker.seen(ApiKey::EndTxn).requests > before).await;
+    broker.lift(lost);
+    let seen = even(&broker, &place);
+    let before = broker.seen(ApiKey::EndTxn).requests;
+    broker.inject(Fault::once(ApiKey::EndTxn, FaultAction::LoseResponse));
+    let frozen = broker.inject(Fault::once(ApiKey::EndTxn, FaultAction::Freeze).after(1));
+    let transactions = sink.transactions.clone().unwrap();
+    let aborting = tokio::spawn(async move { transactions.side(TransactionNumber(0)).renew().await });
+    while broker.seen(ApiKey::EndTxn).requests < before + 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(even(&broker, &place).state, "CompleteAbort");
+    let elsewhere = place.elsewhere().await;
+    ask(&elsewhere, &add_partitions(&place, &seen), 3).await;
+    let commit = EndTxnRequest::default()
+        .with_transactional_id(TransactionalId(text(&name(&place))))
+        .with_producer_id(seen.producer_id.into())
+        .with_producer_epoch(seen.epoch)
+        .with_committed(true);
+    ask(&elsewhere, &commit, 4).await;
+    assert_eq!(even(&broker, &place).state, "CompleteCommit");
+    broker.lift(frozen);
+    assert_eq!(aborting.await.unwrap().unwrap(), None);
+    assert_eq!(broker.committed_offset(&place.group, &place.topic, 0), None);
     expect_committed(&mut sink, &place, 2).await;
     sink.close().await;
 }
@@ -254,7 +303,10 @@ async fn an_epoch_whose_answer_is_lost_with_the_coordinator_is_passed_over() {
     broker.inject(Fault::once(ApiKey::InitProducerId, FaultAction::LoseResponse));
     let refusal = FaultAction::Error(ResponseError::ProducerFenced.code());
     broker.inject(Fault::once(ApiKey::InitProducerId, refusal));
-    expect_commit(&mut sink, &place, 0, "the epoch is passed over").await;
+    // It was committed, which it cannot be certain of.
+    let ended = commit(&mut sink, &place, 0).await.unwrap();
+    assert!(matches!(ended, TransactionEnd::Aborted(_)), "{ended:?}");
+    sink.abort().await.unwrap();
     expect_committed(&mut sink, &place, 2).await;
     sink.close().await;
 }

@@ -184,7 +184,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
                 exact.under_way = Some(UnderWay::Commit { started: Instant::now(), answer });
             }
             Step::Abort => {
-                (exact.opened, exact.sealed, exact.outdated) = (None, None, None);
+                exact.outdated = None;
                 exact.portion.aborted();
                 exact.under_way = Some(UnderWay::Abort(self.delivery.abort()));
             }
@@ -234,12 +234,16 @@ impl<S: Source, K: Sink> Mill<S, K> {
             }
             Ended::Abort(answer) => {
                 let committed = answer.inspect_err(note)?;
+                let is_aborted = committed.is_none() || exact.opened.is_some();
+                (exact.opened, exact.sealed) = (None, None);
                 let offsets = exact.checkpoint.aborted(committed);
                 if committed.is_some() {
                     self.transaction_committed(&offsets);
                 }
+                if is_aborted {
+                    self.metrics.transaction(TransactionOutcome::Aborted);
+                }
                 self.troubles.end(&Place::Commit);
-                self.metrics.transaction(TransactionOutcome::Aborted);
                 self.read_again();
             }
         }
@@ -274,7 +278,7 @@ impl<S: Source, K: Sink> Mill<S, K> {
 
     /// Aborts transactions that wait for acknowledgements too long: the brokers would, soon.
     pub(super) fn look_at_transactions(&mut self) {
-        let Some(exact) = &self.exact else { return };
+        let Some(exact) = self.exact.as_ref().filter(|exact| exact.is_open()) else { return };
         let waiting = exact.sealed.filter(|_| exact.checkpoint.is_landing());
         let oldest = waiting.or(exact.opened.filter(|_| exact.is_idle()));
         if oldest.is_some_and(|since| since.elapsed() > exact.limit) {
