@@ -19,7 +19,7 @@ pub(super) const INSTANCES_MAX: usize = 7;
 const BEHIND_PROXIES: u16 = PROXIES + 10;
 
 /// What nodes are set to: members are missed soon, and so are transactional ids that nobody uses.
-const PROPERTIES: [&str; 9] = [
+const PROPERTIES: [&str; 10] = [
     "group.consumer.session.timeout.ms=6000",
     "group.consumer.min.session.timeout.ms=6000",
     "group.consumer.heartbeat.interval.ms=1000",
@@ -27,6 +27,8 @@ const PROPERTIES: [&str; 9] = [
     "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
     "transaction.remove.expired.transaction.cleanup.interval.ms=5000",
     "transactional.id.expiration.ms=60000",
+    // How long the end of a transaction waits for a node that does not answer.
+    "request.timeout.ms=10000",
     "producer.id.expiration.check.interval.ms=5000",
     // Of two that start again after both were killed, the first waits for the second.
     "initial.broker.registration.timeout.ms=180000",
