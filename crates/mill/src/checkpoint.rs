@@ -48,7 +48,7 @@ enum Phase {
     Staking,
     Staked,
     Committing,
-    /// Its commit did not succeed, or nobody knows; the abort tells.
+    /// Its stake or its commit did not succeed, or nobody knows; the abort tells.
     Unknown,
 }
 

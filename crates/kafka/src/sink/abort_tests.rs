@@ -11,7 +11,7 @@ use topicmill_mill::{
     engine::{ErrorKind, Sink, TransactionEnd},
 };
 
-use super::transaction_faults_tests::{commit, expect_committed, place, sized};
+use super::transaction_faults_tests::{commit, expect_committed, place, sized, until};
 use crate::testing::fresh;
 
 /// A request that was held up takes effect.
@@ -20,15 +20,6 @@ enum Comes {
     Before,
     Within,
     After,
-}
-
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let held = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), held).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// With version 1 it would make the partition part of the next transaction, or begin one that nobody ends; with

@@ -16,7 +16,7 @@ use topicmill_mill::{
 use super::{
     NativeSink,
     questions::participants,
-    transaction_faults_tests::{commit, expect_committed, expect_replaced, place},
+    transaction_faults_tests::{commit, expect_committed, expect_replaced, place, until},
     transaction_tests::{Place, commit_with},
 };
 use crate::{ask::Whom, reply::Answer, text::text};
@@ -36,14 +36,9 @@ fn even(broker: &Broker, place: &Place) -> TransactionSeen {
 /// Works until `is_done`, and gives up: whatever the work was waiting for, it does not hear of it.
 async fn abandon(work: impl Future, is_done: impl Fn() -> bool) {
     let mut work = pin!(work);
-    let done = async {
-        while !is_done() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
     tokio::select! {
         _ = &mut work => panic!("it has ended"),
-        () = done => {}
+        () = until("it is done", is_done) => {}
     }
 }
 
@@ -56,16 +51,24 @@ fn add_partitions(place: &Place, seen: &TransactionSeen) -> AddPartitionsToTxnRe
         .with_v3_and_below_topics(participants(&[TopicPartition::new(place.topic.as_str(), 0)].into()))
 }
 
-/// Asks the coordinator of the even transactions, as a request that was delayed would.
-async fn ask<R: Request<Response: Answer>>(place: &Place, request: &R, version: i16) {
-    let name = text(&name(place));
-    place.client.cluster().ask_in(Whom::Transactions(&name), request, version, LIMIT).await.unwrap();
+/// Asks the coordinator of the even transactions, from another client, in a version that is `cap` at most.
+async fn ask<R: Request<Response: Answer>>(place: &Place, request: &R, cap: i16) -> R::Response {
+    let (elsewhere, name) = (place.elsewhere().await, name(place));
+    elsewhere.client.cluster().ask_in(Whom::Transactions(&name), request, cap, LIMIT).await.unwrap()
 }
 
 /// Commits, and does not hear that it was done.
 async fn commit_unheard(broker: &Broker, sink: &mut NativeSink, place: &Place, number: u64) {
     let fault = broker.inject(Fault::always(ApiKey::EndTxn, FaultAction::LoseResponse));
     abandon(commit(sink, place, number), || even(broker, place).state == "CompleteCommit").await;
+    broker.lift(fault);
+}
+
+/// Asks for a commit that never comes to the coordinator.
+async fn commit_in_vain(broker: &Broker, sink: &mut NativeSink, place: &Place, number: u64) {
+    let before = broker.seen(ApiKey::EndTxn).requests;
+    let fault = broker.inject(Fault::always(ApiKey::EndTxn, FaultAction::Close));
+    abandon(commit(sink, place, number), || broker.seen(ApiKey::EndTxn).requests > before).await;
     broker.lift(fault);
 }
 
@@ -127,11 +130,8 @@ async fn after_a_commit_that_came_too_late_or_never_it_goes_on() {
         let (broker, place) = place(version, &[]).await;
         let mut sink = place.sink().await;
         sink.send(place.batch(0, 0)).await.unwrap();
-        let before = broker.seen(ApiKey::EndTxn).requests;
-        broker.inject(Fault::always(ApiKey::EndTxn, FaultAction::Close));
-        abandon(commit(&mut sink, &place, 0), || broker.seen(ApiKey::EndTxn).requests > before).await;
+        commit_in_vain(&broker, &mut sink, &place, 0).await;
         assert!(broker.abort_transaction(&name(&place)));
-        broker.clear_faults();
         sink.abort().await.unwrap_or_else(|error| panic!("version {version}: {error}"));
         expect_committed(&mut sink, &place, 2).await;
         sink.close().await;
@@ -241,12 +241,8 @@ async fn a_transaction_that_a_delayed_request_opens_is_ended() {
     let frozen = broker.inject(Fault::always(ApiKey::InitProducerId, FaultAction::Freeze));
     let before = broker.seen(ApiKey::InitProducerId).requests;
     let committing = tokio::spawn(commit_with(&mut sink, 0, place.stake(1)));
-    while broker.seen(ApiKey::InitProducerId).requests == before {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let delayed = add_partitions(&place, &seen);
-    let elsewhere = place.elsewhere().await;
-    ask(&elsewhere, &delayed, 3).await;
+    until("the next epoch is asked for", || broker.seen(ApiKey::InitProducerId).requests > before).await;
+    ask(&place, &add_partitions(&place, &seen), 3).await;
     assert_eq!(even(&broker, &place).state, "Ongoing");
     broker.lift(frozen);
     // It was committed, which it cannot be certain of.
@@ -263,28 +259,22 @@ async fn a_commit_that_comes_after_the_abort_makes_nothing_of_the_transaction() 
     let (broker, place) = place(1, &[]).await;
     let mut sink = place.sink().await;
     sink.send(place.batch(0, 0)).await.unwrap();
-    let before = broker.seen(ApiKey::EndTxn).requests;
-    let lost = broker.inject(Fault::always(ApiKey::EndTxn, FaultAction::Close));
-    abandon(commit(&mut sink, &place, 0), || broker.seen(ApiKey::EndTxn).requests > before).await;
-    broker.lift(lost);
+    commit_in_vain(&broker, &mut sink, &place, 0).await;
     let seen = even(&broker, &place);
     let before = broker.seen(ApiKey::EndTxn).requests;
     broker.inject(Fault::once(ApiKey::EndTxn, FaultAction::LoseResponse));
     let frozen = broker.inject(Fault::once(ApiKey::EndTxn, FaultAction::Freeze).after(1));
     let transactions = sink.transactions.clone().unwrap();
     let aborting = tokio::spawn(async move { transactions.side(TransactionNumber(0)).renew().await });
-    while broker.seen(ApiKey::EndTxn).requests < before + 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("it is aborted again", || broker.seen(ApiKey::EndTxn).requests >= before + 2).await;
     assert_eq!(even(&broker, &place).state, "CompleteAbort");
-    let elsewhere = place.elsewhere().await;
-    ask(&elsewhere, &add_partitions(&place, &seen), 3).await;
+    ask(&place, &add_partitions(&place, &seen), 3).await;
     let commit = EndTxnRequest::default()
         .with_transactional_id(TransactionalId(text(&name(&place))))
         .with_producer_id(seen.producer_id.into())
         .with_producer_epoch(seen.epoch)
         .with_committed(true);
-    ask(&elsewhere, &commit, 4).await;
+    ask(&place, &commit, 4).await;
     assert_eq!(even(&broker, &place).state, "CompleteCommit");
     broker.lift(frozen);
     assert_eq!(aborting.await.unwrap().unwrap(), None);
@@ -322,8 +312,7 @@ async fn a_newcomer_shares_its_epoch_with_nobody_who_knows_the_one_before() {
         .with_transaction_timeout_ms(10_000)
         .with_producer_id(producer_id.into())
         .with_producer_epoch(epoch - 1);
-    let whom = Whom::Transactions(&name(&place));
-    let answer = place.elsewhere().await.client.cluster().ask(whom, &request, LIMIT).await.unwrap();
+    let answer = ask(&place, &request, i16::MAX).await;
     assert_eq!(answer.error_code, ResponseError::ProducerFenced.code(), "{answer:?}");
     sink.close().await;
 }

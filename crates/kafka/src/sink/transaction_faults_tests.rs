@@ -58,6 +58,16 @@ pub(super) fn sized(
     }
 }
 
+/// Waits until this holds, for a minute at most.
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), held).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
 /// A transaction that is written and committed.
 pub(super) async fn expect_committed(sink: &mut NativeSink, place: &Place, number: u64) {
     sink.send(place.batch(0, number)).await.unwrap();
@@ -343,11 +353,7 @@ async fn what_the_version_that_is_left_cannot_end_is_aborted() {
 /// Works until a fault has become a trouble of this stage; without the fault it ends, and so does the trouble.
 async fn troubled<T>(broker: &Broker, troubles: &Troubles, stage: &str, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
-    let reported = async {
-        while !troubles.now().iter().any(|(place, _)| place.stage() == stage) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
+    let reported = until(stage, || troubles.now().iter().any(|(place, _)| place.stage() == stage));
     tokio::select! {
         _ = &mut work => panic!("{stage}: the fault is still there"),
         () = reported => {}

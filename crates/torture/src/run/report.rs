@@ -17,6 +17,8 @@ pub(super) struct Row {
     pub pause: Duration,
     /// The greatest memory of an instance, in bytes.
     pub memory: u64,
+    /// The memory of the median minute at first and at last, in bytes, after a long trial.
+    pub growth: Option<(u64, u64)>,
     /// Rare paths, and how often they were taken.
     pub sometimes: Vec<(String, u64)>,
     /// What is wrong; nothing when all is well.
@@ -38,16 +40,19 @@ pub(super) fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let Counts { records, lost, twice, out_of_order, .. } = row.counts;
+        let growth =
+            row.growth.map(|(first, last)| format!(" ({} at first, {} at last)", first >> 20, last >> 20));
         let sometimes: Vec<_> = row.sometimes.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {records} | {lost} | {twice} | {out_of_order} | {:.1} s | {} MiB | {} | {} |",
+            "| {} | {} | {} | {} | {records} | {lost} | {twice} | {out_of_order} | {:.1} s | {} MiB{} | {} | {} |",
             row.fault,
             row.delivery,
             row.protocol,
             row.struck.0,
             row.pause.as_secs_f64(),
             row.memory >> 20,
+            growth.unwrap_or_default(),
             sometimes.join(", "),
             if row.is_well() { "kept" } else { "**broken**" },
         );

@@ -71,6 +71,7 @@ impl Trial<'_> {
             counts,
             pause,
             memory: self.mills.memory.peak,
+            growth: self.mills.memory.growth(),
             sometimes: self.sometimes,
             wrong: self.wrong,
             examples,
@@ -150,10 +151,6 @@ impl Trial<'_> {
             self.wrong.push(format!("a partition with work to do did not go on for {pause:?}"));
         }
         self.wrong.extend(self.mills.memory.wrong());
-        if let Some((first, last)) = self.mills.memory.growth() {
-            self.sometimes.push(("MiB of a minute in the first third".into(), first >> 20));
-            self.sometimes.push(("MiB of a minute in the last third".into(), last >> 20));
-        }
         let samples = self.mills.samples();
         if self.fault == FaultKind::Retention {
             let excused = self.live.view(|view| view.judge.excused());
