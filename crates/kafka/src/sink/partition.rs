@@ -11,6 +11,7 @@ use topicmill_mill::{
     batch::TopicPartition,
     clock::until,
     engine::{EngineError, ErrorKind, Place},
+    transform::ValueError,
 };
 use topicmill_records::{ProducerStamp, RecordsError};
 
@@ -59,6 +60,8 @@ pub struct PartitionWriter {
     pub(super) transaction: Option<Arc<Transaction>>,
     /// Where other transactional producers stand: the next sequence number of each, and whether it is established.
     pub(super) ledger: Vec<(Producer, i32, bool)>,
+    /// The size in bytes of the smallest record that was too large in this transaction, alone in its batch, and why.
+    pub(super) too_large: Option<(usize, ValueError)>,
     /// What fails now fails because its transaction is aborted.
     pub(super) is_abandoned: bool,
     pub(super) next_sequence: i32,
@@ -98,6 +101,7 @@ impl PartitionWriter {
             disowned: Vec::new(),
             transaction: None,
             ledger: Vec::new(),
+            too_large: None,
             is_abandoned: false,
             next_sequence: 0,
             established: false,
@@ -174,7 +178,13 @@ impl PartitionWriter {
                 let next = self.waiting.pop().map_err(|error| self.malformed(error))?;
                 let Some(next) = next else { continue };
                 let sealed = self.seal(next, producer).await?;
-                self.sealed.push_back(sealed);
+                // Nothing is sealed behind it.
+                let next = sealed.sequence;
+                if self.pass_over(&sealed)? {
+                    self.next_sequence = next;
+                } else {
+                    self.sealed.push_back(sealed);
+                }
                 self.obey_all()?;
             }
             if let Some(batch) = self.sealed.pop_front() {
@@ -210,6 +220,7 @@ impl PartitionWriter {
             None => (0, false),
         };
         (self.transaction, self.producer, self.carrier) = (next, producer, None);
+        self.too_large = None;
         true
     }
 

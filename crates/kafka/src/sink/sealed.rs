@@ -44,6 +44,11 @@ impl Sealed {
             closings: 0,
         }
     }
+
+    /// Whether a broker that takes no batch of `size` bytes takes nothing of it: it cannot be cut.
+    pub fn is_alone_and_as_large_as(&self, size: usize) -> bool {
+        self.count == 1 && self.bytes.len() >= size
+    }
 }
 
 pub struct InFlight {

@@ -1,7 +1,7 @@
 //! What a partition's writer does about answers: it goes on, sends again, or sends without the
 //! records that a broker refuses.
 
-use std::ops::Range;
+use std::{mem::take, ops::Range};
 
 use kafka_protocol::{ResponseError, messages::produce_response::PartitionProduceResponse};
 use tokio::time::Instant;
@@ -72,6 +72,18 @@ impl PartitionWriter {
         }
     }
 
+    /// The same in a transaction, where what is uncertain is aborted as soon as a record of it is refused. The first
+    /// batches are often answered so, as the transaction before has not quite ended: what follows them is answered as
+    /// soon.
+    async fn recall_lost_and_answered(&mut self) -> Result<(), EngineError> {
+        let Some(InFlight { mut batch, claim, .. }) = self.in_flight.pop_front() else { return Ok(()) };
+        batch.attempted = batch.attempted.or(claim.taken_at());
+        // Whatever comes of waiting, it is not left out.
+        let answered = self.recall_answered().await;
+        self.sealed.push_front(batch);
+        answered
+    }
+
     async fn judge(&mut self, answer: PartitionProduceResponse, now: Instant) -> Result<(), EngineError> {
         let verdict = verdict(&answer, self.oldest().batch.count);
         let is_lost = verdict.is_certain_loss();
@@ -91,7 +103,9 @@ impl PartitionWriter {
                 Ok(())
             }
             ProduceVerdict::Again(error) => {
-                if is_lost {
+                if is_lost && self.transaction.is_some() {
+                    self.recall_lost_and_answered().await?;
+                } else if is_lost {
                     self.recall_lost();
                 }
                 if error.0 == ResponseError::UnknownTopicOrPartition {
@@ -195,7 +209,12 @@ impl PartitionWriter {
                 ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => ErrorClass::Oversized,
                 _ => ErrorClass::Refused,
             };
-            return self.refuse(vec![(0, ValueError::new(class, error.to_string()))]).await;
+            let (size, error) = (self.oldest().batch.bytes.len(), ValueError::new(class, error.to_string()));
+            let is_least = self.too_large.as_ref().is_none_or(|(least, _)| size < *least);
+            if class == ErrorClass::Oversized && self.transaction.is_some() && is_least {
+                self.too_large = Some((size, error.clone()));
+            }
+            return self.refuse(vec![(0, error)]).await;
         }
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
         if error.0 == ResponseError::MessageTooLarge {
@@ -216,15 +235,8 @@ impl PartitionWriter {
     /// Records of the oldest batch are refused. The rest of it goes without them, and what follows
     /// gets new numbers, which is safe only if none of it was appended.
     async fn refuse(&mut self, refused: Vec<(usize, ValueError)>) -> Result<(), EngineError> {
-        if let Some(number) = self.transaction.as_ref().map(|of| of.number) {
-            // If there is no time for the rest, they are known when they come again.
-            let batch = &self.oldest().batch;
-            let (bytes, codec) = (batch.bytes.clone(), batch.codec);
-            let kept = EncodedBatch::unseal(&bytes).and_then(|records| {
-                self.shared.known.keep_refused(&self.to, &records, codec, number, &refused)
-            });
-            kept.map_err(|error| self.malformed(error))?;
-        }
+        let InFlight { batch, .. } = self.in_flight.front().expect("only what is under way is answered");
+        self.keep(batch, &refused)?;
         self.check_oldest_is_certain()?;
         let InFlight { batch, .. } = self.in_flight.pop_front().expect("it was answered");
         self.recall_answered().await?;
@@ -236,11 +248,42 @@ impl PartitionWriter {
         for (index, error) in refused {
             self.outputs.refused(batch.first + index as u64, error);
         }
+        for follower in take(&mut self.sealed) {
+            if !self.pass_over(&follower)? {
+                self.sealed.push_back(follower);
+            }
+        }
         let sequence = parts.iter().fold(batch.sequence, |sequence, part| advance(sequence, part.count));
         let producer = self.known_producer()?;
         self.number_from(producer, sequence);
         self.put_in_front(parts);
         Ok(())
+    }
+
+    /// Whether a batch is refused without asking the broker: a record alone that is at least as large as one that was
+    /// too large in the same transaction. To ask for each would take a trip each, after which what follows is sent
+    /// once more, and a transaction has no time for that.
+    pub(super) fn pass_over(&mut self, batch: &Sealed) -> Result<bool, EngineError> {
+        let error = match &self.too_large {
+            Some((size, error)) if batch.is_alone_and_as_large_as(*size) => error.clone(),
+            _ => return Ok(false),
+        };
+        self.keep(batch, &[(0, error.clone())])?;
+        self.outputs.refused(batch.first, error);
+        if self.in_flight.is_empty() && self.sealed.is_empty() {
+            self.recovered();
+        }
+        Ok(true)
+    }
+
+    /// In a transaction, records that are refused are kept: if there is no time for the rest, they are known when
+    /// they come again.
+    fn keep(&self, batch: &Sealed, refused: &[(usize, ValueError)]) -> Result<(), EngineError> {
+        let Some(number) = self.transaction.as_ref().map(|of| of.number) else { return Ok(()) };
+        let kept = EncodedBatch::unseal(&batch.bytes).and_then(|records| {
+            self.shared.known.keep_refused(&self.to, &records, batch.codec, number, refused)
+        });
+        kept.map_err(|error| self.malformed(error))
     }
 
     /// The broker closes the connection instead of answering the oldest batch, which is large and

@@ -28,7 +28,7 @@ const PROPERTIES: [&str; 10] = [
     "transaction.remove.expired.transaction.cleanup.interval.ms=5000",
     "transactional.id.expiration.ms=60000",
     // How long the end of a transaction waits for a node that does not answer.
-    "request.timeout.ms=10000",
+    "request.timeout.ms=5000",
     "producer.id.expiration.check.interval.ms=5000",
     // Of two that start again after both were killed, the first waits for the second.
     "initial.broker.registration.timeout.ms=180000",

@@ -271,19 +271,9 @@ impl<'a> Trial<'a> {
     /// Nothing may be committed whose output is not there. Only when no instance runs: one that did
     /// would write what is missing meanwhile.
     pub fn check_commits(&mut self) -> Result<(), RunError> {
-        let admin = &self.stage.admin;
-        let committed = admin.committed(&self.group, &self.source, PARTITIONS, Isolation::Committed)?;
-        let committed = committed.get(PATIENCE)?;
-        let ahead = |trial: &Trial<'_>| {
-            let places = committed.iter().enumerate();
-            trial.live.view(|view| {
-                places.clone().find_map(|(partition, &end)| {
-                    Some((partition, end, view.judge.first_unseen(partition, end)?))
-                })
-            })
-        };
+        let committed = self.committed()?;
         let start = Instant::now();
-        while let Some((partition, end, first)) = ahead(self) {
+        while let Some((partition, end, first)) = self.committed_and_unseen(&committed) {
             // Readers of committed records wait for the end of a transaction at most.
             if start.elapsed() > COMMITTED_MAX {
                 self.wrong.push(format!(
@@ -294,6 +284,20 @@ impl<'a> Trial<'a> {
             self.pause(Duration::from_millis(50))?;
         }
         self.check_ends(start)
+    }
+
+    /// The offsets that the group has committed.
+    pub fn committed(&self) -> Result<Vec<u64>, RunError> {
+        let admin = &self.stage.admin;
+        admin.committed(&self.group, &self.source, PARTITIONS, Isolation::Committed)?.get(PATIENCE)
+    }
+
+    /// A partition, what is committed of it, and the first event below that is not in the output so far.
+    pub fn committed_and_unseen(&self, committed: &[u64]) -> Option<(usize, u64, u64)> {
+        self.live.view(|view| {
+            let unseen = |(partition, &end)| Some((partition, end, view.judge.first_unseen(partition, end)?));
+            committed.iter().enumerate().find_map(unseen)
+        })
     }
 
     /// No transaction stays open for longer than its timeout: readers of committed records come to the

@@ -13,6 +13,9 @@ use crate::run::{
 /// In one of so many kills, all instances are, and it is checked that no commit is ahead.
 const ALL: u64 = 4;
 
+/// The most often that cheats are killed. A kill finds them at it about every other time.
+const CHEATS_KILLED_MAX: usize = 20;
+
 /// How long an instance may take to read its first records.
 const FIRST: Duration = Duration::from_secs(20);
 
@@ -45,12 +48,23 @@ pub(super) fn kill_once(trial: &mut Trial<'_>, all: bool) -> Result<(), RunError
     trial.random_pause(500..2500)
 }
 
-/// Kills a cheat in the midst of its work, some times.
-pub(super) fn kill_cheat(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    for _ in 0..3 {
-        kill_once(trial, false)?;
+/// Kills all that cheat, until they were killed in the midst of it: then what they had committed is not in the output,
+/// and nobody will write it.
+pub(super) fn kill_cheats(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    for _ in 0..CHEATS_KILLED_MAX {
+        trial.random_pause(0..500)?;
+        let cheats = trial.mills.running();
+        trial.strike();
+        cheats.iter().try_for_each(|&cheat| trial.mills.kill(cheat))?;
+        // What they had written is read meanwhile.
+        trial.pause(Duration::from_secs(2))?;
+        let committed = trial.committed()?;
+        cheats.iter().try_for_each(|&cheat| trial.mills.start(cheat))?;
         // Until the session of what was killed is over, and it works again.
         trial.pause(Duration::from_secs(10))?;
+        if trial.committed_and_unseen(&committed).is_some() {
+            return Ok(());
+        }
     }
     Ok(())
 }

@@ -359,7 +359,7 @@ impl FaultKind {
             FaultKind::CoordinatorsIsolated => coordinators::isolated(trial),
             FaultKind::Reassigned => brokers::reassigned(trial),
             FaultKind::EpochsUsedUp => transactions::epochs_used_up(trial),
-            FaultKind::CommitsFirst => members::kill_cheat(trial),
+            FaultKind::CommitsFirst => members::kill_cheats(trial),
             FaultKind::SkipsErrors | FaultKind::Reorders | FaultKind::Duplicates | FaultKind::Drops => {
                 trial.strike();
                 trial.pause(CHEATED)
