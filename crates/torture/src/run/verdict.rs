@@ -8,7 +8,7 @@ use std::{
 use super::{
     Delivery,
     error::RunError,
-    faults::{FaultKind, REBALANCES, SKIPPED, Twice},
+    faults::{REBALANCES, SKIPPED, Twice},
     logs,
     reader::{Fingerprints, Isolation, Reader, note},
     report::Row,
@@ -152,7 +152,7 @@ impl Trial<'_> {
         }
         self.wrong.extend(self.mills.memory.wrong());
         let samples = self.mills.samples();
-        if self.fault == FaultKind::Retention {
+        if self.fault.deletes_events() {
             let excused = self.live.view(|view| view.judge.excused());
             let skipped = samples.get(SKIPPED) as u64;
             if skipped < excused {

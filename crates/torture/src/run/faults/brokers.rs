@@ -59,16 +59,18 @@ pub(super) fn stop(trial: &mut Trial<'_>, length: Duration) -> Result<(), RunErr
 }
 
 pub(super) fn majority_lost(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    for _ in 0..trial.scaled(3) {
-        let spared = any(trial);
-        let lost: Vec<_> = trial.stage.nodes.numbers().filter(|&node| node != spared).collect();
-        trial.strike();
-        lost.iter().try_for_each(|&node| trial.stage.nodes.kill(node))?;
-        trial.random_pause(5000..20_000)?;
-        trial.stage.nodes.start_all(&lost)?;
-        settle(trial)?;
-    }
-    Ok(())
+    (0..trial.scaled(3)).try_for_each(|_| lose_majority(trial))
+}
+
+/// Kills all nodes but one, and waits until they have everything again.
+pub(super) fn lose_majority(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    let spared = any(trial);
+    let lost: Vec<_> = trial.stage.nodes.numbers().filter(|&node| node != spared).collect();
+    trial.strike();
+    lost.iter().try_for_each(|&node| trial.stage.nodes.kill(node))?;
+    trial.random_pause(5000..20_000)?;
+    trial.stage.nodes.start_all(&lost)?;
+    settle(trial)
 }
 
 pub(super) fn leaders_moved(trial: &mut Trial<'_>) -> Result<(), RunError> {
@@ -112,30 +114,36 @@ pub(super) fn reassign(trial: &mut Trial<'_>, first: usize) -> Result<u64, RunEr
     Ok(taken)
 }
 
-/// A node's disk is full: it ends, and is started again once there is room.
 pub(super) fn disk_full(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    let stage = trial.stage;
-    let (nodes, mut ended, mut failed) = (&stage.nodes, 0, 0);
+    let (mut ended, mut failed) = (0, 0);
     for _ in 0..trial.scaled(6) {
-        let node = any(trial);
-        trial.strike();
-        nodes.fill_disk(node)?;
-        let start = Instant::now();
-        while nodes.runs(node)? && start.elapsed() < GIVES_UP {
-            trial.pause(Duration::from_millis(50))?;
-        }
-        if nodes.runs(node)? {
-            trial.wrong.push(format!("node {node} went on for {GIVES_UP:?} though its disk was full"));
-            nodes.kill(node)?;
-        } else {
-            ended += 1;
-        }
-        failed += nodes.said(node)?.matches(FULL).count() as u64;
-        trial.random_pause(5000..12_000)?;
-        nodes.start(node)?;
-        settle(trial)?;
+        let (has_ended, failed_writes) = fill_disk(trial)?;
+        ended += u64::from(has_ended);
+        failed += failed_writes;
     }
     trial.sometimes.push(("nodes that ended".into(), ended));
     trial.sometimes.push(("failed writes to disk".into(), failed));
     Ok(())
+}
+
+/// A node's disk is full: it ends, and is started again once there is room. Returns whether it did, and how many
+/// failed writes it has told of since it was first started.
+pub(super) fn fill_disk(trial: &mut Trial<'_>) -> Result<(bool, u64), RunError> {
+    let (nodes, node) = (&trial.stage.nodes, any(trial));
+    trial.strike();
+    nodes.fill_disk(node)?;
+    let start = Instant::now();
+    while nodes.runs(node)? && start.elapsed() < GIVES_UP {
+        trial.pause(Duration::from_millis(50))?;
+    }
+    let has_ended = !nodes.runs(node)?;
+    if !has_ended {
+        trial.wrong.push(format!("node {node} went on for {GIVES_UP:?} though its disk was full"));
+        nodes.kill(node)?;
+    }
+    let failed = nodes.said(node)?.matches(FULL).count() as u64;
+    trial.random_pause(5000..12_000)?;
+    nodes.start(node)?;
+    settle(trial)?;
+    Ok((has_ended, failed))
 }

@@ -121,16 +121,20 @@ fn terminate_one(trial: &mut Trial<'_>, mill: usize) -> Result<(), RunError> {
 pub(super) fn churn(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let guests: Vec<usize> = (trial.working..trial.mills.count()).collect();
     for round in 0..trial.scaled(90) as usize {
-        let guest = guests[round / 2 % guests.len()];
-        trial.strike();
-        if trial.mills.running().contains(&guest) {
-            terminate_one(trial, guest)?;
-        } else {
-            trial.mills.start(guest)?;
-        }
-        trial.pause(Duration::from_secs(2))?;
+        come_or_go(trial, guests[round / 2 % guests.len()])?;
     }
     Ok(())
+}
+
+/// An instance besides those that work comes, or goes if it is there.
+pub(super) fn come_or_go(trial: &mut Trial<'_>, guest: usize) -> Result<(), RunError> {
+    trial.strike();
+    if trial.mills.running().contains(&guest) {
+        terminate_one(trial, guest)?;
+    } else {
+        trial.mills.start(guest)?;
+    }
+    trial.pause(Duration::from_secs(2))
 }
 
 pub(super) fn asleep(trial: &mut Trial<'_>) -> Result<(), RunError> {

@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use rand::{Rng, seq::IndexedRandom};
 
-use super::{brokers, coordinators, members, network, transactions};
+use super::{brokers, coordinators, members, network, topics, transactions};
 use crate::{
     proxy::frame::{OFFSET_COMMIT, PRODUCE},
     run::{Delivery, error::RunError, trial::Trial},
 };
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Blow {
     KillOne,
     KillAll,
@@ -30,25 +31,13 @@ enum Blow {
     IsolateCoordinator,
     ReplaceCoordinator,
     Reassign,
+    LoseMajority,
+    FillDisk,
+    DeleteEvents,
+    ComeOrGo,
+    TakeOver,
+    SwitchVersion,
 }
-
-const BLOWS: [Blow; 15] = [
-    Blow::KillOne,
-    Blow::KillAll,
-    Blow::Terminate,
-    Blow::Asleep,
-    Blow::Cut,
-    Blow::Partition,
-    Blow::Throttle,
-    Blow::KillBroker,
-    Blow::StopBroker,
-    Blow::MoveLeaders,
-    Blow::Delay,
-    Blow::Abort,
-    Blow::IsolateCoordinator,
-    Blow::ReplaceCoordinator,
-    Blow::Reassign,
-];
 
 /// Half an hour in the long form.
 const LENGTH: u64 = 1800;
@@ -58,7 +47,7 @@ pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let start = Instant::now();
     let mut blows: BTreeMap<String, u64> = BTreeMap::new();
     while start.elapsed() < length {
-        let blow = *BLOWS.choose(&mut trial.random).expect("there are some");
+        let blow = *Blow::value_variants().choose(&mut trial.random).expect("there are some");
         // Of blows before.
         let _ = trial.stage.rules.struck();
         one(trial, blow)?;
@@ -72,7 +61,8 @@ pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
         }
     }
     trial.sometimes.extend(blows);
-    Ok(())
+    // As it was.
+    transactions::set_version(trial, 2)
 }
 
 fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
@@ -110,12 +100,24 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
             let way = trial.random.random();
             transactions::abort(trial, way, short)
         }
-        Blow::Abort => Ok(()),
         Blow::IsolateCoordinator => coordinators::isolate_any(trial, false).map(drop),
         Blow::ReplaceCoordinator => coordinators::isolate_any(trial, true).map(drop),
         Blow::Reassign => {
             let first = trial.random.random_range(0..3);
             brokers::reassign(trial, first).map(drop)
         }
+        Blow::LoseMajority => brokers::lose_majority(trial),
+        Blow::FillDisk => brokers::fill_disk(trial).map(drop),
+        Blow::DeleteEvents => {
+            let at_start = trial.random.random();
+            topics::delete_unread(trial, at_start)
+        }
+        Blow::ComeOrGo => members::come_or_go(trial, trial.working),
+        Blow::TakeOver if exact => transactions::take_over(trial),
+        Blow::SwitchVersion if exact => {
+            let version = trial.random.random_range(1..=2);
+            transactions::switch_version(trial, version)
+        }
+        Blow::Abort | Blow::TakeOver | Blow::SwitchVersion => Ok(()),
     }
 }

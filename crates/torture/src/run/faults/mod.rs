@@ -223,6 +223,11 @@ impl FaultKind {
         )
     }
 
+    /// Whether events are deleted that were not read.
+    pub(super) fn deletes_events(self) -> bool {
+        matches!(self, FaultKind::Retention | FaultKind::Mixed)
+    }
+
     /// How many instances a record passes.
     pub(super) fn links(self) -> usize {
         if self == FaultKind::Chain { 3 } else { 1 }
@@ -282,7 +287,7 @@ impl FaultKind {
             ("stale batches", "topicmill_stale_batches_total"),
             ("dead letters", "topicmill_dead_letters_total"),
         ];
-        if self == FaultKind::Retention {
+        if self.deletes_events() {
             shown.push(("skipped offsets", SKIPPED));
         }
         if delivery == Delivery::ExactlyOnce {
@@ -316,7 +321,7 @@ impl FaultKind {
             "loud stops" => {
                 matches!(self, FaultKind::Replaced | FaultKind::TakenOver | FaultKind::LettersRefused)
             }
-            "skipped offsets" | "events not due" => true,
+            "skipped offsets" | "events not due" => self == FaultKind::Retention,
             _ if self.errors().contains(&path) => true,
             "ends of version 1" | "ends of version 2" => {
                 matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched)

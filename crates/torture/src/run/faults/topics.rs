@@ -17,28 +17,32 @@ pub(super) fn retention(trial: &mut Trial<'_>) -> Result<(), RunError> {
         if !trial.expect_progress("before events are deleted")? {
             break;
         }
-        let running = trial.mills.running();
-        let at_start = round % 2 == 1;
-        for &mill in &running {
-            if at_start {
-                trial.mills.terminate(mill)?;
-            } else {
-                trial.mills.signal(mill, Signal::STOP)?;
-            }
-        }
-        trial.pause(AWAY)?;
-        trial.strike();
-        delete(trial)?;
-        for &mill in &running {
-            if at_start {
-                trial.mills.start(mill)?;
-            } else {
-                trial.mills.signal(mill, Signal::CONT)?;
-            }
-        }
-        trial.random_pause(2000..4000)?;
+        delete_unread(trial, round % 2 == 1)?;
     }
     Ok(())
+}
+
+/// Deletes events while no instance reads, either as none runs or as all are stopped.
+pub(super) fn delete_unread(trial: &mut Trial<'_>, at_start: bool) -> Result<(), RunError> {
+    let running = trial.mills.running();
+    for &mill in &running {
+        if at_start {
+            trial.mills.terminate(mill)?;
+        } else {
+            trial.mills.signal(mill, Signal::STOP)?;
+        }
+    }
+    trial.pause(AWAY)?;
+    trial.strike();
+    delete(trial)?;
+    for &mill in &running {
+        if at_start {
+            trial.mills.start(mill)?;
+        } else {
+            trial.mills.signal(mill, Signal::CONT)?;
+        }
+    }
+    trial.random_pause(2000..4000)
 }
 
 /// Deletes some of what has not come yet.

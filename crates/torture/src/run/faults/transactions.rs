@@ -68,26 +68,33 @@ pub(super) fn replaced(trial: &mut Trial<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Another client begins with the transactional ids of an instance: that must stop.
 pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    for _ in 0..trial.scaled(20) {
+    (0..trial.scaled(20)).try_for_each(|_| take_over(trial))
+}
+
+/// Another client begins with the transactional ids of an instance: that must stop.
+pub(super) fn take_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
+    // Those that come and go have no ids that are known.
+    let mill = loop {
         let mill = members::any(trial);
-        trial.strike();
-        for id in ids_of(trial, mill) {
-            let thief: BaseProducer = ClientConfig::new()
-                .set("bootstrap.servers", trial.stage.nodes.bootstrap())
-                .set("transactional.id", &id)
-                .create()
-                .map_err(RunError::kafka(&*id))?;
-            thief.init_transactions(Duration::from_secs(30)).map_err(RunError::kafka(&*id))?;
+        if mill < trial.working {
+            break mill;
         }
-        if !trial.mills.expect_stop(mill, NOTICE)? {
-            trial.wrong.push(format!("instance {mill} went on after its ids were taken over"));
-        }
-        trial.mills.start(mill)?;
-        trial.random_pause(2000..4000)?;
+    };
+    trial.strike();
+    for id in ids_of(trial, mill) {
+        let thief: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", trial.stage.nodes.bootstrap())
+            .set("transactional.id", &id)
+            .create()
+            .map_err(RunError::kafka(&*id))?;
+        thief.init_transactions(Duration::from_secs(30)).map_err(RunError::kafka(&*id))?;
     }
-    Ok(())
+    if !trial.mills.expect_stop(mill, NOTICE)? {
+        trial.wrong.push(format!("instance {mill} went on after its ids were taken over"));
+    }
+    trial.mills.start(mill)?;
+    trial.random_pause(2000..4000)
 }
 
 /// Requests of each kind reach the broker some transactions later than they were sent, in each version
@@ -130,7 +137,7 @@ pub(super) fn delayable(version: u8) -> &'static [(i16, &'static str)] {
 }
 
 /// Sets the cluster's version of transactions.
-fn set_version(trial: &Trial<'_>, version: u8) -> Result<(), RunError> {
+pub(super) fn set_version(trial: &Trial<'_>, version: u8) -> Result<(), RunError> {
     let nodes = &trial.stage.nodes;
     let class = "org.apache.kafka.tools.FeatureCommand";
     let feature = format!("transaction.version={version}");
@@ -183,14 +190,19 @@ pub(super) fn abort(trial: &mut Trial<'_>, way: u64, length: Duration) -> Result
 pub(super) fn version_switched(trial: &mut Trial<'_>) -> Result<(), RunError> {
     // An even number: it ends as it began.
     for round in 0..2 * trial.scaled(6) {
-        trial.strike();
-        set_version(trial, if round % 2 == 0 { 1 } else { 2 })?;
-        trial.random_pause(2000..5000)?;
-        // A producer keeps its version until it is begun anew: now both are at work.
-        members::kill_once(trial, false)?;
-        trial.random_pause(2000..5000)?;
+        switch_version(trial, if round % 2 == 0 { 1 } else { 2 })?;
     }
     Ok(())
+}
+
+/// The cluster's version of transactions is changed, and an instance killed.
+pub(super) fn switch_version(trial: &mut Trial<'_>, version: u8) -> Result<(), RunError> {
+    trial.strike();
+    set_version(trial, version)?;
+    trial.random_pause(2000..5000)?;
+    // A producer keeps its version until it is begun anew: now both are at work.
+    members::kill_once(trial, false)?;
+    trial.random_pause(2000..5000)
 }
 
 pub(super) fn idle(trial: &mut Trial<'_>) -> Result<(), RunError> {
