@@ -72,10 +72,10 @@ impl PartitionWriter {
         }
     }
 
-    /// The same in a transaction, where what is uncertain is aborted as soon as a record of it is refused. The first
-    /// batches are often answered so, as the transaction before has not quite ended: what follows them is answered as
-    /// soon.
-    async fn recall_lost_and_answered(&mut self) -> Result<(), EngineError> {
+    /// The same when the transaction before has not quite ended, so that the first batches of the next have to wait.
+    /// What follows the oldest is answered as soon as it, and that is waited for: in a transaction in which a record
+    /// is refused, nothing may be uncertain.
+    async fn recall_waited(&mut self) -> Result<(), EngineError> {
         let Some(InFlight { mut batch, claim, .. }) = self.in_flight.pop_front() else { return Ok(()) };
         batch.attempted = batch.attempted.or(claim.taken_at());
         // Whatever comes of waiting, it is not left out.
@@ -103,8 +103,8 @@ impl PartitionWriter {
                 Ok(())
             }
             ProduceVerdict::Again(error) => {
-                if is_lost && self.transaction.is_some() {
-                    self.recall_lost_and_answered().await?;
+                if error.0 == ResponseError::ConcurrentTransactions {
+                    self.recall_waited().await?;
                 } else if is_lost {
                     self.recall_lost();
                 }
