@@ -20,6 +20,9 @@ use crate::{
 /// How long it may take until the next commit.
 const NEXT_COMMIT: Duration = Duration::from_secs(20);
 
+/// How often it looks whether a commit was met.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Longer than the cluster waits for a node that says nothing: another one coordinates.
 const REPLACED: Duration = Duration::from_secs(15);
 
@@ -64,7 +67,7 @@ fn isolate(trial: &mut Trial<'_>, api: i16, replaced: bool) -> Result<bool, RunE
     let start = Instant::now();
     let node = loop {
         match rules.isolated() {
-            None if start.elapsed() < NEXT_COMMIT => trial.pause(Duration::ZERO)?,
+            None if start.elapsed() < NEXT_COMMIT => trial.pause(LOOK)?,
             node => break node,
         }
     };

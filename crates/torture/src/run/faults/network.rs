@@ -7,8 +7,14 @@ use rand::Rng;
 use super::{brokers, members};
 use crate::{
     proxy::{Direction, Which},
-    run::{error::RunError, trial::Trial},
+    run::{
+        error::RunError,
+        trial::{CATCH_UP, Trial},
+    },
 };
+
+/// A group at rest has had no rebalance for so long.
+const REST: Duration = Duration::from_secs(10);
 
 pub(super) fn cut(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let length = Duration::from_secs(trial.scaled(120).max(5));
@@ -50,15 +56,26 @@ pub(super) fn partition(trial: &mut Trial<'_>, length: Duration) -> Result<(), R
 
 pub(super) fn throttled(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let seconds = trial.scaled(60).max(10);
-    let rebalances = |trial: &Trial<'_>| trial.mills.samples().get("topicmill_rebalances_total");
-    trial.mills.scrape();
-    let before = rebalances(trial);
+    // Those that have just started are given their shares first.
+    let (mut before, start) = (rebalances(trial), Instant::now());
+    let mut since = start;
+    while since.elapsed() < REST && start.elapsed() < CATCH_UP {
+        trial.pause(Duration::from_millis(100))?;
+        let now = rebalances(trial);
+        if now > before {
+            (before, since) = (now, Instant::now());
+        }
+    }
     throttle(trial, Duration::from_secs(seconds))?;
-    trial.mills.scrape();
     if rebalances(trial) > before {
         trial.wrong.push("an instance lost its place in the group".into());
     }
     Ok(())
+}
+
+fn rebalances(trial: &mut Trial<'_>) -> f64 {
+    trial.mills.scrape();
+    trial.mills.samples().get("topicmill_rebalances_total")
 }
 
 /// Lets everything go up at 1 Mbit/s, which is less than what is to go.
