@@ -216,6 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn times_go_on_and_stay_behind_the_clock() {
+        let load = Load { seed: 3, begin: 1000, poison_permille: 0, refused_permille: 0 };
+        let time = |seq| load.event(0, seq).timestamp;
+        assert!((0..10_000).all(|seq| time(seq) <= time(seq + 1)) && time(10_000) > time(0));
+        // For an hour, at more than a partition can be written.
+        let (rate, hour) = (100_000, 3600);
+        assert!(time(rate * hour) <= 1000 + 1000 * hour as i64);
+    }
+
+    #[test]
     fn a_number_is_read_as_it_is_written() {
         assert_eq!(parse_number(number(5, 1 << 40).as_bytes()), Some((5, 1 << 40)));
         assert_eq!(parse_number(b"5"), None);
