@@ -382,6 +382,8 @@ mod abort_tests;
 #[cfg(test)]
 mod isolation_tests;
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod routed_tests;
 #[cfg(test)]
 mod successor_tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
-use topicmill_records::{Codec, ProducerStamp};
+use topicmill_records::{Codec, Compression, ProducerStamp};
 
 use super::{
     parcel::{Claim, ParcelOutcome},
@@ -45,9 +45,11 @@ impl Sealed {
         }
     }
 
-    /// Whether a broker that takes no batch of `size` bytes takes nothing of it: it cannot be cut.
+    /// Whether a broker that does not take an uncompressed batch of `size` bytes takes nothing of it either: it cannot
+    /// be cut. Of compressed ones nothing can be said, as a topic may have them compressed in another way
+    /// (`compression.type`), and it is what comes of that which must not be too large.
     pub fn is_alone_and_as_large_as(&self, size: usize) -> bool {
-        self.count == 1 && self.bytes.len() >= size
+        self.count == 1 && self.codec.compression == Compression::None && self.bytes.len() >= size
     }
 }
 

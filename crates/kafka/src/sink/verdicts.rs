@@ -9,7 +9,7 @@ use topicmill_mill::{
     engine::{EngineError, ErrorKind},
     transform::{ErrorClass, ValueError},
 };
-use topicmill_records::{EncodedBatch, layout::restamp};
+use topicmill_records::{Compression, EncodedBatch, layout::restamp};
 
 use super::{
     carrier::SUSPECT_BYTES_MIN,
@@ -109,8 +109,8 @@ impl PartitionWriter {
                     self.recall_lost();
                 }
                 if error.0 == ResponseError::UnknownTopicOrPartition {
-                    // If it is made anew, its leader knows nothing of this producer.
-                    self.established = false;
+                    // If it is made anew, its leader knows nothing of this producer, and it may take more.
+                    (self.established, self.too_large) = (false, None);
                 }
                 let error = self.shared.cluster.failed(error, "producing", None);
                 self.again(error).await
@@ -209,10 +209,9 @@ impl PartitionWriter {
                 ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => ErrorClass::Oversized,
                 _ => ErrorClass::Refused,
             };
-            let (size, error) = (self.oldest().batch.bytes.len(), ValueError::new(class, error.to_string()));
-            let is_least = self.too_large.as_ref().is_none_or(|(least, _)| size < *least);
-            if class == ErrorClass::Oversized && self.transaction.is_some() && is_least {
-                self.too_large = Some((size, error.clone()));
+            let error = ValueError::new(class, error.to_string());
+            if class == ErrorClass::Oversized {
+                self.note_too_large(&error);
             }
             return self.refuse(vec![(0, error)]).await;
         }
@@ -245,6 +244,8 @@ impl PartitionWriter {
         }
         let kept = runs(batch.count, refused.iter().map(|(index, _)| *index));
         let parts = self.recut(&batch, &kept).await?;
+        // It answers, and there may be nothing left to write.
+        self.recovered();
         for (index, error) in refused {
             self.outputs.refused(batch.first + index as u64, error);
         }
@@ -260,6 +261,16 @@ impl PartitionWriter {
         Ok(())
     }
 
+    /// The oldest batch, of one record, is too large.
+    fn note_too_large(&mut self, error: &ValueError) {
+        let Some(InFlight { batch, .. }) = self.in_flight.front() else { return };
+        let least = self.too_large.as_ref().map_or(usize::MAX, |(size, _)| *size);
+        let is_plain = batch.codec.compression == Compression::None;
+        if self.transaction.is_some() && is_plain && batch.bytes.len() < least {
+            self.too_large = Some((batch.bytes.len(), error.clone()));
+        }
+    }
+
     /// Whether a batch is refused without asking the broker: a record alone that is at least as large as one that was
     /// too large in the same transaction. To ask for each would take a trip each, after which what follows is sent
     /// once more, and a transaction has no time for that.
@@ -269,10 +280,10 @@ impl PartitionWriter {
             _ => return Ok(false),
         };
         self.keep(batch, &[(0, error.clone())])?;
-        self.outputs.refused(batch.first, error);
-        if self.in_flight.is_empty() && self.sealed.is_empty() {
+        if self.in_flight.is_empty() {
             self.recovered();
         }
+        self.outputs.refused(batch.first, error);
         Ok(true)
     }
 
