@@ -95,8 +95,19 @@ impl Admin {
         Ok(())
     }
 
-    /// Deletes what of each partition of a topic stands before these offsets.
+    /// Deletes what of each partition of a topic stands before these offsets. Leaders may have moved, and be
+    /// moving: it asks again for a time.
     pub fn delete_before(&self, topic: &str, starts: &[u64]) -> Result<(), RunError> {
+        let start = Instant::now();
+        loop {
+            match self.try_delete_before(topic, starts) {
+                Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(200)),
+                done => return done,
+            }
+        }
+    }
+
+    fn try_delete_before(&self, topic: &str, starts: &[u64]) -> Result<(), RunError> {
         let failed = || RunError::kafka(format!("deleting records of {topic}"));
         let mut list = TopicPartitionList::new();
         for (partition, &start) in (0..).zip(starts) {
