@@ -95,12 +95,12 @@ impl Admin {
         Ok(())
     }
 
-    /// Deletes what of each partition of a topic stands before these offsets. Leaders may have moved, and be
-    /// moving: it asks again for a time.
+    /// Deletes what of each partition of a topic stands before these offsets. Where leaders have moved it asks again,
+    /// by a client that does not know the old ones.
     pub fn delete_before(&self, topic: &str, starts: &[u64]) -> Result<(), RunError> {
         let start = Instant::now();
         loop {
-            match self.try_delete_before(topic, starts) {
+            match Admin::connect(&self.brokers).and_then(|admin| admin.try_delete_before(topic, starts)) {
                 Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(200)),
                 done => return done,
             }
