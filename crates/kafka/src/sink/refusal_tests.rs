@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_protocol::{ResponseError, messages::ApiKey};
 use rand::RngCore;
 use tokio::time::timeout;
-use topicmill_broker::{Fault, FaultAction};
+use topicmill_broker::{Broker, Fault, FaultAction};
 use topicmill_mill::{
     batch::{AssignmentId, OutputBatch, TopicPartition, TransactionNumber},
     clock,
@@ -19,6 +19,13 @@ use super::{
     transaction_faults_tests::{commit, place, sized},
 };
 use crate::testing::fresh;
+
+/// A topic that takes no batch of more than 2,000 bytes.
+fn small_topic(broker: &Broker) -> String {
+    let topic = fresh("small");
+    broker.create_topic(&topic, 1, &[("max.message.bytes", "2000"), ("retention.ms", "-1")]).unwrap();
+    topic
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_the_broker_does_not_even_read_is_refused_after_an_abort() {
@@ -44,8 +51,7 @@ async fn a_record_that_the_broker_does_not_even_read_is_refused_after_an_abort()
 async fn a_record_may_be_refused_in_a_transaction_that_had_to_wait() {
     for version in [1, 2] {
         let (broker, place) = place(version, &[("batch.size", "1000")]).await;
-        let topic = fresh("small");
-        broker.create_topic(&topic, 1, &[("max.message.bytes", "2000"), ("retention.ms", "-1")]).unwrap();
+        let topic = small_topic(&broker);
         let mut sink = place.sink().await;
         let now = clock::now_ms();
         // Known to the leader, both ids have several batches under way at once.
@@ -76,9 +82,7 @@ async fn a_record_may_be_refused_in_a_transaction_that_had_to_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_are_refused_one_by_one_are_all_found_over_several_aborts() {
     let (broker, place) = place(2, &[]).await;
-    let topic = fresh("small");
-    let config = [("max.message.bytes", "2000"), ("retention.ms", "-1")];
-    broker.create_topic(&topic, 1, &config).unwrap();
+    let topic = small_topic(&broker);
     let mut sink = place.sink().await;
     broker.inject(Fault::always(ApiKey::Produce, FaultAction::Delay(Duration::from_millis(30))));
     let now = clock::now_ms();
@@ -113,8 +117,7 @@ async fn records_that_are_refused_one_by_one_are_all_found_over_several_aborts()
 async fn a_record_as_large_as_one_that_was_refused_is_not_asked_for_in_the_same_transaction() {
     for version in [1, 2] {
         let (broker, place) = place(version, &[]).await;
-        let topic = fresh("small");
-        broker.create_topic(&topic, 1, &[("max.message.bytes", "2000"), ("retention.ms", "-1")]).unwrap();
+        let topic = small_topic(&broker);
         let mut sink = place.sink().await;
         let now = clock::now_ms();
         // How many requests it takes, and what is refused.
@@ -151,8 +154,7 @@ async fn a_record_as_large_as_one_that_was_refused_is_not_asked_for_in_the_same_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_compressed_record_is_asked_for() {
     let (broker, place) = place(2, &[]).await;
-    let topic = fresh("small");
-    broker.create_topic(&topic, 1, &[("max.message.bytes", "2000"), ("retention.ms", "-1")]).unwrap();
+    let topic = small_topic(&broker);
     let mut sink = place.sink().await;
     // What is refused in one way says nothing of the other.
     for (compression, size) in
@@ -182,8 +184,7 @@ async fn each_compressed_record_is_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_whose_last_record_is_refused_is_not_in_trouble() {
     let (broker, place) = place(2, &[]).await;
-    let topic = fresh("small");
-    broker.create_topic(&topic, 1, &[("max.message.bytes", "2000"), ("retention.ms", "-1")]).unwrap();
+    let topic = small_topic(&broker);
     let troubles = Troubles::default();
     let begun =
         NativeSink::transactional(&place.client, &place.settings, troubles.clone(), None, &place.group).await;
