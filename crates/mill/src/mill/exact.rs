@@ -319,3 +319,6 @@ impl<S: Source, K: Sink> Mill<S, K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

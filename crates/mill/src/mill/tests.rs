@@ -11,13 +11,12 @@ use crate::{
     budget::Budget,
     delivery,
     engine::{Assignment, ErrorKind},
-    metrics::Exposition,
     strategy::{Order, StrategyKind},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn world() -> Shared {
+pub(super) fn world() -> Shared {
     Arc::new(Mutex::new(World::new(1, Order::Partition, false)))
 }
 
@@ -28,7 +27,7 @@ fn seldom() -> MillSettings {
 }
 
 /// How a mill ends in a world in which one thing goes wrong after some time, and its metrics.
-fn end_of(
+pub(super) fn end_of(
     world: &Shared,
     settings: &MillSettings,
     after: Duration,
@@ -369,6 +368,11 @@ fn stopped_mill() -> (Mill<SimulatedSource, SimulatedSink>, TopicPartition) {
     (mill, partition)
 }
 
+pub(super) fn exactly_once() -> MillSettings {
+    let settings = settings(StrategyKind::Pipeline, Order::Partition);
+    MillSettings { transactions: Some(SECOND), ..settings }
+}
+
 #[test]
 fn exactly_once_a_stop_names_what_before_it_is_not_written() {
     for (settings, names_it) in
@@ -423,73 +427,4 @@ fn a_stopped_partition_counts_once_and_keeps_no_memory() {
         mill.settle(Delivered::Stopped(ticket, stopped(partition, offset))).unwrap();
     }
     assert_eq!((budget.used(), mill.metrics.partitions_stopped.get()), (0, 1));
-}
-
-/// Samples of the transactions that have ended, by their outcome, and of those that are open.
-fn transactions(metrics: &Metrics) -> [u64; 4] {
-    let text = metrics.render(Exposition::OpenMetrics);
-    let sample = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map_or(0, |value| value.trim().parse().unwrap())
-    };
-    let ended = |outcome: &str| sample(&format!("topicmill_transactions_total{{outcome=\"{outcome}\"}}"));
-    [ended("committed"), ended("aborted"), ended("fenced"), sample("topicmill_transactions_open")]
-}
-
-fn exactly_once() -> MillSettings {
-    let settings = settings(StrategyKind::Pipeline, Order::Partition);
-    MillSettings { transactions: Some(SECOND), ..settings }
-}
-
-fn exact_world() -> Shared {
-    let world = world();
-    world.lock().unwrap().exact = true;
-    world
-}
-
-#[test]
-fn transactions_are_counted_by_how_they_end() {
-    let at_first = Duration::from_millis(30);
-    let fails = Mishap::FailWriter { partition: 1, for_ms: 50, writes: true };
-    for (mishap, is_aborted) in [(Mishap::FailCommits(0), false), (fails, true)] {
-        let world = exact_world();
-        let (ended, metrics) = end_of(&world, &exactly_once(), at_first, mishap);
-        ended.unwrap();
-        let world = world.lock().unwrap();
-        let [committed, aborted, fenced, open] = transactions(&metrics);
-        assert_eq!((committed, aborted), (world.transactions as u64, world.aborts as u64));
-        assert!(committed > 3 && (aborted > 0) == is_aborted, "{committed} {aborted}");
-        assert_eq!((fenced, open), (0, 0));
-    }
-    let world = exact_world();
-    let (ended, metrics) = end_of(&world, &exactly_once(), at_first, Mishap::TakeOver);
-    assert!(ended.is_err());
-    let [committed, aborted, fenced, open] = transactions(&metrics);
-    assert_eq!((committed, aborted), (world.lock().unwrap().transactions as u64, 0));
-    assert_eq!((fenced, open), (1, 0));
-}
-
-#[test]
-fn two_transactions_are_open_while_one_ends_and_none_at_least_once() {
-    let open = |settings: &MillSettings, world: &Shared| {
-        in_virtual_time(async {
-            let mill = stepped(world, settings, 1, false);
-            let metrics = Arc::clone(&mill.metrics);
-            let mut seen = std::collections::BTreeSet::new();
-            let watching = async {
-                loop {
-                    seen.insert(transactions(&metrics)[3]);
-                    sleep(Duration::from_millis(1)).await;
-                }
-            };
-            tokio::select! {
-                ended = mill.run(CancellationToken::new()) => ended.result.unwrap(),
-                () = watching => {}
-            }
-            seen.insert(transactions(&metrics)[3]);
-            Vec::from_iter(seen)
-        })
-    };
-    assert_eq!(open(&exactly_once(), &exact_world()), [0, 1, 2]);
-    assert_eq!(open(&settings(StrategyKind::Pipeline, Order::Partition), &world()), [0]);
 }

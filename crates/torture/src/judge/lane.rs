@@ -1,6 +1,6 @@
 //! A sequence of events that must be seen once each and in order.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 /// The most events that are remembered as passed over; more are counted as lost at once.
 const MISSING_MAX: usize = 1 << 20;
@@ -55,9 +55,12 @@ impl Lane {
         self.missing.range(..end).count() as u64 + self.forgotten + to_come
     }
 
-    /// The first member that has not been seen, if it is below `end`.
-    pub fn first_unseen(&self, end: u64, member: impl Fn(u64) -> bool) -> Option<u64> {
-        let passed = self.missing.first().copied();
-        passed.or_else(|| (self.next..end).find(|&seq| member(seq))).filter(|&seq| seq < end)
+    /// The first member of a range that has not been seen.
+    pub fn first_unseen(&self, of: Range<u64>, member: impl Fn(u64) -> bool) -> Option<u64> {
+        if of.is_empty() {
+            return None;
+        }
+        let passed = self.missing.range(of.clone()).next().copied();
+        passed.or_else(|| (self.next.max(of.start)..of.end).find(|&seq| member(seq)))
     }
 }

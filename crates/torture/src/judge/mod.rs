@@ -146,11 +146,12 @@ impl Judge {
             .sum()
     }
 
-    /// The first event of a partition below `end` that has not been seen.
+    /// The first event of a partition below `end` that is due and has not been seen.
     pub fn first_unseen(&self, partition: usize, end: u64) -> Option<u64> {
+        let start = self.excused.get(&partition).map_or(0, |(start, _)| *start);
         let first = |id| {
             let lane = self.lanes.get(&id).cloned().unwrap_or_default();
-            lane.first_unseen(end, |seq| is_member(self.load, self.order, id, seq))
+            lane.first_unseen(start..end, |seq| is_member(self.load, self.order, id, seq))
         };
         self.ids(partition).filter_map(first).min()
     }

@@ -233,12 +233,15 @@ fn what_the_source_has_no_more_is_not_due_and_nothing_else() {
     };
     let mut judge = Judge::new(load, Order::Partition);
     see(&mut judge, &|seen| seen.partition != 1 || seq(seen) < 20);
+    assert_eq!(judge.first_unseen(1, 50), Some(20));
     judge.excuse(1, 50);
     assert_eq!((judge.excused(), judge.accounted(1)), (30, 50));
+    assert_eq!([30, 50, 60].map(|end| judge.first_unseen(1, end)), [None, None, Some(50)]);
     // Somebody had read five of them before.
     see(&mut judge, &|seen| seen.partition == 1 && (20..25).contains(&seq(seen)));
     assert_eq!((judge.excused(), judge.accounted(1)), (25, 50));
     see(&mut judge, &|seen| seen.partition == 1 && !gone(seen) && seq(seen) >= 20 && seq(seen) != 70);
+    assert_eq!([30, EVENTS].map(|end| judge.first_unseen(1, end)), [None, Some(70)]);
     let counts = judge.finish(&[EVENTS; PARTITIONS]);
     assert_eq!((counts.lost, counts.twice, counts.out_of_order), (1, 0, 0), "{counts:?}");
 }
