@@ -155,6 +155,26 @@ async fn what_was_begun_without_an_answer_and_took_too_long_is_begun_anew() {
     sink.close().await;
 }
 
+/// An abort waits for no answer to what was asked before. The coordinator may have it open all the same, and abort it
+/// on its own, which is no reason to take the id for another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_and_is_not_waited_for_may_be_open() {
+    let (broker, place) = place(1, &[]).await;
+    let mut sink = place.sink().await;
+    let before = broker.seen(ApiKey::AddPartitionsToTxn).requests;
+    broker.inject(Fault::always(ApiKey::AddPartitionsToTxn, FaultAction::Freeze));
+    let is_asked = || broker.seen(ApiKey::AddPartitionsToTxn).requests > before;
+    abandon(sink.send(place.batch(0, 0)), is_asked).await;
+    let transaction = sink.transactions.as_ref().unwrap().open(TransactionNumber(0));
+    assert!(!transaction.may_be_open(), "it is being asked");
+    sink.writers.abandon();
+    until("it is waited for no more", || transaction.may_be_open()).await;
+    broker.clear_faults();
+    sink.abort().await.unwrap();
+    expect_committed(&mut sink, &place, 2).await;
+    sink.close().await;
+}
+
 /// As after an error that ends a mill: another sink begins in the process, which was cut off meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_begins_again_takes_no_id_back() {

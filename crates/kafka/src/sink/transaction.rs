@@ -143,6 +143,17 @@ impl Transactions {
     }
 }
 
+/// An attempt that has no answer when this is dropped, unless it holds nothing by then.
+struct Unanswered<'a>(Option<&'a AtomicBool>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(has_unanswered) = self.0 {
+            has_unanswered.store(true, Ordering::Release);
+        }
+    }
+}
+
 /// The side that a transaction is of.
 fn side_of(number: TransactionNumber) -> usize {
     (number.0 % 2) as usize
@@ -303,7 +314,7 @@ impl Transaction {
         until_settled(&self.troubles, &Place::Commit, self.deadline, attempt).await
     }
 
-    /// Asks once, and remembers if there was no answer.
+    /// Asks once, and remembers if there was no answer: none came, or it is waited for no more.
     async fn ask<R: Request<Response: Answer>>(
         &self,
         whom: Whom<'_>,
@@ -311,8 +322,10 @@ impl Transaction {
         cap: i16,
         what: &str,
     ) -> Result<R::Response, Failure> {
-        let answer = ask(&self.cluster, whom, request, cap, what, self.deadline).await;
-        answer.inspect_err(|_| self.has_unanswered.store(true, Ordering::Release))
+        let mut unanswered = Unanswered(Some(&self.has_unanswered));
+        let answer = ask(&self.cluster, whom, request, cap, what, self.deadline).await?;
+        unanswered.0 = None;
+        Ok(answer)
     }
 
     fn id(&self) -> TransactionalId {

@@ -302,7 +302,7 @@ impl<'a> Trial<'a> {
 
     /// No transaction stays open for longer than its timeout: readers of committed records come to the
     /// end, even when no instance runs.
-    fn check_ends(&mut self, since: Instant) -> Result<(), RunError> {
+    pub fn check_ends(&mut self, since: Instant) -> Result<(), RunError> {
         let of = |topic, isolation| self.stage.admin.ends(topic, PARTITIONS, isolation);
         let ends = |isolation| {
             let (outputs, letters) = (&self.outputs.destination, &self.outputs.dead_letter);

@@ -47,7 +47,17 @@ impl Trial<'_> {
         });
         self.wrong.extend(failure);
         self.wrong.append(&mut self.mills.surprises);
-        self.wrong.extend(self.commits.iter().flat_map(|commits| commits.found()));
+        if self.fault.is_control() {
+            // A cheat that ended, or never began, has lost nothing: what it has not committed is to come.
+            let committed = self.committed()?;
+            let unseen = |(partition, &end)| self.live.view(|view| view.judge.unseen(partition, end));
+            counts.lost = committed.iter().enumerate().map(unseen).sum();
+        } else {
+            self.wrong.extend(self.commits.iter().flat_map(|commits| commits.found()));
+            if self.delivery == Delivery::ExactlyOnce {
+                self.check_ends(Instant::now())?;
+            }
+        }
         self.compare(&prints)?;
         let in_source = self.stage.admin.ends(&self.source, PARTITIONS, Isolation::Uncommitted)?;
         if in_source != written {
@@ -126,8 +136,10 @@ impl Trial<'_> {
     /// Holds what was found against what was promised.
     fn judge(&mut self, counts: &Counts, pause: Duration) {
         if let Some(found) = self.fault.control(counts) {
-            self.wrong = if found == 0 { vec!["the judge did not notice".into()] } else { Vec::new() };
-            return;
+            if found == 0 {
+                self.wrong.push("the judge did not notice".into());
+            }
+            return self.demand_rare_paths();
         }
         let never = [
             ("lost", counts.lost),
@@ -179,6 +191,11 @@ impl Trial<'_> {
             errors.entry((*name).to_owned()).or_default();
         }
         self.sometimes.extend(errors);
+        self.demand_rare_paths();
+    }
+
+    /// Each path that the fault must lead to was taken.
+    fn demand_rare_paths(&mut self) {
         for (name, count) in &self.sometimes {
             if *count == 0 && self.fault.requires(name, self.delivery) {
                 self.wrong.push(format!("the faults caused none of: {name}"));

@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::ValueEnum;
-use rand::{Rng, seq::IndexedRandom};
+use rand::{
+    Rng,
+    seq::{IndexedRandom, SliceRandom},
+};
 
 use super::{brokers, coordinators, members, network, topics, transactions};
 use crate::{
@@ -46,8 +49,14 @@ pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let length = Duration::from_secs(trial.scaled(LENGTH));
     let start = Instant::now();
     let mut blows: BTreeMap<String, u64> = BTreeMap::new();
+    let mut to_come: Vec<Blow> = Vec::new();
     while start.elapsed() < length {
-        let blow = *Blow::value_variants().choose(&mut trial.random).expect("there are some");
+        let Some(blow) = to_come.pop() else {
+            // None is left out for long.
+            to_come = Blow::value_variants().to_vec();
+            to_come.shuffle(&mut trial.random);
+            continue;
+        };
         // Of blows before.
         let _ = trial.stage.rules.struck();
         one(trial, blow)?;
@@ -96,10 +105,7 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
             let (api, _) = *apis.choose(&mut trial.random).expect("there are some");
             transactions::delay(trial, api, short)
         }
-        Blow::Abort if exact => {
-            let way = trial.random.random();
-            transactions::abort(trial, way, short)
-        }
+        Blow::Abort if exact => (0..3).try_for_each(|way| transactions::abort(trial, way, short / 2)),
         Blow::IsolateCoordinator => coordinators::isolate_any(trial, false).map(drop),
         Blow::ReplaceCoordinator => coordinators::isolate_any(trial, true).map(drop),
         Blow::Reassign => {

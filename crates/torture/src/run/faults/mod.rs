@@ -180,7 +180,8 @@ impl FaultKind {
         }
     }
 
-    /// Whether the judge is judged: how many of what it must find there are. `None` when nothing may be found.
+    /// Whether the judge is judged: how many of what it must find there are. `None` when nothing may be found. What is
+    /// lost is what the group has committed and nobody has written.
     pub(super) fn control(self, counts: &Counts) -> Option<u64> {
         match self {
             FaultKind::Forged | FaultKind::CommitsFirst | FaultKind::SkipsErrors | FaultKind::Drops => {
@@ -303,6 +304,7 @@ impl FaultKind {
             FaultKind::Aborted => &["TRANSACTION_ABORTABLE", "INVALID_TXN_STATE"],
             FaultKind::LettersRefused => &["TOPIC_AUTHORIZATION_FAILED"],
             FaultKind::TakenOver => &["PRODUCER_FENCED"],
+            FaultKind::Mixed => &["TRANSACTION_ABORTABLE", "CONCURRENT_TRANSACTIONS", "PRODUCER_FENCED"],
             _ => &[],
         }
     }
@@ -316,13 +318,16 @@ impl FaultKind {
                 exact && matches!(self, FaultKind::Kill | FaultKind::Aborted | FaultKind::Mixed)
             }
             "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
-            "rewinds" => self == FaultKind::Aborted,
-            REBALANCES => matches!(self, FaultKind::Churn | FaultKind::Chain),
+            "rewinds" => matches!(self, FaultKind::Aborted | FaultKind::Mixed),
+            REBALANCES => {
+                matches!(self, FaultKind::Churn | FaultKind::Chain | FaultKind::Asleep | FaultKind::Mixed)
+            }
             "loud stops" => {
                 matches!(self, FaultKind::Replaced | FaultKind::TakenOver | FaultKind::LettersRefused)
+                    || exact && self == FaultKind::Mixed
             }
-            "skipped offsets" | "events not due" => self == FaultKind::Retention,
-            _ if self.errors().contains(&path) => true,
+            "skipped offsets" | "events not due" => self.deletes_events(),
+            _ if self.errors().contains(&path) => exact || self != FaultKind::Mixed,
             "ends of version 1" | "ends of version 2" => {
                 matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched)
             }
