@@ -46,7 +46,9 @@ impl Trial<'_> {
             (counts, view.pause, view.judge.examples().to_vec(), view.prints.clone(), view.failure.clone())
         });
         self.wrong.extend(failure);
-        self.wrong.append(&mut self.mills.surprises);
+        if self.fault.cheat().is_none() {
+            self.wrong.append(&mut self.mills.surprises);
+        }
         if self.fault.is_control() {
             // A cheat that ended, or never began, has lost nothing: what it has not committed is to come.
             let committed = self.committed()?;

@@ -18,7 +18,7 @@ const REST: Duration = Duration::from_secs(10);
 
 pub(super) fn cut(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let length = Duration::from_secs(trial.scaled(120).max(5));
-    let cut = cut_for(trial, length)?;
+    let cut = keeping_places(trial, |trial| cut_for(trial, length))?;
     trial.sometimes.push(("connections cut".into(), cut));
     Ok(())
 }
@@ -56,6 +56,14 @@ pub(super) fn partition(trial: &mut Trial<'_>, length: Duration) -> Result<(), R
 
 pub(super) fn throttled(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let seconds = trial.scaled(60).max(10);
+    keeping_places(trial, |trial| throttle(trial, Duration::from_secs(seconds)))
+}
+
+/// Strikes in a way that may cost no instance its place in the group.
+fn keeping_places<T>(
+    trial: &mut Trial<'_>,
+    strike: impl FnOnce(&mut Trial<'_>) -> Result<T, RunError>,
+) -> Result<T, RunError> {
     // Those that have just started are given their shares first.
     let (mut before, start) = (rebalances(trial), Instant::now());
     let mut since = start;
@@ -66,11 +74,11 @@ pub(super) fn throttled(trial: &mut Trial<'_>) -> Result<(), RunError> {
             (before, since) = (now, Instant::now());
         }
     }
-    throttle(trial, Duration::from_secs(seconds))?;
+    let struck = strike(trial)?;
     if rebalances(trial) > before {
         trial.wrong.push("an instance lost its place in the group".into());
     }
-    Ok(())
+    Ok(struck)
 }
 
 fn rebalances(trial: &mut Trial<'_>) -> f64 {
