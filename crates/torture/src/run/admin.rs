@@ -10,7 +10,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -55,8 +55,15 @@ impl Admin {
             })
             .collect();
         let failed = || RunError::kafka(format!("creating {topics:?}"));
-        let answers = self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(failed())?;
-        let refused = answers.into_iter().find_map(Result::err);
+        let mut attempts = 0;
+        let answers = patiently(|| {
+            attempts += 1;
+            self.runtime.block_on(self.client.create_topics(&new, &options())).map_err(failed())
+        })?;
+        // An attempt without an answer may have made it.
+        let is_made = |code: &RDKafkaErrorCode| attempts > 1 && *code == RDKafkaErrorCode::TopicAlreadyExists;
+        let mut refused = answers.into_iter().filter_map(Result::err);
+        let refused = refused.find(|(_, code)| !is_made(code));
         refused.map_or(Ok(()), |(_, code)| Err(failed()(KafkaError::AdminOp(code))))
     }
 
@@ -90,21 +97,15 @@ impl Admin {
 
     /// Deletes topics, and what they need of the disk.
     pub fn delete(&self, topics: &[&str]) -> Result<(), RunError> {
-        let failed = RunError::kafka(format!("deleting {topics:?}"));
-        self.runtime.block_on(self.client.delete_topics(topics, &options())).map_err(failed)?;
+        let failed = || RunError::kafka(format!("deleting {topics:?}"));
+        patiently(|| self.runtime.block_on(self.client.delete_topics(topics, &options())).map_err(failed()))?;
         Ok(())
     }
 
     /// Deletes what of each partition of a topic stands before these offsets. Where leaders have moved it asks again,
     /// by a client that does not know the old ones.
     pub fn delete_before(&self, topic: &str, starts: &[u64]) -> Result<(), RunError> {
-        let start = Instant::now();
-        loop {
-            match Admin::connect(&self.brokers).and_then(|admin| admin.try_delete_before(topic, starts)) {
-                Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(200)),
-                done => return done,
-            }
-        }
+        patiently(|| Admin::connect(&self.brokers)?.try_delete_before(topic, starts))
     }
 
     fn try_delete_before(&self, topic: &str, starts: &[u64]) -> Result<(), RunError> {
@@ -180,6 +181,17 @@ impl Committed {
             _ => 0,
         };
         Ok((0..self.partitions).map(offset).collect())
+    }
+}
+
+/// Asks until there is an answer: a client gives up what it has asked a node that it leaves right then.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, RunError>) -> Result<T, RunError> {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(200)),
+            done => return done,
+        }
     }
 }
 
