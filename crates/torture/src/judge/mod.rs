@@ -149,8 +149,9 @@ impl Judge {
     /// The first event of a partition below `end` that is due and has not been seen.
     pub fn first_unseen(&self, partition: usize, end: u64) -> Option<u64> {
         let start = self.excused.get(&partition).map_or(0, |(start, _)| *start);
+        let empty = Lane::default();
         let first = |id| {
-            let lane = self.lanes.get(&id).cloned().unwrap_or_default();
+            let lane = self.lanes.get(&id).unwrap_or(&empty);
             lane.first_unseen(start..end, |seq| is_member(self.load, self.order, id, seq))
         };
         self.ids(partition).filter_map(first).min()

@@ -141,6 +141,10 @@ impl Admin {
 
     /// The offsets at which the partitions of a topic end for a reader.
     pub fn ends(&self, topic: &str, partitions: usize, isolation: Isolation) -> Result<Vec<u64>, RunError> {
+        patiently(|| self.try_ends(topic, partitions, isolation))
+    }
+
+    fn try_ends(&self, topic: &str, partitions: usize, isolation: Isolation) -> Result<Vec<u64>, RunError> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("group.id", "torture-admin")

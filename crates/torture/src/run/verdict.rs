@@ -46,15 +46,13 @@ impl Trial<'_> {
             (counts, view.pause, view.judge.examples().to_vec(), view.prints.clone(), view.failure.clone())
         });
         self.wrong.extend(failure);
-        if self.fault.cheat().is_none() {
-            self.wrong.append(&mut self.mills.surprises);
-        }
         if self.fault.is_control() {
-            // A cheat that ended, or never began, has lost nothing: what it has not committed is to come.
+            // Who has ended, or never began, has lost nothing: what it has not committed is to come.
             let committed = self.committed()?;
             let unseen = |(partition, &end)| self.live.view(|view| view.judge.unseen(partition, end));
             counts.lost = committed.iter().enumerate().map(unseen).sum();
         } else {
+            self.wrong.append(&mut self.mills.surprises);
             self.wrong.extend(self.commits.iter().flat_map(|commits| commits.found()));
             if self.delivery == Delivery::ExactlyOnce {
                 self.check_ends(Instant::now())?;

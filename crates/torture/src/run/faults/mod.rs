@@ -304,7 +304,7 @@ impl FaultKind {
             FaultKind::Aborted => &["TRANSACTION_ABORTABLE", "INVALID_TXN_STATE"],
             FaultKind::LettersRefused => &["TOPIC_AUTHORIZATION_FAILED"],
             FaultKind::TakenOver => &["PRODUCER_FENCED"],
-            FaultKind::Mixed => &["TRANSACTION_ABORTABLE", "CONCURRENT_TRANSACTIONS", "PRODUCER_FENCED"],
+            FaultKind::Mixed => &["TRANSACTION_ABORTABLE", "CONCURRENT_TRANSACTIONS"],
             _ => &[],
         }
     }
@@ -317,8 +317,8 @@ impl FaultKind {
             "aborted records" => {
                 exact && matches!(self, FaultKind::Kill | FaultKind::Aborted | FaultKind::Mixed)
             }
-            "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
-            "rewinds" => matches!(self, FaultKind::Aborted | FaultKind::Mixed),
+            "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Asleep | FaultKind::Mixed),
+            "rewinds" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
             REBALANCES => {
                 matches!(self, FaultKind::Churn | FaultKind::Chain | FaultKind::Asleep | FaultKind::Mixed)
             }

@@ -16,6 +16,9 @@ use crate::{
 /// A group at rest has had no rebalance for so long.
 const REST: Duration = Duration::from_secs(10);
 
+/// Until then a place may still be lost by what went before.
+const SESSION: Duration = Duration::from_secs(7);
+
 pub(super) fn cut(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let length = Duration::from_secs(trial.scaled(120).max(5));
     let cut = keeping_places(trial, |trial| cut_for(trial, length))?;
@@ -75,6 +78,7 @@ fn keeping_places<T>(
         }
     }
     let struck = strike(trial)?;
+    trial.pause(SESSION)?;
     if rebalances(trial) > before {
         trial.wrong.push("an instance lost its place in the group".into());
     }

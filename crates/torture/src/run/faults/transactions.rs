@@ -44,6 +44,9 @@ const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 /// How long an instance may take to use up the last epochs of its producers.
 const USED_UP: Duration = Duration::from_secs(120);
 
+/// How long instances may take to make as many commits as one of them is forged of.
+const FORGED_MAX: Duration = Duration::from_secs(30);
+
 /// Longer than a transactional id is remembered that nobody uses.
 const FORGOTTEN: Duration = Duration::from_secs(75);
 
@@ -283,8 +286,11 @@ pub(super) fn forged(trial: &mut Trial<'_>) -> Result<(), RunError> {
     trial.strike();
     let action = Action::AbortInstead;
     trial.stage.rules.meddle(Rule { api: END_TXN, which: Which::default(), every: 10, action });
-    trial.pause(Duration::from_secs(5))?;
-    let meddled = trial.stage.rules.struck();
+    let (start, mut meddled) = (Instant::now(), 0);
+    while meddled == 0 && start.elapsed() < FORGED_MAX {
+        trial.pause(Duration::from_secs(5))?;
+        meddled += trial.stage.rules.struck();
+    }
     trial.sometimes.push(("ends meddled with".into(), meddled));
     Ok(())
 }
