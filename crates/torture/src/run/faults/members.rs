@@ -71,7 +71,12 @@ pub(super) fn kill_cheats(trial: &mut Trial<'_>) -> Result<(), RunError> {
 
 /// One that runs.
 pub(super) fn any(trial: &mut Trial<'_>) -> usize {
-    let running = trial.mills.running();
+    any_below(trial, usize::MAX)
+}
+
+/// One that runs, of the first so many.
+pub(super) fn any_below(trial: &mut Trial<'_>, end: usize) -> usize {
+    let running: Vec<usize> = trial.mills.running().into_iter().filter(|&mill| mill < end).collect();
     running[trial.random.random_range(0..running.len())]
 }
 

@@ -78,9 +78,7 @@ pub(super) fn taken_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
 /// Another client begins with the transactional ids of an instance: that must stop.
 pub(super) fn take_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
     // Those that come and go have no ids that are known.
-    let with_ids: Vec<usize> =
-        trial.mills.running().into_iter().filter(|&mill| mill < trial.working).collect();
-    let mill = with_ids[trial.random.random_range(0..with_ids.len())];
+    let mill = members::any_below(trial, trial.working);
     trial.strike();
     for id in ids_of(trial, mill) {
         let thief: BaseProducer = ClientConfig::new()
