@@ -211,6 +211,12 @@ impl Way<'_> {
                 });
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
+            Action::Hold => {
+                while self.rules.holds(request, self.connection.node) {
+                    thread::sleep(LOOK);
+                }
+                Ok(true)
+            }
             Action::LoseAnswer => {
                 server.write_all(&frame.bytes)?;
                 // The node has the time to read it.

@@ -41,6 +41,9 @@ impl Which {
 pub enum Action {
     /// The connection is cut, and the request reaches the node later, by another.
     Delay(Duration),
+    /// The request waits until the rules are cleared, and then reaches the node, whether its client is still there or
+    /// not.
+    Hold,
     /// The request reaches the node; its connection is cut before the answer.
     LoseAnswer,
     /// An EndTxn request to commit is not forwarded but answered with this error.
@@ -68,6 +71,12 @@ pub struct Rule {
     pub every: u64,
     /// What is done.
     pub action: Action,
+}
+
+impl Rule {
+    fn is_about(&self, request: &Request, node: usize) -> bool {
+        self.api == request.api && self.which.is(&request.client, node)
+    }
 }
 
 /// A connection through a proxy.
@@ -170,6 +179,12 @@ impl Rules {
         state.connections.push(Arc::downgrade(connection));
     }
 
+    /// Whether a request is to wait.
+    pub(super) fn holds(&self, request: &Request, node: usize) -> bool {
+        let state = self.0.lock();
+        state.rules.iter().any(|(rule, _)| rule.action == Action::Hold && rule.is_about(request, node))
+    }
+
     pub(super) fn is_silent(&self, client: &str, node: usize, direction: Direction) -> bool {
         let state = self.0.lock();
         state.silent.iter().any(|(which, silent)| *silent == direction && which.is(client, node))
@@ -196,8 +211,7 @@ impl Rules {
             *if request.version >= 5 { second } else { first } += 1;
         }
         for (rule, count) in &mut state.rules {
-            let meant = rule.api == request.api && rule.which.is(&request.client, node);
-            if meant && (commits || request.api != END_TXN) {
+            if rule.is_about(request, node) && (commits || request.api != END_TXN) {
                 *count += 1;
                 if count.is_multiple_of(rule.every) {
                     taken = Some(rule.action);

@@ -84,6 +84,32 @@ fn a_request_that_is_delayed_comes_by_another_connection() {
 }
 
 #[test]
+fn a_request_that_is_held_comes_once_the_rules_are_cleared_though_nobody_waits_for_it() {
+    let (proxy, rules, received) = proxy();
+    let which = Which { client: Some("one".into()), node: None };
+    rules.meddle(Rule { api: frame::PRODUCE, which, every: 1, action: Action::Hold });
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    let sent = request(frame::PRODUCE, "one", 1000);
+    stream.write_all(&sent).unwrap();
+    let mut other = TcpStream::connect(proxy.address()).unwrap();
+    assert!(ask(&mut other, &request(frame::PRODUCE, "two", 1)).is_ok(), "another client");
+    let start = Instant::now();
+    while rules.struck() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(5), "it is held");
+        thread::sleep(LOOK);
+    }
+    drop(stream);
+    thread::sleep(LOOK * 5);
+    assert_eq!(received.lock().len(), 1, "that of the other");
+    rules.clear();
+    while received.lock().len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(5), "it comes");
+        thread::sleep(LOOK);
+    }
+    assert_eq!(received.lock()[1], sent);
+}
+
+#[test]
 fn an_end_is_refused_or_turned_into_an_abort() {
     let (proxy, rules, received) = proxy();
     let mut stream = TcpStream::connect(proxy.address()).unwrap();

@@ -202,3 +202,18 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T, RunError>) -> Result<T, RunEr
 fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_gives_up_is_asked_again() {
+        let mut times = 0;
+        let answer = patiently(|| {
+            times += 1;
+            if times < 3 { Err(RunError::Stopped) } else { Ok(times) }
+        });
+        assert_eq!(answer.unwrap(), 3);
+    }
+}

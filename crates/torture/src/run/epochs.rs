@@ -1,4 +1,4 @@
-//! Uses up the epochs of a producer: begins with its transactional id again and again.
+//! Begins with a transactional id as another client would, and tells with which epoch of its producer.
 
 use std::{
     io::{Read, Write},
@@ -30,9 +30,31 @@ const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 /// Another node is the coordinator.
 const NOT_COORDINATOR: i16 = 16;
 
-/// Begins with `id` until nearly all epochs are used up; the epoch. Nobody else may use the id meanwhile.
-pub(super) fn use_up(brokers: &str, id: &str, stop: &AtomicBool) -> Result<i16, RunError> {
-    let failed = || RunError::io(format!("the epochs of {id}"));
+/// Who writes under a transactional id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Producer {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+/// Takes `id` from whoever has it.
+pub(super) fn take(brokers: &str, id: &str, stop: &AtomicBool) -> Result<Producer, RunError> {
+    begin_until(brokers, id, stop, |_| true)
+}
+
+/// Begins with `id` until nearly all epochs of a producer are used up. Nobody else may use the id meanwhile.
+pub(super) fn use_up(brokers: &str, id: &str, stop: &AtomicBool) -> Result<Producer, RunError> {
+    begin_until(brokers, id, stop, |producer| producer.epoch >= NEARLY_ALL)
+}
+
+/// Begins again and again until the producer is one that will do.
+fn begin_until(
+    brokers: &str,
+    id: &str,
+    stop: &AtomicBool,
+    will_do: impl Fn(Producer) -> bool,
+) -> Result<Producer, RunError> {
+    let failed = || RunError::io(format!("the producer of {id}"));
     let start = Instant::now();
     let request = request(id);
     for broker in brokers.split(',').cycle() {
@@ -45,12 +67,12 @@ pub(super) fn use_up(brokers: &str, id: &str, stop: &AtomicBool) -> Result<i16, 
             }
             if start.elapsed() > PATIENCE {
                 return Err(RunError::Late {
-                    what: format!("the epochs of {id} are used up"),
+                    what: format!("the producer of {id} is begun"),
                     limit: PATIENCE,
                 });
             }
             match begin(&mut node, &request).map_err(failed())? {
-                (0, epoch) if epoch >= NEARLY_ALL => return Ok(epoch),
+                (0, producer) if will_do(producer) => return Ok(producer),
                 (0, _) => {}
                 (CONCURRENT_TRANSACTIONS | COORDINATOR_LOAD_IN_PROGRESS, _) => {
                     thread::sleep(Duration::from_millis(20));
@@ -66,14 +88,15 @@ pub(super) fn use_up(brokers: &str, id: &str, stop: &AtomicBool) -> Result<i16, 
     unreachable!("there are brokers")
 }
 
-/// The error and the epoch of an answer.
-fn begin(node: &mut TcpStream, request: &[u8]) -> std::io::Result<(i16, i16)> {
+/// The error and the producer of an answer.
+fn begin(node: &mut TcpStream, request: &[u8]) -> std::io::Result<(i16, Producer)> {
     node.write_all(request)?;
     // Length, correlation id, throttle time, error, producer id, epoch.
     let mut answer = [0; 4 + 4 + 4 + 2 + 8 + 2];
     node.read_exact(&mut answer)?;
     let number = |at: usize| i16::from_be_bytes([answer[at], answer[at + 1]]);
-    Ok((number(12), number(22)))
+    let id = i64::from_be_bytes(answer[14..22].try_into().expect("eight bytes"));
+    Ok((number(12), Producer { id, epoch: number(22) }))
 }
 
 fn request(id: &str) -> Vec<u8> {

@@ -8,16 +8,17 @@ use std::{
 use clap::ValueEnum;
 use rand::{
     Rng,
+    rngs::StdRng,
     seq::{IndexedRandom, SliceRandom},
 };
 
-use super::{brokers, coordinators, members, network, topics, transactions};
+use super::{brokers, coordinators, late, members, network, topics, transactions};
 use crate::{
     proxy::frame::{OFFSET_COMMIT, PRODUCE},
     run::{Delivery, error::RunError, trial::Trial},
 };
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Blow {
     KillOne,
     KillAll,
@@ -49,14 +50,9 @@ pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
     let length = Duration::from_secs(trial.scaled(LENGTH));
     let start = Instant::now();
     let mut blows: BTreeMap<String, u64> = BTreeMap::new();
-    let mut to_come: Vec<Blow> = Vec::new();
+    let mut deck = Deck::default();
     while start.elapsed() < length {
-        let Some(blow) = to_come.pop() else {
-            // None is left out for long.
-            to_come = Blow::value_variants().to_vec();
-            to_come.shuffle(&mut trial.random);
-            continue;
-        };
+        let blow = deck.deal(&mut trial.random);
         // Of blows before.
         let _ = trial.stage.rules.struck();
         one(trial, blow)?;
@@ -72,6 +68,20 @@ pub(super) fn strike(trial: &mut Trial<'_>) -> Result<(), RunError> {
     trial.sometimes.extend(blows);
     // As it was.
     transactions::set_version(trial, 2)
+}
+
+/// Blows that are dealt like cards, so that none is left out for long.
+#[derive(Debug, Default)]
+struct Deck(Vec<Blow>);
+
+impl Deck {
+    fn deal(&mut self, random: &mut StdRng) -> Blow {
+        if self.0.is_empty() {
+            self.0 = Blow::value_variants().to_vec();
+            self.0.shuffle(random);
+        }
+        self.0.pop().expect("it was filled")
+    }
 }
 
 fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
@@ -99,11 +109,11 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
         }
         Blow::Delay => {
             let apis = match trial.delivery {
-                Delivery::ExactlyOnce => transactions::delayable(2),
+                Delivery::ExactlyOnce => late::delayable(2),
                 Delivery::AtLeastOnce => &[(PRODUCE, "Produce"), (OFFSET_COMMIT, "OffsetCommit")],
             };
             let (api, _) = *apis.choose(&mut trial.random).expect("there are some");
-            transactions::delay(trial, api, short)
+            late::delay(trial, api, short)
         }
         Blow::Abort if exact => (0..3).try_for_each(|way| transactions::abort(trial, way, short / 2)),
         Blow::IsolateCoordinator => coordinators::isolate_any(trial, false).map(drop),
@@ -125,5 +135,25 @@ fn one(trial: &mut Trial<'_>, blow: Blow) -> Result<(), RunError> {
             transactions::switch_version(trial, version)
         }
         Blow::Abort | Blow::TakeOver | Blow::SwitchVersion => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn no_blow_comes_again_before_all_have_come() {
+        let (mut deck, mut random) = (Deck::default(), StdRng::seed_from_u64(1));
+        let mut deal =
+            || (0..Blow::value_variants().len()).map(|_| deck.deal(&mut random)).collect::<Vec<_>>();
+        let (first, second) = (deal(), deal());
+        assert_ne!(first, second, "in another order");
+        for mut dealt in [first, second] {
+            dealt.sort_unstable();
+            assert_eq!(dealt, Blow::value_variants());
+        }
     }
 }

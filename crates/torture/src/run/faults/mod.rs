@@ -2,6 +2,7 @@
 
 mod brokers;
 mod coordinators;
+mod late;
 mod letters;
 mod members;
 mod mixed;
@@ -96,6 +97,8 @@ pub enum FaultKind {
     Duplicates,
     /// A control: another program, which leaves some records out
     Drops,
+    /// The first transaction of an instance is aborted while its first request is under way
+    FirstAborted,
 }
 
 /// How many records may be there twice.
@@ -139,6 +142,7 @@ impl FaultKind {
             FaultKind::CoordinatorsIsolated => "a coordinator isolated during a commit",
             FaultKind::Reassigned => "partitions reassigned",
             FaultKind::EpochsUsedUp => "epochs of a producer used up",
+            FaultKind::FirstAborted => "the first transaction aborted, its first request late",
             FaultKind::CommitsFirst => "control: commits first, kill -9",
             FaultKind::SkipsErrors => "control: skips errors",
             FaultKind::Reorders => "control: changes the order",
@@ -164,7 +168,9 @@ impl FaultKind {
             | FaultKind::Reorders
             | FaultKind::Duplicates
             | FaultKind::Drops => !exact,
-            FaultKind::Replaced | FaultKind::Idle | FaultKind::EpochsUsedUp => exact && !short,
+            FaultKind::Replaced | FaultKind::Idle | FaultKind::EpochsUsedUp | FaultKind::FirstAborted => {
+                exact && !short
+            }
             FaultKind::Refused | FaultKind::LettersRefused => exact || !short,
             FaultKind::DiskFull | FaultKind::BrokersKilled | FaultKind::Poison | FaultKind::Retention => {
                 !(exact && short)
@@ -272,8 +278,8 @@ impl FaultKind {
             FaultKind::MajorityLost | FaultKind::Partitioned | FaultKind::Throttled | FaultKind::Mixed => 90,
             // An instance is killed again before its session is over: its partitions wait for the last.
             FaultKind::Kill | FaultKind::Poison | FaultKind::Refused => 60,
-            // No dead letter can be written meanwhile.
-            FaultKind::LettersRefused => 60,
+            // An instance can write nothing meanwhile, or no dead letter.
+            FaultKind::FirstAborted | FaultKind::LettersRefused => 60,
             _ => 20,
         })
     }
@@ -317,7 +323,13 @@ impl FaultKind {
             "aborted records" => {
                 exact && matches!(self, FaultKind::Kill | FaultKind::Aborted | FaultKind::Mixed)
             }
-            "aborts" => exact && matches!(self, FaultKind::Aborted | FaultKind::Asleep | FaultKind::Mixed),
+            "aborts" => {
+                exact
+                    && matches!(
+                        self,
+                        FaultKind::Aborted | FaultKind::FirstAborted | FaultKind::Asleep | FaultKind::Mixed
+                    )
+            }
             "rewinds" => exact && matches!(self, FaultKind::Aborted | FaultKind::Mixed),
             REBALANCES => {
                 matches!(self, FaultKind::Churn | FaultKind::Chain | FaultKind::Asleep | FaultKind::Mixed)
@@ -329,14 +341,16 @@ impl FaultKind {
             "skipped offsets" | "events not due" => self.deletes_events(),
             _ if self.errors().contains(&path) => exact || self != FaultKind::Mixed,
             "ends of version 1" | "ends of version 2" => {
-                matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched)
+                matches!(self, FaultKind::Delayed | FaultKind::VersionSwitched | FaultKind::FirstAborted)
             }
             // What a fault counts itself.
             "connections cut" | "ends meddled with" | "requests meddled with" => true,
             "replicas taken away" | "epochs rolled over" => true,
             "ids forgotten" | "producers forgotten" => true,
             "nodes that ended" | "failed writes to disk" => true,
-            _ => path.starts_with("delayed ") || path.starts_with("isolated by "),
+            _ => {
+                path.starts_with("delayed ") || path.starts_with("held ") || path.starts_with("isolated by ")
+            }
         }
     }
 
@@ -356,9 +370,10 @@ impl FaultKind {
             FaultKind::Cut => network::cut(trial),
             FaultKind::Partitioned => network::partitioned(trial),
             FaultKind::Throttled => network::throttled(trial),
-            FaultKind::Delayed => transactions::delayed(trial),
+            FaultKind::Delayed => late::delayed(trial),
             FaultKind::Aborted => transactions::aborted(trial),
             FaultKind::VersionSwitched => transactions::version_switched(trial),
+            FaultKind::FirstAborted => late::first_aborted(trial),
             FaultKind::Idle => transactions::idle(trial),
             FaultKind::Poison | FaultKind::Refused => members::kill_some(trial, 20),
             FaultKind::Retention => topics::retention(trial),

@@ -6,21 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::Rng;
-use rdkafka::{
-    ClientConfig,
-    producer::{BaseProducer, Producer},
-};
 use rustix::process::Signal;
 
 use super::members;
 use crate::{
-    proxy::{
-        Action, Rule, Which,
-        frame::{ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT},
-    },
+    proxy::{Action, Rule, Which, frame::END_TXN},
     run::{
-        epochs,
+        epochs::{self, Producer},
         error::RunError,
         trial::{PARTITIONS, Trial},
     },
@@ -31,9 +23,6 @@ const INVALID_TXN_STATE: i16 = 48;
 
 /// TRANSACTION_ABORTABLE (KIP-890).
 const TRANSACTION_ABORTABLE: i16 = 120;
-
-/// Events per second of which a transaction has a few.
-const FEW: u64 = 30;
 
 /// How long an instance may take to notice that another one has its ids.
 const NOTICE: Duration = Duration::from_secs(20);
@@ -80,58 +69,25 @@ pub(super) fn take_over(trial: &mut Trial<'_>) -> Result<(), RunError> {
     // Those that come and go have no ids that are known.
     let mill = members::any_below(trial, trial.working);
     trial.strike();
-    for id in ids_of(trial, mill) {
-        let thief: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", trial.stage.nodes.bootstrap())
-            .set("transactional.id", &id)
-            .create()
-            .map_err(RunError::kafka(&*id))?;
-        thief.init_transactions(Duration::from_secs(30)).map_err(RunError::kafka(&*id))?;
-    }
+    let (ids, nodes, stop) = (ids_of(trial, mill), &trial.stage.nodes, &trial.stage.settings.stop);
+    let take = || {
+        let taken = ids.iter().map(|id| epochs::take(nodes.bootstrap(), id, stop));
+        taken.collect::<Result<Vec<_>, _>>()
+    };
+    let taken = take()?;
     if !trial.mills.expect_stop(mill, NOTICE)? {
         trial.wrong.push(format!("instance {mill} went on after its ids were taken over"));
     }
-    trial.mills.start(mill)?;
-    trial.random_pause(2000..4000)
-}
-
-/// Requests of each kind reach the broker some transactions later than they were sent, in each version
-/// of transactions. With few events, a transaction is about few partitions: what comes late is not
-/// made good at once.
-pub(super) fn delayed(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    let rate = trial.stage.settings.rate;
-    let mut delayed: BTreeMap<String, u64> = BTreeMap::new();
-    for version in [2, 1] {
-        set_version(trial, version)?;
-        // A producer keeps its version until it is begun anew.
-        members::kill_once(trial, true)?;
-        let apis = delayable(version);
-        for round in 0..trial.scaled(40).max(4) {
-            let (api, what) = apis[round as usize % apis.len()];
-            trial.writer.set_rate(if trial.random.random() { rate } else { FEW });
-            delay(trial, api, Duration::from_secs(4))?;
-            *delayed.entry(format!("delayed {what}, version {version}")).or_default() +=
-                trial.stage.rules.struck();
-            trial.writer.set_rate(rate);
+    // No broker takes anything more of the epochs before. The next one shows that nobody has begun anew since.
+    for (id, (taken, next)) in ids.iter().zip(taken.into_iter().zip(take()?)) {
+        if next != (Producer { epoch: taken.epoch + 1, ..taken }) {
+            trial
+                .wrong
+                .push(format!("{id} was taken over by {taken:?}, and was begun again before {next:?}"));
         }
     }
-    set_version(trial, 2)?;
-    trial.pause(Duration::from_secs(3))?;
-    trial.sometimes.extend(delayed);
-    let late = trial.stage.rules.late_answers();
-    trial.sometimes.extend(late.into_iter().map(|(error, count)| (format!("late ends: {error}"), count)));
-    Ok(())
-}
-
-/// The requests of a transaction, and what they are called. In version 2, the broker adds partitions itself.
-pub(super) fn delayable(version: u8) -> &'static [(i16, &'static str)] {
-    const ALL: &[(i16, &str)] = &[
-        (END_TXN, "EndTxn"),
-        (TXN_OFFSET_COMMIT, "TxnOffsetCommit"),
-        (PRODUCE, "Produce"),
-        (ADD_PARTITIONS, "AddPartitionsToTxn"),
-    ];
-    if version == 1 { ALL } else { ALL.split_at(3).0 }
+    trial.mills.start(mill)?;
+    trial.random_pause(2000..4000)
 }
 
 /// Sets the cluster's version of transactions.
@@ -147,19 +103,6 @@ pub(super) fn set_version(trial: &Trial<'_>, version: u8) -> Result<(), RunError
     let command = if version == 1 { "downgrade" } else { "upgrade" };
     nodes.tool(class, &[command, "--feature", &feature])?;
     Ok(())
-}
-
-/// For a time, some of the requests of a kind are delayed.
-pub(super) fn delay(trial: &mut Trial<'_>, api: i16, length: Duration) -> Result<(), RunError> {
-    // There are many more of these.
-    let factor = if api == PRODUCE { 5 } else { 1 };
-    let every = factor * trial.random.random_range(2..8);
-    let delay = Duration::from_millis(trial.random.random_range(50..1500));
-    trial.strike();
-    trial.stage.rules.meddle(Rule { api, which: Which::default(), every, action: Action::Delay(delay) });
-    trial.pause(length)?;
-    trial.stage.rules.clear();
-    trial.pause(Duration::from_secs(1))
 }
 
 /// Ends that were to commit abort, and say so in several ways.
