@@ -215,7 +215,10 @@ impl Way<'_> {
                 while self.rules.holds(request, self.connection.node) {
                     thread::sleep(LOOK);
                 }
-                Ok(true)
+                self.unanswered.fetch_add(1, Ordering::SeqCst);
+                server.write_all(&frame.bytes)?;
+                self.rules.release();
+                Ok(false)
             }
             Action::LoseAnswer => {
                 server.write_all(&frame.bytes)?;

@@ -110,6 +110,8 @@ struct State {
     rules: Vec<(Rule, u64)>,
     /// How often a request was meddled with.
     struck: u64,
+    /// How many requests that were held reached the node.
+    released: u64,
     /// EndTxn requests of transactions version 1, and of version 2.
     ends: (u64, u64),
     /// The node that was isolated last.
@@ -154,6 +156,11 @@ impl Rules {
     /// How often requests were meddled with since the last time that this was asked.
     pub fn struck(&self) -> u64 {
         std::mem::take(&mut self.0.lock().struck)
+    }
+
+    /// How many requests that were held have reached the node since the last time that this was asked.
+    pub fn released(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().released)
     }
 
     /// The errors by which requests that were delayed were answered in the end, and how often, since
@@ -228,6 +235,10 @@ impl Rules {
             state.rules.retain(|(rule, _)| !matches!(rule.action, Action::Isolate { .. }));
         }
         taken
+    }
+
+    pub(super) fn release(&self) {
+        self.0.lock().released += 1;
     }
 
     pub(super) fn answered_late(&self, error: i16) {

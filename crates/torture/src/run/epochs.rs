@@ -1,4 +1,4 @@
-//! Begins with a transactional id as another client would, and tells with which epoch of its producer.
+//! Begins with a transactional id as another client would, and tells which producer it was given.
 
 use std::{
     io::{Read, Write},
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::error::RunError;
+use super::{admin, error::RunError};
 
 /// `InitProducerId`, in the version without tagged fields.
 const INIT_PRODUCER_ID: i16 = 22;
@@ -21,7 +21,7 @@ const NEARLY_ALL: i16 = i16::MAX - 200;
 /// How long a transaction may stay open, in milliseconds: none is begun.
 const TIMEOUT_MS: i32 = 10_000;
 
-/// How long it may take.
+/// How long it may take to use up nearly all epochs.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Errors after which it is asked again.
@@ -39,12 +39,12 @@ pub(super) struct Producer {
 
 /// Takes `id` from whoever has it.
 pub(super) fn take(brokers: &str, id: &str, stop: &AtomicBool) -> Result<Producer, RunError> {
-    begin_until(brokers, id, stop, |_| true)
+    begin_until(brokers, id, stop, admin::PATIENCE, |_| true)
 }
 
 /// Begins with `id` until nearly all epochs of a producer are used up. Nobody else may use the id meanwhile.
 pub(super) fn use_up(brokers: &str, id: &str, stop: &AtomicBool) -> Result<Producer, RunError> {
-    begin_until(brokers, id, stop, |producer| producer.epoch >= NEARLY_ALL)
+    begin_until(brokers, id, stop, PATIENCE, |producer| producer.epoch >= NEARLY_ALL)
 }
 
 /// Begins again and again until the producer is one that will do.
@@ -52,6 +52,7 @@ fn begin_until(
     brokers: &str,
     id: &str,
     stop: &AtomicBool,
+    limit: Duration,
     will_do: impl Fn(Producer) -> bool,
 ) -> Result<Producer, RunError> {
     let failed = || RunError::io(format!("the producer of {id}"));
@@ -65,11 +66,8 @@ fn begin_until(
             if stop.load(Ordering::SeqCst) {
                 return Err(RunError::Stopped);
             }
-            if start.elapsed() > PATIENCE {
-                return Err(RunError::Late {
-                    what: format!("the producer of {id} is begun"),
-                    limit: PATIENCE,
-                });
+            if start.elapsed() > limit {
+                return Err(RunError::Late { what: format!("{id} is taken"), limit });
             }
             match begin(&mut node, &request).map_err(failed())? {
                 (0, producer) if will_do(producer) => return Ok(producer),

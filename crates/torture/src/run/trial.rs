@@ -245,6 +245,22 @@ impl<'a> Trial<'a> {
         self.pause(Duration::from_millis(millis))
     }
 
+    /// Lets the work go on until this is so; whether it came to that in time.
+    pub fn wait_until(
+        &mut self,
+        limit: Duration,
+        is_so: impl Fn(&Trial<'_>) -> bool,
+    ) -> Result<bool, RunError> {
+        let start = Instant::now();
+        while !is_so(self) {
+            if start.elapsed() > limit {
+                return Ok(false);
+            }
+            self.pause(Duration::from_millis(20))?;
+        }
+        Ok(true)
+    }
+
     /// Waits until everything that is in the source now has come.
     pub fn expect_progress(&mut self, when: &str) -> Result<bool, RunError> {
         let acked = self.writer.acked();

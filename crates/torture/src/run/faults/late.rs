@@ -1,9 +1,6 @@
 //! Requests that come late: after the transaction that they are of.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use rand::Rng;
 
@@ -91,29 +88,29 @@ pub(super) fn first_aborted(trial: &mut Trial<'_>) -> Result<(), RunError> {
     set_version(trial, 2)
 }
 
-/// Holds every request of a kind of an instance that begins, until it has aborted; how many it held.
+/// Holds every request of a kind of an instance that begins, until it has aborted; how many came to the nodes then.
 fn abort_first(trial: &mut Trial<'_>, mill: usize, api: i16) -> Result<u64, RunError> {
-    trial.mills.terminate(mill)?;
-    let _ = trial.stage.rules.struck();
+    members::terminate_one(trial, mill)?;
+    let rules = &trial.stage.rules;
+    let _ = (rules.struck(), rules.released());
     let which = Which { client: Some(trial.mills.client(mill)), node: None };
-    trial.stage.rules.meddle(Rule { api, which, every: 1, action: Action::Hold });
+    rules.meddle(Rule { api, which, every: 1, action: Action::Hold });
     trial.strike();
     trial.mills.start(mill)?;
     let ended = |trial: &Trial<'_>, how: &str| {
         trial.mills.samples_of(mill).get(&format!("topicmill_transactions_total.{how}"))
     };
-    let start = Instant::now();
-    while ended(trial, "aborted") == 0.0 {
-        if start.elapsed() > FIRST {
-            trial.wrong.push(format!("instance {mill} has aborted nothing for {FIRST:?}"));
-            break;
-        }
-        trial.pause(Duration::from_millis(50))?;
+    if !trial.wait_until(FIRST, |trial| trial.stage.rules.struck() > 0)? {
+        trial.wrong.push(format!("instance {mill} has sent no first request for {FIRST:?}"));
+    }
+    if !trial.wait_until(FIRST, |trial| ended(trial, "aborted") > 0.0)? {
+        trial.wrong.push(format!("instance {mill} has aborted nothing for {FIRST:?}"));
     }
     if ended(trial, "committed") > 0.0 {
         trial.wrong.push(format!("instance {mill} has committed what never came"));
     }
     trial.stage.rules.clear();
-    trial.random_pause(3000..6000)?;
-    Ok(trial.stage.rules.struck())
+    trial.random_pause(1000..4000)?;
+    trial.expect_progress("after the first transaction was aborted")?;
+    Ok(trial.stage.rules.released())
 }

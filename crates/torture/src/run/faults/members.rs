@@ -114,7 +114,7 @@ pub(super) fn terminate_once(trial: &mut Trial<'_>, at_start: bool) -> Result<()
     trial.random_pause(500..2500)
 }
 
-fn terminate_one(trial: &mut Trial<'_>, mill: usize) -> Result<(), RunError> {
+pub(super) fn terminate_one(trial: &mut Trial<'_>, mill: usize) -> Result<(), RunError> {
     let took = trial.mills.terminate(mill)?;
     if took > TERMINATION {
         trial.wrong.push(format!("instance {mill} took {took:?} to end after SIGTERM"));
