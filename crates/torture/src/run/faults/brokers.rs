@@ -59,7 +59,11 @@ pub(super) fn stop(trial: &mut Trial<'_>, length: Duration) -> Result<(), RunErr
 }
 
 pub(super) fn majority_lost(trial: &mut Trial<'_>) -> Result<(), RunError> {
-    (0..trial.scaled(3)).try_for_each(|_| lose_majority(trial))
+    for _ in 0..trial.scaled(3) {
+        lose_majority(trial)?;
+        trial.expect_progress("once the nodes are back")?;
+    }
+    Ok(())
 }
 
 /// Kills all nodes but one, and waits until they have everything again.

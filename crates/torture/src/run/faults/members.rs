@@ -25,7 +25,12 @@ pub(super) fn kill(trial: &mut Trial<'_>) -> Result<(), RunError> {
 
 pub(super) fn kill_some(trial: &mut Trial<'_>, times: u64) -> Result<(), RunError> {
     for round in 1..=trial.scaled(times) {
-        kill_once(trial, round % ALL == 0)?;
+        let all = round % ALL == 0;
+        kill_once(trial, all)?;
+        if all {
+            // Blow after blow, a member may be killed before it has joined: in between, all must go on.
+            trial.expect_progress("after some kills")?;
+        }
     }
     Ok(())
 }
